@@ -1,0 +1,6 @@
+//! lockprof: a lock contention profiler and lock-ordering analyzer for Linux.
+//!
+//! Data goes one way: the program → hooks → recorder → wire ring → [`ingest`] → [`model`] →
+//! [`analysis`] → [`render`] → the person. `docs/ARCHITECTURE.md` tells it in words.
+
+pub mod model;

@@ -1,0 +1,21 @@
+//! What was seen: processes, threads, locks, stacks and their counts.
+//!
+//! Pure data, without I/O and without serde: the trace file (`ingest::file`) and the JSON
+//! (`render::json`) have types of their own. Live recording and reading a trace back end in the
+//! same [`Session`].
+
+pub mod frame;
+pub mod histogram;
+pub mod ids;
+pub mod locks;
+pub mod profile;
+pub mod session;
+pub mod stacks;
+
+pub use frame::Frame;
+pub use histogram::Histogram;
+pub use ids::{LockId, ModuleId, ProcessId, SiteId, StackId, ThreadId};
+pub use locks::{Kind, Lock, LockName, NameSource, Origin};
+pub use profile::{Mode, Profile, Site, SiteKey, ThreadShare, WaitEvent, WaitKey, WaitStats};
+pub use session::{Counters, Coverage, Exit, Meta, Overhead, Process, Session, Thread};
+pub use stacks::{CodeAddress, Module, Stacks};

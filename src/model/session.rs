@@ -1,0 +1,150 @@
+//! A whole recording.
+
+use super::ids::{LockId, ProcessId, ThreadId};
+use super::locks::Lock;
+use super::profile::Profile;
+use super::stacks::Stacks;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// What was run, when and how.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meta {
+    /// The command with its arguments.
+    pub command: Vec<String>,
+    /// How the command ended; `None` while it runs or where it is unknown.
+    pub exit: Option<Exit>,
+    /// Wall clock at the start, ns since 1970.
+    pub started_unix_ns: u64,
+    /// From the start to the end, ns.
+    pub duration_ns: u64,
+    /// lockprof's version.
+    pub version: String,
+    /// Operating system and machine, for people: `Linux 6.1 x86_64, 2 cores`.
+    pub host: String,
+    /// The file was cut short: only a part of the recording could be read.
+    pub cut: bool,
+}
+
+/// One process image (a pid that called exec is two).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// The parent's process id; 0 where unknown.
+    pub parent_pid: u32,
+    /// The executable's path.
+    pub exe: String,
+    /// How it ended, where it could be seen.
+    pub exit: Option<Exit>,
+    /// Threads that used a lock.
+    pub threads: u32,
+}
+
+/// One thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its process.
+    pub process: ProcessId,
+    /// Kernel thread id.
+    pub tid: u32,
+    /// Its name (as in `/proc/PID/task/TID/comm`), where it could be read.
+    pub name: String,
+    /// First seen, ns since the start of the session.
+    pub start_ns: u64,
+    /// Last seen, ns since the start of the session; `None` where it outlived the recording.
+    pub end_ns: Option<u64>,
+}
+
+/// What was and what was not seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Successful acquisitions that the program made (counted apart from the events).
+    pub acquisitions: u64,
+    /// Those with an event of their own.
+    pub recorded: u64,
+    /// Those counted exactly, without an event of their own.
+    pub folded: u64,
+    /// Those of which nothing is known; anything but 0 makes the recording incomplete.
+    pub lost: u64,
+    /// Stacks found by the remembered shapes.
+    pub stack_hits: u64,
+    /// Stacks that had to be unwound.
+    pub stack_misses: u64,
+    /// Acquisitions whose stack is cut short or unknown.
+    pub stacks_truncated: u64,
+    /// What a reader has to know about it, in whole sentences.
+    pub notes: Vec<String>,
+}
+
+impl Coverage {
+    /// Whether every acquisition is accounted for.
+    pub fn complete(&self) -> bool {
+        self.lost == 0
+    }
+}
+
+/// What recording cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overhead {
+    /// Estimated cost of one recorded lock and unlock, ns.
+    pub ns_per_pair: f64,
+    /// That times the pairs, as a share of the CPU time of the program.
+    pub share_of_runtime: f64,
+}
+
+/// The kernel's counters for the process tree; `None` where the kernel did not let us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Counters {
+    pub task_clock_ns: Option<u64>,
+    pub context_switches: Option<u64>,
+    pub cycles: Option<u64>,
+}
+
+/// A whole recording, live or read from a trace.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    /// What was run.
+    pub meta: Meta,
+    /// Process images.
+    pub processes: Vec<Process>,
+    /// Threads.
+    pub threads: Vec<Thread>,
+    /// Locks.
+    pub locks: Vec<Lock>,
+    /// Call stacks.
+    pub stacks: Stacks,
+    /// Counts.
+    pub profile: Profile,
+    /// What was seen.
+    pub coverage: Coverage,
+    /// What it cost.
+    pub overhead: Overhead,
+    /// The kernel's counters.
+    pub counters: Counters,
+}
+
+impl Session {
+    /// A lock.
+    pub fn lock(&self, id: LockId) -> &Lock {
+        &self.locks[id.index()]
+    }
+
+    /// A thread.
+    pub fn thread(&self, id: ThreadId) -> &Thread {
+        &self.threads[id.index()]
+    }
+
+    /// A process.
+    pub fn process(&self, id: ProcessId) -> &Process {
+        &self.processes[id.index()]
+    }
+}
