@@ -1,0 +1,7 @@
+//! From the wire to the model: live from shared memory, or from a trace file.
+
+pub mod clock;
+pub mod drain;
+pub mod image;
+pub mod live;
+pub mod segment;
