@@ -97,7 +97,7 @@ pub fn golden_session() -> Session {
             holder_thread,
         };
         session.profile.waits.insert(key, WaitStats { count: 1, wait_ns: 1_000, max_ns: 1_000 });
-        let start_ns = 1_000_000 - 7 * u64::from(holder.0);
+        let start_ns = 1_000_000 + 7 * u64::from(holder.0);
         session.profile.wait_events.push(WaitEvent { key, start_ns, wait_ns: 1_000, hold_ns: 40 });
     }
     session.profile.wait_events_dropped = 3;
