@@ -80,6 +80,11 @@ proptest! {
         read_and_use(&put_together(&chunks));
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
     #[test]
     fn chunks_in_any_order(
         session in arbitrary_session(), swaps in vec((any::<Index>(), any::<Index>()), 1..4), twice in any::<Index>()
@@ -91,6 +96,65 @@ proptest! {
         }
         chunks.push(chunks[twice.index(chunks.len())].clone());
         read_and_use(&put_together(&chunks));
+    }
+}
+
+/// The note of the golden file with other rows in one table.
+fn note_with(tag: &[u8; 4], rows: &[&[u8]]) -> String {
+    let mut chunks = take_apart(&to_bytes(&golden_session()));
+    let table = chunks.iter_mut().find(|(known, ..)| known == tag).unwrap();
+    table.1 = rows.len() as u32;
+    table.2 = rows.iter().flat_map(|row| [&[row.len() as u8], *row].concat()).collect();
+    let session = read_from(&put_together(&chunks)[..]).unwrap();
+    assert!(session.meta.cut);
+    session.coverage.notes.last().unwrap().clone()
+}
+
+#[test]
+fn contradictions_are_named() {
+    let empty = [0; 5];
+    let mut site = [&[0, 0, 0][..], &[0; 8], &empty, &[0], &empty, &[0]].concat();
+    let site_of_lock = |lock| [&[lock][..], &site[1..]].concat();
+    let (site_0, site_99) = (site_of_lock(0), site_of_lock(99));
+    let mut cases: Vec<(&[u8; 4], Vec<&[u8]>, &str)> = vec![
+        (b"THRD", vec![&[9, 0, 0, 0, 0]], "a thread of an unknown process"),
+        (b"NODE", vec![&[0, 0, 1]], "a stack is its own caller"),
+        (b"NODE", vec![&[2, 0, 1]], "a stack is its own caller"),
+        (b"NODE", vec![&[1, 0, 5], &[2, 0, 5]], "a stack is there twice"),
+        (b"NODE", vec![&[1, 1, 2, 5]], "code of an unknown module"),
+        (b"NODE", vec![&[1, 0]], "a row cannot be decoded"),
+        (b"LOCK", vec![&[9, 0, 0, 0, 0, 0, 0, 0, 0, 1]], "a lock of an unknown process"),
+        (b"LOCK", vec![&[0, 0, 0, 0, 9, 0, 0, 0, 0, 1]], "a stack that is not there"),
+        (b"LOCK", vec![&[0, 0, 12, 0, 0, 0, 0, 0, 0, 1]], "a lock of an unknown sort"),
+        (b"SITE", vec![&site_99], "a call site of an unknown lock"),
+        (b"SITE", vec![&site_0, &site_0], "a call site is there twice"),
+        (b"FRAM", vec![&[1, 1, 9, 0, 0, 0, 0]], "a name that is not there"),
+        (b"SYMB", vec![&[9, 0]], "symbols of an unknown stack"),
+        (b"SYMB", vec![&[1, 9]], "frames that are not there"),
+        (b"SYMB", vec![&[1, 0], &[0, 0]], "symbols of one stack twice"),
+        (b"SHAR", vec![&[9, 0, 0, 0, 0, 0]], "a share of an unknown thread"),
+        (b"SHAR", vec![&[0, 9, 0, 0, 0, 0]], "a share of an unknown call site"),
+        (b"SHAR", vec![&[0, 0, 0, 0, 0, 0], &[0, 0, 0, 0, 0, 0]], "shares out of order"),
+        (b"WKEY", vec![&[99, 0, 0, 0, 0, 0]], "a wait for an unknown lock"),
+        (b"WKEY", vec![&[0, 9, 0, 0, 0, 0]], "a wait of an unknown thread"),
+        (b"WKEY", vec![&[0, 0, 0, 0, 0, 1, 9]], "a wait of an unknown thread"),
+        (b"WKEY", vec![&[0, 0, 9, 0, 0, 0]], "a stack that is not there"),
+        (b"WKEY", vec![&[0, 0, 0, 2, 0, 0]], "a wait that has no meaning"),
+        (b"WKEY", vec![&[0, 0, 0, 0, 0, 0], &[0, 0, 0, 0, 0, 0]], "waits out of order"),
+        (b"WAIT", vec![&[9, 0, 0, 0]], "a wait that is not there"),
+        (b"WAIT", vec![&[0, 0, 0, 0], &[0, 0, 0, 0]], "a wait is there twice"),
+        (b"WEVT", vec![&[9, 0, 0, 0]], "a wait that is not there"),
+        (b"ARGS", vec![&[2, 0xFF, 0xFE]], "a row cannot be decoded"),
+        (b"ARGS", vec![b"\x01a", b"\x01b", b"\x01c", b"\x01d"], "chunks are missing"),
+    ];
+    // A histogram with one bucket past the last, and counts that overflow together.
+    let past = [&site_0[..15], &[1, 0xD0, 0x07, 1], &site_0[16..]].concat();
+    cases.push((b"SITE", vec![&past], "a call site that has no meaning"));
+    site.splice(3..4, [[0xFF; 9].as_slice(), &[1, 1]].concat());
+    cases.push((b"SITE", vec![&site[..site.len() - 1]], "the counts overflow"));
+    for (tag, rows, expected) in cases {
+        let note = note_with(tag, &rows);
+        assert!(note.contains(expected), "{}: {note}", tag.escape_ascii());
     }
 }
 
