@@ -11,6 +11,9 @@ use super::golden::golden_session;
 use super::*;
 use crate::model::arbitrary::arbitrary_session;
 
+/// A table's tag, rows for it, and what the note then says.
+type Case<'a> = (&'a [u8; 4], Vec<&'a [u8]>, &'a str);
+
 /// The chunks of a file: tag, rows, and the rows' bytes.
 type Chunks = Vec<([u8; 4], u32, Vec<u8>)>;
 
@@ -116,7 +119,7 @@ fn contradictions_are_named() {
     let mut site = [&[0, 0, 0][..], &[0; 8], &empty, &[0], &empty, &[0]].concat();
     let site_of_lock = |lock| [&[lock][..], &site[1..]].concat();
     let (site_0, site_99) = (site_of_lock(0), site_of_lock(99));
-    let mut cases: Vec<(&[u8; 4], Vec<&[u8]>, &str)> = vec![
+    let mut cases: Vec<Case> = vec![
         (b"THRD", vec![&[9, 0, 0, 0, 0]], "a thread of an unknown process"),
         (b"NODE", vec![&[0, 0, 1]], "a stack is its own caller"),
         (b"NODE", vec![&[2, 0, 1]], "a stack is its own caller"),
@@ -156,6 +159,19 @@ fn contradictions_are_named() {
         let note = note_with(tag, &rows);
         assert!(note.contains(expected), "{}: {note}", tag.escape_ascii());
     }
+}
+
+#[test]
+fn the_note_says_where_and_how_much() {
+    let note = note_with(b"SYMB", &[&[1, 0], &[1, 9]]);
+    let (before, after) = note.split_once(" after byte ").unwrap();
+    assert_eq!(before, "The trace file makes no sense");
+    let (_, after) = after.split_once(' ').unwrap();
+    assert_eq!(
+        after,
+        "(frames that are not there); of some tables only a part was read: 1 of 2 symbolised stack nodes, 0 of 3 shares of threads, \
+         0 of 2 pairs of waiter and holder, 0 of 2 wait totals, 0 of 2 single waits."
+    );
 }
 
 #[test]

@@ -54,9 +54,9 @@ impl Progress {
             .map(|table| format!("{} of {} {}", self.read[table as usize], self.total[table as usize], table.noun()))
             .collect();
         let left = if missing.is_empty() {
-            "nothing is known to be missing".to_owned()
+            "no row is known to be missing".to_owned()
         } else {
-            format!("only these were read: {}", missing.join(", "))
+            format!("of some tables only a part was read: {}", missing.join(", "))
         };
         let newer = if self.minor > FORMAT_MINOR {
             format!(
