@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod drain;
+pub mod file;
 pub mod image;
 pub mod live;
 pub mod segment;
