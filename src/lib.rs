@@ -4,3 +4,4 @@
 //! [`analysis`] → [`render`] → the person. `docs/ARCHITECTURE.md` tells it in words.
 
 pub mod model;
+pub mod symbols;

@@ -1,0 +1,21 @@
+//! Addresses become names: code addresses → frames, data addresses → global variables, source
+//! lines → the words that name a lock.
+//!
+//! The only room that reads ELF and DWARF. It runs once, at the end of a recording, on the machine
+//! of the recording; what it finds is written into the [`Session`](crate::model::Session), so that
+//! nobody needs the binaries afterwards.
+//!
+//! Deliberately not here: unwinding, fetching debug information from servers, names for
+//! just-in-time compiled code. Nothing here fails as a whole: a file that cannot be used becomes a
+//! note for the person, and its addresses stay module and offset.
+
+mod demangle;
+mod elf;
+mod frames;
+mod wrappers;
+
+#[cfg(test)]
+mod testing;
+
+pub use frames::{resolve, symbolize};
+pub use wrappers::is_wrapper;
