@@ -10,12 +10,16 @@
 //! note for the person, and its addresses stay module and offset.
 
 mod demangle;
+mod dwarf;
 mod elf;
 mod frames;
+mod types;
+mod variables;
 mod wrappers;
 
 #[cfg(test)]
 mod testing;
 
 pub use frames::{resolve, symbolize};
+pub use variables::variable;
 pub use wrappers::is_wrapper;

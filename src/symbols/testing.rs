@@ -65,6 +65,11 @@ impl Program {
         self.find(symbol).unwrap_or_else(|| panic!("no symbol {symbol}")).0
     }
 
+    /// Whether there is such a symbol.
+    pub fn has(&self, symbol: &str) -> bool {
+        self.find(symbol).is_some()
+    }
+
     /// The return addresses of calls in a function: every address inside, one by one, is good enough
     /// for tests that ask for all of them.
     pub fn inside(&self, function: &str) -> Vec<u64> {
