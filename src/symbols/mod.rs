@@ -12,7 +12,9 @@
 mod demangle;
 mod dwarf;
 mod elf;
+mod expression;
 mod frames;
+mod tokens;
 mod types;
 mod variables;
 mod wrappers;
