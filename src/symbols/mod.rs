@@ -14,6 +14,8 @@ mod dwarf;
 mod elf;
 mod expression;
 mod frames;
+mod naming;
+mod source;
 mod tokens;
 mod types;
 mod variables;
@@ -23,5 +25,7 @@ mod wrappers;
 mod testing;
 
 pub use frames::{resolve, symbolize};
+pub use naming::name_locks;
+pub use source::Sources;
 pub use variables::variable;
 pub use wrappers::is_wrapper;

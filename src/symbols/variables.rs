@@ -22,7 +22,8 @@ struct Symbol {
 /// The global variable at an address of a module, with the path to the part of it.
 pub fn variable(module: &Module, address: u64) -> Option<String> {
     let located = elf::locate(module).ok()??;
-    let names = with_debug(&located, &FxHashSet::default(), |debug| variables(&located, debug, &[address]));
+    let none = FxHashSet::default();
+    let names = with_debug(&located, false, &none, |debug| variables(&located, debug, &[address]));
     names.ok()?.ok()?.into_iter().next()?
 }
 
@@ -33,7 +34,7 @@ pub(super) fn variables(
     debug: Option<(&Dwarf<'_>, &Found)>,
     addresses: &[u64],
 ) -> Result<Vec<Option<String>>, ElfError> {
-    let symbols = symbols(located, addresses)?;
+    let symbols = symbols(located, addresses, &[SymbolKind::Data, SymbolKind::Unknown])?;
     let name = |address: u64| {
         let symbol = symbols.get(&address);
         let precise = debug.and_then(|(dwarf, found)| described(dwarf, found, address, symbol));
@@ -50,15 +51,15 @@ fn plain(symbol: &Symbol, address: u64) -> String {
     }
 }
 
-/// The tightest data symbol around each address.
-fn symbols(located: &Located, addresses: &[u64]) -> Result<FxHashMap<u64, Symbol>, ElfError> {
+/// The tightest symbol of these kinds around each address.
+fn symbols(located: &Located, addresses: &[u64], kinds: &[SymbolKind]) -> Result<FxHashMap<u64, Symbol>, ElfError> {
     let mut wanted = addresses.to_vec();
     wanted.sort_unstable();
     let mut best: FxHashMap<u64, Symbol> = FxHashMap::default();
     for binary in located.files() {
         let file = binary.parse()?;
         for symbol in file.symbols().chain(file.dynamic_symbols()) {
-            if symbol.is_undefined() || !matches!(symbol.kind(), SymbolKind::Data | SymbolKind::Unknown) {
+            if symbol.is_undefined() || !kinds.contains(&symbol.kind()) {
                 continue;
             }
             let (start, size) = (symbol.address(), symbol.size());
@@ -113,14 +114,23 @@ fn base(dwarf: &Dwarf<'_>, variable: &Variable, symbol: Option<&Symbol>) -> Opti
     linked.map(|name| demangle::variable(&name)).or(own)
 }
 
-/// Reads a module's debug information once and hands it to `then`, with what a walk found;
-/// `None` where there is none or it is unreadable.
+/// How far into their functions these return addresses are, by the symbol table.
+pub(super) fn code_offsets(located: &Located, addresses: &[u64]) -> Result<FxHashMap<u64, u64>, ElfError> {
+    let calls: Vec<u64> = addresses.iter().map(|address| address.saturating_sub(1)).collect();
+    let symbols = symbols(located, &calls, &[SymbolKind::Text])?;
+    let offset = |call: u64| Some((call + 1, call + 1 - symbols.get(&call)?.start));
+    Ok(calls.into_iter().filter_map(offset).collect())
+}
+
+/// Reads a module's debug information once, unless told to `skip` it, and hands it to `then` with
+/// what a walk found; `None` where there is none.
 pub(super) fn with_debug<T>(
     located: &Located,
+    skip: bool,
     functions: &FxHashSet<String>,
     then: impl FnOnce(Option<(&Dwarf<'_>, &Found)>) -> T,
 ) -> Result<T, ElfError> {
-    for binary in located.files() {
+    for binary in located.files().filter(|_| !skip) {
         let file = binary.parse()?;
         if !elf::has_debug_information(&file) {
             continue;
