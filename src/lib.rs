@@ -4,5 +4,8 @@
 //! [`analysis`] → [`render`] → the person. `docs/ARCHITECTURE.md` tells it in words.
 
 pub mod analysis;
+pub mod cli;
+pub mod commands;
+pub mod exit_code;
 pub mod model;
 pub mod render;

@@ -3,6 +3,7 @@
 //! No I/O, no clock, no environment: colour and width are told by the caller, so the same input gives
 //! the same output to the byte.
 
+pub mod flamegraph;
 pub mod frames;
 pub mod json;
 pub mod names;
