@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
 
+use super::add;
 use super::contention::{Contention, Cut};
 use crate::model::{Session, StackId};
 
@@ -31,8 +32,8 @@ pub fn pairs(session: &Session, contention: &Contention) -> Vec<Pair> {
         let (waiter, holder) = (key.waiter, key.holder);
         let empty = Pair { row, waiter, holder, count: 0, wait_ns: 0 };
         let pair = pairs.entry((row, waiter, holder)).or_insert(empty);
-        pair.count += stats.count;
-        pair.wait_ns = pair.wait_ns.saturating_add(stats.wait_ns);
+        add(&mut pair.count, stats.count);
+        add(&mut pair.wait_ns, stats.wait_ns);
     }
     let mut pairs: Vec<_> = pairs.into_values().collect();
     pairs.sort_by_key(|p| (Reverse(p.wait_ns), Reverse(p.count), p.row, p.waiter, p.holder));

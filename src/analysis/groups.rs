@@ -2,6 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::add;
 use super::contention::{Contention, Cut, Durations, SortKey, Spread};
 use super::wrapper::is_wrapper;
 use crate::model::{Frame, Histogram, LockId, ModuleId, Session, SiteId, StackId, ThreadId};
@@ -102,15 +103,15 @@ pub(super) fn by_site(session: &Session, cut: &Cut<'_>, view: &Contention) -> Ve
         let Some(kept) = cut.site(SiteId::from(at)) else { continue };
         let sum = sums.entry(place_of(site.key.stack)).or_default();
         sum.locks.insert(site.key.lock);
-        sum.acquisitions += kept.share.acquisitions;
-        sum.contended += kept.share.contended;
+        add(&mut sum.acquisitions, kept.share.acquisitions);
+        add(&mut sum.contended, kept.share.contended);
         sum.wait.add(kept.share.contended, kept.share.wait_ns, kept.wait_max, &kept.wait);
-        sum.hold_ns = sum.hold_ns.saturating_add(kept.share.hold_ns);
+        add(&mut sum.hold_ns, kept.share.hold_ns);
     }
     for (key, stats) in &session.profile.waits {
         if counts(session, view, key.lock) && cut.keeps_thread(key.thread) {
             if let Some(sum) = sums.get_mut(&place_of(key.holder)) {
-                sum.blocked_ns = sum.blocked_ns.saturating_add(stats.wait_ns);
+                add(&mut sum.blocked_ns, stats.wait_ns);
             }
         }
     }
@@ -130,17 +131,17 @@ pub(super) fn by_thread(session: &Session, view: &Contention) -> Vec<GroupRow> {
         }
         let sum = sums.entry(*thread).or_default();
         sum.locks.insert(lock);
-        sum.acquisitions += share.acquisitions;
-        sum.contended += share.contended;
+        add(&mut sum.acquisitions, share.acquisitions);
+        add(&mut sum.contended, share.contended);
         sum.wait.add(share.contended, share.wait_ns, 0, &Histogram::default());
-        sum.hold_ns = sum.hold_ns.saturating_add(share.hold_ns);
+        add(&mut sum.hold_ns, share.hold_ns);
     }
     for (key, stats) in session.profile.waits.iter().filter(|(key, _)| counts(session, view, key.lock)) {
         if let Some(sum) = sums.get_mut(&key.thread) {
             sum.wait.add(0, 0, stats.max_ns, &Histogram::default());
         }
         if let Some(sum) = key.holder_thread.and_then(|thread| sums.get_mut(&thread)) {
-            sum.blocked_ns = sum.blocked_ns.saturating_add(stats.wait_ns);
+            add(&mut sum.blocked_ns, stats.wait_ns);
         }
     }
     let mut waits: FxHashMap<ThreadId, Histogram> = FxHashMap::default();

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::cut::{Cut, Spread};
 use super::order::Row;
 use super::{Holder, LockReport, SiteCount, Unattributed, Waiter};
+use crate::analysis::{add, sum_of};
 use crate::model::{LockId, Mode, Session, SiteId, StackId, Stacks};
 
 /// The rows with everything added up. Rows of which nothing is left stay, with zeros.
@@ -23,12 +24,12 @@ pub(super) fn rows(session: &Session, cut: &Cut<'_>, rows: Vec<Row>) -> Vec<Lock
         let Some(row) = row_of.get(&key.lock).filter(|_| cut.keeps_thread(key.thread)) else { continue };
         let sum = &mut sums[*row];
         if key.holder == Stacks::UNKNOWN {
-            sum.unattributed.count += stats.count;
-            sum.unattributed.wait_ns = sum.unattributed.wait_ns.saturating_add(stats.wait_ns);
+            add(&mut sum.unattributed.count, stats.count);
+            add(&mut sum.unattributed.wait_ns, stats.wait_ns);
         } else {
             let holder = sum.holder(key.holder);
-            holder.count += stats.count;
-            holder.blocked_ns = holder.blocked_ns.saturating_add(stats.wait_ns);
+            add(&mut holder.count, stats.count);
+            add(&mut holder.blocked_ns, stats.wait_ns);
             holder.longest_ns = holder.longest_ns.max(stats.max_ns);
         }
     }
@@ -72,39 +73,39 @@ impl Sums {
         let (stack, mode) = (site.key.stack, site.key.mode);
         let Some(kept) = cut.site(id) else { return };
         let share = kept.share;
-        self.acquisitions += share.acquisitions;
+        add(&mut self.acquisitions, share.acquisitions);
         if mode == Mode::Shared {
-            self.reads += share.acquisitions;
+            add(&mut self.reads, share.acquisitions);
         }
-        self.contended += share.contended;
-        self.folded += site.folded;
-        self.reentries += site.reentries;
-        self.try_failures += site.try_failures;
-        self.timeouts += site.timeouts;
-        self.failures += site.failures;
-        self.wasted_wait_ns = self.wasted_wait_ns.saturating_add(site.wasted_wait_ns);
-        self.still_held += site.still_held;
+        add(&mut self.contended, share.contended);
+        add(&mut self.folded, site.folded);
+        add(&mut self.reentries, site.reentries);
+        add(&mut self.try_failures, site.try_failures);
+        add(&mut self.timeouts, site.timeouts);
+        add(&mut self.failures, site.failures);
+        add(&mut self.wasted_wait_ns, site.wasted_wait_ns);
+        add(&mut self.still_held, site.still_held);
         self.wait.add(share.contended, share.wait_ns, kept.wait_max, &kept.wait);
         let holds = share.acquisitions.saturating_sub(site.reentries).min(kept.hold.count);
         self.hold.add(holds, share.hold_ns, kept.hold.max, kept.hold);
 
         if share.contended > 0 {
             let waiter = self.waiters.entry(stack).or_insert(Waiter { stack, count: 0, wait_ns: 0 });
-            waiter.count += share.contended;
-            waiter.wait_ns = waiter.wait_ns.saturating_add(share.wait_ns);
+            add(&mut waiter.count, share.contended);
+            add(&mut waiter.wait_ns, share.wait_ns);
         }
         if share.acquisitions > 0 {
             let empty = SiteCount { stack, mode, count: 0, contended: 0, wait_ns: 0, hold_ns: 0 };
             let count = self.sites.entry((stack, mode)).or_insert(empty);
-            count.count += share.acquisitions;
-            count.contended += share.contended;
-            count.wait_ns = count.wait_ns.saturating_add(share.wait_ns);
-            count.hold_ns = count.hold_ns.saturating_add(share.hold_ns);
+            add(&mut count.count, share.acquisitions);
+            add(&mut count.contended, share.contended);
+            add(&mut count.wait_ns, share.wait_ns);
+            add(&mut count.hold_ns, share.hold_ns);
         }
         if stack != Stacks::UNKNOWN && kept.hold.count > 0 {
             let holder = self.holder(stack);
-            holder.acquisitions += share.acquisitions;
-            holder.hold_ns = holder.hold_ns.saturating_add(share.hold_ns);
+            add(&mut holder.acquisitions, share.acquisitions);
+            add(&mut holder.hold_ns, share.hold_ns);
         }
     }
 
@@ -125,10 +126,10 @@ impl Sums {
             class: first.class.clone(),
             kind: first.kind,
             process: first.process,
-            stands_for: locks.iter().map(|lock| lock.merged.max(1)).sum(),
+            stands_for: sum_of(locks.iter().map(|lock| lock.merged.max(1))),
             acquisitions: self.acquisitions,
             read_acquisitions: self.reads,
-            write_acquisitions: self.acquisitions - self.reads,
+            write_acquisitions: self.acquisitions.saturating_sub(self.reads),
             contended: self.contended,
             folded: self.folded,
             reentries: self.reentries,
@@ -137,7 +138,7 @@ impl Sums {
             failures: self.failures,
             wasted_wait_ns: self.wasted_wait_ns,
             still_held: self.still_held,
-            owner_changes: locks.iter().map(|lock| lock.owner_changes).sum(),
+            owner_changes: sum_of(locks.iter().map(|lock| lock.owner_changes)),
             max_waiters: locks.iter().map(|lock| lock.max_waiters).max().unwrap_or(0),
             wait: self.wait.durations(),
             hold: self.hold.durations(),

@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Durations;
 use crate::analysis::filter::Glob;
+use crate::analysis::{add, sum_of};
 use crate::model::{Histogram, Session, SiteId, SiteKey, ThreadId, ThreadShare, WaitKey};
 
 /// Durations being added up.
@@ -27,8 +28,8 @@ pub struct Spread {
 impl Spread {
     /// Adds durations known by their sum and, as far as it is known, their histogram.
     pub fn add(&mut self, count: u64, sum: u64, max: u64, histogram: &Histogram) {
-        self.count += count;
-        self.sum = self.sum.saturating_add(sum);
+        add(&mut self.count, count);
+        add(&mut self.sum, sum);
         self.max = self.max.max(max);
         self.histogram.merge(histogram);
     }
@@ -82,10 +83,10 @@ impl<'a> Cut<'a> {
         for ((thread, site), share) in &session.profile.by_thread {
             if threads.contains(thread) {
                 let part = &mut cut.parts.entry(*site).or_default().share;
-                part.acquisitions += share.acquisitions;
-                part.contended += share.contended;
-                part.wait_ns += share.wait_ns;
-                part.hold_ns += share.hold_ns;
+                add(&mut part.acquisitions, share.acquisitions);
+                add(&mut part.contended, share.contended);
+                add(&mut part.wait_ns, share.wait_ns);
+                add(&mut part.hold_ns, share.hold_ns);
             }
         }
         for (key, stats) in session.profile.waits.iter().filter(|(key, _)| threads.contains(&key.thread)) {
@@ -102,7 +103,7 @@ impl<'a> Cut<'a> {
             }
         }
         cut.waits_without_event =
-            cut.parts.values().map(|part| part.share.contended.saturating_sub(part.waits.count)).sum();
+            sum_of(cut.parts.values().map(|part| part.share.contended.saturating_sub(part.waits.count)));
         cut.threads = Some(threads);
         cut
     }

@@ -7,9 +7,12 @@
 mod aggregate;
 mod cut;
 mod order;
+#[cfg(test)]
+mod tests;
 
 use rustc_hash::FxHashMap;
 
+use super::add;
 use super::filter::Filter;
 use super::groups::{self, GroupRow};
 use crate::model::{Histogram, Kind, LockId, Mode, ProcessId, Session, StackId};
@@ -228,10 +231,10 @@ impl Totals {
         for row in rows {
             totals.rows += 1;
             totals.contended_rows += u64::from(row.contended > 0);
-            totals.acquisitions += row.acquisitions;
-            totals.contended += row.contended;
-            totals.wait_ns = totals.wait_ns.saturating_add(row.wait.total);
-            totals.hold_ns = totals.hold_ns.saturating_add(row.hold.total);
+            add(&mut totals.acquisitions, row.acquisitions);
+            add(&mut totals.contended, row.contended);
+            add(&mut totals.wait_ns, row.wait.total);
+            add(&mut totals.hold_ns, row.hold.total);
         }
         totals
     }

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use rustc_hash::FxHashMap;
 
 use super::{GroupBy, LockReport, SortKey};
+use crate::analysis::add;
 use crate::analysis::filter::Filter;
 use crate::model::{Kind, LockId, NameSource, Session};
 
@@ -24,8 +25,8 @@ pub(super) fn canonical(session: &Session) -> Vec<Ranked> {
     let mut sums = vec![(0u64, 0u64, false); session.locks.len()];
     for site in &session.profile.sites {
         let sum = &mut sums[site.key.lock.index()];
-        sum.0 = sum.0.saturating_add(site.wait.sum);
-        sum.1 += site.acquisitions;
+        add(&mut sum.0, site.wait.sum);
+        add(&mut sum.1, site.acquisitions);
         sum.2 = true;
     }
     let mut ids: Vec<LockId> = (0..session.locks.len()).filter(|at| sums[*at].2).map(LockId::from).collect();

@@ -76,6 +76,7 @@ pub fn draw(session: &Session, contention: &Contention, options: &Options) -> Pi
     drawing.notes = "drawn by lockprof; the script is inferno's (CDDL-1.0)".into();
     drawing.palette_map = Some(&mut palette);
     drawing.no_sort = true;
+    drawing.func_frameattrs = emphasis(&folded);
     let mut svg = Vec::new();
     match inferno::from_lines(&mut drawing, folded.lines.iter().map(String::as_str), &mut svg) {
         Ok(()) => Picture { svg, notice: view.notice(options.side) },
@@ -84,6 +85,14 @@ pub fn draw(session: &Session, contention: &Contention, options: &Options) -> Pi
             Picture { svg: message(view.title(), &notice).into_bytes(), notice: Some(notice) }
         }
     }
+}
+
+/// Locks in bold.
+fn emphasis(folded: &folded::Folded) -> inferno::FuncFrameAttrsMap {
+    let lines: String =
+        folded.locks.keys().map(|name| format!("{name}\tg_extra=style=\"font-weight:bold\"\n")).collect();
+    // Read from memory, and a line that it does not understand is skipped.
+    inferno::FuncFrameAttrsMap::from_reader(lines.as_bytes()).unwrap_or_default()
 }
 
 /// What is shown, of what, how much.

@@ -3,6 +3,7 @@
 //! Rules of thumb over the counts; no claim about what the program means to do.
 
 use crate::analysis::contention::{Holder, LockReport, share};
+use crate::analysis::sum_of;
 use crate::model::{Kind, Session, Stacks};
 use crate::render::frames::{headline, lines};
 use crate::render::paint::printable;
@@ -22,7 +23,7 @@ pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
         return None;
     }
     let name = printable(&row.name);
-    let attributed: u64 = row.holders.iter().map(|holder| holder.blocked_ns).sum();
+    let attributed = sum_of(row.holders.iter().map(|holder| holder.blocked_ns));
     let top = row.holders.first().filter(|holder| holder.blocked_ns > 0);
     let (Some(top), true) = (top, share(attributed, row.wait.total) >= LEAST_ATTRIBUTED) else {
         return Some(format!(

@@ -3,6 +3,7 @@
 use super::advice::advice;
 use super::overview::label;
 use crate::analysis::contention::{Contention, GroupBy, LockReport, share};
+use crate::analysis::sum_of;
 use crate::model::{Kind, Origin, Session, StackId, Stacks};
 use crate::render::frames::{headline, lines};
 use crate::render::names::fit_start;
@@ -134,7 +135,7 @@ fn side(session: &Session, layout: &Layout, title: &str, entries: &[Entry], tota
     }
     let rest = &entries[shown.len()..];
     if !rest.is_empty() {
-        let ns: u64 = rest.iter().map(|entry| entry.ns).sum();
+        let ns = sum_of(rest.iter().map(|entry| entry.ns));
         let text = format!(
             "{:>9} {:>5}          {}",
             duration(ns),

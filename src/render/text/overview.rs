@@ -3,6 +3,7 @@
 use super::some_of;
 use crate::analysis::contention::{Contention, GroupBy, LockReport, share};
 use crate::analysis::groups::{GroupKey, GroupRow};
+use crate::analysis::sum_of;
 use crate::model::Session;
 use crate::render::frames::place_label;
 use crate::render::paint::{Layout, Style, printable, wrap};
@@ -131,7 +132,7 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
     let mut out = table(layout, &columns, &rows);
     let rest: Vec<_> = contention.lock_rows().skip(limit).collect();
     if !rest.is_empty() {
-        let wait: u64 = rest.iter().map(|row| row.wait.total).sum();
+        let wait = sum_of(rest.iter().map(|row| row.wait.total));
         let text = format!(
             "  … and {} more with {} of the wait; --limit {} shows them",
             count(rest.len() as u64),
