@@ -109,10 +109,11 @@ pub(super) fn by_site(session: &Session, cut: &Cut<'_>, view: &Contention) -> Ve
         add(&mut sum.hold_ns, kept.share.hold_ns);
     }
     for (key, stats) in &session.profile.waits {
-        if counts(session, view, key.lock) && cut.keeps_thread(key.thread) {
-            if let Some(sum) = sums.get_mut(&place_of(key.holder)) {
-                add(&mut sum.blocked_ns, stats.wait_ns);
-            }
+        if counts(session, view, key.lock)
+            && cut.keeps_thread(key.thread)
+            && let Some(sum) = sums.get_mut(&place_of(key.holder))
+        {
+            add(&mut sum.blocked_ns, stats.wait_ns);
         }
     }
     let mut rows: Vec<_> = sums.into_iter().collect();

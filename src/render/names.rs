@@ -117,10 +117,11 @@ fn strip_suffixes(name: &str) -> &str {
             name = &name[..at];
         }
     }
-    if let Some((head, hash)) = name.rsplit_once("::h") {
-        if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) {
-            name = head;
-        }
+    if let Some((head, hash)) = name.rsplit_once("::h")
+        && hash.len() == 16
+        && hash.bytes().all(|b| b.is_ascii_hexdigit())
+    {
+        name = head;
     }
     name.strip_suffix(" const").unwrap_or(name)
 }

@@ -245,10 +245,10 @@ impl Folder<'_> {
 fn frame_name(name: &str) -> String {
     let mut name = printable(name).replace(';', ":");
     // A number at the end would read as a value of its own.
-    if let Some((head, tail)) = name.rsplit_once(' ') {
-        if tail.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            name = format!("{head}\u{a0}{tail}");
-        }
+    if let Some((head, tail)) = name.rsplit_once(' ')
+        && tail.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    {
+        name = format!("{head}\u{a0}{tail}");
     }
     // `# ` begins a comment, `-` and `--` are separators, and an empty name is the root.
     match name.trim() {

@@ -75,11 +75,11 @@ fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
     if row.timeouts > 0 {
         facts.push(format!("{} timeouts", short_count(row.timeouts)));
     }
-    if let Some(lock) = row.members.first().map(|id| session.lock(*id)) {
-        if lock.origin_stack != Stacks::UNKNOWN {
-            let verb = if lock.origin == Origin::Initialised { "initialised" } else { "first taken" };
-            facts.push(format!("{verb} in {}", headline(session, lock.origin_stack)));
-        }
+    if let Some(lock) = row.members.first().map(|id| session.lock(*id))
+        && lock.origin_stack != Stacks::UNKNOWN
+    {
+        let verb = if lock.origin == Origin::Initialised { "initialised" } else { "first taken" };
+        facts.push(format!("{verb} in {}", headline(session, lock.origin_stack)));
     }
     if view.query.by == GroupBy::Class && !row.class.is_empty() && row.class != row.name {
         facts.push(format!("class {}", row.class));
