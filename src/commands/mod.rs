@@ -1,0 +1,47 @@
+//! The glue: reads what was asked for, calls the rooms, writes what they return. Nothing else does I/O on
+//! standard output and error, and nothing else turns errors into words.
+
+mod flamegraph;
+mod output;
+mod report;
+mod trace;
+
+use anyhow::bail;
+
+use crate::analysis::Filter;
+use crate::cli::{Cli, Command, FilterArgs};
+use crate::exit_code::ExitCode;
+
+pub use output::{Console, Target};
+
+/// Does what the command line says.
+pub fn execute(cli: Cli) -> ExitCode {
+    let console = Console::new(cli.global);
+    match dispatch(&console, cli.command) {
+        Ok(code) => code,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::Success,
+        Err(error) => {
+            console.error(&format!("{error:#}"));
+            ExitCode::Failure
+        }
+    }
+}
+
+fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Report(args) => report::report(console, &args),
+        Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
+        Command::Run(_) | Command::Demo(_) => bail!("this build of lockprof reads recordings but makes none"),
+    }
+}
+
+impl From<&FilterArgs> for Filter {
+    fn from(args: &FilterArgs) -> Self {
+        Self {
+            lock: args.lock.clone(),
+            kinds: args.kind.clone(),
+            thread: args.thread.clone(),
+            min_wait_ns: args.min_wait.unwrap_or(0),
+        }
+    }
+}
