@@ -86,7 +86,7 @@ pub struct Variable {
 /// Where a function is declared or defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
-    /// Demangled as in frames.
+    /// Demangled as in frames; without scopes and template arguments where there is no linkage name.
     pub function: String,
     /// The line of its name.
     pub line: u32,
@@ -252,7 +252,9 @@ impl<'a> Dwarf<'a> {
     }
 
     fn definition(&self, die: Die) -> Option<Definition> {
-        let function = self.function_name(die)?;
+        // A name without its scopes comes with template arguments in the compiler's own spelling.
+        let short = || Some(self.name(die)?.split('<').next()?.to_owned());
+        let function = self.linkage_name(die).map(|name| demangle::function(&name)).or_else(short)?;
         let line = self.along(die, |_, entry| entry.attr_value(gimli::DW_AT_decl_line)?.udata_value())?;
         Some(Definition { function, line: u32::try_from(line).ok()? })
     }

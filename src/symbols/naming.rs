@@ -127,7 +127,10 @@ impl Place {
         {
             return format!("{kind}@{module}!{scope}::{words}");
         }
-        let definitions = answers.definitions.get(&(self.address.module, function.clone()));
+        // DWARF may know it by its short name only.
+        let names = [Some(function.clone()), plain_name(&self.frame)];
+        let known = |name| answers.definitions.get(&(self.address.module, name));
+        let definitions = names.into_iter().flatten().find_map(known);
         let above = definitions.into_iter().flatten().filter(|line| **line <= self.frame.line).max();
         if let Some(start) = above.filter(|_| self.frame.line > 0) {
             return format!("{kind}@{module}!{function}:{}", self.frame.line - start);

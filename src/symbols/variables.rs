@@ -110,7 +110,8 @@ fn described(dwarf: &Dwarf<'_>, found: &Found, address: u64, symbol: Option<&Sym
 
 fn base(dwarf: &Dwarf<'_>, variable: &Variable, symbol: Option<&Symbol>) -> Option<String> {
     let own = dwarf.name(variable.die);
-    if let (Some(function), Some(own)) = (variable.function, &own) {
+    let mangled = symbol.is_some_and(|symbol| symbol.name.starts_with("_Z"));
+    if let (Some(function), Some(own), false) = (variable.function, &own, mangled) {
         let function = dwarf.function_name(function)?;
         return Some(format!("{function}()::{own}"));
     }
