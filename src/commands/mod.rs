@@ -1,18 +1,32 @@
 //! The glue: reads what was asked for, calls the rooms, writes what they return. Nothing else does I/O on
 //! standard output and error, and nothing else turns errors into words.
 
+mod demo;
 mod flamegraph;
 mod output;
 mod report;
+mod run;
 mod trace;
-
-use anyhow::bail;
 
 use crate::analysis::Filter;
 use crate::cli::{Cli, Command, FilterArgs};
 use crate::exit_code::ExitCode;
+use crate::record;
 
 pub use output::{Console, Target};
+
+/// Runs one of the built-in workloads, if this process was started to be one.
+pub fn workload() -> bool {
+    let asked = |variable| std::env::var_os(variable).is_some();
+    if asked(record::demo::VARIABLE) {
+        record::demo::workload();
+    } else if asked(record::cost::VARIABLE) {
+        record::cost::workload();
+    } else {
+        return false;
+    }
+    true
+}
 
 /// Does what the command line says.
 pub fn execute(cli: Cli) -> ExitCode {
@@ -31,7 +45,8 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Report(args) => report::report(console, &args),
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
-        Command::Run(_) | Command::Demo(_) => bail!("this build of lockprof reads recordings but makes none"),
+        Command::Run(args) => run::run(console, &args),
+        Command::Demo(_) => demo::demo(console),
     }
 }
 

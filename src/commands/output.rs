@@ -68,6 +68,13 @@ impl Console {
         }
     }
 
+    /// Says something that only `-v` asks for.
+    pub fn detail(&self, text: &str) {
+        if self.global.verbose {
+            self.say(text);
+        }
+    }
+
     /// Says what went wrong.
     pub fn error(&self, text: &str) {
         let prefix = self.stderr_layout().paint(Style::Bad, "lockprof:");

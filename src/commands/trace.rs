@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 
 use super::Console;
+use crate::ingest::file;
 use crate::model::Session;
 
 /// A recording and the path that it came from.
@@ -29,10 +30,8 @@ pub(super) fn load(console: &Console, named: Option<&Path>) -> anyhow::Result<Tr
     Ok(Trace { path, session })
 }
 
-/// The seam to `ingest`: the one place that turns a file into a session.
 fn read(path: &Path) -> anyhow::Result<Session> {
-    let _file = fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    bail!("{}: this build of lockprof cannot read recordings", path.display())
+    Ok(file::read(path)?)
 }
 
 /// The `*.lockprof` file that was changed last; of several at one time, the last by name.
