@@ -51,7 +51,7 @@ pub fn report(session: &Session, contention: &Contention, options: &Options) -> 
         out.push('\n');
         out.push_str(&detail::detail(session, contention, row, layout));
     }
-    let blocked = overview::blocked(session, contention, layout, rows);
+    let blocked = overview::blocked(contention, layout, rows);
     if !blocked.is_empty() {
         out.push('\n');
         out.push_str(&blocked);

@@ -219,7 +219,7 @@ fn groups(session: &Session, contention: &Contention, layout: &Layout, limit: us
 }
 
 /// What was blocked without being contention; empty where there was nothing.
-pub(super) fn blocked(session: &Session, contention: &Contention, layout: &Layout, limit: usize) -> String {
+pub(super) fn blocked(contention: &Contention, layout: &Layout, limit: usize) -> String {
     let rows: Vec<_> = contention.blocked_rows().collect();
     if rows.is_empty() {
         return String::new();
