@@ -104,6 +104,9 @@ struct Entry {
 
 /// One side's stacks: time, share and count, then the frames, innermost first.
 fn side(session: &Session, layout: &Layout, title: &str, entries: &[Entry], total: u64) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
     let mut out = format!("  {}\n", layout.paint(Style::Dim, title));
     let shown: Vec<_> = (entries.iter().enumerate())
         .take(STACKS)
