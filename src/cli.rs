@@ -34,17 +34,30 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Heading of the options that every command has.
+const GLOBAL: &str = "Options of every command";
+/// Heading of the options that leave something out.
+const FILTER: &str = "What to leave out";
+
 /// Options of every command.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Global {
     /// Say nothing but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     pub quiet: bool,
     /// Say more
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
-    /// Colours: on a terminal, always or never (NO_COLOR is honoured)
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorWhen::Auto)]
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t = ColorWhen::Auto,
+        hide_possible_values = true,
+        help_heading = GLOBAL
+    )]
     pub color: ColorWhen,
 }
 
@@ -168,6 +181,7 @@ pub struct DemoArgs {}
 
 /// What to leave out of a view.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = FILTER)]
 pub struct FilterArgs {
     /// Only locks with this name or id (`L3`); * stands for anything, ? for one character
     #[arg(long, value_name = "GLOB", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Glob::new(text)))]

@@ -251,6 +251,62 @@ pub(crate) fn server() -> Session {
     session
 }
 
+/// Many locks with long names, deep and branching stacks, two processes: what a big program looks like.
+pub(crate) fn busy() -> Session {
+    let mut b = Builder::new();
+    b.session.processes.push(Process {
+        pid: 4300,
+        parent_pid: 4242,
+        exe: "/srv/helper".into(),
+        exit: Some(Exit::Signal(9)),
+        threads: 1,
+    });
+    let threads: Vec<_> = (0..8).map(|at| b.thread(&format!("pool-{at}"))).collect();
+    let mut state = 7u64;
+    let mut random = move |below: u64| {
+        // Knuth's MMIX generator; the low bits are poor.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let start = [("std::thread::_State_impl<X>::_M_run()", "", 0), ("start_thread", "", 0), ("clone3", "", 0)];
+    for at in 0..40u64 {
+        let name = match at % 4 {
+            0 => format!("engine::storage::ShardedCache<Key, Value>::shards[{at}].mutex_"),
+            1 => format!("conn[{at}]->write_lock"),
+            2 => format!("pool_{at}.mu"),
+            _ => format!("g_registry_lock_{at}"),
+        };
+        let lock = b.lock(&name, if at % 5 == 0 { Kind::Rwlock } else { Kind::Mutex });
+        b.session.locks[lock.index()].process = ProcessId(u32::from(at % 9 == 0));
+        let mut stacks = Vec::new();
+        for branch in 0..3 {
+            let names: Vec<String> = (0..4 + random(9))
+                .map(|depth| match (depth + branch + random(2)) % 3 {
+                    0 => {
+                        format!("engine::exec::Operator<std::vector<Row, Alloc<Row> > >::step_{depth}(Row const&, int)")
+                    }
+                    1 => format!("dispatch_{}_{depth}", at % 6),
+                    _ => format!("<engine::net::Connection<T> as engine::io::Sink>::flush_{depth}"),
+                })
+                .collect();
+            let mut calls: Vec<Call<'_>> =
+                names.iter().map(|name| (name.as_str(), "src/engine/exec.cc", 10 + branch as u32)).collect();
+            calls.extend(start);
+            stacks.push(b.stack(&calls));
+        }
+        let weight = 40_000_000 / (at + 1) / (at + 1);
+        for _ in 0..12 {
+            let (waiter, holder) = (random(8) as usize, random(8) as usize);
+            let (mine, theirs) = (stacks[random(3) as usize], stacks[random(3) as usize]);
+            let wait = weight / 2 + random(weight + 1);
+            b.wait(lock, threads[waiter], mine, Mode::Exclusive, wait, wait / 3, Some((threads[holder], theirs)));
+        }
+        b.take(lock, threads[0], stacks[0], Mode::Exclusive, 1 + random(5_000), 700);
+    }
+    b.session.coverage.notes.push("the helper process was ended by a signal; what it wrote until then is here".into());
+    b.session
+}
+
 /// A program that never took a lock.
 pub(crate) fn empty() -> Session {
     let mut session = Builder::new().session;

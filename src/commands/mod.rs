@@ -35,10 +35,23 @@ pub fn execute(cli: Cli) -> ExitCode {
         Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::Success,
         Err(error) => {
-            console.error(&format!("{error:#}"));
+            console.error(&sentence(&error));
             ExitCode::Failure
         }
     }
+}
+
+/// An error with its causes. A cause that the error before it already told is not said twice.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
@@ -58,5 +71,17 @@ impl From<&FilterArgs> for Filter {
             thread: args.thread.clone(),
             min_wait_ns: args.min_wait.unwrap_or(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = io::Error::other("disk on fire");
+        let error = anyhow::Error::new(cause).context("cannot write x: disk on fire; try y").context("demo");
+        assert_eq!(super::sentence(&error), "demo: cannot write x: disk on fire; try y");
     }
 }

@@ -104,8 +104,10 @@ impl Target {
                 let mut out = io::stdout().lock();
                 out.write_all(bytes).and_then(|()| out.flush()).context("cannot write to standard output")
             }
-            Self::File(path) => write_file(path, bytes).with_context(|| {
-                format!("cannot write {}: name a writable place with free space by -o FILE", path.display())
+            Self::File(path) => write_file(path, bytes).map_err(|error| {
+                let place = path.display();
+                let text = format!("cannot write {place}: {error}; name a writable place with free space by -o FILE");
+                anyhow::Error::new(error).context(text)
             }),
         }
     }

@@ -146,7 +146,7 @@ pub fn fit_end(text: &str, width: usize) -> String {
     }
     let tail: String = text.chars().skip(length + 1 - width.max(1)).collect();
     // Begin at a whole component where one is near.
-    let whole = tail.find("::").map(|at| at + 2).filter(|at| *at < tail.len() / 2);
+    let whole = tail.find("::").map(|at| at + 2).filter(|at| *at < tail.len() / 3);
     format!("…{}", &tail[whole.unwrap_or(0)..])
 }
 

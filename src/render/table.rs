@@ -1,6 +1,6 @@
 //! Columns that line up, one of which takes what room is left.
 
-use super::names::{fit_end, fit_start};
+use super::names::fit_end;
 use super::paint::{Layout, Style, columns};
 
 /// Which side a column's text keeps to.
@@ -46,7 +46,7 @@ impl Column {
 pub type Cell = (String, Style);
 
 /// The flexible column never gets narrower while another can be left out.
-const LEAST_FLEXIBLE: usize = 16;
+const LEAST_FLEXIBLE: usize = 22;
 /// Blanks between columns; one where two would cost a column.
 const GAPS: [usize; 2] = [2, 1];
 /// Blanks before the first column.
@@ -88,11 +88,8 @@ pub fn table(layout: &Layout, headings: &[Column], rows: &[Vec<Cell>]) -> String
         for at in &shown {
             let Some((text, style)) = row.get(*at) else { continue };
             let width = width(*at);
-            let text = if headings[*at].flexible && columns(text) > width {
-                if text.contains("::") { fit_end(text, width) } else { fit_start(text, width) }
-            } else {
-                text.clone()
-            };
+            let text =
+                if headings[*at].flexible && columns(text) > width { fit_end(text, width) } else { text.clone() };
             let pad = " ".repeat(width.saturating_sub(columns(&text)));
             line.push_str(&" ".repeat(if line.is_empty() { INDENT } else { gap }));
             let text = layout.paint(*style, &text);

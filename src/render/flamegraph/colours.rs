@@ -13,7 +13,7 @@ pub(super) const BACKGROUND: Color = rgb(0xfa, 0xfa, 0xfa);
 pub(super) const TEXT: Color = rgb(0x22, 0x22, 0x22);
 
 /// Light enough for black text, far enough apart to be told from each other and from the stacks.
-const LOCKS: [Color; 16] = [
+const LOCKS: [Color; 14] = [
     rgb(0x5b, 0xb5, 0xe8),
     rgb(0x6c, 0xc4, 0x6c),
     rgb(0xe8, 0x7d, 0xb4),
@@ -24,11 +24,9 @@ const LOCKS: [Color; 16] = [
     rgb(0x84, 0x9c, 0xf0),
     rgb(0xd9, 0x84, 0xe0),
     rgb(0x4f, 0xc8, 0xd8),
-    rgb(0xe5, 0x9a, 0x3c),
     rgb(0x8f, 0xb8, 0x8a),
     rgb(0xc7, 0x8a, 0x9c),
     rgb(0x9f, 0xa8, 0xc8),
-    rgb(0xc0, 0xa0, 0x60),
     rgb(0x7f, 0xb0, 0xb8),
 ];
 
@@ -58,9 +56,9 @@ pub(super) fn palette(folded: &Folded) -> PaletteMap {
             let color = if folded.wrappers.contains(bare) || bare.starts_with('[') {
                 near((0xe4, 0xe4, 0xe2), 8, bare)
             } else if folded.holders.contains(name) {
-                near((0xc4, 0xd8, 0xee), 28, bare)
+                near((0xc4, 0xd8, 0xee), 24, bare)
             } else {
-                near((0xfa, 0xd8, 0x90), 34, bare)
+                near((0xfa, 0xd8, 0x90), 24, bare)
             };
             palette.insert(name, color);
         }

@@ -70,7 +70,8 @@ pub fn draw(session: &Session, contention: &Contention, options: &Options) -> Pi
     drawing.font_size = FONT_SIZE;
     drawing.font_type = "monospace".into();
     drawing.min_width = MIN_WIDTH_PERCENT;
-    drawing.text_truncate_direction = inferno::TextTruncateDirection::Right;
+    // The end of `engine::net::Connection<…>::flush` tells more than its beginning.
+    drawing.text_truncate_direction = inferno::TextTruncateDirection::Left;
     drawing.bgcolors = Some(inferno::color::BackgroundColor::Flat(colours::BACKGROUND));
     drawing.uicolor = colours::TEXT;
     drawing.notes = "drawn by lockprof; the script is inferno's (CDDL-1.0)".into();
@@ -161,7 +162,7 @@ fn message(title: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::analysis::Query;
-    use crate::analysis::testing::{Builder, empty, server};
+    use crate::analysis::testing::{Builder, busy, empty, server};
     use crate::model::{Kind, Mode};
     use crate::render::golden;
 
@@ -265,6 +266,11 @@ mod tests {
         ] {
             let picture = draw(&session, &view(&session), &options(metric, side));
             std::fs::write(folder.join(format!("{name}.svg")), picture.svg).unwrap();
+        }
+        let session = busy();
+        for side in [Side::Waiter, Side::Holder, Side::Both] {
+            let picture = draw(&session, &view(&session), &options(Metric::Wait, Some(side)));
+            std::fs::write(folder.join(format!("busy-{side:?}.svg")), picture.svg).unwrap();
         }
         let quiet = draw(&empty(), &view(&empty()), &Options::default());
         std::fs::write(folder.join("empty.svg"), quiet.svg).unwrap();

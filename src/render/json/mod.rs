@@ -3,6 +3,7 @@
 //! Keys are never renamed or dropped; adding keys is free. The types are this room's own, so that the
 //! model can change without changing the contract.
 
+mod layout;
 mod report;
 
 use serde::Serialize;
@@ -13,11 +14,9 @@ use crate::model::{Exit, Session, StackId};
 /// Version of the contract.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// The report, indented, ending in a line break. `limit` cuts the list of locks (and groups).
+/// The report, ending in a line break. `limit` cuts the list of locks (and groups).
 pub fn report(session: &Session, contention: &Contention, limit: Option<usize>) -> String {
-    let report = report::Report::of(session, contention, limit);
-    // Plain structs of numbers, strings and lists: serialising them cannot fail.
-    serde_json::to_string_pretty(&report).map(|text| text + "\n").unwrap_or_default()
+    layout::to_string(&report::Report::of(session, contention, limit))
 }
 
 /// A frame of a call stack.

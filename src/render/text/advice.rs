@@ -6,6 +6,7 @@ use crate::analysis::contention::{Holder, LockReport, share};
 use crate::analysis::sum_of;
 use crate::model::{Kind, Session, Stacks};
 use crate::render::frames::{headline, lines};
+use crate::render::names::fit_end;
 use crate::render::paint::printable;
 use crate::render::units::{duration, percent, short_count};
 
@@ -14,6 +15,8 @@ const CULPRIT_SHARE: f64 = 0.5;
 /// Holds shorter than this are hard to shorten: the queue comes from how often the lock is taken.
 /// A sleep and a wake-up of a waiter cost several microseconds on Linux.
 const SHORT_HOLD_NS: u64 = 5_000;
+/// A sentence does not get easier with a longer name.
+const NAME_WIDTH: usize = 40;
 /// With less of the wait attributed than this, blame would be a guess.
 const LEAST_ATTRIBUTED: f64 = 0.3;
 
@@ -22,7 +25,7 @@ pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
     if row.contended == 0 || row.wait.total == 0 {
         return None;
     }
-    let name = printable(&row.name);
+    let name = fit_end(&printable(&row.name), NAME_WIDTH);
     let attributed = sum_of(row.holders.iter().map(|holder| holder.blocked_ns));
     let top = row.holders.first().filter(|holder| holder.blocked_ns > 0);
     let (Some(top), true) = (top, share(attributed, row.wait.total) >= LEAST_ATTRIBUTED) else {

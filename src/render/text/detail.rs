@@ -19,13 +19,17 @@ const CALLERS: usize = 5;
 
 pub(super) fn detail(session: &Session, view: &Contention, row: &LockReport, layout: &Layout) -> String {
     let mut out = String::new();
-    let title = layout.paint(Style::Heading, &format!("{} {}", row.id, label(session, row)));
+    let title = layout.paint(Style::Heading, &format!("{} {}", row.id, label(row)));
     out.push_str(&wrap(&format!("{title} · {}", facts(session, view, row)), layout.width, "", "   "));
 
     let waits: Vec<_> = (row.waiters.iter())
         .map(|waiter| Entry { ns: waiter.wait_ns, times: waiter.count, stack: waiter.stack, more: String::new() })
         .collect();
-    out.push_str(&side(session, layout, "who waited", &waits, row.wait.total));
+    let title = if row.kind.is_lock() { "who waited" } else { "who was blocked" };
+    out.push_str(&side(session, layout, title, &waits, row.wait.total));
+    if !row.kind.is_lock() {
+        return out;
+    }
 
     let mut holds: Vec<_> = (row.holders.iter())
         .filter(|holder| holder.blocked_ns > 0)
@@ -56,6 +60,9 @@ pub(super) fn detail(session: &Session, view: &Contention, row: &LockReport, lay
 /// Kind, origin and the figures that the table has no room for.
 fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
     let mut facts = vec![row.kind.name().to_owned()];
+    if session.processes.len() > 1 {
+        facts.push(format!("process {}", session.process(row.process).pid));
+    }
     if row.kind == Kind::Rwlock {
         facts.push(format!(
             "{} reads, {} writes",
@@ -63,8 +70,9 @@ fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
             short_count(row.write_acquisitions)
         ));
     }
+    let waited = if row.kind.is_lock() { "waited" } else { "blocked" };
     facts.push(format!(
-        "{} of {} waited, half of them over {}",
+        "{} of {} {waited}, half of them over {}",
         short_count(row.contended),
         short_count(row.acquisitions),
         duration(row.wait.p50)
@@ -96,6 +104,9 @@ struct Entry {
 
 /// One side's stacks: time, share and count, then the frames, innermost first.
 fn side(session: &Session, layout: &Layout, title: &str, entries: &[Entry], total: u64) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
     let mut out = format!("  {}\n", layout.paint(Style::Dim, title));
     let shown: Vec<_> = (entries.iter().enumerate())
         .take(STACKS)

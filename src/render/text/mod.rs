@@ -51,10 +51,16 @@ pub fn report(session: &Session, contention: &Contention, options: &Options) -> 
         out.push('\n');
         out.push_str(&detail::detail(session, contention, row, layout));
     }
-    let blocked = overview::blocked(session, contention, layout, rows);
+    let blocked = overview::blocked(contention, layout, rows);
     if !blocked.is_empty() {
         out.push('\n');
         out.push_str(&blocked);
+    }
+    // Idle waiting needs no explanation unless somebody asks for it.
+    let asked = named || !contention.query.filter.kinds.is_empty();
+    for row in contention.blocked_rows().filter(|row| asked && row.contended > 0).take(detailed) {
+        out.push('\n');
+        out.push_str(&detail::detail(session, contention, row, layout));
     }
     out
 }
@@ -89,7 +95,7 @@ mod tests {
     use crate::analysis::Query;
     use crate::analysis::contention::GroupBy;
     use crate::analysis::filter::Glob;
-    use crate::analysis::testing::{empty, server};
+    use crate::analysis::testing::{busy, empty, server};
     use crate::render::golden;
     use crate::render::paint::columns;
 
@@ -114,6 +120,21 @@ mod tests {
         query.filter.thread = Some(Glob::new("worker-1"));
         query.filter.min_wait_ns = 1_000_000;
         golden::check("report-thread.txt", &render(&query, 80));
+    }
+
+    #[test]
+    fn golden_report_of_a_busy_program() {
+        let session = busy();
+        for width in [60, 80, 140] {
+            let options = Options { layout: Layout { color: false, width }, limit: None };
+            let text = report(&session, &Contention::of(&session, &Query::default()), &options);
+            for line in text.lines() {
+                assert!(columns(line) <= width, "over {width} columns: {line}");
+            }
+            if width == 80 {
+                golden::check("report-busy.txt", &text);
+            }
+        }
     }
 
     #[test]

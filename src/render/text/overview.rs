@@ -15,6 +15,9 @@ const BAD_SHARE: f64 = 0.5;
 /// From this share on, as worth a look.
 const WARN_SHARE: f64 = 0.1;
 
+/// Heading of the column of process ids.
+const PID: &str = "pid";
+
 /// The heading with its sums, and the table of what was asked for.
 pub(super) fn overview(session: &Session, contention: &Contention, layout: &Layout, limit: usize) -> String {
     let totals = &contention.contention;
@@ -28,7 +31,9 @@ pub(super) fn overview(session: &Session, contention: &Contention, layout: &Layo
         out.push_str(&format!(" ({})", printable(&words.join("; "))));
     }
     out.push('\n');
-    let sums = if totals.rows == 0 {
+    let sums = if totals.rows == 0 && contention.blocked.rows > 0 {
+        "No mutex, rwlock or spinlock here; what follows blocks for other reasons.".to_owned()
+    } else if totals.rows == 0 {
         "No lock is left by the filter. `lockprof report` without options lists them all.".to_owned()
     } else if totals.contended == 0 {
         format!(
@@ -88,19 +93,34 @@ fn time(ns: u64, happened: u64) -> Cell {
 }
 
 /// The name of a row as tables show it.
-pub(super) fn label(session: &Session, row: &LockReport) -> String {
+pub(super) fn label(row: &LockReport) -> String {
     let name = printable(&row.name);
-    let name = if row.stands_for > 1 { format!("{name} ×{}", short_count(row.stands_for)) } else { name };
-    if session.processes.len() < 2 {
-        return name;
+    if row.stands_for > 1 { format!("{name} ×{}", short_count(row.stands_for)) } else { name }
+}
+
+/// The row's pid as a cell; a column of its own where there are several processes.
+fn pid(session: &Session, row: &LockReport) -> Cell {
+    (session.process(row.process).pid.to_string(), Style::Dim)
+}
+
+/// The columns and rows without the pid where there is one process only.
+fn without_pid(session: &Session, columns: Vec<Column>, rows: Vec<Vec<Cell>>) -> (Vec<Column>, Vec<Vec<Cell>>) {
+    if session.processes.len() > 1 {
+        return (columns, rows);
     }
-    format!("{name} [{}]", session.process(row.process).pid)
+    let at = columns.iter().position(|column| column.title == PID);
+    let keep = |index: usize| Some(index) != at;
+    let rows = (rows.into_iter())
+        .map(|row| row.into_iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, cell)| cell).collect())
+        .collect();
+    (columns.into_iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, column)| column).collect(), rows)
 }
 
 fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usize) -> String {
-    let columns = [
+    let columns = vec![
         Column::text("id", 0),
         Column::flexible("lock"),
+        Column::number(PID, 2),
         Column::text("kind", 2),
         Column::number("wait", 0),
         Column::number("share", 0),
@@ -116,7 +136,8 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
         let part = share(row.wait.total, total);
         vec![
             (row.id.clone(), Style::Dim),
-            (label(session, row), Style::Strong),
+            (label(row), Style::Strong),
+            pid(session, row),
             plain(row.kind.name()),
             (time(row.wait.total, row.contended).0, heat(part)),
             (if row.contended == 0 { "-".into() } else { percent(part) }, heat(part)),
@@ -129,6 +150,7 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
         ]
     };
     let rows: Vec<_> = contention.lock_rows().take(limit).map(row).collect();
+    let (columns, rows) = without_pid(session, columns, rows);
     let mut out = table(layout, &columns, &rows);
     let rest: Vec<_> = contention.lock_rows().skip(limit).collect();
     if !rest.is_empty() {
@@ -155,7 +177,7 @@ fn groups(session: &Session, contention: &Contention, layout: &Layout, limit: us
         Column::number("p99", 3),
         Column::number("max", 2),
         Column::number("held", 1),
-        Column::number("blocked others", 0),
+        Column::number("blocked", 0),
         Column::number("taken", 0),
         Column::number("locks", 4),
     ];
@@ -197,7 +219,7 @@ fn groups(session: &Session, contention: &Contention, layout: &Layout, limit: us
 }
 
 /// What was blocked without being contention; empty where there was nothing.
-pub(super) fn blocked(session: &Session, contention: &Contention, layout: &Layout, limit: usize) -> String {
+pub(super) fn blocked(contention: &Contention, layout: &Layout, limit: usize) -> String {
     let rows: Vec<_> = contention.blocked_rows().collect();
     if rows.is_empty() {
         return String::new();
@@ -222,7 +244,7 @@ pub(super) fn blocked(session: &Session, contention: &Contention, layout: &Layou
         .map(|row| {
             vec![
                 (row.id.clone(), Style::Dim),
-                (label(session, row), Style::Strong),
+                (label(row), Style::Strong),
                 plain(row.kind.name()),
                 time(row.wait.total, row.contended),
                 plain(short_count(row.contended)),

@@ -101,7 +101,7 @@ fn hottest(session: &Session, contention: &Contention, layout: &Layout) -> Strin
             let plain = |text: String| (text, Style::Plain);
             vec![
                 (row.id.clone(), Style::Dim),
-                (label(session, row), Style::Strong),
+                (label(row), Style::Strong),
                 plain(row.kind.name().into()),
                 plain(duration(row.wait.total)),
                 plain(percent(share(row.wait.total, totals.wait_ns))),
