@@ -247,6 +247,9 @@ pub unsafe fn emit(local: *mut Local, record: Record) {
     }
 }
 
+/// How many records ahead the ring's memory is fetched: eight lines.
+const PREFETCHED: u64 = 16;
+
 /// Writes a record for which room is known to be there.
 #[inline(always)]
 unsafe fn write(local: *mut Local, record: Record) {
@@ -256,7 +259,11 @@ unsafe fn write(local: *mut Local, record: Record) {
         let nested = writing.load(Ordering::Relaxed);
         writing.store(nested + 1, Ordering::Relaxed);
         let number = add_here(&(*local).head, 1);
-        (*(*local).ring_slots.add((number & (*local).ring_mask) as usize)).store(record);
+        let slots = (*local).ring_slots;
+        // The collector has had the lines further on: fetch them back before they are needed.
+        let ahead = slots.add((number + PREFETCHED & (*local).ring_mask) as usize);
+        core::arch::asm!("prefetchw byte ptr [{}]", in(reg) ahead, options(nostack, preserves_flags, readonly));
+        (*slots.add((number & (*local).ring_mask) as usize)).store(record);
         writing.store(nested, Ordering::Relaxed);
         if nested == 0 {
             publish(local);
@@ -297,18 +304,26 @@ unsafe fn has_room(local: *mut Local, wanted: u64, reserve: u64) -> bool {
     }
 }
 
+/// Records that are folded after the ring was found full, before it is looked at again.
+const FOLDS_BETWEEN_LOOKS: u32 = 64;
+
 #[cold]
 #[inline(never)]
 unsafe fn emit_slowly(local: *mut Local, record: Record) {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
-        if (*local).growing.load(Ordering::Relaxed) != 0 {
-            // A signal handler while the ring is being changed.
+        let patience = &(*local).patience;
+        let left = patience.load(Ordering::Relaxed);
+        if left > 0 || (*local).growing.load(Ordering::Relaxed) != 0 {
+            // The ring was full a moment ago (looking at the collector's progress each time would cost more
+            // than the fold), or this is a signal handler while the ring is being changed.
+            patience.store(left.saturating_sub(1), Ordering::Relaxed);
             fold_record(local, record, 0);
         } else if has_room(local, 1, u64::from(RESERVE)) || (grow_ring(local) && has_room(local, 1, u64::from(RESERVE)))
         {
             write(local, record);
         } else {
+            patience.store(FOLDS_BETWEEN_LOOKS, Ordering::Relaxed);
             fold_record(local, record, 0);
         }
     }

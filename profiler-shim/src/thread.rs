@@ -78,6 +78,8 @@ pub struct Local {
     pub soft_limit: AtomicU64,
     /// Records being written (a signal handler may write inside another write).
     pub writing: AtomicU32,
+    /// Records to fold before the ring is looked at again.
+    pub patience: AtomicU32,
     /// A fold is being changed.
     pub folding: AtomicU32,
     /// The ring is being changed for a larger one.
@@ -87,6 +89,9 @@ pub struct Local {
     pub serial: u32,
     rounds: u32,
     pub misses: u32,
+    /// What of the thread's own stack is known to be mapped.
+    pub stack_low: u64,
+    pub stack_high: u64,
     pub pending: PendingWait,
     pub heads: [*const Shape; HEADS],
     pub locks: [CachedLock; CACHED_LOCKS],
@@ -197,6 +202,11 @@ impl Local {
         unsafe { &*self.slot }
     }
 
+    /// Takes over what the unwinder found out about the thread's own stack.
+    pub fn know_stack(&mut self) {
+        (self.stack_low, self.stack_high) = self.scratch.stack();
+    }
+
     /// Counts a stack that had to be walked.
     pub fn count_miss(&mut self) {
         self.misses = self.misses.wrapping_add(1);
@@ -264,6 +274,7 @@ fn attach(process: &'static Process, stack_pointer: u64) -> Option<*mut Local> {
     slot.depth.store(0, Ordering::Relaxed);
     slot.wait_lock.store(0, Ordering::Relaxed);
     this.scratch.set_stack(stack_pointer, stack_end(stack_pointer));
+    this.know_stack();
     if this.ring.is_null() {
         this.first_ring(process);
     }

@@ -79,12 +79,12 @@ pub fn workload() {
 
 #[inline(never)]
 fn handle_request(request: u64) {
-    if request % 64 == 0 {
+    if request % 61 == 0 {
         refresh_cache(request);
     }
     let found = look_up(request);
     count_request(found);
-    if request % 8 == 0 {
+    if request % 7 == 0 {
         append_record(request);
     }
     think(20);

@@ -4,15 +4,20 @@ use core::ffi::{c_int, c_uint};
 
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Outcome, Request, caller, destroyed, initialised, operate};
+use super::core::{Entry, Outcome, Request, Style, caller, destroyed, initialised, operate};
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 
 /// One thread of each round is told `PTHREAD_BARRIER_SERIAL_THREAD`.
 const SERIAL_THREAD: c_int = -1;
 
-fn outcome(answer: c_int) -> Outcome {
-    if matches!(answer, 0 | SERIAL_THREAD) { Outcome::Acquired } else { Outcome::Failed }
+#[derive(Clone, Copy)]
+struct Barrier;
+
+impl Style for Barrier {
+    fn outcome(answer: c_int) -> Outcome {
+        if matches!(answer, 0 | SERIAL_THREAD) { Outcome::Acquired } else { Outcome::Failed }
+    }
 }
 
 hook!(pthread_barrier_wait(barrier: Ptr) -> c_int, "rsi", wait);
@@ -20,7 +25,7 @@ unsafe extern "C" fn wait(barrier: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
     unsafe {
         let Some(caller) = caller(entry) else { return real::pthread_barrier_wait(barrier) };
-        let request = Request { object: barrier, kind: kind::BARRIER, flags: 0, outcome };
+        let request = Request { object: barrier, kind: kind::BARRIER, flags: 0, style: Barrier };
         operate(request, caller, || real::pthread_barrier_wait(barrier), |_| true)
     }
 }

@@ -7,7 +7,7 @@ use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
 use super::core::{
-    Caller, Entry, Outcome, Request, begin_wait, caller, destroyed, done, end_wait, initialised, lock_word, posix,
+    Caller, Entry, Outcome, Posix, Request, Style, begin_wait, caller, destroyed, done, end_wait, initialised, lock_word,
 };
 use super::{hook, plain_hook};
 use crate::real::{self, Clock, Ptr};
@@ -15,7 +15,7 @@ use crate::thread::PendingWait;
 use crate::{clock, recorder};
 
 /// A wait on a condition; `block` is the real call.
-pub unsafe fn wait(request: Request, mutex: Ptr, entry: Entry, block: impl FnOnce() -> c_int) -> c_int {
+pub unsafe fn wait<S: Style + Copy>(request: Request<S>, mutex: Ptr, entry: Entry, block: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
         let Some(caller) = caller(entry) else { return block() };
@@ -37,7 +37,7 @@ pub unsafe fn wait(request: Request, mutex: Ptr, entry: Entry, block: impl FnOnc
         let now = clock::now();
         (*local).pending = outer;
         end_wait(caller, word);
-        take_again(caller, mutex, mutex_word, (request.outcome)(answer), now);
+        take_again(caller, mutex, mutex_word, S::outcome(answer), now);
         done(caller, word, request, waiting.since, now.saturating_sub(waiting.since), answer, true);
         answer
     }
@@ -56,27 +56,27 @@ unsafe fn take_again(caller: Caller, mutex: Ptr, word: u64, outcome: Outcome, no
     }
 }
 
-fn request(cond: Ptr, flags: u8) -> Request {
-    Request { object: cond, kind: kind::CONDVAR, flags, outcome: posix }
+fn request(cond: Ptr, flags: u8) -> Request<Posix> {
+    Request { object: cond, kind: kind::CONDVAR, flags, style: Posix }
 }
 
 hook!(pthread_cond_wait(cond: Ptr, mutex: Ptr) -> c_int, "rdx", plain_wait);
 unsafe extern "C" fn plain_wait(cond: Ptr, mutex: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { wait(request(cond, 0), mutex, entry, || real::pthread_cond_wait(cond, mutex)) }
+    unsafe { wait(request(cond, 0), mutex, entry, move || real::pthread_cond_wait(cond, mutex)) }
 }
 
 hook!(pthread_cond_timedwait(cond: Ptr, mutex: Ptr, until: Ptr) -> c_int, "rcx", timed_wait);
 unsafe extern "C" fn timed_wait(cond: Ptr, mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { wait(request(cond, Flags::TIMED), mutex, entry, || real::pthread_cond_timedwait(cond, mutex, until)) }
+    unsafe { wait(request(cond, Flags::TIMED), mutex, entry, move || real::pthread_cond_timedwait(cond, mutex, until)) }
 }
 
 hook!(pthread_cond_clockwait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr) -> c_int, "r8", clock_wait);
 unsafe extern "C" fn clock_wait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
     unsafe {
-        wait(request(cond, Flags::TIMED), mutex, entry, || real::pthread_cond_clockwait(cond, mutex, clock, until))
+        wait(request(cond, Flags::TIMED), mutex, entry, move || real::pthread_cond_clockwait(cond, mutex, clock, until))
     }
 }
 

@@ -30,23 +30,39 @@ pub enum Outcome {
     Failed,
 }
 
-/// Answers of `pthread_*`: an error number.
-pub fn posix(answer: c_int) -> Outcome {
-    match answer {
-        0 | EOWNERDEAD => Outcome::Acquired,
-        EBUSY => Outcome::Busy,
-        ETIMEDOUT => Outcome::TimedOut,
-        _ => Outcome::Failed,
+/// How a family of functions answers.
+pub trait Style {
+    /// What an answer means.
+    fn outcome(answer: c_int) -> Outcome;
+}
+
+/// `pthread_*`: an error number.
+#[derive(Clone, Copy)]
+pub struct Posix;
+
+impl Style for Posix {
+    fn outcome(answer: c_int) -> Outcome {
+        match answer {
+            0 | EOWNERDEAD => Outcome::Acquired,
+            EBUSY => Outcome::Busy,
+            ETIMEDOUT => Outcome::TimedOut,
+            _ => Outcome::Failed,
+        }
     }
 }
 
-/// Answers of C11's functions: glibc's `thrd_success`, `thrd_busy`, `thrd_error`, `thrd_nomem`, `thrd_timedout`.
-pub fn c11(answer: c_int) -> Outcome {
-    match answer {
-        0 => Outcome::Acquired,
-        1 => Outcome::Busy,
-        4 => Outcome::TimedOut,
-        _ => Outcome::Failed,
+/// C11's functions: glibc's `thrd_success`, `thrd_busy`, `thrd_error`, `thrd_nomem`, `thrd_timedout`.
+#[derive(Clone, Copy)]
+pub struct C11;
+
+impl Style for C11 {
+    fn outcome(answer: c_int) -> Outcome {
+        match answer {
+            0 => Outcome::Acquired,
+            1 => Outcome::Busy,
+            4 => Outcome::TimedOut,
+            _ => Outcome::Failed,
+        }
     }
 }
 
@@ -142,20 +158,20 @@ pub unsafe fn lock_word_slowly(caller: Caller, object: Ptr, kind: u8, initialise
     }
 }
 
-/// A request for a lock.
+/// A request for a lock. Small enough to stay in registers on the hot path.
 #[derive(Clone, Copy)]
-pub struct Request {
+pub struct Request<S> {
     pub object: Ptr,
     pub kind: u8,
     /// `Flags::SHARED`, `Flags::TIMED`.
     pub flags: u8,
-    pub outcome: fn(c_int) -> Outcome,
+    pub style: S,
 }
 
 /// Takes a lock: tries first, since only a try tells whether it has to wait; `block` is the real call.
 #[inline(always)]
-pub unsafe fn acquire(
-    request: Request,
+pub unsafe fn acquire<S: Style + Copy>(
+    request: Request<S>,
     entry: Entry,
     try_real: impl FnOnce() -> c_int,
     block: impl FnOnce() -> c_int,
@@ -165,12 +181,12 @@ pub unsafe fn acquire(
         let Some(caller) = caller(entry) else { return block() };
         let word = lock_word(caller, request.object, request.kind);
         if process::exact() {
-            return acquire_contended(request, caller, entry, word, block);
+            return acquire_contended(request, caller, word, block);
         }
         let answer = try_real();
         if answer != 0 {
-            return match (request.outcome)(answer) {
-                Outcome::Busy => acquire_contended(request, caller, entry, word, block),
+            return match S::outcome(answer) {
+                Outcome::Busy => acquire_contended(request, caller, word, block),
                 Outcome::Acquired => {
                     acquired(request, caller, word, 0);
                     answer
@@ -189,7 +205,7 @@ pub unsafe fn acquire(
 
 /// Notes an acquisition that did not wait.
 #[inline(always)]
-unsafe fn acquired(request: Request, caller: Caller, word: u64, flags: u8) {
+unsafe fn acquired<S>(request: Request<S>, caller: Caller, word: u64, flags: u8) {
     // SAFETY: the caller is the running hook's.
     unsafe {
         let mut flags = request.flags | flags;
@@ -203,13 +219,13 @@ unsafe fn acquired(request: Request, caller: Caller, word: u64, flags: u8) {
 
 /// A try by the program itself.
 #[inline(always)]
-pub unsafe fn try_acquire(request: Request, entry: Entry, try_real: impl FnOnce() -> c_int) -> c_int {
+pub unsafe fn try_acquire<S: Style + Copy>(request: Request<S>, entry: Entry, try_real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
         let Some(caller) = caller(entry) else { return try_real() };
         let word = lock_word(caller, request.object, request.kind);
         let answer = try_real();
-        match (request.outcome)(answer) {
+        match S::outcome(answer) {
             Outcome::Acquired => acquired(request, caller, word, Flags::TRY),
             Outcome::Busy => tell(caller, word, Op::TryFailed, request.flags | Flags::TRY, clock::now(), 0),
             _ => failed(caller, word, request.flags | Flags::TRY, answer),
@@ -236,10 +252,10 @@ unsafe fn failed(caller: Caller, word: u64, flags: u8, answer: c_int) {
 
 /// The real, blocking call, with the thread's wait shown meanwhile.
 #[inline(never)]
-unsafe fn acquire_contended(
-    request: Request,
+#[cold]
+unsafe fn acquire_contended<S: Style + Copy>(
+    request: Request<S>,
     caller: Caller,
-    entry: Entry,
     word: u64,
     block: impl FnOnce() -> c_int,
 ) -> c_int {
@@ -251,7 +267,7 @@ unsafe fn acquire_contended(
         let answer = block();
         let now = clock::now();
         end_wait(caller, word);
-        match (request.outcome)(answer) {
+        match S::outcome(answer) {
             Outcome::Acquired if busy => {
                 let mut flags = request.flags;
                 if word & RECURSIVE != 0 && recorder::find_held(caller.local, request.object as u64).is_some() {
@@ -268,13 +284,12 @@ unsafe fn acquire_contended(
             }
             _ => failed(caller, word, request.flags, answer),
         }
-        let _ = entry;
         answer
     }
 }
 
 /// Whether a lock's own word says that it is held (glibc's layout, which is public ABI).
-unsafe fn looks_taken(request: Request) -> bool {
+unsafe fn looks_taken<S>(request: Request<S>) -> bool {
     // SAFETY: the object is one of the kind.
     unsafe {
         match request.kind {
@@ -293,13 +308,13 @@ pub struct Waiting {
 }
 
 /// Shows that this thread waits. `blame`: look who holds the lock.
-pub unsafe fn begin_wait(caller: Caller, word: u64, request: Request, blame: bool) -> Waiting {
+pub unsafe fn begin_wait<S>(caller: Caller, word: u64, request: Request<S>, blame: bool) -> Waiting {
     // SAFETY: the caller is the running hook's.
     unsafe {
         let slot = (*caller.local).slot();
         let process = Process::attached();
         let holder = match process {
-            Some(process) if blame => find_holder(process, caller, word as u32, request),
+            Some(process) if blame => find_holder(process, caller, word as u32, request.object, request.kind),
             _ => 0,
         };
         let since = clock::now();
@@ -334,13 +349,13 @@ pub unsafe fn end_wait(caller: Caller, word: u64) {
 }
 
 /// Who has the lock: holder's stack | thread slot + 1 << 32; 0 if it cannot be seen.
-unsafe fn find_holder(process: &'static Process, caller: Caller, lock: u32, request: Request) -> u64 {
+unsafe fn find_holder(process: &'static Process, caller: Caller, lock: u32, object: Ptr, kind: u8) -> u64 {
     // Offsets of `__data.__owner` and `__data.__cur_writer`: part of glibc's public ABI.
-    let owner = match request.kind {
+    let owner = match kind {
         // SAFETY: the object is a `pthread_mutex_t`.
-        kind::MUTEX => unsafe { request.object.cast::<u32>().add(2).read_volatile() },
+        kind::MUTEX => unsafe { object.cast::<u32>().add(2).read_volatile() },
         // SAFETY: the object is a `pthread_rwlock_t`.
-        kind::RWLOCK => unsafe { request.object.cast::<u32>().add(6).read_volatile() },
+        kind::RWLOCK => unsafe { object.cast::<u32>().add(6).read_volatile() },
         _ => 0,
     };
     let own = unsafe { (*caller.local).number };
@@ -424,8 +439,8 @@ unsafe fn release_unknown(local: *mut Local, object: Ptr, real: impl FnOnce() ->
 }
 
 /// A blocking operation that is not held afterwards (barrier, join, once, semaphore, condition).
-pub unsafe fn operate(
-    request: Request,
+pub unsafe fn operate<S: Style + Copy>(
+    request: Request<S>,
     caller: Caller,
     block: impl FnOnce() -> c_int,
     waited: impl FnOnce(c_int) -> bool,
@@ -443,16 +458,16 @@ pub unsafe fn operate(
 }
 
 /// Writes down how an operation ended.
-pub unsafe fn done(
+pub unsafe fn done<S: Style>(
     caller: Caller,
     word: u64,
-    request: Request,
+    request: Request<S>,
     since: u64,
     duration: u64,
     answer: c_int,
     waited: bool,
 ) {
-    let outcome = (request.outcome)(answer);
+    let outcome = S::outcome(answer);
     let (op, payload) = match outcome {
         Outcome::Acquired => (Op::Done, if waited { duration } else { 0 }),
         Outcome::Busy => (Op::TryFailed, 0),

@@ -5,26 +5,26 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Request, acquire, destroyed, initialised, posix, release, try_acquire};
+use super::core::{Entry, Request, acquire, destroyed, initialised, Posix, release, try_acquire};
 use super::{hook, plain_hook};
 use crate::real::{self, Clock, Ptr};
 
-fn request(mutex: Ptr, flags: u8) -> Request {
-    Request { object: mutex, kind: kind::MUTEX, flags, outcome: posix }
+fn request(mutex: Ptr, flags: u8) -> Request<Posix> {
+    Request { object: mutex, kind: kind::MUTEX, flags, style: Posix }
 }
 
 hook!(pthread_mutex_lock(mutex: Ptr) -> c_int, "rsi", lock);
 unsafe extern "C" fn lock(mutex: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
     unsafe {
-        acquire(request(mutex, 0), entry, || real::pthread_mutex_trylock(mutex), || real::pthread_mutex_lock(mutex))
+        acquire(request(mutex, 0), entry, move || real::pthread_mutex_trylock(mutex), move || real::pthread_mutex_lock(mutex))
     }
 }
 
 hook!(pthread_mutex_trylock(mutex: Ptr) -> c_int, "rsi", trylock);
 unsafe extern "C" fn trylock(mutex: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { try_acquire(request(mutex, 0), entry, || real::pthread_mutex_trylock(mutex)) }
+    unsafe { try_acquire(request(mutex, 0), entry, move || real::pthread_mutex_trylock(mutex)) }
 }
 
 hook!(pthread_mutex_timedlock(mutex: Ptr, until: Ptr) -> c_int, "rdx", timedlock);
@@ -34,8 +34,8 @@ unsafe extern "C" fn timedlock(mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
         acquire(
             request(mutex, Flags::TIMED),
             entry,
-            || real::pthread_mutex_trylock(mutex),
-            || real::pthread_mutex_timedlock(mutex, until),
+            move || real::pthread_mutex_trylock(mutex),
+            move || real::pthread_mutex_timedlock(mutex, until),
         )
     }
 }
@@ -47,8 +47,8 @@ unsafe extern "C" fn clocklock(mutex: Ptr, clock: Clock, until: Ptr, entry: Entr
         acquire(
             request(mutex, Flags::TIMED),
             entry,
-            || real::pthread_mutex_trylock(mutex),
-            || real::pthread_mutex_clocklock(mutex, clock, until),
+            move || real::pthread_mutex_trylock(mutex),
+            move || real::pthread_mutex_clocklock(mutex, clock, until),
         )
     }
 }
@@ -56,7 +56,7 @@ unsafe extern "C" fn clocklock(mutex: Ptr, clock: Clock, until: Ptr, entry: Entr
 plain_hook! {
     fn pthread_mutex_unlock(mutex: Ptr) -> c_int {
         // SAFETY: the program's own call, handed on.
-        unsafe { release(mutex, || real::pthread_mutex_unlock(mutex)) }
+        unsafe { release(mutex, move || real::pthread_mutex_unlock(mutex)) }
     }
 }
 

@@ -6,9 +6,19 @@ use core::ffi::c_int;
 
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Request, caller, operate, posix};
+use super::core::{Entry, Outcome, Posix, Request, Style, caller, operate};
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
+
+/// A guard's answer says who initialises, not whether it went well.
+#[derive(Clone, Copy)]
+struct Guard;
+
+impl Style for Guard {
+    fn outcome(_: c_int) -> Outcome {
+        Outcome::Acquired
+    }
+}
 
 /// glibc's `pthread_once_t` when the routine has run.
 const DONE: c_int = 2;
@@ -24,7 +34,7 @@ unsafe fn once(control: Ptr, entry: Entry, run: impl Fn() -> c_int) -> c_int {
             return run();
         }
         let Some(caller) = caller(entry) else { return run() };
-        let request = Request { object: control, kind: kind::ONCE, flags: 0, outcome: posix };
+        let request = Request { object: control, kind: kind::ONCE, flags: 0, style: Posix };
         operate(request, caller, run, |_| state & IN_PROGRESS != 0)
     }
 }
@@ -55,7 +65,7 @@ unsafe extern "C" fn guard_acquire(guard: Ptr, entry: Entry) -> c_int {
         }
         let Some(caller) = caller(entry) else { return real::__cxa_guard_acquire(guard) };
         let request =
-            Request { object: guard, kind: kind::ONCE, flags: 0, outcome: |_| super::core::Outcome::Acquired };
+            Request { object: guard, kind: kind::ONCE, flags: 0, style: Guard };
         let answer = Cell::new(0);
         // 1: this thread initialises; 0: another did meanwhile, and this one waited for it.
         operate(

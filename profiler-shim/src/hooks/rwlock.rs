@@ -5,12 +5,12 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Request, acquire, destroyed, initialised, posix, release, try_acquire};
+use super::core::{Entry, Request, acquire, destroyed, initialised, Posix, release, try_acquire};
 use super::{hook, plain_hook};
 use crate::real::{self, Clock, Ptr};
 
-fn request(lock: Ptr, flags: u8) -> Request {
-    Request { object: lock, kind: kind::RWLOCK, flags, outcome: posix }
+fn request(lock: Ptr, flags: u8) -> Request<Posix> {
+    Request { object: lock, kind: kind::RWLOCK, flags, style: Posix }
 }
 
 /// The four ways to ask in one mode.
@@ -20,13 +20,13 @@ macro_rules! mode {
         hook!($lock(lock: Ptr) -> c_int, "rsi", $lock_body);
         unsafe extern "C" fn $lock_body(lock: Ptr, entry: Entry) -> c_int {
             // SAFETY: the program's own call, handed on.
-            unsafe { acquire(request(lock, $flags), entry, || real::$trylock(lock), || real::$lock(lock)) }
+            unsafe { acquire(request(lock, $flags), entry, move || real::$trylock(lock), move || real::$lock(lock)) }
         }
 
         hook!($trylock(lock: Ptr) -> c_int, "rsi", $try_body);
         unsafe extern "C" fn $try_body(lock: Ptr, entry: Entry) -> c_int {
             // SAFETY: the program's own call, handed on.
-            unsafe { try_acquire(request(lock, $flags), entry, || real::$trylock(lock)) }
+            unsafe { try_acquire(request(lock, $flags), entry, move || real::$trylock(lock)) }
         }
 
         hook!($timed(lock: Ptr, until: Ptr) -> c_int, "rdx", $timed_body);
@@ -34,7 +34,7 @@ macro_rules! mode {
             // SAFETY: the program's own call, handed on.
             unsafe {
                 let request = request(lock, $flags | Flags::TIMED);
-                acquire(request, entry, || real::$trylock(lock), || real::$timed(lock, until))
+                acquire(request, entry, move || real::$trylock(lock), move || real::$timed(lock, until))
             }
         }
 
@@ -43,7 +43,7 @@ macro_rules! mode {
             // SAFETY: the program's own call, handed on.
             unsafe {
                 let request = request(lock, $flags | Flags::TIMED);
-                acquire(request, entry, || real::$trylock(lock), || real::$clocked(lock, clock, until))
+                acquire(request, entry, move || real::$trylock(lock), move || real::$clocked(lock, clock, until))
             }
         }
     };
@@ -75,7 +75,7 @@ mode!(
 plain_hook! {
     fn pthread_rwlock_unlock(lock: Ptr) -> c_int {
         // SAFETY: the program's own call, handed on.
-        unsafe { release(lock, || real::pthread_rwlock_unlock(lock)) }
+        unsafe { release(lock, move || real::pthread_rwlock_unlock(lock)) }
     }
 }
 

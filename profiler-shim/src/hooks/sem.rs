@@ -6,7 +6,7 @@ use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
 use super::core::{
-    Entry, Outcome, Request, caller, destroyed, done, errno, initialised, lock_word, operate, set_errno,
+    ETIMEDOUT, Entry, Outcome, Request, Style, caller, destroyed, done, errno, initialised, lock_word, operate, set_errno,
 };
 use super::{hook, plain_hook};
 use crate::clock;
@@ -15,17 +15,22 @@ use crate::real::{self, Clock, Ptr};
 const EAGAIN: c_int = 11;
 
 /// Answers are 0 or -1 with `errno`; here they are taken as 0 or the error number.
-fn outcome(error: c_int) -> Outcome {
-    match error {
-        0 => Outcome::Acquired,
-        EAGAIN => Outcome::Busy,
-        super::core::ETIMEDOUT => Outcome::TimedOut,
-        _ => Outcome::Failed,
+#[derive(Clone, Copy)]
+struct Sem;
+
+impl Style for Sem {
+    fn outcome(error: c_int) -> Outcome {
+        match error {
+            0 => Outcome::Acquired,
+            EAGAIN => Outcome::Busy,
+            ETIMEDOUT => Outcome::TimedOut,
+            _ => Outcome::Failed,
+        }
     }
 }
 
-fn request(sem: Ptr, flags: u8) -> Request {
-    Request { object: sem, kind: kind::SEMAPHORE, flags, outcome }
+fn request(sem: Ptr, flags: u8) -> Request<Sem> {
+    Request { object: sem, kind: kind::SEMAPHORE, flags, style: Sem }
 }
 
 /// 0 or the error number.

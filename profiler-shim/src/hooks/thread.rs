@@ -7,16 +7,16 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Outcome, Request, c11, caller, operate, posix};
+use super::core::{C11, Entry, Posix, Request, Style, caller, operate};
 use super::hook;
 use crate::process::Process;
 use crate::real::{self, Clock, Ptr};
 use crate::thread::local_slowly;
 
-unsafe fn join(
+unsafe fn join<S: Style + Copy>(
     thread: Ptr,
     flags: u8,
-    outcome: fn(c_int) -> Outcome,
+    style: S,
     entry: Entry,
     block: impl FnOnce() -> c_int,
 ) -> c_int {
@@ -24,32 +24,32 @@ unsafe fn join(
     unsafe {
         let Some(caller) = caller(entry) else { return block() };
         // The "lock" of a join is the thread joined.
-        operate(Request { object: thread, kind: kind::JOIN, flags, outcome }, caller, block, |_| true)
+        operate(Request { object: thread, kind: kind::JOIN, flags, style }, caller, block, |_| true)
     }
 }
 
 hook!(pthread_join(thread: Ptr, result: Ptr) -> c_int, "rdx", plain_join);
 unsafe extern "C" fn plain_join(thread: Ptr, result: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, 0, posix, entry, || real::pthread_join(thread, result)) }
+    unsafe { join(thread, 0, Posix, entry, || real::pthread_join(thread, result)) }
 }
 
 hook!(pthread_timedjoin_np(thread: Ptr, result: Ptr, until: Ptr) -> c_int, "rcx", timed_join);
 unsafe extern "C" fn timed_join(thread: Ptr, result: Ptr, until: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, Flags::TIMED, posix, entry, || real::pthread_timedjoin_np(thread, result, until)) }
+    unsafe { join(thread, Flags::TIMED, Posix, entry, || real::pthread_timedjoin_np(thread, result, until)) }
 }
 
 hook!(pthread_clockjoin_np(thread: Ptr, result: Ptr, clock: Clock, until: Ptr) -> c_int, "r8", clock_join);
 unsafe extern "C" fn clock_join(thread: Ptr, result: Ptr, clock: Clock, until: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, Flags::TIMED, posix, entry, || real::pthread_clockjoin_np(thread, result, clock, until)) }
+    unsafe { join(thread, Flags::TIMED, Posix, entry, || real::pthread_clockjoin_np(thread, result, clock, until)) }
 }
 
 hook!(thrd_join(thread: Ptr, result: Ptr) -> c_int, "rdx", c11_join);
 unsafe extern "C" fn c11_join(thread: Ptr, result: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, 0, c11, entry, || real::thrd_join(thread, result)) }
+    unsafe { join(thread, 0, C11, entry, || real::thrd_join(thread, result)) }
 }
 
 hook!(pthread_create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr) -> c_int, "r8", create);

@@ -52,34 +52,48 @@ unsafe fn found(word: Word, stack_pointer: u64) -> u64 {
     value.wrapping_sub(stack_pointer & word.relative_mask())
 }
 
-/// Position of the first word from `from` on that differs.
+/// Position of the first word from `from` on that differs. Word after word, since a word may be looked at
+/// only when those before it were equal: the stack may end before it.
 #[inline(always)]
 unsafe fn compare(shape: *const Shape, from: usize, stack_pointer: u64) -> Option<usize> {
     // SAFETY: words are within the shape; each is read only after those before it were equal.
+    unsafe { (from..(*shape).len as usize).find(|at| found(Shape::word(shape, *at), stack_pointer) != Shape::word(shape, *at).value) }
+}
+
+/// Whether all words are equal, four at a time.
+///
+/// # Safety
+/// All of the stack that the shape speaks of may be read.
+#[inline(always)]
+unsafe fn equal(shape: *const Shape, stack_pointer: u64) -> bool {
+    // SAFETY: the caller's contract; shapes are filled up to a multiple of four words.
     unsafe {
-        let len = (*shape).len as usize;
         let words = shape.add(1).cast::<Word>();
-        let mut at = from;
+        let len = (*shape).len as usize;
+        let at = |number: usize| words.add(number);
+        let differs = |word: *const Word| {
+            (stack_pointer.wrapping_add_signed(i64::from((*word).offset)) as *const u64).read_volatile() ^ (*word).value
+        };
+        let differs_relative = |word: *const Word| found(*word, stack_pointer) ^ (*word).value;
+        let mut number = 0;
         if (*shape).any_relative == 0 {
-            while at < len {
-                let word = &*words.add(at);
-                if (stack_pointer.wrapping_add_signed(i64::from(word.offset)) as *const u64).read_volatile()
-                    != word.value
-                {
-                    return Some(at);
+            while number < len {
+                let [a, b, c, d] = [at(number), at(number + 1), at(number + 2), at(number + 3)].map(differs);
+                if a | b | c | d != 0 {
+                    return false;
                 }
-                at += 1;
+                number += 4;
             }
         } else {
-            while at < len {
-                let word = *words.add(at);
-                if found(word, stack_pointer) != word.value {
-                    return Some(at);
+            while number < len {
+                let [a, b, c, d] = [at(number), at(number + 1), at(number + 2), at(number + 3)].map(differs_relative);
+                if a | b | c | d != 0 {
+                    return false;
                 }
-                at += 1;
+                number += 4;
             }
         }
-        None
+        true
     }
 }
 
@@ -94,17 +108,39 @@ pub unsafe fn capture(local: *mut Local, stack_pointer: u64, return_address: u64
     unsafe {
         let shape = *(*local).heads.as_ptr().add(slot(return_address));
         if !shape.is_null() && (*shape).return_address == return_address {
-            match compare(shape, 0, stack_pointer) {
-                None => checked(local, stack_pointer, return_address, (*shape).stack),
-                Some(word) => follow(local, stack_pointer, return_address, shape, Some(word)),
+            let within = stack_pointer >= (*local).stack_low
+                && stack_pointer + u64::from((*shape).extent) <= (*local).stack_high;
+            if within && equal(shape, stack_pointer) {
+                return checked(local, stack_pointer, return_address, (*shape).stack);
             }
+            differing(local, stack_pointer, return_address, shape)
         } else {
             follow(local, stack_pointer, return_address, core::ptr::null(), None)
         }
     }
 }
 
+/// The shape used last is not this stack's, or the stack's end is too near to tell at once.
 #[cold]
+#[inline(never)]
+unsafe fn differing(local: *mut Local, stack_pointer: u64, return_address: u64, shape: *const Shape) -> u32 {
+    // SAFETY: as in `capture`.
+    unsafe {
+        match compare(shape, 0, stack_pointer) {
+            None => {
+                if stack_pointer < (*local).stack_low && (*local).enter() {
+                    // Deeper than ever before: next time it is known to be readable.
+                    (*local).scratch().readable(stack_pointer);
+                    (*local).know_stack();
+                    (*local).leave();
+                }
+                checked(local, stack_pointer, return_address, (*shape).stack)
+            }
+            Some(word) => follow(local, stack_pointer, return_address, shape, Some(word)),
+        }
+    }
+}
+
 #[inline(never)]
 unsafe fn follow(
     local: *mut Local,
@@ -168,6 +204,7 @@ unsafe fn miss(local: *mut Local, stack_pointer: u64, return_address: u64, misma
             return 0;
         }
         let stack = learn(local, stack_pointer, return_address, mismatch);
+        (*local).know_stack();
         (*local).leave();
         stack
     }

@@ -27,17 +27,22 @@ impl Word {
     }
 }
 
-/// A remembered shape; `len` words follow it.
+/// A remembered shape; `len` words follow it, then copies of the last one up to a multiple of four.
 #[repr(C, align(16))]
 pub struct Shape {
     /// The return address of the hook.
     pub return_address: u64,
     /// The stack that it stands for.
     pub stack: u32,
+    /// How far up from the stack pointer its words lie, bytes; `u32::MAX` if one lies below it.
+    pub extent: u32,
     pub len: u16,
     /// Whether any word is relative to the stack pointer.
     pub any_relative: u16,
 }
+
+/// Words are compared in groups of this many.
+const GROUP: usize = 4;
 
 impl Shape {
     /// Word `number`, which is less than `len`.
@@ -135,12 +140,15 @@ impl Shapes {
         if !known.is_null() {
             return Some(known);
         }
-        let bytes = (size_of::<Shape>() + size_of_val(words)) as u64;
+        let (Some(last), room) = (words.last().copied(), words.len().next_multiple_of(GROUP)) else { return None };
+        let bytes = (size_of::<Shape>() + room * size_of::<Word>()) as u64;
         let used = self.arena_used.load(Ordering::Relaxed);
         if used + bytes > self.arena_len.load(Ordering::Relaxed) {
             return None;
         }
         self.arena_used.store(used + bytes, Ordering::Relaxed);
+        // The word below the hook's return address (the caller's rbp) may always be read.
+        let extent = words.iter().map(|word| if word.offset < -16 { u32::MAX } else { (word.offset.max(0) + 8) as u32 }).max();
         let any_relative = words.iter().any(|word| word.prefix_and_relative & 1 != 0);
         // SAFETY: the arena has the room, and sizes are multiples of 16 like its start.
         unsafe {
@@ -148,10 +156,15 @@ impl Shapes {
             shape.write(Shape {
                 return_address,
                 stack,
+                extent: extent.unwrap_or(u32::MAX),
                 len: words.len() as u16,
                 any_relative: u16::from(any_relative),
             });
-            shape.add(1).cast::<Word>().copy_from_nonoverlapping(words.as_ptr(), words.len());
+            let to = shape.add(1).cast::<Word>();
+            to.copy_from_nonoverlapping(words.as_ptr(), words.len());
+            for number in words.len()..room {
+                to.add(number).write(last);
+            }
             prefix.shape.store(shape, Ordering::Relaxed);
             Some(shape)
         }

@@ -107,6 +107,11 @@ impl Scratch {
         self.regions[0] = Region { low: stack_pointer & !4095, high };
     }
 
+    /// What of the thread's own stack is known to be mapped.
+    pub fn stack(&self) -> (u64, u64) {
+        (self.regions[0].low, self.regions[0].high)
+    }
+
     /// Walks the stack of a hook's caller. `stack_pointer` is the caller's behind the return address, and
     /// the caller's rbp is stored in the word below the return address.
     pub fn walk(&mut self, process: &Process, stack_pointer: u64, return_address: u64) -> Walked<'_> {
@@ -155,7 +160,7 @@ impl Scratch {
     }
 
     /// Whether eight bytes there may be read.
-    fn readable(&mut self, address: u64) -> bool {
+    pub fn readable(&mut self, address: u64) -> bool {
         address & 7 == 0
             && (self.regions.iter().any(|region| region.low <= address && address + 8 <= region.high)
                 || self.admit(address))
