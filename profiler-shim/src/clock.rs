@@ -23,8 +23,9 @@ pub fn now() -> u64 {
     if NO_TSC.load(Ordering::Relaxed) { crate::sys::monotonic_ns() } else { tsc() }
 }
 
+/// The time stamp counter: for the hot path, which runs only where the counter is invariant.
 #[inline(always)]
-fn tsc() -> u64 {
+pub fn tsc() -> u64 {
     // SAFETY: `rdtsc` has no preconditions on the processors that we support.
     unsafe { _rdtsc() }
 }

@@ -31,8 +31,7 @@ pub struct AddressTable {
 }
 
 /// Where the search for an address begins.
-#[inline(always)]
-pub fn hash(address: u64) -> u64 {
+fn hash(address: u64) -> u64 {
     (address >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 

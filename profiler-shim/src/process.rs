@@ -14,7 +14,7 @@ use crate::hooks::thread::{STARTS, Start};
 use crate::locks::AddressTable;
 use crate::segment::Segment;
 use crate::spin::Spin;
-use crate::thread::Locals;
+use crate::thread::{Locals, never_hot};
 use crate::unwind::modules::Modules;
 use crate::unwind::shapes::Shapes;
 use crate::unwind::stacks::StackIndex;
@@ -169,6 +169,9 @@ impl Process {
             sizes.shape_bytes,
         );
         let tsc = clock::choose();
+        if !tsc || exact() {
+            never_hot();
+        }
         let mut path = [0u8; PATH_MAX];
         if !FOLDER.segment_path(&mut path) || !self.segment.create(&path, sizes.segment, tsc) {
             return false;
@@ -218,7 +221,6 @@ fn start() -> Option<*mut Process> {
 }
 
 /// Whether `--exact` was asked for: never try first.
-#[inline(always)]
 pub fn exact() -> bool {
     EXACT.load(Ordering::Relaxed) != 0
 }

@@ -1,9 +1,9 @@
 //! Writes down what the hooks saw: the list of held locks, the ring, the folds.
 //!
 //! Everything here may be interrupted by a signal handler that does the same: places are reserved before
-//! they are filled (held entries, ring slots), and the ring is published only when no write is under way.
+//! they are filled (held entries), and what comes while a ring slot is being written is folded.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use lockprof_wire::layout::note;
 use lockprof_wire::record::extra_hold;
@@ -13,7 +13,7 @@ use lockprof_wire::{Flags, FoldEntry, HeldEntry, Op, Record, ThreadSlot, fold};
 
 use crate::clock;
 use crate::process::Process;
-use crate::thread::{CACHED_FOLDS, Local, add_here};
+use crate::thread::{CACHED_FOLDS, Local, add_here, count_here};
 
 /// Marks a held entry that was released out of order and not trimmed yet.
 const RELEASED: u64 = u64::MAX;
@@ -61,7 +61,7 @@ pub unsafe fn push(local: *mut Local, address: u64, lock: u32, stack: u32, flags
         entry.lock_and_stack.store(u64::from(lock) | u64::from(stack) << 32, Ordering::Relaxed);
         entry.flags.store(u64::from(flags), Ordering::Relaxed);
         entry.ticks.store(ticks, Ordering::Relaxed);
-        add_here(&slot.acquisitions, 1);
+        count_here(&slot.acquisitions);
     }
 }
 
@@ -150,7 +150,8 @@ pub unsafe fn find_held(local: *mut Local, address: u64) -> Option<u32> {
             return None;
         }
         let top = held(local, depth - 1)?;
-        if top.address.load(Ordering::Relaxed) == address && live(top) {
+        // What was released out of order is never on top.
+        if top.address.load(Ordering::Relaxed) == address && top.ticks.load(Ordering::Relaxed) != 0 {
             return Some(depth - 1);
         }
         find_deeper(local, depth, address)
@@ -239,7 +240,9 @@ unsafe fn trim(local: *mut Local) {
 pub unsafe fn emit(local: *mut Local, record: Record) {
     // SAFETY: the caller's contract.
     unsafe {
-        if (*local).head.load(Ordering::Relaxed) < (*local).soft_limit.load(Ordering::Relaxed) {
+        if (*local).head.load(Ordering::Relaxed) < (*local).soft_limit.load(Ordering::Relaxed)
+            && (*local).writing.load(Ordering::Relaxed) == 0
+        {
             write(local, record);
         } else {
             emit_slowly(local, record);
@@ -250,40 +253,25 @@ pub unsafe fn emit(local: *mut Local, record: Record) {
 /// How many records ahead the ring's memory is fetched: eight lines.
 const PREFETCHED: u64 = 16;
 
-/// Writes a record for which room is known to be there.
+/// Writes a record for which room is known to be there, and no write to be under way.
 #[inline(always)]
 unsafe fn write(local: *mut Local, record: Record) {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
-        let writing = &(*local).writing;
-        let nested = writing.load(Ordering::Relaxed);
-        writing.store(nested + 1, Ordering::Relaxed);
-        let number = add_here(&(*local).head, 1);
-        let slots = (*local).ring_slots;
+        let this = &*local;
+        this.writing.store(1, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        let number = this.head.load(Ordering::Relaxed);
+        let (slots, mask) = (this.ring_slots, this.ring_mask);
         // The collector has had the lines further on: fetch them back before they are needed.
-        let ahead = slots.add((number + PREFETCHED & (*local).ring_mask) as usize);
+        let ahead = slots.add(((number + PREFETCHED) & mask) as usize);
         core::arch::asm!("prefetchw byte ptr [{}]", in(reg) ahead, options(nostack, preserves_flags, readonly));
-        (*slots.add((number & (*local).ring_mask) as usize)).store(record);
-        writing.store(nested, Ordering::Relaxed);
-        if nested == 0 {
-            publish(local);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn publish(local: *mut Local) {
-    // SAFETY: the caller's contract is that of `emit`.
-    unsafe {
-        loop {
-            let head = (*local).head.load(Ordering::Relaxed);
-            // Release: pairs with the collector's Acquire load; the slots before it are complete.
-            (*(*local).ring).head.store(head, Ordering::Release);
-            // A handler may have written and published more in between: never go back.
-            if (*local).head.load(Ordering::Relaxed) == head {
-                return;
-            }
-        }
+        (*slots.add((number & mask) as usize)).store(record);
+        this.head.store(number + 1, Ordering::Relaxed);
+        // Release: pairs with the collector's Acquire load; the slot is complete.
+        (*this.ring).head.store(number + 1, Ordering::Release);
+        compiler_fence(Ordering::SeqCst);
+        this.writing.store(0, Ordering::Relaxed);
     }
 }
 
@@ -314,9 +302,9 @@ unsafe fn emit_slowly(local: *mut Local, record: Record) {
     unsafe {
         let patience = &(*local).patience;
         let left = patience.load(Ordering::Relaxed);
-        if left > 0 || (*local).growing.load(Ordering::Relaxed) != 0 {
+        if left > 0 || (*local).writing.load(Ordering::Relaxed) != 0 {
             // The ring was full a moment ago (looking at the collector's progress each time would cost more
-            // than the fold), or this is a signal handler while the ring is being changed.
+            // than the fold), or this is a signal handler inside a write.
             patience.store(left.saturating_sub(1), Ordering::Relaxed);
             fold_record(local, record, 0);
         } else if has_room(local, 1, u64::from(RESERVE)) || (grow_ring(local) && has_room(local, 1, u64::from(RESERVE)))
@@ -353,11 +341,12 @@ unsafe fn emit_essential(local: *mut Local, records: &[Record], holder: u32) -> 
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
         let count = records.len() as u64;
-        let growing = (*local).growing.load(Ordering::Relaxed) != 0;
-        if !growing && !has_room(local, count, u64::from(RESERVE)) {
+        let this = &*local;
+        let free = this.writing.load(Ordering::Relaxed) == 0 && this.patience.load(Ordering::Relaxed) != u32::MAX;
+        if free && !has_room(local, count, u64::from(RESERVE)) {
             grow_ring(local);
         }
-        if !growing && has_room(local, count, LAST) {
+        if free && has_room(local, count, LAST) {
             records.iter().for_each(|record| write(local, *record));
             return true;
         }
@@ -376,7 +365,7 @@ pub unsafe fn emit_done(local: *mut Local, record: Record, acquired: bool) {
     unsafe {
         emit(local, record);
         if acquired {
-            add_here(&(*local).slot().acquisitions, 1);
+            count_here(&(*local).slot().acquisitions);
         }
     }
 }
@@ -388,7 +377,6 @@ unsafe fn grow_ring(local: *mut Local) -> bool {
     unsafe {
         let this = &mut *local;
         let capacity = this.ring_mask as u32 + 1;
-        // Between a handler's writes the ring cannot be left.
         if this.ring.is_null()
             || capacity >= ring::MAX_CAPACITY
             || this.writing.load(Ordering::Relaxed) != 0
@@ -407,15 +395,19 @@ unsafe fn grow_ring(local: *mut Local) -> bool {
             Some((process, at))
         });
         if let Some((process, at)) = carved {
-            // Handlers fold from here on: what they would write behind the link would be lost.
-            this.growing.store(1, Ordering::Relaxed);
+            let link =
+                Record { ticks: clock::now(), word: Record::pack(Op::NextRing, 0, 0), extra: at, ..Record::default() };
+            // From here on the hot path of a handler finds no room, and folds.
+            this.patience.store(u32::MAX, Ordering::Relaxed);
             this.soft_limit.store(0, Ordering::Relaxed);
-            write(
-                local,
-                Record { ticks: clock::now(), word: Record::pack(Op::NextRing, 0, 0), extra: at, ..Record::default() },
-            );
+            write(local, link);
+            // Handlers fold from here on: what they would write behind the link would be lost.
+            this.writing.store(1, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
             this.use_ring(process, at, larger);
-            this.growing.store(0, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            this.patience.store(0, Ordering::Relaxed);
+            this.writing.store(0, Ordering::Relaxed);
         }
         this.leave();
         carved.is_some()

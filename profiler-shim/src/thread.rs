@@ -61,29 +61,30 @@ pub struct PendingWait {
 /// See the module. Valid when zero: then it is not ready.
 #[repr(C)]
 pub struct Local {
-    /// 1: the hot path may run. 0: not attached, wiped by a fork, or inside the rare part.
+    /// 1: the hot path may run. 0: not attached, wiped by a fork, inside the rare part, or code went away;
+    /// or the hot path is not for this process (`--exact`, no invariant time stamp counter).
     ready: AtomicU32,
+    /// The rare part is under way.
+    inside: AtomicU32,
+    /// Code went away: what is remembered is void.
+    stale: AtomicU32,
     /// 1 since it was attached to a slot, until its thread ends.
     attached: AtomicU32,
-    /// Code went away since this thread last looked: see [`forget_code`].
-    pub generation: u32,
     pub number: u32,
     pub slot: *const ThreadSlot,
     pub ring: *const RingHeader,
     pub ring_slots: *const record::Slot,
     pub ring_mask: u64,
-    /// Records written, published or not; only ever changed by `add_here`.
+    /// Records written and published.
     pub head: AtomicU64,
     /// Where `head` has to look at the ring's tail again.
     pub soft_limit: AtomicU64,
-    /// Records being written (a signal handler may write inside another write).
+    /// A record is being written: a signal handler that finds it so folds its own.
     pub writing: AtomicU32,
     /// Records to fold before the ring is looked at again.
     pub patience: AtomicU32,
     /// A fold is being changed.
     pub folding: AtomicU32,
-    /// The ring is being changed for a larger one.
-    pub growing: AtomicU32,
     pub overflow: *const lockprof_wire::HeldEntry,
     pub overflow_len: u32,
     pub serial: u32,
@@ -115,8 +116,13 @@ pub struct Locals {
 const CHUNK: usize = 32;
 const CHUNKS: usize = 4096;
 
-/// Grows when code went away.
-static CODE_GENERATION: AtomicU32 = AtomicU32::new(0);
+/// What [`Local::leave`] makes `ready`: 1, or 0 in a process that the hot path is not for.
+static HOT: AtomicU32 = AtomicU32::new(1);
+
+/// Sends every hook of this process the slow way.
+pub fn never_hot() {
+    HOT.store(0, Ordering::Relaxed);
+}
 
 static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
 
@@ -141,16 +147,21 @@ fn set_local(at: *mut Local) {
 }
 
 /// Adds to a word that only this thread changes, in one instruction: whole for signal handlers, but
-/// without the price of a locked one. Gives the old value.
+/// without the price of a locked one.
 #[inline(always)]
-pub fn add_here(word: &AtomicU64, by: u64) -> u64 {
-    let mut value = by;
+pub fn add_here(word: &AtomicU64, by: u64) {
     // SAFETY: the word is a valid one.
     unsafe {
-        core::arch::asm!("xadd qword ptr [{word}], {value}", word = in(reg) word.as_ptr(), value = inout(reg) value,
+        core::arch::asm!("add qword ptr [{word}], {by}", word = in(reg) word.as_ptr(), by = in(reg) by,
             options(nostack));
     }
-    value
+}
+
+/// Adds one, as [`add_here`].
+#[inline(always)]
+pub fn count_here(word: &AtomicU64) {
+    // SAFETY: the word is a valid one.
+    unsafe { core::arch::asm!("inc qword ptr [{word}]", word = in(reg) word.as_ptr(), options(nostack)) };
 }
 
 /// Makes the key whose destructor tells that a thread ends. Called once, before threads record.
@@ -165,8 +176,13 @@ pub fn make_key() {
 impl Local {
     /// Whether the hot path may run.
     #[inline(always)]
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed) != 0 && self.generation == CODE_GENERATION.load(Ordering::Relaxed)
+    pub fn is_hot(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the rare part may run: this is no signal handler inside it.
+    pub fn is_free(&self) -> bool {
+        self.inside.load(Ordering::Relaxed) == 0
     }
 
     /// Whether the thread has a slot: then a signal handler inside the rare part may at least give locks back.
@@ -176,9 +192,10 @@ impl Local {
 
     /// Begins the rare part; false if it is under way already (this is a signal handler).
     pub fn enter(&self) -> bool {
-        if self.ready.load(Ordering::Relaxed) == 0 {
+        if self.inside.load(Ordering::Relaxed) != 0 {
             return false;
         }
+        self.inside.store(1, Ordering::Relaxed);
         self.ready.store(0, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         true
@@ -187,7 +204,12 @@ impl Local {
     /// Ends the rare part.
     pub fn leave(&self) {
         compiler_fence(Ordering::SeqCst);
-        self.ready.store(1, Ordering::Relaxed);
+        self.inside.store(0, Ordering::Relaxed);
+        self.ready.store(HOT.load(Ordering::Relaxed), Ordering::SeqCst);
+        // SeqCst on both sides: either `forget_code` sees this thread ready and stops it, or this sees the mark.
+        if self.stale.load(Ordering::SeqCst) != 0 {
+            self.ready.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The room for unwinding. Only between `enter` and `leave`.
@@ -210,14 +232,12 @@ impl Local {
     /// Counts a stack that had to be walked.
     pub fn count_miss(&mut self) {
         self.misses = self.misses.wrapping_add(1);
-        add_here(&self.slot().stack_misses, 1);
+        count_here(&self.slot().stack_misses);
     }
 
     /// Forgets shapes and rules if code went away. Only between `enter` and `leave`.
     fn refresh(&mut self) {
-        let generation = CODE_GENERATION.load(Ordering::Acquire);
-        if self.generation != generation {
-            self.generation = generation;
+        if self.stale.swap(0, Ordering::SeqCst) != 0 {
             self.heads = [core::ptr::null(); HEADS];
             self.edges = [Edge::NONE; EDGES];
             self.scratch.forget();
@@ -282,6 +302,7 @@ fn attach(process: &'static Process, stack_pointer: u64) -> Option<*mut Local> {
     // Release: the collector sees the fields.
     slot.state.store(state::ACTIVE, Ordering::Release);
     this.attached.store(1, Ordering::Relaxed);
+    this.inside.store(1, Ordering::Relaxed);
     this.refresh();
     this.leave();
     set_local(local);
@@ -364,6 +385,13 @@ impl Locals {
         Some(unsafe { at.add(within) })
     }
 
+    /// The `Local` of a slot, if it was ever used.
+    fn made(&self, number: u32) -> Option<&'static Local> {
+        let at = self.chunks.get(number as usize / CHUNK)?.load(Ordering::Acquire);
+        // SAFETY: within the chunk; only the atomic fields are touched by others than the owner.
+        (!at.is_null()).then(|| unsafe { &*at.add(number as usize % CHUNK) })
+    }
+
     /// A slot whose thread ended. Call under the inner lock.
     fn take_ended(&self, process: &Process) -> Option<u32> {
         const LOOKS: u32 = 8;
@@ -438,7 +466,11 @@ unsafe fn end(local: *mut Local) {
 }
 
 /// Code went away: sends every thread through the rare part once, where it forgets what it remembered.
-pub fn forget_code() {
-    // Release: pairs with the Acquire in `refresh`.
-    CODE_GENERATION.fetch_add(1, Ordering::AcqRel);
+pub fn forget_code(process: &Process) {
+    for number in 0..process.header().thread_count.load(Ordering::Acquire) {
+        if let Some(local) = process.locals.made(number) {
+            local.stale.store(1, Ordering::SeqCst);
+            local.ready.store(0, Ordering::SeqCst);
+        }
+    }
 }

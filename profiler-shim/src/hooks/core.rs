@@ -7,7 +7,7 @@ use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, Op, Record};
 
 use crate::clock;
-use crate::locks::{RECURSIVE, Sight, hash, is_recursive};
+use crate::locks::{RECURSIVE, Sight, is_recursive};
 use crate::process::{self, Process};
 use crate::real::Ptr;
 use crate::recorder::{self, Wait};
@@ -74,25 +74,16 @@ pub struct Caller {
 }
 
 /// The thread and the stack of a hook that runs; `None` if it is not recorded.
-#[inline(always)]
-pub unsafe fn caller(entry: Entry) -> Option<Caller> {
-    let this = local();
-    // SAFETY: a thread's pointer stays valid; the entry is the hook's own.
-    unsafe {
-        if !this.is_null() && (*this).is_ready() {
-            return Some(Caller { local: this, stack: capture(this, entry as u64 + 8, *entry) });
-        }
-        caller_slowly(entry)
-    }
-}
-
 #[cold]
 #[inline(never)]
-unsafe fn caller_slowly(entry: Entry) -> Option<Caller> {
-    let this = local_slowly(entry as u64 + 8)?;
-    // SAFETY: as in `caller`.
+pub unsafe fn caller(entry: Entry) -> Option<Caller> {
+    let mut this = local();
+    // SAFETY: a thread's pointer stays valid; the entry is the hook's own.
     unsafe {
-        let stack = if (*this).is_ready() { capture(this, entry as u64 + 8, *entry) } else { 0 };
+        if this.is_null() || !(*this).is_hot() {
+            this = local_slowly(entry as u64 + 8)?;
+        }
+        let stack = if (*this).is_free() { capture(this, entry as u64 + 8, *entry) } else { 0 };
         Some(Caller { local: this, stack })
     }
 }
@@ -102,7 +93,13 @@ unsafe fn caller_slowly(entry: Entry) -> Option<Caller> {
 pub unsafe fn thread() -> Option<*mut Local> {
     let this = local();
     // SAFETY: a thread's pointer stays valid. A fork's child finds zeros there: it is not attached.
-    (!this.is_null() && unsafe { (*this).is_ready() || (*this).is_attached() }).then_some(this)
+    (!this.is_null() && unsafe { (*this).is_attached() }).then_some(this)
+}
+
+/// Place of an address in a thread's cache.
+#[inline(always)]
+fn cache_slot(address: u64) -> usize {
+    ((address >> 4) ^ (address >> 12)) as usize % CACHED_LOCKS
 }
 
 /// The lock at an address: row | kind << 32 | flags.
@@ -111,9 +108,9 @@ pub unsafe fn lock_word(caller: Caller, object: Ptr, kind: u8) -> u64 {
     let address = object as u64;
     // SAFETY: the thread's own cache.
     unsafe {
-        let cached = &(*caller.local).locks[hash(address) as usize % CACHED_LOCKS];
-        if cached.address == address {
-            let word = (*cached.entry).lock.load(Ordering::Relaxed);
+        let cached = (*caller.local).locks.as_ptr().add(cache_slot(address));
+        if (*cached).address == address {
+            let word = (*(*cached).entry).lock.load(Ordering::Relaxed);
             if word >> 32 & 0xff == u64::from(kind) && word as u32 != 0 {
                 return word;
             }
@@ -151,7 +148,7 @@ pub unsafe fn lock_word_slowly(caller: Caller, object: Ptr, kind: u8, initialise
         if let Some(entry) = entry
             && (*caller.local).enter()
         {
-            (*caller.local).locks[hash(address) as usize % CACHED_LOCKS] = CachedLock { address, entry };
+            (*caller.local).locks[cache_slot(address)] = CachedLock { address, entry };
             (*caller.local).leave();
         }
         word
@@ -176,6 +173,33 @@ pub unsafe fn acquire<S: Style + Copy>(
     try_real: impl FnOnce() -> c_int,
     block: impl FnOnce() -> c_int,
 ) -> c_int {
+    let this = local();
+    // SAFETY: a thread's pointer stays valid; the entry is the running hook's.
+    unsafe {
+        if this.is_null() || !(*this).is_hot() {
+            return acquire_slowly(request, entry, try_real, block);
+        }
+        let caller = Caller { local: this, stack: capture(this, entry as u64 + 8, *entry) };
+        let word = lock_word(caller, request.object, request.kind);
+        let answer = try_real();
+        if answer == 0 && word & RECURSIVE == 0 {
+            let (address, lock) = (request.object as u64, word as u32);
+            recorder::push(this, address, lock, caller.stack, request.flags, clock::tsc());
+            return 0;
+        }
+        tried(request, caller, word, answer, block)
+    }
+}
+
+/// The same with every case looked at.
+#[cold]
+#[inline(never)]
+unsafe fn acquire_slowly<S: Style + Copy>(
+    request: Request<S>,
+    entry: Entry,
+    try_real: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
         let Some(caller) = caller(entry) else { return block() };
@@ -183,42 +207,54 @@ pub unsafe fn acquire<S: Style + Copy>(
         if process::exact() {
             return acquire_contended(request, caller, word, block);
         }
-        let answer = try_real();
-        if answer != 0 {
-            return match S::outcome(answer) {
-                Outcome::Busy => acquire_contended(request, caller, word, block),
-                Outcome::Acquired => {
-                    acquired(request, caller, word, 0);
-                    answer
-                }
-                // What the try would refuse (a wrong kind, too many recursions), the real call refuses too.
-                _ => {
-                    failed(caller, word, request.flags, answer);
-                    answer
-                }
-            };
+        tried(request, caller, word, try_real(), block)
+    }
+}
+
+/// Goes on as the try's answer says.
+#[cold]
+#[inline(never)]
+unsafe fn tried<S: Style + Copy>(
+    request: Request<S>,
+    caller: Caller,
+    word: u64,
+    answer: c_int,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        match S::outcome(answer) {
+            Outcome::Busy => return acquire_contended(request, caller, word, block),
+            Outcome::Acquired => acquired(request, caller, word, 0),
+            // What the try refuses (a wrong kind, too many recursions), the real call refuses too.
+            _ => failed(caller, word, request.flags, answer),
         }
-        acquired(request, caller, word, 0);
-        0
+        answer
     }
 }
 
 /// Notes an acquisition that did not wait.
-#[inline(always)]
 unsafe fn acquired<S>(request: Request<S>, caller: Caller, word: u64, flags: u8) {
     // SAFETY: the caller is the running hook's.
     unsafe {
         let mut flags = request.flags | flags;
-        if word & RECURSIVE != 0 && recorder::find_held(caller.local, request.object as u64).is_some() {
-            flags |= Flags::REENTRY;
+        if word & RECURSIVE != 0 {
+            flags |= reentry(caller.local, request.object);
         }
         let now = clock::now();
         recorder::push(caller.local, request.object as u64, word as u32, caller.stack, flags, now);
     }
 }
 
+/// `Flags::REENTRY` if this thread has the lock already.
+#[cold]
+#[inline(never)]
+unsafe fn reentry(local: *mut Local, object: Ptr) -> u8 {
+    // SAFETY: the thread is the running hook's.
+    if unsafe { recorder::find_held(local, object as u64) }.is_some() { Flags::REENTRY } else { 0 }
+}
+
 /// A try by the program itself.
-#[inline(always)]
 pub unsafe fn try_acquire<S: Style + Copy>(request: Request<S>, entry: Entry, try_real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
@@ -270,8 +306,8 @@ unsafe fn acquire_contended<S: Style + Copy>(
         match S::outcome(answer) {
             Outcome::Acquired if busy => {
                 let mut flags = request.flags;
-                if word & RECURSIVE != 0 && recorder::find_held(caller.local, request.object as u64).is_some() {
-                    flags |= Flags::REENTRY;
+                if word & RECURSIVE != 0 {
+                    flags |= reentry(caller.local, request.object);
                 }
                 let wait = Wait { duration: now.saturating_sub(waiting.since), holder: waiting.holder };
                 let address = request.object as u64;
@@ -395,6 +431,25 @@ fn entry_of(process: &'static Process, number: u32, lock: u32, just_left: bool) 
 /// Gives a lock back; the record is written after the real release.
 #[inline(always)]
 pub unsafe fn release(object: Ptr, real: impl FnOnce() -> c_int) -> c_int {
+    let this = local();
+    // SAFETY: the thread is the running hook's.
+    unsafe {
+        if this.is_null() || !(*this).is_hot() {
+            return release_slowly(object, real);
+        }
+        let Some(at) = recorder::find_held(this, object as u64) else { return release_unknown(this, object, real) };
+        let now = clock::tsc();
+        let answer = real();
+        if answer == 0 {
+            recorder::release(this, at, now, 0);
+        }
+        answer
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn release_slowly(object: Ptr, real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the thread is the running hook's.
     unsafe {
         let Some(local) = thread() else { return real() };

@@ -17,7 +17,7 @@ plain_hook! {
         {
             process.modules.forget_unloaded();
             process.shapes.forget();
-            forget_code();
+            forget_code(process);
         }
         answer
     }
