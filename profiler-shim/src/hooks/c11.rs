@@ -6,7 +6,7 @@ use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
 use super::cond::wait;
-use super::core::{Entry, Request, acquire, C11, destroyed, initialised, release, try_acquire};
+use super::core::{C11, Entry, Request, acquire, destroyed, initialised, release, try_acquire};
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 

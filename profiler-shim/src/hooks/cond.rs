@@ -7,7 +7,8 @@ use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
 use super::core::{
-    Caller, Entry, Outcome, Posix, Request, Style, begin_wait, caller, destroyed, done, end_wait, initialised, lock_word,
+    Caller, Entry, Outcome, Posix, Request, Style, begin_wait, caller, destroyed, done, end_wait, initialised,
+    lock_word,
 };
 use super::{hook, plain_hook};
 use crate::real::{self, Clock, Ptr};
@@ -15,7 +16,12 @@ use crate::thread::PendingWait;
 use crate::{clock, recorder};
 
 /// A wait on a condition; `block` is the real call.
-pub unsafe fn wait<S: Style + Copy>(request: Request<S>, mutex: Ptr, entry: Entry, block: impl FnOnce() -> c_int) -> c_int {
+pub unsafe fn wait<S: Style + Copy>(
+    request: Request<S>,
+    mutex: Ptr,
+    entry: Entry,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
         let Some(caller) = caller(entry) else { return block() };

@@ -255,7 +255,11 @@ unsafe fn reentry(local: *mut Local, object: Ptr) -> u8 {
 }
 
 /// A try by the program itself.
-pub unsafe fn try_acquire<S: Style + Copy>(request: Request<S>, entry: Entry, try_real: impl FnOnce() -> c_int) -> c_int {
+pub unsafe fn try_acquire<S: Style + Copy>(
+    request: Request<S>,
+    entry: Entry,
+    try_real: impl FnOnce() -> c_int,
+) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
         let Some(caller) = caller(entry) else { return try_real() };

@@ -64,8 +64,7 @@ unsafe extern "C" fn guard_acquire(guard: Ptr, entry: Entry) -> c_int {
             return real::__cxa_guard_acquire(guard);
         }
         let Some(caller) = caller(entry) else { return real::__cxa_guard_acquire(guard) };
-        let request =
-            Request { object: guard, kind: kind::ONCE, flags: 0, style: Guard };
+        let request = Request { object: guard, kind: kind::ONCE, flags: 0, style: Guard };
         let answer = Cell::new(0);
         // 1: this thread initialises; 0: another did meanwhile, and this one waited for it.
         operate(

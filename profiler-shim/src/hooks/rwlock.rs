@@ -5,7 +5,7 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Request, acquire, destroyed, initialised, Posix, release, try_acquire};
+use super::core::{Entry, Posix, Request, acquire, destroyed, initialised, release, try_acquire};
 use super::{hook, plain_hook};
 use crate::real::{self, Clock, Ptr};
 

@@ -6,7 +6,8 @@ use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
 use super::core::{
-    ETIMEDOUT, Entry, Outcome, Request, Style, caller, destroyed, done, errno, initialised, lock_word, operate, set_errno,
+    ETIMEDOUT, Entry, Outcome, Request, Style, caller, destroyed, done, errno, initialised, lock_word, operate,
+    set_errno,
 };
 use super::{hook, plain_hook};
 use crate::clock;

@@ -4,7 +4,7 @@ use core::ffi::c_int;
 
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Request, acquire, destroyed, initialised, Posix, release, try_acquire};
+use super::core::{Entry, Posix, Request, acquire, destroyed, initialised, release, try_acquire};
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 
@@ -15,7 +15,9 @@ fn request(lock: Ptr) -> Request<Posix> {
 hook!(pthread_spin_lock(lock: Ptr) -> c_int, "rsi", plain_lock);
 unsafe extern "C" fn plain_lock(lock: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { acquire(request(lock), entry, move || real::pthread_spin_trylock(lock), move || real::pthread_spin_lock(lock)) }
+    unsafe {
+        acquire(request(lock), entry, move || real::pthread_spin_trylock(lock), move || real::pthread_spin_lock(lock))
+    }
 }
 
 hook!(pthread_spin_trylock(lock: Ptr) -> c_int, "rsi", trylock);

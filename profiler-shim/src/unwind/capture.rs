@@ -57,16 +57,19 @@ unsafe fn found(word: Word, stack_pointer: u64) -> u64 {
 #[inline(always)]
 unsafe fn compare(shape: *const Shape, from: usize, stack_pointer: u64) -> Option<usize> {
     // SAFETY: words are within the shape; each is read only after those before it were equal.
-    unsafe { (from..(*shape).len as usize).find(|at| found(Shape::word(shape, *at), stack_pointer) != Shape::word(shape, *at).value) }
+    unsafe {
+        (from..(*shape).len as usize)
+            .find(|at| found(Shape::word(shape, *at), stack_pointer) != Shape::word(shape, *at).value)
+    }
 }
 
-/// Whether all words are equal, four at a time.
+/// Whether all words are equal, two at a time.
 ///
 /// # Safety
 /// All of the stack that the shape speaks of may be read.
 #[inline(always)]
 unsafe fn equal(shape: *const Shape, stack_pointer: u64) -> bool {
-    // SAFETY: the caller's contract; shapes are filled up to a multiple of four words.
+    // SAFETY: the caller's contract; shapes are filled up to a multiple of two words.
     unsafe {
         let words = shape.add(1).cast::<Word>();
         let len = (*shape).len as usize;
@@ -78,19 +81,17 @@ unsafe fn equal(shape: *const Shape, stack_pointer: u64) -> bool {
         let mut number = 0;
         if (*shape).any_relative == 0 {
             while number < len {
-                let [a, b, c, d] = [at(number), at(number + 1), at(number + 2), at(number + 3)].map(differs);
-                if a | b | c | d != 0 {
+                if differs(at(number)) | differs(at(number + 1)) != 0 {
                     return false;
                 }
-                number += 4;
+                number += 2;
             }
         } else {
             while number < len {
-                let [a, b, c, d] = [at(number), at(number + 1), at(number + 2), at(number + 3)].map(differs_relative);
-                if a | b | c | d != 0 {
+                if differs_relative(at(number)) | differs_relative(at(number + 1)) != 0 {
                     return false;
                 }
-                number += 4;
+                number += 2;
             }
         }
         true

@@ -27,7 +27,7 @@ impl Word {
     }
 }
 
-/// A remembered shape; `len` words follow it, then copies of the last one up to a multiple of four.
+/// A remembered shape; `len` words follow it, then copies of the last one up to a multiple of two.
 #[repr(C, align(16))]
 pub struct Shape {
     /// The return address of the hook.
@@ -42,7 +42,7 @@ pub struct Shape {
 }
 
 /// Words are compared in groups of this many.
-const GROUP: usize = 4;
+const GROUP: usize = 2;
 
 impl Shape {
     /// Word `number`, which is less than `len`.
@@ -148,7 +148,8 @@ impl Shapes {
         }
         self.arena_used.store(used + bytes, Ordering::Relaxed);
         // The word below the hook's return address (the caller's rbp) may always be read.
-        let extent = words.iter().map(|word| if word.offset < -16 { u32::MAX } else { (word.offset.max(0) + 8) as u32 }).max();
+        let extent =
+            words.iter().map(|word| if word.offset < -16 { u32::MAX } else { (word.offset.max(0) + 8) as u32 }).max();
         let any_relative = words.iter().any(|word| word.prefix_and_relative & 1 != 0);
         // SAFETY: the arena has the room, and sizes are multiples of 16 like its start.
         unsafe {
