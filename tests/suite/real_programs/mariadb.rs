@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 
 use super::assert_seen;
-use crate::util::run::{LIMIT, finish, folder};
+use crate::util::run::{LIMIT, finish, folder, is_root};
 use crate::util::server::{Server, connect_unix};
 use crate::util::{Outcome, Report, Target};
 
@@ -28,6 +28,10 @@ fn statements(me: usize) -> String {
     text
 }
 
+fn as_root() -> Option<&'static str> {
+    is_root().then_some("--user=root")
+}
+
 fn query(socket: &Path, statements: &str) -> String {
     let mut client = Command::new("mariadb");
     client.args(["--no-defaults", "--user=root", "--batch", "--skip-column-names", "--socket"]).arg(socket);
@@ -41,16 +45,13 @@ fn serve(program: &Path, recorded: bool) -> (Vec<String>, Outcome, Option<Report
     let data = folder.path().join("data");
     fs::create_dir(&data).expect("a data folder");
     let mut install = Command::new("mariadb-install-db");
-    install.args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal"]);
+    install.args(["--no-defaults", "--auth-root-authentication-method=normal"]).args(as_root());
     let installed = finish(install.arg(format!("--datadir={}", data.display())), LIMIT);
     assert_eq!(installed.code(), 0, "{}{}", installed.stdout, installed.stderr);
     let socket = folder.path().join("socket");
-    let target = Target::new(program).args([
-        "--no-defaults",
-        "--user=root",
-        "--skip-networking",
-        "--innodb-buffer-pool-size=32M",
-    ]);
+    let target = Target::new(program)
+        .args(["--no-defaults", "--skip-networking", "--innodb-buffer-pool-size=32M"])
+        .args(as_root());
     let target = target.args(
         [("--datadir", &data), ("--socket", &socket), ("--pid-file", &folder.path().join("pid"))]
             .map(|(name, path)| format!("{name}={}", path.display())),
