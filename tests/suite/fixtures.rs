@@ -7,6 +7,7 @@ use crate::util::{Target, fixture};
 fn every_fixture_is_right_about_itself() {
     let plain = [
         "barrier_once",
+        "blocked",
         "c11",
         "close_fds",
         "condvar",
@@ -55,6 +56,7 @@ fn every_fixture_is_right_about_itself() {
                 "daemon-wait",
             ],
         ),
+        ("crowd", &["mutex", "timed", "read", "write", "semaphore"]),
         ("signals", &["timer", "altstack", "raise"]),
     ];
     for name in plain {

@@ -71,3 +71,22 @@ fn idle_waiting_is_no_contention() {
     let bell = recording.report.lock("bell", "mutex");
     assert!(number(&bell["hold_ns"], "total") < tell("wait_ns_min") / 2, "held while idle: {}", bell["hold_ns"]);
 }
+
+#[test]
+fn a_crowd_of_waiters_is_counted() {
+    for mode in ["mutex", "timed", "read", "write", "semaphore"] {
+        let recording = verify(&Target::new(fixture("crowd")).args([mode]));
+        let crowded = recording
+            .report
+            .locks()
+            .iter()
+            .find(|lock| lock["name"].as_str().is_some_and(|name| name.starts_with("crowded")));
+        let waiters = with_function(&crowded.expect("the crowded lock")["waiters"], "enter_crowd");
+        assert_eq!(waiters.iter().map(|entry| number(entry, "count")).sum::<u64>(), 5, "{mode}");
+    }
+}
+
+#[test]
+fn time_blocked_in_barrier_join_and_once() {
+    verify(&Target::new(fixture("blocked")));
+}
