@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::util::report::{Report, number};
-use crate::util::run::{LIMIT, finish, folder, signal_group, start, wait};
+use crate::util::run::{LIMIT, finish, folder, signal, signal_group, start, wait};
 use crate::util::server::until;
 use crate::util::truth::assert_same;
 use crate::util::{Outcome, Target, fixture, lockprof};
@@ -164,13 +166,35 @@ fn terminated(group: bool) {
     if group {
         signal_group(&child, libc::SIGINT);
     } else {
-        crate::util::run::signal(i32::try_from(child.id()).expect("a process id"), libc::SIGTERM);
+        signal(i32::try_from(child.id()).expect("a process id"), libc::SIGTERM);
     }
     let outcome = wait(child, folder.path(), LIMIT);
     assert_eq!(outcome.code(), if group { libc::SIGINT } else { libc::SIGTERM }, "{}", outcome.stderr);
     let report = Report::load(&trace);
     report.assert_accounted();
     assert_eq!(number(report.lock("served", "mutex"), "acquisitions"), 1010);
+}
+
+/// The recorder's other half dies: the program goes on unharmed to its own end.
+#[test]
+fn the_program_survives_lockprof() {
+    let folder = folder();
+    let trace = folder.path().join("t.lockprof");
+    let command = Target::new(fixture("terminated"));
+    let mut child = start(command.recorded_command(&trace).current_dir(folder.path()), folder.path());
+    let said = |word: &str| {
+        until(word, || {
+            let text = fs::read_to_string(folder.path().join("stdout"))?;
+            let line = text.lines().find(|line| line.contains(word) && line.ends_with('}')).map(str::to_owned);
+            line.ok_or_else(|| std::io::Error::other(format!("not said, but {text}")))
+        })
+    };
+    let ready: Value = serde_json::from_str(&said("ready")).expect("the process id");
+    child.kill().expect("lockprof is killed");
+    child.wait().expect("lockprof has ended");
+    signal(i32::try_from(number(&ready, "ready")).expect("a process id"), libc::SIGHUP);
+    let truth: Value = serde_json::from_str(&said("served")).expect("the truth");
+    assert_eq!(number(&truth, "acquisitions"), 1010);
 }
 
 #[test]

@@ -47,6 +47,19 @@ fn millions_of_acquisitions_lose_none() {
     verify(&Target::new(fixture("counts")).args(["4", "1000000"]));
 }
 
+/// Without trying first: nobody barges past those who wait.
+#[test]
+fn exactly_in_the_programs_own_order() {
+    verify(&Target::new(fixture("counts")).option("--exact"));
+    verify(&Target::new(fixture("rwlock")).option("--exact"));
+    verify(&Target::new(fixture("mutex_kinds")).option("--exact"));
+}
+
+#[test]
+fn every_event_in_the_trace() {
+    verify(&Target::new(fixture("counts")).option("--full"));
+}
+
 #[test]
 fn ten_thousand_short_lived_threads() {
     let recording = verify(&Target::new(fixture("short_threads")));

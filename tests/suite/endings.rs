@@ -14,7 +14,7 @@ fn still(how: &str) -> Recording {
 fn busy(how: &str, code: i32) {
     let recording = Target::new(fixture("endings")).args([how, "busy"]).record();
     assert_eq!(recording.outcome.code(), code, "{}", recording.outcome.stderr);
-    assert_true(&recording);
+    assert_true(&recording.outcome, &recording.report);
 }
 
 #[test]

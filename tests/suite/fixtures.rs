@@ -23,6 +23,7 @@ fn every_fixture_is_right_about_itself() {
         "longjmp",
         "malloc_user",
         "mutex_kinds",
+        "old_cond",
         "named",
         "process_shared",
         "raw_clone",

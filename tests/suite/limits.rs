@@ -1,6 +1,11 @@
 //! Programs with little room: small stacks, a limited address space, no file descriptors.
 
-use crate::util::{Target, fixture, verify};
+use std::process::Command;
+
+use crate::util::run::{LIMIT, finish, folder};
+use crate::util::skip::unable;
+use crate::util::truth::{assert_same, assert_true};
+use crate::util::{Report, Target, fixture, verify};
 
 #[test]
 fn the_smallest_thread_stacks() {
@@ -19,6 +24,28 @@ fn a_limit_set_before_lockprof_starts() {
     let fixture = fixture("limited_memory");
     let command = format!("ulimit -v 1000000 && exec '{}' 1000", fixture.display());
     verify(&Target::new("/bin/sh").args(["-c", &command]));
+}
+
+/// As in a container: little shared memory, or none. What does not fit is counted without single events.
+#[test]
+fn little_shared_memory() {
+    for size in ["64k", "1m"] {
+        let mount = format!("mount -t tmpfs -o size={size} none /dev/shm");
+        let command = |rest: &str| ["-m".into(), "sh".into(), "-c".into(), format!("{mount} && {rest}")];
+        let alone = finish(Command::new("unshare").args(command("true")), LIMIT);
+        if alone.code() != 0 {
+            return unable(&format!("no mount namespaces here: {}", alone.stderr.trim()));
+        }
+        let folder = folder();
+        let trace = folder.path().join("t.lockprof");
+        let target = Target::new(fixture("counts")).args(["16", "20000"]);
+        let recorded = target.recorded_command(&trace);
+        let words: Vec<String> = recorded.get_args().map(|word| format!("'{}'", word.display())).collect();
+        let line = format!("exec '{}' {}", recorded.get_program().display(), words.join(" "));
+        let outcome = finish(Command::new("unshare").args(command(&line)), LIMIT);
+        assert_same(&target.bare(), &outcome);
+        assert_true(&outcome, &Report::load(&trace));
+    }
 }
 
 #[test]

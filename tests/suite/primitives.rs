@@ -28,6 +28,12 @@ fn condition_variables() {
     verify_varying(&Target::new(fixture("condvar")));
 }
 
+/// Binaries from before 2003 are bound to another version of the functions.
+#[test]
+fn condition_variables_of_the_oldest_version() {
+    verify_varying(&Target::new(fixture("old_cond")));
+}
+
 #[test]
 fn semaphores() {
     let recording = verify(&Target::new(fixture("semaphores")));

@@ -29,9 +29,14 @@ pub fn find(name: &str) -> Option<PathBuf> {
     folders.into_iter().map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Says why a test is skipped, also in `skipped.txt` in the tests' scratch folder, which `.ci/run` counts.
+/// Skips a test that needs a package; CI has all of them.
 pub fn skip(reason: &str) {
-    assert!(env::var_os("CI").is_none(), "nothing may be skipped in CI: {reason}");
+    assert!(env::var_os("CI").is_none(), "nothing may be missing in CI: {reason}");
+    unable(reason);
+}
+
+/// Skips a test for which this machine or its user lacks the rights, in CI too. Says why, also in `skipped.txt` in the tests' scratch folder, which `.ci/run` counts.
+pub fn unable(reason: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     eprintln!("SKIP: {test}: {reason}");
     let file = OpenOptions::new().append(true).create(true).open(scratch().join("skipped.txt"));

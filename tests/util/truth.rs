@@ -14,7 +14,7 @@ type Truths = BTreeMap<(String, String), Map<String, Value>>;
 pub fn verify(target: &Target) -> Recording {
     let (bare, recording) = both(target);
     assert_same(&bare, &recording.outcome);
-    assert_true(&recording);
+    assert_true(&recording.outcome, &recording.report);
     recording
 }
 
@@ -22,7 +22,7 @@ pub fn verify(target: &Target) -> Recording {
 /// said in that run.
 pub fn verify_varying(target: &Target) -> Recording {
     let (_, recording) = both(target);
-    assert_true(&recording);
+    assert_true(&recording.outcome, &recording.report);
     recording
 }
 
@@ -41,13 +41,12 @@ fn both(target: &Target) -> (Outcome, Recording) {
 }
 
 /// The report is complete and agrees with what the program said.
-pub fn assert_true(recording: &Recording) {
-    recording.report.assert_accounted();
-    let truths = truths(&recording.outcome.stdout);
-    assert!(!truths.is_empty(), "the program told no truth: {:?}", recording.outcome);
-    let wrong: Vec<String> =
-        truths.iter().flat_map(|(lock, truth)| differences(&recording.report, lock, truth)).collect();
-    assert!(wrong.is_empty(), "not what the program did:\n{}\n{}", wrong.join("\n"), recording.report.overview());
+pub fn assert_true(outcome: &Outcome, report: &Report) {
+    report.assert_accounted();
+    let truths = truths(&outcome.stdout);
+    assert!(!truths.is_empty(), "the program told no truth: {outcome:?}");
+    let wrong: Vec<String> = truths.iter().flat_map(|(lock, truth)| differences(report, lock, truth)).collect();
+    assert!(wrong.is_empty(), "not what the program did:\n{}\n{}", wrong.join("\n"), report.overview());
 }
 
 /// The same exit code and the same standard output, but for measured times.
