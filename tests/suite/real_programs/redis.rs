@@ -19,7 +19,7 @@ fn serve(program: &Path, recorded: bool) -> (String, Outcome, Option<Report>) {
             "-p",
             &port,
             "-n",
-            "20000",
+            "4000",
             "-c",
             "20",
             "-P",
