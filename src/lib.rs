@@ -3,4 +3,6 @@
 //! Data goes one way: the program → hooks → recorder → wire ring → [`ingest`] → [`model`] →
 //! [`analysis`] → [`render`] → the person. `docs/ARCHITECTURE.md` tells it in words.
 
+pub mod ingest;
 pub mod model;
+pub mod symbols;

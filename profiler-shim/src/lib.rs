@@ -1,2 +1,38 @@
+//! The library that lockprof preloads: hooks, recorder, unwinder.
+//!
+//! It runs inside strangers' processes: no allocation, no std, no stdio, no locks of the program's kind,
+//! no panics; memory comes from `mmap` only, system calls are made directly so that `errno` stays as it
+//! was. On any trouble it becomes a pass-through and says so in the segment's header.
+//!
+//! As a workspace member this crate is an ordinary library, which tests can link. The root's `build.rs`
+//! builds the preloaded library with `--cfg lockprof_preload`, which alone exports the hooks.
+
 #![no_std]
-//! shim
+#![cfg_attr(not(lockprof_preload), allow(dead_code, reason = "only the preloaded build exports the hooks"))]
+#![allow(clippy::missing_safety_doc, reason = "hooks have the contract of the function they stand for")]
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("lockprof records on x86-64 Linux only");
+
+mod clock;
+mod hooks;
+mod init;
+mod locks;
+mod process;
+mod real;
+mod recorder;
+mod segment;
+mod spin;
+mod sys;
+mod thread;
+mod unwind;
+
+// The core library was built with unwinding and names its personality, though nothing here ever unwinds.
+#[cfg(lockprof_preload)]
+core::arch::global_asm!(".hidden rust_eh_personality", ".globl rust_eh_personality", "rust_eh_personality: ud2");
+
+#[cfg(lockprof_preload)]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    sys::abort()
+}

@@ -33,7 +33,10 @@ pub fn bucket(value: u64) -> u32 {
     ((exponent - SUB_BITS + 1) << SUB_BITS) + sub as u32
 }
 
-/// Least value of a bucket.
+/// The last bucket: that of `u64::MAX`.
+pub const LAST_BUCKET: u32 = ((64 - SUB_BITS) << SUB_BITS) + (SUB as u32 - 1);
+
+/// Least value of a bucket, up to [`LAST_BUCKET`].
 pub fn bucket_low(bucket: u32) -> u64 {
     if u64::from(bucket) < SUB {
         return u64::from(bucket);
@@ -44,6 +47,26 @@ pub fn bucket_low(bucket: u32) -> u64 {
 }
 
 impl Histogram {
+    /// Puts a histogram together from what [`Self::buckets`] and the public fields tell.
+    ///
+    /// `None` where the buckets do not ascend, one is past [`LAST_BUCKET`] or holds nothing, or the
+    /// counts add up to more than a `u64` holds.
+    pub fn from_parts(count: u64, sum: u64, min: u64, max: u64, buckets: &[(u32, u64)]) -> Option<Self> {
+        let mut histogram = Self { count, sum, min, max, first: 0, counts: Vec::new() };
+        let (Some((first, _)), Some((last, _))) = (buckets.first(), buckets.last()) else { return Some(histogram) };
+        let ascending = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let total = buckets.iter().try_fold(0u64, |total, (_, count)| total.checked_add(*count));
+        if !ascending || *last > LAST_BUCKET || total.is_none() || buckets.iter().any(|(_, count)| *count == 0) {
+            return None;
+        }
+        histogram.first = *first;
+        histogram.counts.resize((last - first) as usize + 1, 0);
+        for (bucket, count) in buckets {
+            histogram.counts[(bucket - first) as usize] = *count;
+        }
+        Some(histogram)
+    }
+
     /// Counts one value.
     #[inline]
     pub fn record(&mut self, value: u64) {
@@ -114,10 +137,11 @@ impl Histogram {
         for (bucket, count) in self.buckets() {
             if below + count >= rank {
                 let low = bucket_low(bucket);
-                let width = bucket_low(bucket + 1) - low;
+                let width = if bucket < LAST_BUCKET { bucket_low(bucket + 1) - low } else { u64::MAX - low };
                 let within = (rank - below) as f64 / count as f64;
-                let value = low + (width as f64 * within) as u64;
-                return value.clamp(self.min, self.max);
+                let value = low.saturating_add((width as f64 * within) as u64);
+                // Not `clamp`, which panics where a recording has its extremes the wrong way round.
+                return value.max(self.min).min(self.max);
             }
             below += count;
         }
@@ -144,7 +168,29 @@ mod tests {
             last = at;
             assert!((bucket_low(at + 1) - bucket_low(at)) as f64 <= (value as f64 / 16.0).max(1.0));
         }
-        assert!(bucket(u64::MAX) < 1000);
+        assert_eq!(bucket(u64::MAX), LAST_BUCKET);
+    }
+
+    #[test]
+    fn the_greatest_value_has_a_quantile() {
+        let mut histogram = Histogram::default();
+        histogram.record(u64::MAX);
+        assert_eq!(histogram.quantile(0.5), u64::MAX);
+    }
+
+    #[test]
+    fn parts_make_the_same_histogram() {
+        let mut histogram = Histogram::default();
+        [0, 7, 100, 5_000, 1 << 40].into_iter().for_each(|value| histogram.record(value));
+        let buckets: Vec<_> = histogram.buckets().collect();
+        let rebuild = |buckets: &[(u32, u64)]| {
+            Histogram::from_parts(histogram.count, histogram.sum, histogram.min, histogram.max, buckets)
+        };
+        assert_eq!(rebuild(&buckets), Some(histogram.clone()));
+        assert_eq!(rebuild(&[(3, 1), (3, 1)]), None);
+        assert_eq!(rebuild(&[(3, 0)]), None);
+        assert_eq!(rebuild(&[(LAST_BUCKET + 1, 1)]), None);
+        assert_eq!(rebuild(&[(3, u64::MAX), (4, 1)]), None);
     }
 
     #[test]

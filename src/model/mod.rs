@@ -4,6 +4,8 @@
 //! (`render::json`) have types of their own. Live recording and reading a trace back end in the
 //! same [`Session`].
 
+#[cfg(test)]
+pub mod arbitrary;
 pub mod frame;
 pub mod histogram;
 pub mod ids;

@@ -134,7 +134,7 @@ pub struct WaitEvent {
 }
 
 /// The counts of a session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
     /// By lock, stack and mode.
     pub sites: Vec<Site>,

@@ -110,7 +110,7 @@ pub struct Counters {
 }
 
 /// A whole recording, live or read from a trace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Session {
     /// What was run.
     pub meta: Meta,

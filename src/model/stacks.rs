@@ -32,7 +32,7 @@ impl Module {
 }
 
 /// A node of the tree: a return address and its caller's node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// The caller; `StackId(0)` at the outermost frame.
     pub caller: StackId,
@@ -43,7 +43,7 @@ pub struct Node {
 }
 
 /// All call stacks of a session. A [`StackId`] names the innermost frame; its callers follow by [`Node::caller`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stacks {
     /// Files with code.
     pub modules: Vec<Module>,

@@ -1,2 +1,41 @@
+//! What the shim and the CLI say to each other through shared memory: layout and records, nothing else.
+//!
+//! One *segment* (a sparse file on a memory file system) belongs to one process image. The shim is the
+//! only writer but for the rings' tails and the hand-back of ended thread slots; the CLI treats every
+//! byte as hostile. No unsafe code, no dependencies: memory is cast to these types in one function on
+//! each side, and every field that both sides touch is an atomic.
+
 #![no_std]
-//! wire
+
+pub mod fold;
+pub mod layout;
+pub mod lock;
+pub mod record;
+pub mod ring;
+pub mod stack;
+pub mod thread;
+
+pub use fold::FoldEntry;
+pub use layout::{Header, Layout};
+pub use lock::LockInfo;
+pub use record::{Flags, Op, Record};
+pub use ring::RingHeader;
+pub use stack::{ModuleInfo, NodeInfo};
+pub use thread::{HeldEntry, ThreadSlot};
+
+/// First word of a segment.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"lockprof");
+/// Changes whenever any layout in this crate changes: shim and CLI are built together.
+pub const VERSION: u32 = 1;
+/// Names the session's folder to the shim.
+pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
+/// Options for the shim: letters, see [`option`].
+pub const ENV_OPTIONS: &str = "LOCKPROF_SHIM_OPTIONS";
+
+/// Letters in [`ENV_OPTIONS`].
+pub mod option {
+    /// Do not follow children: the shim takes itself out of the environment.
+    pub const NO_FOLLOW: u8 = b'n';
+    /// Never try first: call the real function at once and take the time around it.
+    pub const EXACT: u8 = b'e';
+}

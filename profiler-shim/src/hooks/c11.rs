@@ -1,0 +1,103 @@
+//! C11 `<threads.h>`: glibc's own functions do not go through the `pthread_*` symbols.
+
+use core::ffi::c_int;
+
+use lockprof_wire::Flags;
+use lockprof_wire::lock::kind;
+
+use super::cond::wait;
+use super::core::{Entry, Request, acquire, c11, destroyed, initialised, release, try_acquire};
+use super::{hook, plain_hook};
+use crate::real::{self, Ptr};
+
+fn mutex_request(mutex: Ptr, flags: u8) -> Request {
+    Request { object: mutex, kind: kind::MUTEX, flags, outcome: c11 }
+}
+
+fn cond_request(cond: Ptr, flags: u8) -> Request {
+    Request { object: cond, kind: kind::CONDVAR, flags, outcome: c11 }
+}
+
+hook!(mtx_lock(mutex: Ptr) -> c_int, "rsi", lock);
+unsafe extern "C" fn lock(mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { acquire(mutex_request(mutex, 0), entry, || real::mtx_trylock(mutex), || real::mtx_lock(mutex)) }
+}
+
+hook!(mtx_trylock(mutex: Ptr) -> c_int, "rsi", trylock);
+unsafe extern "C" fn trylock(mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { try_acquire(mutex_request(mutex, 0), entry, || real::mtx_trylock(mutex)) }
+}
+
+hook!(mtx_timedlock(mutex: Ptr, until: Ptr) -> c_int, "rdx", timedlock);
+unsafe extern "C" fn timedlock(mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let request = mutex_request(mutex, Flags::TIMED);
+        acquire(request, entry, || real::mtx_trylock(mutex), || real::mtx_timedlock(mutex, until))
+    }
+}
+
+plain_hook! {
+    fn mtx_unlock(mutex: Ptr) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe { release(mutex, || real::mtx_unlock(mutex)) }
+    }
+}
+
+hook!(mtx_init(mutex: Ptr, variant: c_int) -> c_int, "rdx", init);
+unsafe extern "C" fn init(mutex: Ptr, variant: c_int, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let answer = real::mtx_init(mutex, variant);
+        if answer == 0 {
+            initialised(mutex, kind::MUTEX, entry);
+        }
+        answer
+    }
+}
+
+plain_hook! {
+    fn mtx_destroy(mutex: Ptr) {
+        // SAFETY: the program's own call, handed on.
+        unsafe {
+            real::mtx_destroy(mutex);
+            destroyed(mutex);
+        }
+    }
+}
+
+hook!(cnd_wait(cond: Ptr, mutex: Ptr) -> c_int, "rdx", plain_wait);
+unsafe extern "C" fn plain_wait(cond: Ptr, mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { wait(cond_request(cond, 0), mutex, entry, || real::cnd_wait(cond, mutex)) }
+}
+
+hook!(cnd_timedwait(cond: Ptr, mutex: Ptr, until: Ptr) -> c_int, "rcx", timed_wait);
+unsafe extern "C" fn timed_wait(cond: Ptr, mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { wait(cond_request(cond, Flags::TIMED), mutex, entry, || real::cnd_timedwait(cond, mutex, until)) }
+}
+
+hook!(cnd_init(cond: Ptr) -> c_int, "rsi", cond_init);
+unsafe extern "C" fn cond_init(cond: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let answer = real::cnd_init(cond);
+        if answer == 0 {
+            initialised(cond, kind::CONDVAR, entry);
+        }
+        answer
+    }
+}
+
+plain_hook! {
+    fn cnd_destroy(cond: Ptr) {
+        // SAFETY: the program's own call, handed on.
+        unsafe {
+            real::cnd_destroy(cond);
+            destroyed(cond);
+        }
+    }
+}

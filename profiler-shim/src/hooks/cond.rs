@@ -1,0 +1,106 @@
+//! Condition variables. libc gives the mutex back and takes it again inside the wait, past every hook:
+//! the hold ends and a new one begins here.
+
+use core::ffi::c_int;
+
+use lockprof_wire::Flags;
+use lockprof_wire::lock::kind;
+
+use super::core::{
+    Caller, Entry, Outcome, Request, begin_wait, caller, destroyed, done, end_wait, initialised, lock_word, posix,
+};
+use super::{hook, plain_hook};
+use crate::real::{self, Clock, Ptr};
+use crate::thread::PendingWait;
+use crate::{clock, recorder};
+
+/// A wait on a condition; `block` is the real call.
+pub unsafe fn wait(request: Request, mutex: Ptr, entry: Entry, block: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the entry is the running hook's.
+    unsafe {
+        let Some(caller) = caller(entry) else { return block() };
+        let local = caller.local;
+        let word = lock_word(caller, request.object, request.kind);
+        let mutex_word = lock_word(caller, mutex, kind::MUTEX);
+        if let Some(at) = recorder::find_held(local, mutex as u64) {
+            recorder::release(local, at, clock::now(), 0);
+        }
+        let waiting = begin_wait(caller, word, request, false);
+        let outer = (*local).pending;
+        (*local).pending = PendingWait {
+            mutex: mutex as u64,
+            mutex_lock: mutex_word as u32,
+            stack: caller.stack,
+            stack_pointer: entry as u64,
+        };
+        let answer = block();
+        let now = clock::now();
+        (*local).pending = outer;
+        end_wait(caller, word);
+        take_again(caller, mutex, mutex_word, (request.outcome)(answer), now);
+        done(caller, word, request, waiting.since, now.saturating_sub(waiting.since), answer, true);
+        answer
+    }
+}
+
+/// The mutex is held again, however the wait ended.
+unsafe fn take_again(caller: Caller, mutex: Ptr, word: u64, outcome: Outcome, now: u64) {
+    // A wait that was refused never gave the mutex back: the old hold goes on.
+    let flags = if outcome == Outcome::Failed { Flags::CONTINUED } else { Flags::REACQUIRED };
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        recorder::push(caller.local, mutex as u64, word as u32, caller.stack, flags, now);
+        if flags == Flags::CONTINUED {
+            recorder::not_an_acquisition(caller.local);
+        }
+    }
+}
+
+fn request(cond: Ptr, flags: u8) -> Request {
+    Request { object: cond, kind: kind::CONDVAR, flags, outcome: posix }
+}
+
+hook!(pthread_cond_wait(cond: Ptr, mutex: Ptr) -> c_int, "rdx", plain_wait);
+unsafe extern "C" fn plain_wait(cond: Ptr, mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { wait(request(cond, 0), mutex, entry, || real::pthread_cond_wait(cond, mutex)) }
+}
+
+hook!(pthread_cond_timedwait(cond: Ptr, mutex: Ptr, until: Ptr) -> c_int, "rcx", timed_wait);
+unsafe extern "C" fn timed_wait(cond: Ptr, mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { wait(request(cond, Flags::TIMED), mutex, entry, || real::pthread_cond_timedwait(cond, mutex, until)) }
+}
+
+hook!(pthread_cond_clockwait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr) -> c_int, "r8", clock_wait);
+unsafe extern "C" fn clock_wait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        wait(request(cond, Flags::TIMED), mutex, entry, || real::pthread_cond_clockwait(cond, mutex, clock, until))
+    }
+}
+
+hook!(pthread_cond_init(cond: Ptr, attr: Ptr) -> c_int, "rdx", init);
+unsafe extern "C" fn init(cond: Ptr, attr: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let answer = real::pthread_cond_init(cond, attr);
+        if answer == 0 {
+            initialised(cond, kind::CONDVAR, entry);
+        }
+        answer
+    }
+}
+
+plain_hook! {
+    fn pthread_cond_destroy(cond: Ptr) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe {
+            let answer = real::pthread_cond_destroy(cond);
+            if answer == 0 {
+                destroyed(cond);
+            }
+            answer
+        }
+    }
+}

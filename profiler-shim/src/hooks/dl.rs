@@ -1,0 +1,24 @@
+//! `dlclose`: code goes away, and with it what was remembered of it. (`dlopen` is not hooked: the loader
+//! looks at its caller to find libraries; new code is found when a stack first leads into it.)
+
+use core::ffi::c_int;
+
+use super::plain_hook;
+use crate::process::Process;
+use crate::real::{self, Ptr};
+use crate::thread::forget_code;
+
+plain_hook! {
+    fn dlclose(handle: Ptr) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        let answer = unsafe { real::dlclose(handle) };
+        if let Some(process) = Process::attached()
+            && let Some(_guard) = process.making.lock()
+        {
+            process.modules.forget_unloaded();
+            process.shapes.forget();
+            forget_code();
+        }
+        answer
+    }
+}

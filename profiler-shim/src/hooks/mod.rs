@@ -1,0 +1,50 @@
+//! The hooks: one file per primitive, each hook a few lines over `acquire`, `release` and `operate`.
+//!
+//! A hook that records a stack is a tiny naked function: it leaves the caller's rbp below the return
+//! address, hands on its own stack pointer as one more argument and jumps to the Rust function, which
+//! pushes rbp to the very same place. So the caller's frame is known exactly at no cost.
+
+mod barrier;
+mod c11;
+mod cond;
+mod core;
+mod dl;
+mod mutex;
+mod name;
+mod once;
+mod rwlock;
+mod sem;
+mod spin;
+pub mod thread;
+
+/// Exports a hook that is told where its caller's frame is. The last argument of the Rust function gets
+/// the stack pointer at the entry: it points to the return address.
+macro_rules! hook {
+    ($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?, $register:literal, $body:ident) => {
+        /// Stands before the function of the same name.
+        #[cfg_attr(lockprof_preload, unsafe(no_mangle))]
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
+            ::core::arch::naked_asm!(
+                ".cfi_startproc",
+                "endbr64",
+                "mov qword ptr [rsp - 8], rbp",
+                concat!("mov ", $register, ", rsp"),
+                "jmp {body}",
+                ".cfi_endproc",
+                body = sym $body,
+            )
+        }
+    };
+}
+
+/// Exports a hook that needs no stack.
+macro_rules! plain_hook {
+    (fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? $body:block) => {
+        /// Stands before the function of the same name.
+        #[cfg_attr(lockprof_preload, unsafe(no_mangle))]
+        pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? $body
+    };
+}
+
+pub(crate) use {hook, plain_hook};

@@ -1,0 +1,86 @@
+//! `pthread_mutex_*`: also below `std::mutex` and its kin.
+
+use core::ffi::c_int;
+
+use lockprof_wire::Flags;
+use lockprof_wire::lock::kind;
+
+use super::core::{Entry, Request, acquire, destroyed, initialised, posix, release, try_acquire};
+use super::{hook, plain_hook};
+use crate::real::{self, Clock, Ptr};
+
+fn request(mutex: Ptr, flags: u8) -> Request {
+    Request { object: mutex, kind: kind::MUTEX, flags, outcome: posix }
+}
+
+hook!(pthread_mutex_lock(mutex: Ptr) -> c_int, "rsi", lock);
+unsafe extern "C" fn lock(mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        acquire(request(mutex, 0), entry, || real::pthread_mutex_trylock(mutex), || real::pthread_mutex_lock(mutex))
+    }
+}
+
+hook!(pthread_mutex_trylock(mutex: Ptr) -> c_int, "rsi", trylock);
+unsafe extern "C" fn trylock(mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { try_acquire(request(mutex, 0), entry, || real::pthread_mutex_trylock(mutex)) }
+}
+
+hook!(pthread_mutex_timedlock(mutex: Ptr, until: Ptr) -> c_int, "rdx", timedlock);
+unsafe extern "C" fn timedlock(mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        acquire(
+            request(mutex, Flags::TIMED),
+            entry,
+            || real::pthread_mutex_trylock(mutex),
+            || real::pthread_mutex_timedlock(mutex, until),
+        )
+    }
+}
+
+hook!(pthread_mutex_clocklock(mutex: Ptr, clock: Clock, until: Ptr) -> c_int, "rcx", clocklock);
+unsafe extern "C" fn clocklock(mutex: Ptr, clock: Clock, until: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        acquire(
+            request(mutex, Flags::TIMED),
+            entry,
+            || real::pthread_mutex_trylock(mutex),
+            || real::pthread_mutex_clocklock(mutex, clock, until),
+        )
+    }
+}
+
+plain_hook! {
+    fn pthread_mutex_unlock(mutex: Ptr) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe { release(mutex, || real::pthread_mutex_unlock(mutex)) }
+    }
+}
+
+hook!(pthread_mutex_init(mutex: Ptr, attr: Ptr) -> c_int, "rdx", init);
+unsafe extern "C" fn init(mutex: Ptr, attr: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let answer = real::pthread_mutex_init(mutex, attr);
+        if answer == 0 {
+            initialised(mutex, kind::MUTEX, entry);
+        }
+        answer
+    }
+}
+
+plain_hook! {
+    fn pthread_mutex_destroy(mutex: Ptr) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe {
+            let answer = real::pthread_mutex_destroy(mutex);
+            if answer == 0 {
+                destroyed(mutex);
+            }
+            answer
+        }
+    }
+}

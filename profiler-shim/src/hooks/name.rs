@@ -1,0 +1,31 @@
+//! `lockprof_set_name`: the program's own name for a lock (`lockprof.h`; a weak symbol without the shim).
+
+use core::ffi::{CStr, c_char};
+
+use lockprof_wire::lock::kind;
+
+use super::core::{Entry, caller};
+use super::hook;
+use crate::process::Process;
+use crate::real::Ptr;
+
+hook!(lockprof_set_name(lock: Ptr, name: *const c_char), "rdx", set_name);
+unsafe extern "C" fn set_name(lock: Ptr, name: *const c_char, entry: Entry) {
+    // SAFETY: the program passes the address of a lock and a string.
+    unsafe {
+        if lock.is_null() || name.is_null() {
+            return;
+        }
+        let Some(caller) = caller(entry) else { return };
+        let Some(process) = Process::attached() else { return };
+        let known = process
+            .addresses
+            .find(lock as u64)
+            .map_or(0, |found| found.lock.load(core::sync::atomic::Ordering::Relaxed));
+        let kind = if known as u32 == 0 { kind::MUTEX } else { (known >> 32) as u8 };
+        if (*caller.local).enter() {
+            process.name_lock(lock as u64, kind, caller.stack, CStr::from_ptr(name).to_bytes());
+            (*caller.local).leave();
+        }
+    }
+}

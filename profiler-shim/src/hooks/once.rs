@@ -1,0 +1,86 @@
+//! One-time initialisation: `pthread_once`, `call_once`, C++ static locals. Only calls that run the
+//! initialisation or wait for it are recorded; those that find it done cost a load.
+
+use core::cell::Cell;
+use core::ffi::c_int;
+
+use lockprof_wire::lock::kind;
+
+use super::core::{Entry, Request, caller, operate, posix};
+use super::{hook, plain_hook};
+use crate::real::{self, Ptr};
+
+/// glibc's `pthread_once_t` when the routine has run.
+const DONE: c_int = 2;
+/// ... and while it runs.
+const IN_PROGRESS: c_int = 1;
+
+/// Calls `run`; what another thread's initialisation took is a wait.
+unsafe fn once(control: Ptr, entry: Entry, run: impl Fn() -> c_int) -> c_int {
+    // SAFETY: the entry is the running hook's; the control word is a `pthread_once_t`.
+    unsafe {
+        let state = control.cast::<c_int>().read_volatile();
+        if state & 3 == DONE {
+            return run();
+        }
+        let Some(caller) = caller(entry) else { return run() };
+        let request = Request { object: control, kind: kind::ONCE, flags: 0, outcome: posix };
+        operate(request, caller, run, |_| state & IN_PROGRESS != 0)
+    }
+}
+
+hook!(pthread_once(control: Ptr, routine: Ptr) -> c_int, "rdx", posix_once);
+unsafe extern "C" fn posix_once(control: Ptr, routine: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { once(control, entry, || real::pthread_once(control, routine)) }
+}
+
+hook!(call_once(control: Ptr, routine: Ptr), "rdx", c11_once);
+unsafe extern "C" fn c11_once(control: Ptr, routine: Ptr, entry: Entry) {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        once(control, entry, || {
+            real::call_once(control, routine);
+            0
+        });
+    }
+}
+
+hook!(__cxa_guard_acquire(guard: Ptr) -> c_int, "rsi", guard_acquire);
+unsafe extern "C" fn guard_acquire(guard: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on. The first byte of a guard says "done".
+    unsafe {
+        if guard.cast::<u8>().read_volatile() & 1 != 0 {
+            return real::__cxa_guard_acquire(guard);
+        }
+        let Some(caller) = caller(entry) else { return real::__cxa_guard_acquire(guard) };
+        let request =
+            Request { object: guard, kind: kind::ONCE, flags: 0, outcome: |_| super::core::Outcome::Acquired };
+        let answer = Cell::new(0);
+        // 1: this thread initialises; 0: another did meanwhile, and this one waited for it.
+        operate(
+            request,
+            caller,
+            || {
+                answer.set(real::__cxa_guard_acquire(guard));
+                0
+            },
+            |_| answer.get() == 0,
+        );
+        answer.get()
+    }
+}
+
+plain_hook! {
+    fn __cxa_guard_release(guard: Ptr) {
+        // SAFETY: the program's own call, handed on.
+        unsafe { real::__cxa_guard_release(guard) }
+    }
+}
+
+plain_hook! {
+    fn __cxa_guard_abort(guard: Ptr) {
+        // SAFETY: the program's own call, handed on.
+        unsafe { real::__cxa_guard_abort(guard) }
+    }
+}

@@ -1,0 +1,192 @@
+//! From an address to the row of the lock that lives there now.
+//!
+//! One open-addressing table for the process, read without a lock. An entry belongs to an address for
+//! ever; its row changes with each generation (destroyed and initialised again: a new lock).
+
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use lockprof_wire::layout::note;
+
+use crate::process::Process;
+use crate::{clock, real::Ptr};
+
+/// An address and, in one word, the lock there: row | kind << 32 | [`RECURSIVE`]; 0 while there is none.
+#[repr(C)]
+pub struct AddressEntry {
+    pub address: AtomicU64,
+    pub lock: AtomicU64,
+}
+
+/// Bit of [`AddressEntry::lock`]: its owner may take it again.
+pub const RECURSIVE: u64 = 1 << 40;
+
+/// The table. Valid when zero: then it has no room.
+#[repr(C)]
+pub struct AddressTable {
+    entries: AtomicPtr<AddressEntry>,
+    mask: AtomicU64,
+    used: AtomicU64,
+    /// Rows for locks beyond the table's or the segment's capacity, by kind.
+    many: [AtomicU64; 16],
+}
+
+/// Where the search for an address begins.
+#[inline(always)]
+pub fn hash(address: u64) -> u64 {
+    (address >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+}
+
+impl AddressTable {
+    pub const fn bytes(entries: usize) -> usize {
+        entries * size_of::<AddressEntry>()
+    }
+
+    pub fn place(&self, at: *mut u8, entries: usize) {
+        self.entries.store(at.cast(), Ordering::Relaxed);
+        self.mask.store(entries as u64 - 1, Ordering::Relaxed);
+    }
+
+    /// The entry of an address, if it has one.
+    pub fn find(&self, address: u64) -> Option<&'static AddressEntry> {
+        let (entries, mask) = (self.entries.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
+        let mut at = hash(address) & mask;
+        loop {
+            // SAFETY: `at` is within the mask; the table is never given back.
+            let entry = unsafe { &*entries.add(at as usize) };
+            match entry.address.load(Ordering::Relaxed) {
+                0 => return None,
+                found if found == address => return Some(entry),
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
+    /// The entry of an address, made where it is new. Call under the inner lock.
+    fn find_or_make(&self, address: u64) -> Option<&'static AddressEntry> {
+        if let Some(entry) = self.find(address) {
+            return Some(entry);
+        }
+        let (entries, mask) = (self.entries.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
+        let used = self.used.load(Ordering::Relaxed);
+        if used >= mask / 4 * 3 {
+            return None;
+        }
+        self.used.store(used + 1, Ordering::Relaxed);
+        let mut at = hash(address) & mask;
+        loop {
+            // SAFETY: as in `find`; the table is never full.
+            let entry = unsafe { &*entries.add(at as usize) };
+            if entry.address.load(Ordering::Relaxed) == 0 {
+                entry.address.store(address, Ordering::Relaxed);
+                return Some(entry);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+}
+
+/// How a lock is seen for the first time.
+#[derive(Clone, Copy)]
+pub struct Sight {
+    pub kind: u8,
+    pub initialised: bool,
+    pub recursive: bool,
+    pub stack: u32,
+}
+
+impl Process {
+    /// The lock at an address, made where there is none. Never 0.
+    #[cold]
+    pub fn lock_at(&'static self, address: u64, sight: Sight) -> (Option<&'static AddressEntry>, u64) {
+        let Some(_guard) = self.making.lock() else {
+            self.note(note::GAVE_UP);
+            return (None, self.many_locks(sight.kind));
+        };
+        let entry = self.addresses.find_or_make(address);
+        if let Some(entry) = entry {
+            let known = entry.lock.load(Ordering::Relaxed);
+            if known != 0 && !sight.initialised {
+                return (Some(entry), known);
+            }
+            if let Some(word) = self.new_lock(address, sight) {
+                if known != 0 {
+                    // Initialised anew without having been destroyed: the old one is gone.
+                    self.segment.lock(known as u32).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
+                }
+                entry.lock.store(word, Ordering::Relaxed);
+                return (Some(entry), word);
+            }
+        }
+        self.note(note::LOCKS_FULL);
+        let many = self.many_locks(sight.kind);
+        (None, many)
+    }
+
+    fn new_lock(&'static self, address: u64, sight: Sight) -> Option<u64> {
+        let module = self.modules.index_of(address);
+        let row = self.segment.new_lock(|info| {
+            info.address.store(address, Ordering::Relaxed);
+            info.first_ticks.store(clock::now(), Ordering::Relaxed);
+            info.destroyed_ticks.store(0, Ordering::Relaxed);
+            info.origin_stack.store(sight.stack, Ordering::Relaxed);
+            info.kind.store(sight.kind, Ordering::Relaxed);
+            info.initialised.store(u8::from(sight.initialised), Ordering::Relaxed);
+            info.module.store(module, Ordering::Relaxed);
+            info.merged.store(1, Ordering::Relaxed);
+        })?;
+        Some(u64::from(row) | u64::from(sight.kind) << 32 | if sight.recursive { RECURSIVE } else { 0 })
+    }
+
+    /// The row that stands for all locks of a kind that have none of their own.
+    fn many_locks(&'static self, kind: u8) -> u64 {
+        let many = &self.addresses.many[usize::from(kind) & 15];
+        let known = many.load(Ordering::Relaxed);
+        if known != 0 {
+            self.segment.lock(known as u32).merged.fetch_add(1, Ordering::Relaxed);
+            return known;
+        }
+        let sight = Sight { kind, initialised: false, recursive: false, stack: 0 };
+        let made = self.new_lock(0, sight).unwrap_or(u64::from(kind) << 32);
+        many.store(made, Ordering::Relaxed);
+        made
+    }
+
+    /// The lock at an address is gone.
+    pub fn forget_lock(&'static self, address: u64) {
+        let Some(entry) = self.addresses.find(address) else { return };
+        let word = entry.lock.swap(0, Ordering::Relaxed);
+        if word as u32 != 0 {
+            self.segment.lock(word as u32).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Gives the lock at an address the user's name.
+    pub fn name_lock(&'static self, address: u64, kind: u8, stack: u32, name: &[u8]) {
+        let (_, word) = self.lock_at(address, Sight { kind, initialised: false, recursive: false, stack });
+        if word as u32 == 0 {
+            return;
+        }
+        let Some(_guard) = self.making.lock() else { return };
+        let len = name.len().min(255);
+        let Some(at) = self.segment.carve(len as u64) else { return };
+        for (number, byte) in name[..len].iter().enumerate() {
+            // SAFETY: `carve` unlocked `len` bytes at `at`.
+            let to: &core::sync::atomic::AtomicU8 = unsafe { self.segment.at(at + number as u64) };
+            to.store(*byte, Ordering::Relaxed);
+        }
+        let info = self.segment.lock(word as u32);
+        info.name.store(at, Ordering::Relaxed);
+        // Release: the bytes are there before the length says so.
+        info.name_len.store(len as u8, Ordering::Release);
+    }
+}
+
+/// The kind of a glibc mutex (`__data.__kind`, byte 16: part of the public ABI): 0 plain, 1 recursive,
+/// 2 error-checking, 3 adaptive; further bits for robust and priority mutexes.
+///
+/// # Safety
+/// `mutex` points to a `pthread_mutex_t`.
+pub unsafe fn is_recursive(mutex: Ptr) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe { mutex.cast::<u32>().add(4).read() & 3 == 1 }
+}

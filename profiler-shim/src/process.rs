@@ -1,0 +1,330 @@
+//! What all threads of the process share inside the shim, and how a process comes to be recorded.
+//!
+//! Everything is in one private mapping that the kernel empties in the child of a fork
+//! (`MADV_WIPEONFORK`): the child finds zeros, takes them for "not attached yet" and attaches itself to a
+//! segment of its own, however it was forked, and without a lock. Only what stays true in a child is in
+//! statics: where the mapping is, the session's folder, the key.
+
+use core::ffi::c_char;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, Header, option};
+
+use crate::hooks::thread::{STARTS, Start};
+use crate::locks::AddressTable;
+use crate::segment::Segment;
+use crate::spin::Spin;
+use crate::thread::Locals;
+use crate::unwind::modules::Modules;
+use crate::unwind::shapes::Shapes;
+use crate::unwind::stacks::StackIndex;
+use crate::{clock, real, sys};
+
+/// See the module. All fields are valid when zero.
+#[repr(C)]
+pub struct Process {
+    state: AtomicU32,
+    /// Guards everything that is made rarely: rows, nodes, shapes, modules, room.
+    pub making: Spin,
+    pub segment: Segment,
+    pub modules: Modules,
+    pub addresses: AddressTable,
+    pub stacks: StackIndex,
+    pub shapes: Shapes,
+    pub locals: Locals,
+    /// Threads that are being started.
+    pub starts: [Start; STARTS],
+}
+
+const NEW: u32 = 0;
+const ATTACHING: u32 = 1;
+const RECORDING: u32 = 2;
+const OFF: u32 = 3;
+
+static PROCESS: AtomicPtr<Process> = AtomicPtr::new(core::ptr::null_mut());
+static STARTING: AtomicU32 = AtomicU32::new(0);
+static FOLDER: Folder = Folder { bytes: [const { AtomicU64::new(0) }; 64], len: AtomicU32::new(0) };
+static EXACT: AtomicU32 = AtomicU32::new(0);
+
+/// The session's folder, kept in words because a static cannot be written otherwise.
+struct Folder {
+    bytes: [AtomicU64; 64],
+    len: AtomicU32,
+}
+
+/// Longest path of a segment, bytes.
+pub const PATH_MAX: usize = 576;
+
+/// Sizes of the private tables.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    pub addresses: usize,
+    pub nodes: usize,
+    pub trie: usize,
+    pub shape_bytes: usize,
+    pub segment: u64,
+}
+
+impl Sizes {
+    /// The usual sizes, or less where the address space is limited: at most about a sixteenth of the limit.
+    fn choose() -> Self {
+        let limit = sys::address_space_limit();
+        let mut sizes = Self {
+            addresses: 1 << 21,
+            nodes: 1 << 20,
+            trie: 1 << 19,
+            shape_bytes: 64 << 20,
+            segment: lockprof_wire::layout::SIZE_MAX,
+        };
+        while (sizes.private() as u64 + sizes.segment) > limit / 16 && sizes.addresses > 1 << 12 {
+            sizes.addresses /= 2;
+            sizes.nodes = (sizes.nodes / 2).max(1 << 12);
+            sizes.trie = (sizes.trie / 2).max(1 << 12);
+            sizes.shape_bytes = (sizes.shape_bytes / 2).max(1 << 19);
+            sizes.segment = (sizes.segment / 2).max(lockprof_wire::layout::SIZE_MIN);
+        }
+        sizes
+    }
+
+    fn private(&self) -> usize {
+        pages(size_of::<Process>())
+            + pages(AddressTable::bytes(self.addresses))
+            + pages(StackIndex::bytes(self.nodes))
+            + pages(Shapes::trie_bytes(self.trie))
+            + pages(self.shape_bytes)
+    }
+}
+
+const fn pages(bytes: usize) -> usize {
+    bytes.div_ceil(4096) * 4096
+}
+
+impl Process {
+    /// The process, if it is being recorded; attaches it where that was not tried yet.
+    #[cold]
+    pub fn get() -> Option<&'static Self> {
+        let mut at = PROCESS.load(Ordering::Acquire);
+        if at.is_null() {
+            at = start()?;
+        }
+        // SAFETY: the mapping is never given back, and zeros are a valid `Process`.
+        let process = unsafe { &*at };
+        // Acquire: pairs with the Release store below, so that the fields are seen.
+        match process.state.load(Ordering::Acquire) {
+            RECORDING => Some(process),
+            OFF => None,
+            _ => process.attach(),
+        }
+    }
+
+    /// The process, if it is known to be recorded: never attaches.
+    pub fn attached() -> Option<&'static Self> {
+        let at = PROCESS.load(Ordering::Acquire);
+        if at.is_null() {
+            return None;
+        }
+        // SAFETY: as in `get`.
+        let process = unsafe { &*at };
+        (process.state.load(Ordering::Acquire) == RECORDING).then_some(process)
+    }
+
+    /// The segment's header.
+    pub fn header(&self) -> &Header {
+        self.segment.header()
+    }
+
+    /// Leaves a word for the report.
+    pub fn note(&self, bit: u32) {
+        let notes = &self.header().notes;
+        if notes.load(Ordering::Relaxed) & bit == 0 {
+            notes.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    fn attach(&'static self) -> Option<&'static Self> {
+        if self.state.compare_exchange(NEW, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            // Another thread attaches (or a signal handler interrupted this one doing so).
+            return (self.state.load(Ordering::Acquire) == RECORDING).then_some(self);
+        }
+        let ok = self.prepare();
+        // Release: pairs with the Acquire loads of `state`.
+        self.state.store(if ok { RECORDING } else { OFF }, Ordering::Release);
+        ok.then_some(self)
+    }
+
+    fn prepare(&'static self) -> bool {
+        let sizes = Sizes::choose();
+        let mut at = (core::ptr::from_ref(self) as *mut u8).wrapping_add(pages(size_of::<Self>()));
+        let mut place = |bytes: usize| {
+            let here = at;
+            at = at.wrapping_add(pages(bytes));
+            here
+        };
+        self.addresses.place(place(AddressTable::bytes(sizes.addresses)), sizes.addresses);
+        self.stacks.place(place(StackIndex::bytes(sizes.nodes)), sizes.nodes);
+        self.shapes.place(
+            place(Shapes::trie_bytes(sizes.trie)),
+            sizes.trie,
+            place(sizes.shape_bytes),
+            sizes.shape_bytes,
+        );
+        let tsc = clock::choose();
+        let mut path = [0u8; PATH_MAX];
+        if !FOLDER.segment_path(&mut path) || !self.segment.create(&path, sizes.segment, tsc) {
+            return false;
+        }
+        self.modules.discover_all(self);
+        true
+    }
+}
+
+/// Reads the environment and makes the mapping.
+#[cold]
+fn start() -> Option<*mut Process> {
+    if STARTING.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        return None;
+    }
+    let environment = environment();
+    if environment.is_null() {
+        // Too early: libc has not looked at its own arguments yet.
+        STARTING.store(0, Ordering::Release);
+        return None;
+    }
+    // SAFETY: `environ` is a list of strings that ends with a null pointer.
+    unsafe {
+        let folder = variable(environment, ENV_SESSION.as_bytes())?;
+        if !FOLDER.set(folder) {
+            return None;
+        }
+        if let Some(options) = variable(environment, ENV_OPTIONS.as_bytes()) {
+            EXACT.store(u32::from(options.contains(&option::EXACT)), Ordering::Relaxed);
+        }
+    }
+    real::resolve_all();
+    let sizes = Sizes::choose();
+    let at = sys::mmap(sizes.private(), sys::PROT_RW, sys::MAP_ANONYMOUS, -1)?;
+    // SAFETY: the mapping is ours and new.
+    unsafe {
+        if sys::madvise(at, sizes.private(), sys::MADV_WIPEONFORK) != 0 {
+            // Without it a forked child would write into its parent's rings.
+            sys::munmap(at, sizes.private());
+            return None;
+        }
+        sys::madvise(at, sizes.private(), sys::MADV_DONTDUMP);
+    }
+    // Release: the child of a fork and other threads see the folder.
+    PROCESS.store(at.cast(), Ordering::Release);
+    Some(at.cast())
+}
+
+/// Whether `--exact` was asked for: never try first.
+#[inline(always)]
+pub fn exact() -> bool {
+    EXACT.load(Ordering::Relaxed) != 0
+}
+
+fn environment() -> *const *const c_char {
+    let at: *const *const *const c_char;
+    // SAFETY: reads our own offset table only; the reference is weak.
+    unsafe {
+        core::arch::asm!(".weak environ", "mov {}, qword ptr [rip + environ@GOTPCREL]", out(reg) at,
+            options(nostack, preserves_flags, readonly));
+        if at.is_null() { core::ptr::null() } else { *at }
+    }
+}
+
+/// The value of a variable of the environment.
+unsafe fn variable(mut environment: *const *const c_char, name: &[u8]) -> Option<&'static [u8]> {
+    // SAFETY: the list ends with a null pointer, its strings with a NUL.
+    unsafe {
+        while !(*environment).is_null() {
+            let text = core::ffi::CStr::from_ptr(*environment).to_bytes();
+            if text.len() > name.len() && text[name.len()] == b'=' && &text[..name.len()] == name {
+                return Some(&text[name.len() + 1..]);
+            }
+            environment = environment.add(1);
+        }
+    }
+    None
+}
+
+impl Folder {
+    fn set(&self, folder: &[u8]) -> bool {
+        if folder.is_empty() || folder.len() > 512 - 48 {
+            return false;
+        }
+        for (word, chunk) in self.bytes.iter().zip(folder.chunks(8)) {
+            let mut bytes = [0u8; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        self.len.store(folder.len() as u32, Ordering::Relaxed);
+        true
+    }
+
+    /// `FOLDER/PID.TICKS.seg`, with a final NUL: unique among all process images of the session.
+    fn segment_path(&self, into: &mut [u8; PATH_MAX]) -> bool {
+        let len = self.len.load(Ordering::Relaxed) as usize;
+        if len == 0 {
+            return false;
+        }
+        for (chunk, word) in into[..512].chunks_mut(8).zip(&self.bytes) {
+            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        let mut at = len;
+        let mut put = |byte: u8| {
+            into[at] = byte;
+            at += 1;
+        };
+        put(b'/');
+        decimal(u64::from(sys::getpid()), &mut put);
+        put(b'.');
+        decimal(clock::now(), &mut put);
+        b".seg\0".iter().for_each(|byte| put(*byte));
+        true
+    }
+}
+
+fn decimal(mut number: u64, put: &mut impl FnMut(u8)) {
+    let mut digits = [0u8; 20];
+    let mut count = 0;
+    loop {
+        digits[count] = b'0' + (number % 10) as u8;
+        number /= 10;
+        count += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    digits[..count].iter().rev().for_each(|digit| put(*digit));
+}
+
+/// Takes the shim out of the environment, so that programs which this one starts are not recorded.
+///
+/// # Safety
+/// No other thread of the program runs yet.
+pub unsafe fn forget_in_children() {
+    let mut at = environment() as *mut *mut c_char;
+    if at.is_null() {
+        return;
+    }
+    // SAFETY: the list ends with a null pointer; names are changed in place to ones nobody reads.
+    unsafe {
+        let asked = variable(at.cast_const().cast(), ENV_OPTIONS.as_bytes());
+        if !asked.is_some_and(|options| options.contains(&option::NO_FOLLOW)) {
+            return;
+        }
+        while !(*at).is_null() {
+            let text = core::ffi::CStr::from_ptr(*at).to_bytes();
+            if text.starts_with(b"LD_PRELOAD=") {
+                // `lockprof run` puts the shim first; what the user preloads besides follows a colon.
+                let value = &text[b"LD_PRELOAD=".len()..];
+                let rest = value.iter().position(|byte| *byte == b':').map_or(&[][..], |colon| &value[colon + 1..]);
+                let start = (*at).add(b"LD_PRELOAD=".len());
+                core::ptr::copy(rest.as_ptr().cast(), start, rest.len());
+                *start.add(rest.len()) = 0;
+            }
+            at = at.add(1);
+        }
+    }
+}

@@ -1,0 +1,603 @@
+//! Writes down what the hooks saw: the list of held locks, the ring, the folds.
+//!
+//! Everything here may be interrupted by a signal handler that does the same: places are reserved before
+//! they are filled (held entries, ring slots), and the ring is published only when no write is under way.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use lockprof_wire::layout::note;
+use lockprof_wire::record::extra_hold;
+use lockprof_wire::ring::{self, RESERVE, RingHeader};
+use lockprof_wire::thread::HELD_SLOTS;
+use lockprof_wire::{Flags, FoldEntry, HeldEntry, Op, Record, ThreadSlot, fold};
+
+use crate::clock;
+use crate::process::Process;
+use crate::thread::{CACHED_FOLDS, Local, add_here};
+
+/// Marks a held entry that was released out of order and not trimmed yet.
+const RELEASED: u64 = u64::MAX;
+
+/// A wait, as it is kept with the acquisition that ended it.
+#[derive(Clone, Copy)]
+pub struct Wait {
+    /// Ticks.
+    pub duration: u64,
+    /// As `extra` of a `Waited` record.
+    pub holder: u64,
+}
+
+/// The held entry at a position.
+#[inline(always)]
+unsafe fn held(local: *mut Local, at: u32) -> Option<&'static HeldEntry> {
+    // SAFETY: the slot is mapped; the overflow has `overflow_len` entries.
+    unsafe {
+        if (at as usize) < HELD_SLOTS {
+            return Some(&(&(*local).slot().held)[at as usize]);
+        }
+        let beyond = at - HELD_SLOTS as u32;
+        if beyond < (*local).overflow_len { Some(&*(*local).overflow.add(beyond as usize)) } else { None }
+    }
+}
+
+/// Notes that this thread has the lock now.
+///
+/// # Safety
+/// `local` is this thread's.
+#[inline(always)]
+pub unsafe fn push(local: *mut Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let slot = (*local).slot();
+        let depth = &slot.depth;
+        let at = depth.load(Ordering::Relaxed);
+        if at as usize >= HELD_SLOTS - 1 && !make_room(local, at) {
+            unrecorded();
+            return;
+        }
+        depth.store(at + 1, Ordering::Relaxed);
+        let Some(entry) = held(local, at) else { return };
+        entry.address.store(address, Ordering::Relaxed);
+        entry.lock_and_stack.store(u64::from(lock) | u64::from(stack) << 32, Ordering::Relaxed);
+        entry.flags.store(u64::from(flags), Ordering::Relaxed);
+        entry.ticks.store(ticks, Ordering::Relaxed);
+        add_here(&slot.acquisitions, 1);
+    }
+}
+
+/// Notes that this thread has the lock after waiting for it.
+pub unsafe fn push_contended(
+    local: *mut Local,
+    address: u64,
+    lock: u32,
+    stack: u32,
+    flags: u8,
+    ticks: u64,
+    wait: Wait,
+) {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let at = (*local).slot().depth.load(Ordering::Relaxed);
+        if let Some(entry) = held(local, at) {
+            entry.wait.store(wait.duration, Ordering::Relaxed);
+            entry.holder.store(wait.holder, Ordering::Relaxed);
+        }
+        push(local, address, lock, stack, flags | Flags::CONTENDED, ticks);
+        if at as usize >= HELD_SLOTS - 1
+            && let Some(entry) = held(local, at)
+        {
+            // The room was made only now.
+            entry.wait.store(wait.duration, Ordering::Relaxed);
+            entry.holder.store(wait.holder, Ordering::Relaxed);
+        }
+    }
+}
+
+/// More than fits into the slot is held: moves on to a larger table in the arena.
+#[cold]
+unsafe fn make_room(local: *mut Local, at: u32) -> bool {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let this = &mut *local;
+        if at + 1 < HELD_SLOTS as u32 + this.overflow_len {
+            return true;
+        }
+        if !this.enter() {
+            return false;
+        }
+        let wanted = (this.overflow_len * 2).max(512);
+        let carved = Process::attached().and_then(|process| {
+            let _guard = process.making.lock()?;
+            let at = process.segment.carve(u64::from(wanted) * size_of::<HeldEntry>() as u64)?;
+            Some((process, at))
+        });
+        let made = carved.is_some();
+        if let Some((process, offset)) = carved {
+            let table: *const HeldEntry = process.segment.at::<HeldEntry>(offset);
+            for number in 0..this.overflow_len as usize {
+                copy_entry(&*this.overflow.add(number), &*table.add(number));
+            }
+            this.overflow = table;
+            this.overflow_len = wanted;
+            let slot = this.slot();
+            slot.held_overflow_len.store(0, Ordering::Relaxed);
+            // Release: the collector that sees the table sees its entries; the length comes last.
+            slot.held_overflow.store(offset, Ordering::Release);
+            slot.held_overflow_len.store(u64::from(wanted), Ordering::Release);
+        }
+        this.leave();
+        made
+    }
+}
+
+fn copy_entry(from: &HeldEntry, to: &HeldEntry) {
+    let copy = |from: &AtomicU64, to: &AtomicU64| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    copy(&from.address, &to.address);
+    copy(&from.lock_and_stack, &to.lock_and_stack);
+    copy(&from.flags, &to.flags);
+    copy(&from.wait, &to.wait);
+    copy(&from.holder, &to.holder);
+    copy(&from.ticks, &to.ticks);
+}
+
+/// Position of the latest acquisition of this address that is still held.
+#[inline(always)]
+pub unsafe fn find_held(local: *mut Local, address: u64) -> Option<u32> {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let depth = (*local).slot().depth.load(Ordering::Relaxed);
+        if depth == 0 {
+            return None;
+        }
+        let top = held(local, depth - 1)?;
+        if top.address.load(Ordering::Relaxed) == address && live(top) {
+            return Some(depth - 1);
+        }
+        find_deeper(local, depth, address)
+    }
+}
+
+fn live(entry: &HeldEntry) -> bool {
+    !matches!(entry.ticks.load(Ordering::Relaxed), 0 | RELEASED)
+}
+
+/// Searches from both ends: locks are given back in the opposite order mostly, in the same order sometimes.
+#[cold]
+unsafe fn find_deeper(local: *mut Local, depth: u32, address: u64) -> Option<u32> {
+    let is = |at: u32| {
+        // SAFETY: the caller's contract is that of `push`.
+        unsafe { held(local, at) }.is_some_and(|entry| entry.address.load(Ordering::Relaxed) == address && live(entry))
+    };
+    const NEAR: u32 = 64;
+    (depth.saturating_sub(NEAR)..depth)
+        .rev()
+        .find(|at| is(*at))
+        .or_else(|| (0..depth.saturating_sub(NEAR)).find(|at| is(*at)))
+}
+
+/// Notes that the acquisition at this position ended at `now`. Call after the real release.
+#[inline(always)]
+pub unsafe fn release(local: *mut Local, at: u32, now: u64, flags: u8) {
+    // SAFETY: the caller's contract is that of `push`; the position is from `find_held`.
+    unsafe {
+        let Some(entry) = held(local, at) else { return };
+        let slot = (*local).slot();
+        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+        let ticks = entry.ticks.load(Ordering::Relaxed);
+        let flags = entry.flags.load(Ordering::Relaxed) as u8 | flags;
+        let record = Record {
+            ticks,
+            lock: lock_and_stack as u32,
+            stack: (lock_and_stack >> 32) as u32,
+            word: Record::pack(Op::Hold, flags, now.saturating_sub(ticks)),
+            extra: extra_hold(at),
+        };
+        if flags & Flags::CONTENDED != 0 {
+            emit_contended(local, entry, record);
+        } else {
+            emit(local, record);
+        }
+        let depth = slot.depth.load(Ordering::Relaxed);
+        if at + 1 == depth {
+            entry.ticks.store(0, Ordering::Relaxed);
+            slot.depth.store(at, Ordering::Relaxed);
+            if at > 0 {
+                trim(local);
+            }
+        } else {
+            entry.ticks.store(RELEASED, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes entries that were released out of order off the top.
+#[inline(always)]
+unsafe fn trim(local: *mut Local) {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let depth = &(*local).slot().depth;
+        loop {
+            let at = depth.load(Ordering::Relaxed);
+            if at == 0 {
+                return;
+            }
+            let Some(entry) = held(local, at - 1) else { return };
+            if entry.ticks.load(Ordering::Relaxed) != RELEASED {
+                return;
+            }
+            entry.ticks.store(0, Ordering::Relaxed);
+            depth.store(at - 1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Writes a record, or folds it if the ring is full.
+///
+/// # Safety
+/// `local` is this thread's.
+#[inline(always)]
+pub unsafe fn emit(local: *mut Local, record: Record) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if (*local).head.load(Ordering::Relaxed) < (*local).soft_limit.load(Ordering::Relaxed) {
+            write(local, record);
+        } else {
+            emit_slowly(local, record);
+        }
+    }
+}
+
+/// Writes a record for which room is known to be there.
+#[inline(always)]
+unsafe fn write(local: *mut Local, record: Record) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let writing = &(*local).writing;
+        let nested = writing.load(Ordering::Relaxed);
+        writing.store(nested + 1, Ordering::Relaxed);
+        let number = add_here(&(*local).head, 1);
+        (*(*local).ring_slots.add((number & (*local).ring_mask) as usize)).store(record);
+        writing.store(nested, Ordering::Relaxed);
+        if nested == 0 {
+            publish(local);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn publish(local: *mut Local) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        loop {
+            let head = (*local).head.load(Ordering::Relaxed);
+            // Release: pairs with the collector's Acquire load; the slots before it are complete.
+            (*(*local).ring).head.store(head, Ordering::Release);
+            // A handler may have written and published more in between: never go back.
+            if (*local).head.load(Ordering::Relaxed) == head {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether there is room for `wanted` records, leaving `reserve` slots; looks at the collector's progress.
+unsafe fn has_room(local: *mut Local, wanted: u64, reserve: u64) -> bool {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let this = &*local;
+        if this.ring.is_null() {
+            return false;
+        }
+        // Acquire: pairs with the collector's Release store; the slots before the tail may be overwritten.
+        let tail = (*this.ring).tail.load(Ordering::Acquire);
+        let capacity = this.ring_mask + 1;
+        let head = this.head.load(Ordering::Relaxed);
+        this.soft_limit.store((tail + capacity).saturating_sub(u64::from(RESERVE)), Ordering::Relaxed);
+        head + wanted + reserve <= tail + capacity
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn emit_slowly(local: *mut Local, record: Record) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        if (*local).growing.load(Ordering::Relaxed) != 0 {
+            // A signal handler while the ring is being changed.
+            fold_record(local, record, 0);
+        } else if has_room(local, 1, u64::from(RESERVE)) || (grow_ring(local) && has_room(local, 1, u64::from(RESERVE)))
+        {
+            write(local, record);
+        } else {
+            fold_record(local, record, 0);
+        }
+    }
+}
+
+/// A contended acquisition: two records, which may use the reserve.
+#[cold]
+#[inline(never)]
+unsafe fn emit_contended(local: *mut Local, entry: &HeldEntry, hold: Record) {
+    let wait = entry.wait.load(Ordering::Relaxed);
+    let holder = entry.holder.load(Ordering::Relaxed);
+    let waited = Record {
+        ticks: hold.ticks.saturating_sub(wait),
+        word: Record::pack(Op::Waited, hold.flags(), wait),
+        extra: holder,
+        ..hold
+    };
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe { emit_essential(local, &[waited, hold], holder as u32) };
+}
+
+/// Slots that stay free for signal handlers and for the way to the next ring.
+const LAST: u64 = 16;
+
+/// Writes records that may use the reserve; folds them together if there is no room for all.
+unsafe fn emit_essential(local: *mut Local, records: &[Record], holder: u32) -> bool {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let count = records.len() as u64;
+        let growing = (*local).growing.load(Ordering::Relaxed) != 0;
+        if !growing && !has_room(local, count, u64::from(RESERVE)) {
+            grow_ring(local);
+        }
+        if !growing && has_room(local, count, LAST) {
+            records.iter().for_each(|record| write(local, *record));
+            return true;
+        }
+        for record in records {
+            let holder = if matches!(record.op(), Some(Op::Waited)) { holder } else { 0 };
+            fold_record(local, *record, holder);
+        }
+        false
+    }
+}
+
+/// Records that a thread wrote to a waiting operation's end: condition, barrier, join, once, semaphore;
+/// failures and tries. Counted as an acquisition where `acquired`.
+pub unsafe fn emit_done(local: *mut Local, record: Record, acquired: bool) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        emit(local, record);
+        if acquired {
+            add_here(&(*local).slot().acquisitions, 1);
+        }
+    }
+}
+
+/// Takes a larger ring, if there is one and room for it.
+#[cold]
+unsafe fn grow_ring(local: *mut Local) -> bool {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let this = &mut *local;
+        let capacity = this.ring_mask as u32 + 1;
+        // Between a handler's writes the ring cannot be left.
+        if this.ring.is_null()
+            || capacity >= ring::MAX_CAPACITY
+            || this.writing.load(Ordering::Relaxed) != 0
+            || !has_room(local, 1, 0)
+            || !this.enter()
+        {
+            return false;
+        }
+        let larger = capacity * ring::GROWTH;
+        let carved = Process::attached().and_then(|process| {
+            let _guard = process.making.lock()?;
+            let Some(at) = process.segment.carve(RingHeader::bytes(larger)) else {
+                process.note(note::NO_MEMORY);
+                return None;
+            };
+            Some((process, at))
+        });
+        if let Some((process, at)) = carved {
+            // Handlers fold from here on: what they would write behind the link would be lost.
+            this.growing.store(1, Ordering::Relaxed);
+            this.soft_limit.store(0, Ordering::Relaxed);
+            write(
+                local,
+                Record { ticks: clock::now(), word: Record::pack(Op::NextRing, 0, 0), extra: at, ..Record::default() },
+            );
+            this.use_ring(process, at, larger);
+            this.growing.store(0, Ordering::Relaxed);
+        }
+        this.leave();
+        carved.is_some()
+    }
+}
+
+/// Counts a record without an event.
+#[cold]
+unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let this = &*local;
+        if this.folding.load(Ordering::Relaxed) != 0 {
+            // A signal handler inside a fold.
+            if matches!(record.op(), Some(Op::Hold)) {
+                unrecorded_again(this.slot());
+            }
+            return;
+        }
+        this.folding.store(1, Ordering::Relaxed);
+        let key = Key {
+            op_and_flags: record.word as u16 as u32 & !(u32::from(Flags::CONTENDED) << 8),
+            lock: record.lock,
+            stack: record.stack,
+            holder,
+        };
+        if let Some(entry) = find_fold(local, key) {
+            entry.add(record.payload());
+        } else if matches!(record.op(), Some(Op::Hold)) {
+            unrecorded_again(this.slot());
+        }
+        this.folding.store(0, Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    op_and_flags: u32,
+    lock: u32,
+    stack: u32,
+    holder: u32,
+}
+
+impl Key {
+    fn of(entry: &FoldEntry) -> Self {
+        Self {
+            op_and_flags: entry.op_and_flags.load(Ordering::Relaxed),
+            lock: entry.lock.load(Ordering::Relaxed),
+            stack: entry.stack.load(Ordering::Relaxed),
+            holder: entry.holder.load(Ordering::Relaxed),
+        }
+    }
+
+    fn hash(self) -> u64 {
+        let mixed = u64::from(self.lock) << 32 | u64::from(self.stack);
+        (mixed ^ u64::from(self.holder) << 13 ^ u64::from(self.op_and_flags) << 50).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            >> 32
+    }
+}
+
+unsafe fn find_fold(local: *mut Local, key: Key) -> Option<&'static FoldEntry> {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let cached = &mut (*local).folds[key.hash() as usize % CACHED_FOLDS];
+        if !cached.is_null() && Key::of(&**cached) == key {
+            return Some(&**cached);
+        }
+        let found = search_folds(local, key)?;
+        (*local).folds[key.hash() as usize % CACHED_FOLDS] = found;
+        Some(found)
+    }
+}
+
+/// Searches the slot's tables, which grow by a factor of eight up to a limit.
+unsafe fn search_folds(local: *mut Local, key: Key) -> Option<&'static FoldEntry> {
+    const FIRST: u64 = 64;
+    const LARGEST: u64 = 512;
+    const PROBES: u64 = 8;
+    let process = Process::attached()?;
+    // SAFETY: tables were carved for their capacity.
+    unsafe {
+        let mut link: &AtomicU64 = &(*local).slot().folds;
+        let mut capacity = FIRST;
+        loop {
+            let mut at = link.load(Ordering::Relaxed);
+            if at == 0 {
+                let Some(made) = make_fold_table(process, local, capacity) else {
+                    // No room for more: entry 0 of the first table takes it, without lock and stack.
+                    let first = (*local).slot().folds.load(Ordering::Relaxed);
+                    if first == 0 {
+                        return None;
+                    }
+                    let many = Key { op_and_flags: key.op_and_flags & 0xff, lock: 0, stack: 0, holder: 0 };
+                    let base: *const FoldEntry =
+                        core::ptr::from_ref(process.segment.at::<fold::FoldTable>(first)).add(1).cast();
+                    return claim(&*base.add(usize::from(key.op_and_flags as u8) % FIRST as usize), many);
+                };
+                at = made;
+                // Release: the collector that sees the table sees its capacity.
+                link.store(at, Ordering::Release);
+            }
+            let table: &'static fold::FoldTable = process.segment.at(at);
+            let entries: *const FoldEntry = core::ptr::from_ref(table).add(1).cast();
+            let capacity_here = table.capacity.load(Ordering::Relaxed);
+            for probe in 0..PROBES {
+                // The first entries are kept for what finds no other place.
+                let number = 16 + (key.hash() + probe) % (capacity_here - 16);
+                if let Some(entry) = claim(&*entries.add(number as usize), key) {
+                    return Some(entry);
+                }
+            }
+            link = &table.next;
+            capacity = (capacity_here * 8).min(LARGEST);
+        }
+    }
+}
+
+/// The entry, if it has this key or none yet.
+fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
+    let known = Key::of(entry);
+    if known == key {
+        return Some(entry);
+    }
+    if known.op_and_flags != 0 {
+        return None;
+    }
+    entry.lock.store(key.lock, Ordering::Relaxed);
+    entry.stack.store(key.stack, Ordering::Relaxed);
+    entry.holder.store(key.holder, Ordering::Relaxed);
+    // Release: the collector that sees the operation sees the key.
+    entry.op_and_flags.store(key.op_and_flags, Ordering::Release);
+    Some(entry)
+}
+
+unsafe fn make_fold_table(process: &Process, local: *mut Local, capacity: u64) -> Option<u64> {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        if !(*local).enter() {
+            return None;
+        }
+        let made = process.making.lock().and_then(|_guard| process.segment.carve(fold::FoldTable::bytes(capacity)));
+        (*local).leave();
+        let at = made?;
+        process.segment.at::<fold::FoldTable>(at).capacity.store(capacity, Ordering::Relaxed);
+        Some(at)
+    }
+}
+
+/// What was pushed last goes on with an earlier acquisition: it is not counted again.
+pub unsafe fn not_an_acquisition(local: *mut Local) {
+    // SAFETY: the caller's contract is that of `push`.
+    add_here(unsafe { &(*local).slot().acquisitions }, 1u64.wrapping_neg());
+}
+
+/// An acquisition that could not be noted: it is counted.
+#[cold]
+pub fn unrecorded() {
+    if let Some(process) = Process::attached() {
+        process.header().unrecorded.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The same for one that was already counted with its thread.
+#[cold]
+fn unrecorded_again(slot: &ThreadSlot) {
+    add_here(&slot.acquisitions, 1u64.wrapping_neg());
+    unrecorded();
+}
+
+/// Begins a thread's part of its ring.
+pub unsafe fn thread_started(local: *mut Local, tid: u32) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let start = Record {
+            ticks: clock::now(),
+            lock: tid,
+            stack: 0,
+            word: Record::pack(Op::ThreadStart, 0, 0),
+            extra: u64::from((*local).serial),
+        };
+        emit_essential(local, &[start], 0);
+    }
+}
+
+/// Ends a thread's part of its ring: what it still holds is told.
+pub unsafe fn thread_ended(local: *mut Local) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let now = clock::now();
+        let depth = (*local).slot().depth.load(Ordering::Relaxed);
+        for at in (0..depth).rev() {
+            if held(local, at).is_some_and(live) {
+                release(local, at, now, Flags::UNRELEASED);
+            }
+        }
+        (*local).slot().depth.store(0, Ordering::Relaxed);
+        let end = Record { ticks: now, word: Record::pack(Op::ThreadEnd, 0, 0), ..Record::default() };
+        emit_essential(local, &[end], 0);
+    }
+}

@@ -1,0 +1,222 @@
+//! System calls, made directly: libc's wrappers would change `errno` and may be hooked by others.
+
+use core::arch::asm;
+use core::ffi::CStr;
+
+/// A system call with up to six arguments; returns the kernel's answer, errors as `-errno`.
+///
+/// # Safety
+/// As the system call's own contract.
+#[inline(always)]
+pub unsafe fn call6(number: usize, args: [usize; 6]) -> isize {
+    let answer: isize;
+    // SAFETY: the kernel changes rax, rcx and r11 only; the caller vouches for the arguments.
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => answer,
+            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2],
+            in("r10") args[3], in("r8") args[4], in("r9") args[5],
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    answer
+}
+
+macro_rules! call {
+    ($number:expr $(, $arg:expr)*) => {{
+        let given: &[usize] = &[$($arg as usize),*];
+        let mut args = [0usize; 6];
+        let mut i = 0;
+        while i < given.len() {
+            args[i] = given[i];
+            i += 1;
+        }
+        call6($number, args)
+    }};
+}
+
+const READ: usize = 0;
+const OPEN: usize = 2;
+const CLOSE: usize = 3;
+const MMAP: usize = 9;
+const MPROTECT: usize = 10;
+const MUNMAP: usize = 11;
+const SCHED_YIELD: usize = 24;
+const MINCORE: usize = 27;
+const MADVISE: usize = 28;
+const GETPID: usize = 39;
+const KILL: usize = 62;
+const FTRUNCATE: usize = 77;
+const READLINK: usize = 89;
+const GETPPID: usize = 110;
+const GETTID: usize = 186;
+const CLOCK_GETTIME: usize = 228;
+const FALLOCATE: usize = 285;
+const PRLIMIT64: usize = 302;
+
+/// `PROT_NONE`.
+pub const PROT_NONE: usize = 0;
+/// `PROT_READ | PROT_WRITE`.
+pub const PROT_RW: usize = 3;
+/// `MAP_SHARED`.
+pub const MAP_SHARED: usize = 1;
+/// `MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE`.
+pub const MAP_ANONYMOUS: usize = 0x2 | 0x20 | 0x4000;
+/// `MADV_WIPEONFORK`.
+pub const MADV_WIPEONFORK: usize = 18;
+/// `MADV_DONTDUMP`.
+pub const MADV_DONTDUMP: usize = 16;
+/// `MADV_POPULATE_WRITE`.
+pub const MADV_POPULATE_WRITE: usize = 23;
+const O_RDWR: usize = 2;
+const O_CREAT: usize = 0o100;
+const O_EXCL: usize = 0o200;
+const O_CLOEXEC: usize = 0o2_000_000;
+const O_NOFOLLOW: usize = 0o400_000;
+
+/// Maps memory; `None` if the kernel refuses.
+pub fn mmap(len: usize, protection: usize, flags: usize, fd: isize) -> Option<*mut u8> {
+    // SAFETY: without MAP_FIXED no existing mapping is touched.
+    let answer = unsafe { call!(MMAP, 0, len, protection, flags, fd, 0) };
+    (answer > 0 || answer < -4095).then_some(answer as *mut u8)
+}
+
+/// Unmaps memory.
+///
+/// # Safety
+/// Nobody uses the range any more.
+pub unsafe fn munmap(at: *mut u8, len: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { call!(MUNMAP, at, len) };
+}
+
+/// Makes a range of an own mapping readable and writable.
+///
+/// # Safety
+/// The range belongs to a mapping of ours.
+pub unsafe fn unlock_pages(at: *mut u8, len: usize) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe { call!(MPROTECT, at, len, PROT_RW) == 0 }
+}
+
+/// `madvise`; the kernel's answer.
+///
+/// # Safety
+/// The range belongs to a mapping of ours, and the advice loses nothing that is needed.
+pub unsafe fn madvise(at: *mut u8, len: usize, advice: usize) -> isize {
+    // SAFETY: the caller's contract.
+    unsafe { call!(MADVISE, at, len, advice) }
+}
+
+/// Whether every page of the range is mapped (at most 4096 pages a call are looked at).
+pub fn is_mapped(at: u64, len: u64) -> bool {
+    let mut residency = [0u8; 256];
+    let (mut at, end) = (at & !4095, at + len);
+    while at < end {
+        let step = (end - at).min(256 * 4096);
+        // SAFETY: the kernel writes one byte a page into `residency`, which has 256.
+        if unsafe { call!(MINCORE, at, step, residency.as_mut_ptr()) } != 0 {
+            return false;
+        }
+        at += step;
+    }
+    true
+}
+
+/// Opens a file for reading; its descriptor.
+pub fn open_read(path: &CStr) -> Option<isize> {
+    // SAFETY: `path` ends with a NUL.
+    let fd = unsafe { call!(OPEN, path.as_ptr(), O_CLOEXEC, 0) };
+    (fd >= 0).then_some(fd)
+}
+
+/// Makes a new file that only its owner can read and write; its descriptor.
+pub fn create(path: &CStr) -> Option<isize> {
+    // SAFETY: `path` ends with a NUL.
+    let fd = unsafe { call!(OPEN, path.as_ptr(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600) };
+    (fd >= 0).then_some(fd)
+}
+
+/// Opens a file of ours for reading and writing; its descriptor.
+pub fn open_write(path: &CStr) -> Option<isize> {
+    // SAFETY: `path` ends with a NUL.
+    let fd = unsafe { call!(OPEN, path.as_ptr(), O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0) };
+    (fd >= 0).then_some(fd)
+}
+
+/// Closes a descriptor of ours.
+pub fn close(fd: isize) {
+    // SAFETY: `fd` is ours.
+    unsafe { call!(CLOSE, fd) };
+}
+
+/// Sets a file's length.
+pub fn ftruncate(fd: isize, len: u64) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { call!(FTRUNCATE, fd, len) == 0 }
+}
+
+/// Reserves room in a file.
+pub fn fallocate(fd: isize, offset: u64, len: u64) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { call!(FALLOCATE, fd, 0, offset, len) == 0 }
+}
+
+/// Reads from a descriptor; number of bytes, negative on error.
+pub fn read(fd: isize, into: &mut [u8]) -> isize {
+    // SAFETY: the kernel writes at most `into.len()` bytes.
+    unsafe { call!(READ, fd, into.as_mut_ptr(), into.len()) }
+}
+
+/// Where a symbolic link points; number of bytes, negative on error.
+pub fn readlink(path: &CStr, into: &mut [u8]) -> isize {
+    // SAFETY: `path` ends with a NUL, the kernel writes at most `into.len()` bytes.
+    unsafe { call!(READLINK, path.as_ptr(), into.as_mut_ptr(), into.len()) }
+}
+
+/// Process id.
+pub fn getpid() -> u32 {
+    // SAFETY: always allowed.
+    unsafe { call!(GETPID) as u32 }
+}
+
+/// Parent's process id.
+pub fn getppid() -> u32 {
+    // SAFETY: always allowed.
+    unsafe { call!(GETPPID) as u32 }
+}
+
+/// Kernel thread id.
+pub fn gettid() -> u32 {
+    // SAFETY: always allowed.
+    unsafe { call!(GETTID) as u32 }
+}
+
+/// Lets another thread run.
+pub fn sched_yield() {
+    // SAFETY: always allowed.
+    unsafe { call!(SCHED_YIELD) };
+}
+
+/// `CLOCK_MONOTONIC`, ns.
+pub fn monotonic_ns() -> u64 {
+    let mut time = [0i64; 2];
+    // SAFETY: the kernel writes a `timespec` of two words.
+    unsafe { call!(CLOCK_GETTIME, 1, time.as_mut_ptr()) };
+    time[0] as u64 * 1_000_000_000 + time[1] as u64
+}
+
+/// Soft limit of the address space, bytes; `u64::MAX` without one.
+pub fn address_space_limit() -> u64 {
+    let mut limit = [u64::MAX; 2];
+    // SAFETY: the kernel writes an `rlimit` of two words.
+    unsafe { call!(PRLIMIT64, 0, 9, 0, limit.as_mut_ptr()) };
+    limit[0]
+}
+
+/// Ends the process at once: only for what cannot happen.
+pub fn abort() -> ! {
+    // SAFETY: SIGABRT to ourselves.
+    unsafe { call!(KILL, getpid(), 6) };
+    loop {
+        core::hint::spin_loop();
+    }
+}

@@ -1,0 +1,433 @@
+//! A thread's private part, and how a thread comes and goes.
+//!
+//! The pointer to it is the shim's only thread-local variable (initial-exec: a preloaded library has
+//! little static room, and `__tls_get_addr` would cost more than the rest of a hook).
+//!
+//! Signal handlers interrupt anywhere and may call hooks. What the hot path does is safe against that by
+//! itself (see `recorder`); what it does rarely is between [`Local::enter`] and [`Local::leave`], and a
+//! handler that finds the thread in there records without the rare part.
+
+use core::ffi::{c_uint, c_void};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
+
+use lockprof_wire::layout::note;
+use lockprof_wire::ring::{self, RESERVE, RingHeader};
+use lockprof_wire::thread::state;
+use lockprof_wire::{FoldEntry, ThreadSlot, record};
+
+use crate::locks::AddressEntry;
+use crate::process::Process;
+use crate::unwind::capture::{EDGES, Edge, HEADS};
+use crate::unwind::shapes::Shape;
+use crate::unwind::walk::Scratch;
+use crate::{real, sys};
+
+core::arch::global_asm!(
+    ".section .tbss.lockprof_local,\"awT\",@nobits",
+    ".balign 8",
+    ".hidden lockprof_local",
+    ".globl lockprof_local",
+    ".type lockprof_local,@object",
+    ".size lockprof_local,8",
+    "lockprof_local: .zero 8",
+    ".previous",
+);
+
+/// Entries of the private lock cache.
+pub const CACHED_LOCKS: usize = 256;
+/// Entries of the private index of folds.
+pub const CACHED_FOLDS: usize = 128;
+
+/// A lock that this thread met.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CachedLock {
+    pub address: u64,
+    pub entry: *const AddressEntry,
+}
+
+/// What is being waited for, for the case that the wait never returns to the hook (cancellation).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PendingWait {
+    /// The mutex of a condition wait; 0 while there is none.
+    pub mutex: u64,
+    pub mutex_lock: u32,
+    pub stack: u32,
+    /// The hook's caller's stack pointer.
+    pub stack_pointer: u64,
+}
+
+/// See the module. Valid when zero: then it is not ready.
+#[repr(C)]
+pub struct Local {
+    /// 1: the hot path may run. 0: not attached, wiped by a fork, or inside the rare part.
+    ready: AtomicU32,
+    /// 1 since it was attached to a slot, until its thread ends.
+    attached: AtomicU32,
+    /// Code went away since this thread last looked: see [`forget_code`].
+    pub generation: u32,
+    pub number: u32,
+    pub slot: *const ThreadSlot,
+    pub ring: *const RingHeader,
+    pub ring_slots: *const record::Slot,
+    pub ring_mask: u64,
+    /// Records written, published or not; only ever changed by `add_here`.
+    pub head: AtomicU64,
+    /// Where `head` has to look at the ring's tail again.
+    pub soft_limit: AtomicU64,
+    /// Records being written (a signal handler may write inside another write).
+    pub writing: AtomicU32,
+    /// A fold is being changed.
+    pub folding: AtomicU32,
+    /// The ring is being changed for a larger one.
+    pub growing: AtomicU32,
+    pub overflow: *const lockprof_wire::HeldEntry,
+    pub overflow_len: u32,
+    pub serial: u32,
+    rounds: u32,
+    pub misses: u32,
+    pub pending: PendingWait,
+    pub heads: [*const Shape; HEADS],
+    pub locks: [CachedLock; CACHED_LOCKS],
+    pub edges: [Edge; EDGES],
+    pub folds: [*const FoldEntry; CACHED_FOLDS],
+    scratch: Scratch,
+}
+
+/// All `Local`s of the process: number n belongs to slot n. Valid when zero.
+#[repr(C)]
+pub struct Locals {
+    chunks: [AtomicPtr<Local>; CHUNKS],
+    /// Kernel thread ids by slot, to find who holds a mutex.
+    tids: [AtomicU32; CHUNKS * CHUNK],
+    /// Slots whose thread ended.
+    ended: [AtomicU32; CHUNKS * CHUNK],
+    ended_count: AtomicU32,
+    serials: AtomicU32,
+}
+
+const CHUNK: usize = 32;
+const CHUNKS: usize = 4096;
+
+/// Grows when code went away.
+static CODE_GENERATION: AtomicU32 = AtomicU32::new(0);
+
+static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
+
+/// This thread's `Local`; null if it has none.
+#[inline(always)]
+pub fn local() -> *mut Local {
+    let at: *mut Local;
+    // SAFETY: reads our own thread-local word.
+    unsafe {
+        core::arch::asm!("mov {at}, qword ptr [rip + lockprof_local@GOTTPOFF]", "mov {at}, fs:[{at}]", at = out(reg) at,
+            options(nostack, preserves_flags, readonly, pure));
+    }
+    at
+}
+
+fn set_local(at: *mut Local) {
+    // SAFETY: writes our own thread-local word.
+    unsafe {
+        core::arch::asm!("mov {t}, qword ptr [rip + lockprof_local@GOTTPOFF]", "mov fs:[{t}], {at}", t = out(reg) _,
+            at = in(reg) at, options(nostack, preserves_flags));
+    }
+}
+
+/// Adds to a word that only this thread changes, in one instruction: whole for signal handlers, but
+/// without the price of a locked one. Gives the old value.
+#[inline(always)]
+pub fn add_here(word: &AtomicU64, by: u64) -> u64 {
+    let mut value = by;
+    // SAFETY: the word is a valid one.
+    unsafe {
+        core::arch::asm!("xadd qword ptr [{word}], {value}", word = in(reg) word.as_ptr(), value = inout(reg) value,
+            options(nostack));
+    }
+    value
+}
+
+/// Makes the key whose destructor tells that a thread ends. Called once, before threads record.
+pub fn make_key() {
+    let mut key: c_uint = 0;
+    // SAFETY: the destructor is a function of this library, which is never unloaded.
+    if unsafe { real::pthread_key_create(&raw mut key, at_thread_end as *mut c_void) } == 0 {
+        KEY.store(key, Ordering::Relaxed);
+    }
+}
+
+impl Local {
+    /// Whether the hot path may run.
+    #[inline(always)]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) != 0 && self.generation == CODE_GENERATION.load(Ordering::Relaxed)
+    }
+
+    /// Whether the thread has a slot: then a signal handler inside the rare part may at least give locks back.
+    pub fn is_attached(&self) -> bool {
+        self.attached.load(Ordering::Relaxed) != 0
+    }
+
+    /// Begins the rare part; false if it is under way already (this is a signal handler).
+    pub fn enter(&self) -> bool {
+        if self.ready.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        self.ready.store(0, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        true
+    }
+
+    /// Ends the rare part.
+    pub fn leave(&self) {
+        compiler_fence(Ordering::SeqCst);
+        self.ready.store(1, Ordering::Relaxed);
+    }
+
+    /// The room for unwinding. Only between `enter` and `leave`.
+    pub fn scratch(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+
+    /// The slot in shared memory.
+    #[inline(always)]
+    pub fn slot(&self) -> &'static ThreadSlot {
+        // SAFETY: set by `attach` before `ready`, and slots are never given back.
+        unsafe { &*self.slot }
+    }
+
+    /// Counts a stack that had to be walked.
+    pub fn count_miss(&mut self) {
+        self.misses = self.misses.wrapping_add(1);
+        add_here(&self.slot().stack_misses, 1);
+    }
+
+    /// Forgets shapes and rules if code went away. Only between `enter` and `leave`.
+    fn refresh(&mut self) {
+        let generation = CODE_GENERATION.load(Ordering::Acquire);
+        if self.generation != generation {
+            self.generation = generation;
+            self.heads = [core::ptr::null(); HEADS];
+            self.edges = [Edge::NONE; EDGES];
+            self.scratch.forget();
+        }
+    }
+}
+
+/// This thread's `Local` where the hot path cannot run: attaches the thread, or tells what a signal
+/// handler inside the recorder has to do without.
+#[cold]
+pub fn local_slowly(stack_pointer: u64) -> Option<*mut Local> {
+    let process = Process::get()?;
+    let at = local();
+    if !at.is_null() {
+        // SAFETY: a thread's pointer stays valid; after a fork it points to zeros.
+        let known = unsafe { &mut *at };
+        if known.attached.load(Ordering::Relaxed) != 0 {
+            if known.enter() {
+                known.refresh();
+                known.leave();
+            }
+            return Some(at);
+        }
+    }
+    attach(process, stack_pointer)
+}
+
+/// Gives this thread a slot.
+fn attach(process: &'static Process, stack_pointer: u64) -> Option<*mut Local> {
+    let tid = sys::gettid();
+    let number = {
+        let guard = process.making.lock();
+        if guard.is_none() {
+            process.note(note::GAVE_UP);
+            return None;
+        }
+        let Some(number) = process.locals.take_ended(process).or_else(|| process.segment.carve_thread()) else {
+            process.note(note::THREADS_FULL);
+            return None;
+        };
+        number
+    };
+    let local = process.locals.at(number)?;
+    // SAFETY: the number is this thread's alone now.
+    let this = unsafe { &mut *local };
+    let slot = process.segment.thread(number);
+    this.number = number;
+    this.slot = slot;
+    this.serial = process.locals.serials.fetch_add(1, Ordering::Relaxed) + 1;
+    this.rounds = 0;
+    this.pending.mutex = 0;
+    slot.tid.store(tid, Ordering::Relaxed);
+    slot.serial.store(this.serial, Ordering::Relaxed);
+    slot.depth.store(0, Ordering::Relaxed);
+    slot.wait_lock.store(0, Ordering::Relaxed);
+    this.scratch.set_stack(stack_pointer, stack_end(stack_pointer));
+    if this.ring.is_null() {
+        this.first_ring(process);
+    }
+    process.locals.tids[number as usize].store(tid, Ordering::Relaxed);
+    // Release: the collector sees the fields.
+    slot.state.store(state::ACTIVE, Ordering::Release);
+    this.attached.store(1, Ordering::Relaxed);
+    this.refresh();
+    this.leave();
+    set_local(local);
+    // SAFETY: `local` is this thread's and ready.
+    unsafe { crate::recorder::thread_started(local, tid) };
+    let key = KEY.load(Ordering::Relaxed);
+    if key != u32::MAX {
+        // SAFETY: the key was made by `make_key`.
+        unsafe { real::pthread_setspecific(key, local.cast()) };
+    }
+    Some(local)
+}
+
+impl Local {
+    fn first_ring(&mut self, process: &Process) {
+        let carved =
+            process.making.lock().and_then(|_guard| process.segment.carve(RingHeader::bytes(ring::FIRST_CAPACITY)));
+        let Some(at) = carved else {
+            process.note(note::NO_MEMORY);
+            return;
+        };
+        self.use_ring(process, at, ring::FIRST_CAPACITY);
+        // Release: pairs with the collector's Acquire load.
+        self.slot().ring.store(at, Ordering::Release);
+    }
+
+    /// Goes on in the ring at this offset.
+    pub fn use_ring(&mut self, process: &Process, at: u64, capacity: u32) {
+        // SAFETY: the room was carved for a ring of this capacity.
+        let header: &'static RingHeader = unsafe { process.segment.at(at) };
+        header.capacity.store(capacity, Ordering::Relaxed);
+        self.ring = header;
+        // SAFETY: the slots follow the header.
+        self.ring_slots = unsafe { core::ptr::from_ref(header).add(1).cast() };
+        self.ring_mask = u64::from(capacity) - 1;
+        self.soft_limit.store(u64::from(capacity - RESERVE), Ordering::Relaxed);
+        self.head.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Where this thread's stack ends: glibc puts a thread's control block at the end of its stack; the main
+/// thread's is where `__libc_stack_end` says. A guess only: what lies beyond is asked of the kernel.
+fn stack_end(stack_pointer: u64) -> u64 {
+    const NEAR: u64 = 256 << 20;
+    let control: u64;
+    // SAFETY: on x86-64 Linux the first word of the control block is its own address.
+    unsafe {
+        core::arch::asm!("mov {}, fs:[0]", out(reg) control, options(nostack, preserves_flags, readonly));
+    }
+    let page = (stack_pointer & !4095) + 4096;
+    let on_thread_stack = control > stack_pointer
+        && control - stack_pointer < NEAR
+        && sys::is_mapped(stack_pointer & !4095, (control & !4095) - (stack_pointer & !4095));
+    if on_thread_stack { control & !7 } else { page }
+}
+
+impl Locals {
+    fn at(&self, number: u32) -> Option<*mut Local> {
+        let (chunk, within) = (number as usize / CHUNK, number as usize % CHUNK);
+        let entry = self.chunks.get(chunk)?;
+        let mut at = entry.load(Ordering::Acquire);
+        if at.is_null() {
+            let bytes = CHUNK * size_of::<Local>();
+            let made = sys::mmap(bytes, sys::PROT_RW, sys::MAP_ANONYMOUS, -1)?;
+            // SAFETY: the mapping is ours and new.
+            unsafe {
+                sys::madvise(made, bytes, sys::MADV_WIPEONFORK);
+                sys::madvise(made, bytes, sys::MADV_DONTDUMP);
+            }
+            match entry.compare_exchange(core::ptr::null_mut(), made.cast(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => at = made.cast(),
+                Err(other) => {
+                    // SAFETY: nobody else has seen this mapping.
+                    unsafe { sys::munmap(made, bytes) };
+                    at = other;
+                }
+            }
+        }
+        // SAFETY: within the chunk.
+        Some(unsafe { at.add(within) })
+    }
+
+    /// A slot whose thread ended. Call under the inner lock.
+    fn take_ended(&self, process: &Process) -> Option<u32> {
+        const LOOKS: u32 = 8;
+        let count = self.ended_count.load(Ordering::Relaxed);
+        for back in 1..=count.min(LOOKS) {
+            let number = self.ended[(count - back) as usize].load(Ordering::Relaxed);
+            // Acquire: what the slot's last thread wrote is seen.
+            if process.segment.thread(number).state.load(Ordering::Acquire) == state::ENDED {
+                let last = self.ended[count as usize - 1].load(Ordering::Relaxed);
+                self.ended[(count - back) as usize].store(last, Ordering::Relaxed);
+                self.ended_count.store(count - 1, Ordering::Relaxed);
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// The slot of the thread with this kernel id.
+    pub fn slot_of(&self, process: &Process, tid: u32) -> Option<u32> {
+        let count = process.header().thread_count.load(Ordering::Relaxed) as usize;
+        self.tids[..count.min(self.tids.len())]
+            .iter()
+            .position(|known| known.load(Ordering::Relaxed) == tid)
+            .map(|number| number as u32)
+    }
+}
+
+/// Runs when a thread ends, as late as can be: other destructors may still lock.
+unsafe extern "C" fn at_thread_end(at: *mut c_void) {
+    /// glibc goes over the destructors that many times (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+    const ROUNDS: u32 = 4;
+    let this = local();
+    if this.is_null() || !core::ptr::eq(this, at.cast()) {
+        return;
+    }
+    // SAFETY: the pointer is this thread's.
+    unsafe {
+        if (*this).attached.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        (*this).rounds += 1;
+        if (*this).rounds < ROUNDS {
+            real::pthread_setspecific(KEY.load(Ordering::Relaxed), at);
+            return;
+        }
+        end(this);
+    }
+}
+
+/// Gives the slot back.
+unsafe fn end(local: *mut Local) {
+    let Some(process) = Process::attached() else { return };
+    // SAFETY: the caller's pointer is this thread's.
+    let this = unsafe { &mut *local };
+    // SAFETY: `local` is this thread's and ready.
+    unsafe { crate::recorder::thread_ended(local) };
+    if !this.enter() {
+        return;
+    }
+    let slot = this.slot();
+    process.locals.tids[this.number as usize].store(0, Ordering::Relaxed);
+    this.attached.store(0, Ordering::Relaxed);
+    set_local(core::ptr::null_mut());
+    let dirty = slot.folds.load(Ordering::Relaxed) != 0;
+    let Some(_guard) = process.making.lock() else { return };
+    let locals = &process.locals;
+    let count = locals.ended_count.load(Ordering::Relaxed);
+    locals.ended[count as usize].store(this.number, Ordering::Relaxed);
+    locals.ended_count.store(count + 1, Ordering::Relaxed);
+    // Release: the slot's next thread and the collector see all that was written.
+    slot.state.store(if dirty { state::ENDED_DIRTY } else { state::ENDED }, Ordering::Release);
+}
+
+/// Code went away: sends every thread through the rare part once, where it forgets what it remembered.
+pub fn forget_code() {
+    // Release: pairs with the Acquire in `refresh`.
+    CODE_GENERATION.fetch_add(1, Ordering::AcqRel);
+}

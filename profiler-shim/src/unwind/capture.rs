@@ -1,0 +1,236 @@
+//! The stack of this acquisition: compared with what is remembered, walked only on a miss.
+//!
+//! Per thread: `head[hash(return address)]` is the shape used last. If word *j* of it has another value,
+//! the edge (beginning of length *j*, value found) leads to another shape with the same beginning; the
+//! comparison goes on behind *j*. So the words are read in the unwinder's own order, and never one that
+//! the unwinder would not have read: nothing can fault.
+
+use super::shapes::{Shape, Word};
+use crate::process::Process;
+use crate::thread::Local;
+
+/// First shapes kept per thread.
+pub const HEADS: usize = 64;
+/// Edges kept per thread.
+pub const EDGES: usize = 512;
+const PROBES: usize = 4;
+/// Stands for the beginning of no words, before the return address itself.
+const ROOT: u32 = u32::MAX >> 1;
+
+/// From a beginning and the next word's value to a shape.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Edge {
+    value: u64,
+    shape: *const Shape,
+    prefix: u32,
+}
+
+impl Edge {
+    /// No edge.
+    pub const NONE: Self = Self { value: 0, shape: core::ptr::null(), prefix: 0 };
+}
+
+/// Where a comparison failed.
+struct Mismatch {
+    prefix: u32,
+    value: u64,
+    /// Position of the word; the return address is before word 0.
+    word: Option<usize>,
+}
+
+#[inline(always)]
+fn slot(return_address: u64) -> usize {
+    (return_address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize
+}
+
+/// The value in the stack that `word` speaks of, relative to the stack pointer if the word is.
+#[inline(always)]
+unsafe fn found(word: Word, stack_pointer: u64) -> u64 {
+    // SAFETY: the caller knows all words before this one to be equal, so the unwinder would read it now.
+    let value = unsafe { (stack_pointer.wrapping_add_signed(i64::from(word.offset)) as *const u64).read_volatile() };
+    value.wrapping_sub(stack_pointer & word.relative_mask())
+}
+
+/// Position of the first word from `from` on that differs.
+#[inline(always)]
+unsafe fn compare(shape: *const Shape, from: usize, stack_pointer: u64) -> Option<usize> {
+    // SAFETY: words are within the shape; each is read only after those before it were equal.
+    unsafe {
+        let len = (*shape).len as usize;
+        let words = shape.add(1).cast::<Word>();
+        let mut at = from;
+        if (*shape).any_relative == 0 {
+            while at < len {
+                let word = &*words.add(at);
+                if (stack_pointer.wrapping_add_signed(i64::from(word.offset)) as *const u64).read_volatile()
+                    != word.value
+                {
+                    return Some(at);
+                }
+                at += 1;
+            }
+        } else {
+            while at < len {
+                let word = *words.add(at);
+                if found(word, stack_pointer) != word.value {
+                    return Some(at);
+                }
+                at += 1;
+            }
+        }
+        None
+    }
+}
+
+/// The number of the caller's stack. `stack_pointer` is the caller's behind the return address.
+///
+/// # Safety
+/// `local` is this thread's and ready; the two addresses are those of the hook that is running, whose
+/// caller's rbp is stored at `stack_pointer - 16`.
+#[inline(always)]
+pub unsafe fn capture(local: *mut Local, stack_pointer: u64, return_address: u64) -> u32 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let shape = *(*local).heads.as_ptr().add(slot(return_address));
+        if !shape.is_null() && (*shape).return_address == return_address {
+            match compare(shape, 0, stack_pointer) {
+                None => checked(local, stack_pointer, return_address, (*shape).stack),
+                Some(word) => follow(local, stack_pointer, return_address, shape, Some(word)),
+            }
+        } else {
+            follow(local, stack_pointer, return_address, core::ptr::null(), None)
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn follow(
+    local: *mut Local,
+    stack_pointer: u64,
+    return_address: u64,
+    mut shape: *const Shape,
+    mut word: Option<usize>,
+) -> u32 {
+    // SAFETY: as in `capture`; shapes live for ever.
+    unsafe {
+        loop {
+            let mismatch = match word {
+                None => Mismatch { prefix: ROOT, value: return_address, word },
+                Some(at) => {
+                    let differing = Shape::word(shape, at);
+                    Mismatch {
+                        prefix: differing.prefix_and_relative >> 1,
+                        value: found(differing, stack_pointer),
+                        word,
+                    }
+                }
+            };
+            let Some(next) = find_edge(local, &mismatch) else {
+                return miss(local, stack_pointer, return_address, &mismatch);
+            };
+            shape = next;
+            let behind = word.map_or(0, |at| at + 1);
+            match compare(shape, behind, stack_pointer) {
+                None => {
+                    (*local).heads[slot(return_address)] = shape;
+                    return checked(local, stack_pointer, return_address, (*shape).stack);
+                }
+                differing => word = differing,
+            }
+        }
+    }
+}
+
+fn edge_slot(prefix: u32, value: u64) -> usize {
+    let mixed = u64::from(prefix).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ value.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % EDGES
+}
+
+unsafe fn find_edge(local: *mut Local, mismatch: &Mismatch) -> Option<*const Shape> {
+    let start = edge_slot(mismatch.prefix, mismatch.value);
+    for probe in 0..PROBES {
+        // SAFETY: within the array.
+        let edge = unsafe { (*local).edges[(start + probe) % EDGES] };
+        if edge.prefix == mismatch.prefix && edge.value == mismatch.value && !edge.shape.is_null() {
+            return Some(edge.shape);
+        }
+    }
+    None
+}
+
+#[cold]
+unsafe fn miss(local: *mut Local, stack_pointer: u64, return_address: u64, mismatch: &Mismatch) -> u32 {
+    // SAFETY: as in `capture`.
+    unsafe {
+        if !(*local).enter() {
+            return 0;
+        }
+        let stack = learn(local, stack_pointer, return_address, mismatch);
+        (*local).leave();
+        stack
+    }
+}
+
+unsafe fn learn(local: *mut Local, stack_pointer: u64, return_address: u64, mismatch: &Mismatch) -> u32 {
+    let Some(process) = Process::attached() else { return 0 };
+    // SAFETY: as in `capture`; `enter` keeps signal handlers out of the scratch room.
+    unsafe {
+        (*local).count_miss();
+        let Some(guard) = process.making.lock() else {
+            process.note(lockprof_wire::layout::note::GAVE_UP);
+            return 0;
+        };
+        let walked = (*local).scratch().walk(process, stack_pointer, return_address);
+        let stack = process.intern_stack(walked.frames);
+        let Some(words) = walked.words else { return stack };
+        let Some(shape) = process.shapes.intern(return_address, words, stack) else {
+            process.note(lockprof_wire::layout::note::SHAPES_FULL);
+            return stack;
+        };
+        drop(guard);
+        (*local).heads[slot(return_address)] = shape;
+        // The edge holds only if the shape really has this beginning and this value behind it: the stack
+        // may have been read at another moment than the word that differed.
+        let fits = match mismatch.word {
+            None => true,
+            Some(at) => {
+                at < (*shape).len as usize && {
+                    let word = Shape::word(shape, at);
+                    word.prefix_and_relative >> 1 == mismatch.prefix && word.value == mismatch.value
+                }
+            }
+        };
+        if fits {
+            insert_edge(local, mismatch, shape);
+        }
+        (*shape).stack
+    }
+}
+
+unsafe fn insert_edge(local: *mut Local, mismatch: &Mismatch, shape: *const Shape) {
+    let start = edge_slot(mismatch.prefix, mismatch.value);
+    // SAFETY: within the array.
+    unsafe {
+        let free = (0..PROBES).find(|probe| {
+            let edge = (*local).edges[(start + probe) % EDGES];
+            edge.shape.is_null() || (edge.prefix == mismatch.prefix && edge.value == mismatch.value)
+        });
+        // All taken: an arbitrary one gives way.
+        let at = (start + free.unwrap_or((*local).misses as usize % PROBES)) % EDGES;
+        (*local).edges[at] = Edge { value: mismatch.value, shape, prefix: mismatch.prefix };
+    }
+}
+
+/// In oracle builds, walks anew and compares; otherwise gives the answer back as it is.
+#[inline(always)]
+unsafe fn checked(local: *mut Local, stack_pointer: u64, return_address: u64, stack: u32) -> u32 {
+    #[cfg(lockprof_oracle)]
+    // SAFETY: as in `capture`.
+    unsafe {
+        super::oracle::check(local, stack_pointer, return_address, stack);
+    }
+    let _ = (local, stack_pointer, return_address);
+    stack
+}

@@ -1,0 +1,395 @@
+//! Call frame information: from a code address to the rules that find the caller.
+//!
+//! Formats: DWARF 5, section 6.4, in the form that the LSB gives `.eh_frame` and `.eh_frame_hdr`.
+//! Tables are those of loaded objects, as trustworthy as the code itself. Only the callee-saved
+//! registers, the stack pointer and the return address are tracked.
+
+/// DWARF numbers of the tracked registers: rbx, rbp, r12 to r15; the stack pointer and the return address.
+const REGISTERS: [u64; 8] = [3, 6, 12, 13, 14, 15, 7, 16];
+/// Callee-saved general registers, the first of [`REGISTERS`].
+pub const SAVED: usize = 6;
+/// Position of rbp.
+pub const RBP: usize = 1;
+/// Position of the stack pointer.
+pub const RSP: usize = 6;
+/// Position of the return address.
+pub const RA: usize = 7;
+
+fn position(register: u64) -> Option<usize> {
+    REGISTERS.iter().position(|known| *known == register)
+}
+
+/// Where a register's value in the caller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Unchanged.
+    Same,
+    /// Cannot be known: for the return address, the outermost frame.
+    Undefined,
+    /// Stored at CFA + offset.
+    Offset(i64),
+    /// Is CFA + offset.
+    Value(i64),
+    /// Stored where the expression says.
+    At(*const u8),
+    /// Is what the expression says.
+    ValueOf(*const u8),
+    /// In another register.
+    Register,
+}
+
+/// How the canonical frame address is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cfa {
+    /// A tracked register (by position) plus an offset.
+    Register(usize, i64),
+    /// An expression.
+    Expression(*const u8),
+    /// By a register that is not tracked, or not at all.
+    Unknown,
+}
+
+/// The rules at one code address.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub cfa: Cfa,
+    pub registers: [Rule; 8],
+    /// A signal frame: the caller's address is where it was interrupted, not behind a call.
+    pub signal: bool,
+}
+
+/// Reads forwards through a table.
+#[derive(Clone, Copy)]
+pub struct Cursor(pub *const u8);
+
+impl Cursor {
+    /// The next value, at any alignment.
+    pub unsafe fn take<T: Copy>(&mut self) -> T {
+        // SAFETY: the caller vouches that the table goes on for that many bytes.
+        unsafe {
+            let value = self.0.cast::<T>().read_unaligned();
+            self.0 = self.0.add(size_of::<T>());
+            value
+        }
+    }
+
+    pub unsafe fn unsigned(&mut self) -> u64 {
+        let (mut value, mut shift) = (0u64, 0u32);
+        loop {
+            // SAFETY: the caller's contract.
+            let byte: u8 = unsafe { self.take() };
+            value |= u64::from(byte & 127).wrapping_shl(shift);
+            shift += 7;
+            if byte & 128 == 0 {
+                return value;
+            }
+        }
+    }
+
+    pub unsafe fn signed(&mut self) -> i64 {
+        let (mut value, mut shift) = (0i64, 0u32);
+        loop {
+            // SAFETY: the caller's contract.
+            let byte: u8 = unsafe { self.take() };
+            value |= i64::from(byte & 127).wrapping_shl(shift);
+            shift += 7;
+            if byte & 128 == 0 {
+                if shift < 64 && byte & 64 != 0 {
+                    value |= -1i64 << shift;
+                }
+                return value;
+            }
+        }
+    }
+
+    /// A pointer in one of the encodings `DW_EH_PE_*`; `data` is the base of data-relative ones.
+    pub unsafe fn encoded(&mut self, encoding: u8, data: u64) -> Option<u64> {
+        let place = self.0 as u64;
+        // SAFETY: the caller's contract.
+        let value = unsafe {
+            match encoding & 15 {
+                0 | 4 | 12 => self.take::<u64>(),
+                1 => self.unsigned(),
+                2 => u64::from(self.take::<u16>()),
+                3 => u64::from(self.take::<u32>()),
+                9 => self.signed() as u64,
+                10 => self.take::<i16>() as i64 as u64,
+                11 => self.take::<i32>() as i64 as u64,
+                _ => return None,
+            }
+        };
+        if value == 0 {
+            return Some(0);
+        }
+        let value = match encoding & 0x70 {
+            0 => value,
+            0x10 => place.wrapping_add(value),
+            0x30 => data.wrapping_add(value),
+            _ => return None,
+        };
+        // SAFETY: an indirect pointer points at a relocated word of the object.
+        Some(if encoding & 0x80 != 0 { unsafe { *(value as *const u64) } } else { value })
+    }
+
+    unsafe fn skip(&mut self, bytes: u64) {
+        // SAFETY: the caller's contract.
+        self.0 = unsafe { self.0.add(bytes as usize) };
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Common {
+    code_factor: u64,
+    data_factor: i64,
+    encoding: u8,
+}
+
+/// The rules at `pc`, from the object whose `.eh_frame_hdr` is at `header`.
+///
+/// # Safety
+/// `header` is the header of a loaded object that stays loaded meanwhile.
+pub unsafe fn rules(header: u64, pc: u64) -> Option<Rules> {
+    // SAFETY: the tables are in the format named above.
+    unsafe {
+        let start = header as *const u8;
+        let mut cursor = Cursor(start.add(4));
+        let (version, eh_encoding, count_encoding, table_encoding) =
+            (*start, *start.add(1), *start.add(2), *start.add(3));
+        // Only the sorted table of two 4-byte offsets relative to the header: what every linker writes.
+        if version != 1 || table_encoding != 0x3b {
+            return None;
+        }
+        cursor.encoded(eh_encoding, header)?;
+        let count = cursor.encoded(count_encoding, header)? as usize;
+        let table = cursor.0.cast::<[i32; 2]>();
+        let wanted = i32::try_from(pc.wrapping_sub(header) as i64).ok()?;
+        if count == 0 || wanted < table.read_unaligned()[0] {
+            return None;
+        }
+        let (mut low, mut high) = (0, count);
+        while high - low > 1 {
+            let middle = usize::midpoint(low, high);
+            if table.add(middle).read_unaligned()[0] <= wanted {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let description = start.offset(table.add(low).read_unaligned()[1] as isize);
+        frame_description(description, pc)
+    }
+}
+
+unsafe fn frame_description(at: *const u8, pc: u64) -> Option<Rules> {
+    // SAFETY: `at` is a frame description entry, which names its common entry.
+    unsafe {
+        let mut entry = Cursor(at);
+        let length: u32 = entry.take();
+        if length == 0 || length == u32::MAX {
+            return None;
+        }
+        let entry_end = entry.0.add(length as usize);
+        let place = entry.0;
+        let back: u32 = entry.take();
+        let mut common = Cursor(place.sub(back as usize));
+        let common_length: u32 = common.take();
+        let common_end = common.0.add(common_length as usize);
+        common.skip(4);
+        let version: u8 = common.take();
+        let augmentation = core::ffi::CStr::from_ptr(common.0.cast()).to_bytes();
+        common.skip(augmentation.len() as u64 + 1);
+        let code_factor = common.unsigned();
+        let data_factor = common.signed();
+        if version == 1 {
+            common.skip(1);
+        } else {
+            common.unsigned();
+        }
+        let (mut encoding, mut signal) = (0u8, false);
+        let augmented = augmentation.first() == Some(&b'z');
+        if augmented {
+            let length = common.unsigned();
+            let behind = common.0.add(length as usize);
+            for letter in &augmentation[1..] {
+                match letter {
+                    b'R' => encoding = common.take(),
+                    b'L' => common.skip(1),
+                    b'P' => {
+                        let personality: u8 = common.take();
+                        common.encoded(personality & 0x7f, 0)?;
+                    }
+                    b'S' => signal = true,
+                    _ => {}
+                }
+            }
+            common = Cursor(behind);
+        }
+        let begin = entry.encoded(encoding, 0)?;
+        let size = entry.encoded(encoding & 15, 0)?;
+        if pc < begin || pc - begin >= size {
+            return None;
+        }
+        if augmented {
+            let length = entry.unsigned();
+            entry.skip(length);
+        }
+        let factors = Common { code_factor, data_factor, encoding };
+        let blank = Rules { cfa: Cfa::Unknown, registers: [Rule::Same; 8], signal };
+        let initial = run(common, common_end, (0, u64::MAX), blank, None, factors)?;
+        run(entry, entry_end, (begin, pc), initial, Some(&initial), factors)
+    }
+}
+
+/// Runs call frame instructions up to the wanted address.
+unsafe fn run(
+    mut at: Cursor,
+    end: *const u8,
+    (mut location, wanted): (u64, u64),
+    mut rules: Rules,
+    initial: Option<&Rules>,
+    common: Common,
+) -> Option<Rules> {
+    const REMEMBERED: usize = 8;
+    let mut remembered = [rules; REMEMBERED];
+    let mut depth = 0;
+    // A location may be set up to an address that does not fit the factor.
+    macro_rules! advance {
+        ($delta:expr) => {{
+            location = location.wrapping_add(u64::from($delta).wrapping_mul(common.code_factor));
+            if location > wanted {
+                return Some(rules);
+            }
+        }};
+    }
+    macro_rules! set {
+        ($register:expr, $rule:expr) => {{
+            let rule = $rule;
+            if let Some(position) = position($register) {
+                rules.registers[position] = rule;
+            }
+        }};
+    }
+    macro_rules! cfa_register {
+        ($register:expr, $offset:expr) => {{
+            let register = $register;
+            let offset = $offset;
+            rules.cfa = position(register).map_or(Cfa::Unknown, |p| Cfa::Register(p, offset));
+        }};
+    }
+    // SAFETY: instructions between the cursor and `end` are well-formed.
+    unsafe {
+        while at.0 < end {
+            let byte: u8 = at.take();
+            let low = byte & 63;
+            match byte >> 6 {
+                1 => {
+                    advance!(low);
+                    continue;
+                }
+                2 => {
+                    let offset = at.unsigned() as i64;
+                    set!(u64::from(low), Rule::Offset(offset.wrapping_mul(common.data_factor)));
+                    continue;
+                }
+                3 => {
+                    if let (Some(position), Some(initial)) = (position(u64::from(low)), initial) {
+                        rules.registers[position] = initial.registers[position];
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            match low {
+                0x00 => {}
+                0x01 => {
+                    location = at.encoded(common.encoding, 0)?;
+                    if location > wanted {
+                        return Some(rules);
+                    }
+                }
+                0x02 => advance!(at.take::<u8>()),
+                0x03 => advance!(at.take::<u16>()),
+                0x04 => advance!(at.take::<u32>()),
+                0x05 => {
+                    let register = at.unsigned();
+                    let offset = at.unsigned() as i64;
+                    set!(register, Rule::Offset(offset.wrapping_mul(common.data_factor)));
+                }
+                0x06 => {
+                    let register = at.unsigned();
+                    if let (Some(position), Some(initial)) = (position(register), initial) {
+                        rules.registers[position] = initial.registers[position];
+                    }
+                }
+                0x07 => set!(at.unsigned(), Rule::Undefined),
+                0x08 => set!(at.unsigned(), Rule::Same),
+                0x09 => {
+                    let register = at.unsigned();
+                    at.unsigned();
+                    set!(register, Rule::Register);
+                }
+                0x0a => {
+                    *remembered.get_mut(depth)? = rules;
+                    depth += 1;
+                }
+                0x0b => {
+                    depth = depth.checked_sub(1)?;
+                    rules = remembered[depth];
+                }
+                0x0c => {
+                    let register = at.unsigned();
+                    cfa_register!(register, at.unsigned() as i64);
+                }
+                0x0d => {
+                    let register = at.unsigned();
+                    let offset = if let Cfa::Register(_, offset) = rules.cfa { offset } else { 0 };
+                    cfa_register!(register, offset);
+                }
+                0x0e => {
+                    let offset = at.unsigned() as i64;
+                    if let Cfa::Register(register, _) = rules.cfa {
+                        rules.cfa = Cfa::Register(register, offset);
+                    }
+                }
+                0x0f => {
+                    rules.cfa = Cfa::Expression(at.0);
+                    let length = at.unsigned();
+                    at.skip(length);
+                }
+                0x10 | 0x16 => {
+                    let register = at.unsigned();
+                    let expression = at.0;
+                    set!(register, if low == 0x10 { Rule::At(expression) } else { Rule::ValueOf(expression) });
+                    let length = at.unsigned();
+                    at.skip(length);
+                }
+                0x11 => {
+                    let register = at.unsigned();
+                    let offset = at.signed();
+                    set!(register, Rule::Offset(offset.wrapping_mul(common.data_factor)));
+                }
+                0x12 => {
+                    let register = at.unsigned();
+                    cfa_register!(register, at.signed().wrapping_mul(common.data_factor));
+                }
+                0x13 => {
+                    let offset = at.signed().wrapping_mul(common.data_factor);
+                    if let Cfa::Register(register, _) = rules.cfa {
+                        rules.cfa = Cfa::Register(register, offset);
+                    }
+                }
+                0x14 | 0x15 => {
+                    let register = at.unsigned();
+                    let offset = if low == 0x14 { at.unsigned() as i64 } else { at.signed() };
+                    set!(register, Rule::Value(offset.wrapping_mul(common.data_factor)));
+                }
+                // DW_CFA_GNU_args_size: of no concern to the unwinder.
+                0x2e => {
+                    at.unsigned();
+                }
+                _ => return None,
+            }
+        }
+    }
+    Some(rules)
+}

@@ -1,0 +1,14 @@
+//! Whole call stacks, exactly, at the price of comparing a few words.
+//!
+//! `walk` finds a stack by the call frame tables and notes every stack word that the answer depended on.
+//! `shapes` remembers these words; `capture` compares them at the next acquisition: if all are the same,
+//! the unwinder would take the same way and find the same stack. `stacks` numbers the stacks.
+
+pub mod capture;
+pub mod cfi;
+pub mod modules;
+#[cfg(lockprof_oracle)]
+mod oracle;
+pub mod shapes;
+pub mod stacks;
+pub mod walk;

@@ -1,0 +1,99 @@
+//! The oracle build's check: every remembered stack is walked anew, without any memory, and compared;
+//! where a second unwinder is loaded (`lockprof_oracle_backtrace`), with its answer as well.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use lockprof_wire::stack::TRUNCATED;
+
+use super::stacks::Frame;
+use crate::process::Process;
+use crate::real;
+use crate::thread::Local;
+
+type Backtrace = unsafe extern "C" fn(*mut u64, usize) -> usize;
+
+static OTHER: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static LOOKED: AtomicU32 = AtomicU32::new(0);
+
+const DEPTH: usize = 256;
+
+/// Compares, and counts in the segment's header.
+///
+/// # Safety
+/// As `capture`.
+pub unsafe fn check(local: *mut Local, stack_pointer: u64, return_address: u64, stack: u32) {
+    let Some(process) = Process::attached() else { return };
+    // SAFETY: the caller's contract.
+    unsafe {
+        if stack == 0 || !(*local).enter() {
+            return;
+        }
+        let right = same_walk(local, process, stack_pointer, return_address, stack)
+            && same_backtrace(process, return_address, stack);
+        let counter = if right { &process.header().oracle_checked } else { &process.header().oracle_wrong };
+        counter.fetch_add(1, Ordering::Relaxed);
+        (*local).leave();
+    }
+}
+
+fn remembered(process: &Process, stack: u32) -> impl Iterator<Item = Frame> + '_ {
+    let mut at = stack;
+    core::iter::from_fn(move || {
+        (at != 0).then(|| {
+            let node = process.segment.node(at);
+            at = node.caller.load(Ordering::Relaxed);
+            Frame { address: node.address.load(Ordering::Relaxed), module: node.module.load(Ordering::Relaxed) }
+        })
+    })
+}
+
+unsafe fn same_walk(
+    local: *mut Local,
+    process: &'static Process,
+    stack_pointer: u64,
+    return_address: u64,
+    stack: u32,
+) -> bool {
+    let Some(_guard) = process.making.lock() else { return true };
+    // SAFETY: between `enter` and `leave`.
+    let scratch = unsafe { (*local).scratch() };
+    scratch.forget();
+    let walked = scratch.walk(process, stack_pointer, return_address);
+    walked.frames.iter().map(|f| (f.address, f.module)).eq(remembered(process, stack).map(|f| (f.address, f.module)))
+}
+
+unsafe fn same_backtrace(process: &'static Process, return_address: u64, stack: u32) -> bool {
+    if LOOKED.swap(1, Ordering::Relaxed) == 0 {
+        OTHER.store(real::find_function(c"lockprof_oracle_backtrace"), Ordering::Relaxed);
+    }
+    let other = OTHER.load(Ordering::Relaxed);
+    if other.is_null() {
+        return true;
+    }
+    let mut addresses = [0u64; DEPTH];
+    // SAFETY: the symbol of this name has this signature; it writes at most `DEPTH` words.
+    let len = unsafe {
+        let backtrace: Backtrace = core::mem::transmute(other);
+        backtrace(addresses.as_mut_ptr(), DEPTH)
+    };
+    let Some(start) = addresses[..len].iter().position(|address| *address == return_address) else { return true };
+    let full = len == DEPTH;
+    let mut theirs = addresses[start..len].iter().copied().filter(|address| *address != 0);
+    for frame in remembered(process, stack) {
+        let truncated = frame.module & TRUNCATED != 0;
+        let bias = process.segment.module(frame.module & !TRUNCATED).bias.load(Ordering::Relaxed);
+        let bias = if frame.module & !TRUNCATED == 0 { 0 } else { bias };
+        let ours = frame.address.wrapping_add(bias);
+        match theirs.next() {
+            // Where a signal interrupted, ours is one further.
+            Some(address) if address == ours || address + 1 == ours => {}
+            None if full => return true,
+            _ => return false,
+        }
+        if truncated {
+            return true;
+        }
+    }
+    full || theirs.next().is_none()
+}

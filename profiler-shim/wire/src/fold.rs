@@ -1,0 +1,104 @@
+//! Counters for what a full ring has no room for.
+//!
+//! A fold keeps count and time exactly, by (operation, lock, stack, holder's stack); only single
+//! time stamps are lost. One thread writes, totals only grow.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Sub-buckets per power of two of a fold's histogram: four, so a bucket is a quarter of its value wide.
+pub const SUB_BITS: u32 = 2;
+/// Buckets: up to 2^44 ticks, about two hours.
+pub const BUCKETS: usize = 172;
+
+/// The bucket of a duration in ticks.
+pub const fn bucket(ticks: u64) -> usize {
+    if ticks < 1 << SUB_BITS {
+        return ticks as usize;
+    }
+    let exponent = 63 - ticks.leading_zeros();
+    let sub = (ticks >> (exponent - SUB_BITS)) & ((1 << SUB_BITS) - 1);
+    let bucket = (((exponent - SUB_BITS + 1) << SUB_BITS) as u64 + sub) as usize;
+    if bucket < BUCKETS { bucket } else { BUCKETS - 1 }
+}
+
+/// Least duration of a bucket, ticks.
+pub const fn bucket_low(bucket: usize) -> u64 {
+    let bucket = bucket as u64;
+    if bucket < 1 << SUB_BITS {
+        return bucket;
+    }
+    let exponent = (bucket >> SUB_BITS) + SUB_BITS as u64 - 1;
+    ((1 << SUB_BITS) + (bucket & ((1 << SUB_BITS) - 1))) << (exponent - SUB_BITS as u64)
+}
+
+/// A counter.
+#[repr(C, align(64))]
+pub struct FoldEntry {
+    /// Operation | flags << 8, as in a record; 0: empty.
+    pub op_and_flags: AtomicU32,
+    /// Lock row.
+    pub lock: AtomicU32,
+    /// Stack node.
+    pub stack: AtomicU32,
+    /// Holder's stack for `Waited`, else 0.
+    pub holder: AtomicU32,
+    /// How often.
+    pub count: AtomicU64,
+    /// Sum of the payloads, ticks.
+    pub sum: AtomicU64,
+    /// Least payload, ticks.
+    pub min: AtomicU64,
+    /// Greatest payload, ticks.
+    pub max: AtomicU64,
+    _pad: AtomicU64,
+    /// Payloads by bucket.
+    pub buckets: [AtomicU32; BUCKETS],
+}
+
+const _: () = assert!(size_of::<FoldEntry>() == 768);
+
+impl FoldEntry {
+    /// Counts one payload. Only the owner of the slot calls this.
+    pub fn add(&self, payload: u64) {
+        let count = self.count.load(Ordering::Relaxed);
+        let least = self.min.load(Ordering::Relaxed);
+        self.min.store(if count == 0 { payload } else { least.min(payload) }, Ordering::Relaxed);
+        self.max.store(self.max.load(Ordering::Relaxed).max(payload), Ordering::Relaxed);
+        self.sum.store(self.sum.load(Ordering::Relaxed).wrapping_add(payload), Ordering::Relaxed);
+        let bucket = &self.buckets[bucket(payload)];
+        bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.count.store(count + 1, Ordering::Relaxed);
+    }
+}
+
+/// A table of folds; the entries follow it. Entry 0 takes what found no place, without lock and stack.
+#[repr(C, align(64))]
+pub struct FoldTable {
+    /// Number of entries.
+    pub capacity: AtomicU64,
+    /// Offset of the next table; 0 for none.
+    pub next: AtomicU64,
+}
+
+impl FoldTable {
+    /// Bytes of a table with its entries.
+    pub const fn bytes(capacity: u64) -> u64 {
+        size_of::<Self>() as u64 + capacity * size_of::<FoldEntry>() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_hold_their_values() {
+        for exponent in 0..43 {
+            for value in [(1u64 << exponent) - 1, 1 << exponent, (1 << exponent) + 1] {
+                let at = bucket(value);
+                assert!(bucket_low(at) <= value && value < bucket_low(at + 1), "{value}");
+            }
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+}

@@ -1,0 +1,155 @@
+//! The record: 32 bytes that a thread writes into its ring.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// What a record tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Op {
+    /// One acquisition and its release. `ticks`: acquisition; `payload`: hold, ticks; `extra`: [`extra_hold`].
+    Hold = 1,
+    /// Precedes the `Hold` (or `Done`) of a contended acquisition. `ticks`: request; `payload`: wait, ticks;
+    /// `extra`: holder's stack | holder's thread slot + 1 << 32.
+    Waited = 2,
+    /// An operation that blocks but is not held (condition, barrier, join, once, semaphore) is over.
+    /// `ticks`: request; `payload`: time blocked, ticks.
+    Done = 3,
+    /// A try found the lock taken. `ticks`: when.
+    TryFailed = 4,
+    /// A timed request ran out. `ticks`: request; `payload`: wait, ticks.
+    TimedOut = 5,
+    /// A request failed otherwise. `payload`: the error number.
+    Failed = 6,
+    /// From here on the ring is written by the thread `lock` (its kernel id). `extra`: its serial number in the process.
+    ThreadStart = 7,
+    /// The thread ended.
+    ThreadEnd = 8,
+    /// The ring ends here: it goes on in the ring at offset `extra` of the segment.
+    NextRing = 9,
+    /// A semaphore was posted, a condition signalled. `ticks`: when.
+    Posted = 10,
+    /// A lock was given back by another thread than the one that took it. `ticks`: when.
+    ForeignUnlock = 11,
+}
+
+impl Op {
+    /// The operation with this number.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Hold,
+            2 => Self::Waited,
+            3 => Self::Done,
+            4 => Self::TryFailed,
+            5 => Self::TimedOut,
+            6 => Self::Failed,
+            7 => Self::ThreadStart,
+            8 => Self::ThreadEnd,
+            9 => Self::NextRing,
+            10 => Self::Posted,
+            11 => Self::ForeignUnlock,
+            _ => return None,
+        })
+    }
+}
+
+/// Bits beside the operation.
+pub struct Flags;
+
+impl Flags {
+    /// Asked for with other readers.
+    pub const SHARED: u8 = 1;
+    /// Had to wait; a `Waited` record precedes this one.
+    pub const CONTENDED: u8 = 2;
+    /// By a try.
+    pub const TRY: u8 = 4;
+    /// By a timed request.
+    pub const TIMED: u8 = 8;
+    /// A re-entry to a recursive lock by its owner.
+    pub const REENTRY: u8 = 16;
+    /// Taken again inside a condition wait.
+    pub const REACQUIRED: u8 = 32;
+    /// Not an acquisition of its own: goes on with a hold that was interrupted (a condition wait that failed).
+    pub const CONTINUED: u8 = 64;
+    /// The hold did not end by a release in this thread: still held at thread exit or at the end of the program.
+    pub const UNRELEASED: u8 = 128;
+}
+
+/// Longest duration that a record can hold, ticks (31 hours at 2.5 GHz); longer ones are cut to it.
+pub const PAYLOAD_MAX: u64 = (1 << 48) - 1;
+
+/// A record, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Record {
+    /// A time, ticks.
+    pub ticks: u64,
+    /// Row of the lock.
+    pub lock: u32,
+    /// Node of the stack.
+    pub stack: u32,
+    /// Operation, flags and payload: see [`Record::pack`].
+    pub word: u64,
+    /// Depends on the operation.
+    pub extra: u64,
+}
+
+impl Record {
+    /// Operation, flags and payload in one word.
+    #[inline(always)]
+    pub const fn pack(op: Op, flags: u8, payload: u64) -> u64 {
+        let payload = if payload > PAYLOAD_MAX { PAYLOAD_MAX } else { payload };
+        payload << 16 | (flags as u64) << 8 | op as u64
+    }
+
+    /// The operation; `None` for a number that this version does not know.
+    #[inline(always)]
+    pub const fn op(&self) -> Option<Op> {
+        Op::from_u8(self.word as u8)
+    }
+
+    /// The [`Flags`].
+    #[inline(always)]
+    pub const fn flags(&self) -> u8 {
+        (self.word >> 8) as u8
+    }
+
+    /// The payload.
+    #[inline(always)]
+    pub const fn payload(&self) -> u64 {
+        self.word >> 16
+    }
+}
+
+/// `extra` of a `Hold`: how many locks the thread held already, saturating.
+pub const fn extra_hold(depth: u32) -> u64 {
+    depth as u64
+}
+
+/// A record in shared memory.
+#[repr(C, align(32))]
+pub struct Slot(pub [AtomicU64; 4]);
+
+impl Slot {
+    /// Writes the record. The ring's head publishes it.
+    #[inline(always)]
+    pub fn store(&self, record: Record) {
+        self.0[0].store(record.ticks, Ordering::Relaxed);
+        self.0[1].store(u64::from(record.lock) | u64::from(record.stack) << 32, Ordering::Relaxed);
+        self.0[2].store(record.word, Ordering::Relaxed);
+        self.0[3].store(record.extra, Ordering::Relaxed);
+    }
+
+    /// Copies the record out.
+    #[inline(always)]
+    pub fn load(&self) -> Record {
+        let lock_and_stack = self.0[1].load(Ordering::Relaxed);
+        Record {
+            ticks: self.0[0].load(Ordering::Relaxed),
+            lock: lock_and_stack as u32,
+            stack: (lock_and_stack >> 32) as u32,
+            word: self.0[2].load(Ordering::Relaxed),
+            extra: self.0[3].load(Ordering::Relaxed),
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Slot>() == 32);

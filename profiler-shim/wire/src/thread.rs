@@ -1,0 +1,78 @@
+//! What a thread shows of itself: state, what it waits for and what it holds.
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Values of [`ThreadSlot::state`].
+pub mod state {
+    /// Never used.
+    pub const FREE: u32 = 0;
+    /// A thread writes here.
+    pub const ACTIVE: u32 = 1;
+    /// The thread ended; the next one may take the slot.
+    pub const ENDED: u32 = 2;
+    /// The thread ended and left folds behind: the collector reads them and makes it `ENDED`.
+    pub const ENDED_DIRTY: u32 = 3;
+}
+
+/// Locks that a slot itself has room for; the rest goes to [`ThreadSlot::held_overflow`].
+pub const HELD_SLOTS: usize = 56;
+
+/// An acquisition that was not released yet.
+#[repr(C, align(64))]
+pub struct HeldEntry {
+    /// The lock's address. Kept after the release until overwritten, so that a waiter that comes too late still sees who it was.
+    pub address: AtomicU64,
+    /// Ticks at the acquisition; 0: the entry is empty.
+    pub ticks: AtomicU64,
+    /// Lock row | stack node << 32.
+    pub lock_and_stack: AtomicU64,
+    /// Flags of the record, as in [`crate::Flags`].
+    pub flags: AtomicU64,
+    /// Contended ones: time waited, ticks.
+    pub wait: AtomicU64,
+    /// Contended ones: as `extra` of a `Waited` record.
+    pub holder: AtomicU64,
+    _pad: [AtomicU64; 2],
+}
+
+const _: () = assert!(size_of::<HeldEntry>() == 64);
+
+/// A thread's part of the segment.
+#[repr(C, align(4096))]
+pub struct ThreadSlot {
+    /// A number of [`state`].
+    pub state: AtomicU32,
+    /// Kernel thread id.
+    pub tid: AtomicU32,
+    /// Number of the thread in the process, from 1.
+    pub serial: AtomicU32,
+    /// Locks held.
+    pub depth: AtomicU32,
+    /// Offset of the ring that the collector reads next; it moves on at a `NextRing` record.
+    pub ring: AtomicU64,
+    /// Offset of the first fold table; 0 while there is none.
+    pub folds: AtomicU64,
+    /// Acquisitions made by every thread that had this slot.
+    pub acquisitions: AtomicU64,
+    /// Stacks that had to be unwound.
+    pub stack_misses: AtomicU64,
+    /// Offset of more held entries; 0 while the slot's own suffice.
+    pub held_overflow: AtomicU64,
+    /// Their number.
+    pub held_overflow_len: AtomicU64,
+    /// What it waits for: lock row; 0 while it does not wait.
+    pub wait_lock: AtomicU32,
+    /// With which stack.
+    pub wait_stack: AtomicU32,
+    /// Since when, ticks.
+    pub wait_since: AtomicU64,
+    /// Who had it, as `extra` of a `Waited` record.
+    pub wait_holder: AtomicU64,
+    /// Flags of the request.
+    pub wait_flags: AtomicU64,
+    _pad: [AtomicU64; 51],
+    /// What it holds.
+    pub held: [HeldEntry; HELD_SLOTS],
+}
+
+const _: () = assert!(size_of::<ThreadSlot>() == 4096);

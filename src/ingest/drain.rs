@@ -1,0 +1,278 @@
+//! Records become counts: the hot loop of the collector.
+
+use lockprof_wire::{Flags, Op, Record};
+use rustc_hash::FxHashMap;
+
+use super::image::Image;
+use crate::model::{Lock, LockId, Mode, Session, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitEvent, WaitKey};
+
+/// Contended acquisitions that are kept one by one.
+pub const WAIT_EVENTS: usize = 1 << 20;
+
+/// Where the counts of one (lock, stack, mode, thread) are.
+#[derive(Clone, Copy)]
+struct Place {
+    key: u64,
+    mode_and_thread: u64,
+    lock: LockId,
+    site: u32,
+    share: u32,
+}
+
+const PLACES: usize = 1024;
+
+/// A slot's ring: what is remembered between records.
+pub struct Drain {
+    slot: u32,
+    thread: ThreadId,
+    places: Box<[Place; PLACES]>,
+    pending: Vec<Record>,
+    /// Acquisition time of the last `Hold`: one whose release was under way when the program died is not counted twice.
+    pub last_hold: (u64, u32),
+}
+
+/// Counts that are kept apart from the session while recording, for speed.
+#[derive(Default)]
+pub struct Tally {
+    shares: Vec<((ThreadId, SiteId), ThreadShare)>,
+    share_index: FxHashMap<(ThreadId, SiteId), u32>,
+    /// Acquisitions of locks that more than one thread takes: (lock, ticks, thread).
+    owners: Vec<(LockId, u64, ThreadId)>,
+    last_owner: Vec<Option<ThreadId>>,
+    shared_by_threads: Vec<bool>,
+    /// Acquisitions with an event of their own.
+    pub recorded: u64,
+}
+
+impl Drain {
+    /// Reads the ring of this slot.
+    pub fn new(slot: u32, thread: ThreadId) -> Self {
+        let nowhere = Place { key: u64::MAX, mode_and_thread: u64::MAX, lock: LockId(0), site: 0, share: 0 };
+        Self { slot, thread, places: Box::new([nowhere; PLACES]), pending: Vec::new(), last_hold: (0, 0) }
+    }
+
+    /// Counts one record. A `NextRing` record is the caller's business.
+    #[inline]
+    pub fn apply(&mut self, record: Record, image: &mut Image, session: &mut Session, tally: &mut Tally) {
+        if record.word as u8 == Op::Hold as u8 {
+            self.hold(record, image, session, tally);
+        } else {
+            self.other(record, image, session, tally);
+        }
+    }
+
+    #[inline]
+    fn place(&mut self, record: Record, image: &mut Image, session: &mut Session, tally: &mut Tally) -> Place {
+        let key = u64::from(record.lock) | u64::from(record.stack) << 32;
+        let mode_and_thread = u64::from(record.flags() & Flags::SHARED) | u64::from(self.thread.0) << 1;
+        let at = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % PLACES;
+        let place = self.places[at];
+        if place.key == key && place.mode_and_thread == mode_and_thread {
+            return place;
+        }
+        let lock = image.lock(session, record.lock);
+        let stack = image.stack(session, record.stack);
+        let mode = if record.flags() & Flags::SHARED != 0 { Mode::Shared } else { Mode::Exclusive };
+        let site = session.profile.site(SiteKey { lock, stack, mode });
+        let share = tally.share(self.thread, site);
+        let place = Place { key, mode_and_thread, lock, site: site.0, share };
+        self.places[at] = place;
+        place
+    }
+
+    #[inline]
+    fn hold(&mut self, record: Record, image: &mut Image, session: &mut Session, tally: &mut Tally) {
+        const UNUSUAL: u8 =
+            Flags::CONTENDED | Flags::REENTRY | Flags::REACQUIRED | Flags::CONTINUED | Flags::UNRELEASED;
+        let place = self.place(record, image, session, tally);
+        let hold_ns = image.ticks.duration_ns(record.payload());
+        let site = &mut session.profile.sites[place.site as usize];
+        let share = &mut tally.shares[place.share as usize].1;
+        self.last_hold = (record.ticks, record.lock);
+        if record.flags() & UNUSUAL == 0 {
+            site.acquisitions += 1;
+            site.hold.record(hold_ns);
+            share.acquisitions += 1;
+            share.hold_ns += hold_ns;
+            tally.recorded += 1;
+        } else {
+            let counted = record.flags() & Flags::CONTINUED == 0;
+            let reentry = record.flags() & Flags::REENTRY != 0;
+            site.acquisitions += u64::from(counted);
+            share.acquisitions += u64::from(counted);
+            tally.recorded += u64::from(counted);
+            site.reentries += u64::from(reentry);
+            site.reacquired += u64::from(record.flags() & Flags::REACQUIRED != 0);
+            site.still_held += u64::from(record.flags() & Flags::UNRELEASED != 0);
+            if !reentry {
+                site.hold.record(hold_ns);
+                share.hold_ns += hold_ns;
+            }
+            if record.flags() & Flags::CONTENDED != 0 {
+                self.finish_wait(record, hold_ns, image, session, tally);
+            }
+        }
+        if record.flags() & (Flags::SHARED | Flags::REENTRY | Flags::CONTINUED) == 0 {
+            tally.owned(place.lock, record.ticks, self.thread);
+        }
+    }
+
+    /// The acquisition to which a `Waited` record belongs.
+    fn finish_wait(&mut self, hold: Record, hold_ns: u64, image: &mut Image, session: &mut Session, tally: &mut Tally) {
+        let found = self.pending.iter().rposition(|waited| waited.lock == hold.lock && waited.stack == hold.stack);
+        let Some(waited) = found.map(|at| self.pending.remove(at)) else { return };
+        let place = self.place(waited, image, session, tally);
+        let wait_ns = image.ticks.duration_ns(waited.payload());
+        let site = &mut session.profile.sites[place.site as usize];
+        site.contended += 1;
+        site.wait.record(wait_ns);
+        let key_of_site = site.key;
+        let share = &mut tally.shares[place.share as usize].1;
+        share.contended += 1;
+        share.wait_ns += wait_ns;
+        let holder_slot = (waited.extra >> 32) as u32;
+        let holder = image.stack(session, waited.extra as u32);
+        let holder_thread = holder_slot
+            .checked_sub(1)
+            .filter(|slot| image.segment.thread(*slot).is_some())
+            .and_then(|slot| image.threads.get(slot as usize).copied().flatten());
+        let key = WaitKey {
+            lock: key_of_site.lock,
+            thread: self.thread,
+            waiter: key_of_site.stack,
+            mode: key_of_site.mode,
+            holder,
+            holder_thread,
+        };
+        count_wait(session, key, 1, wait_ns, wait_ns);
+        if session.profile.wait_events.len() < WAIT_EVENTS {
+            let start_ns = image.ticks.moment_ns(waited.ticks);
+            session.profile.wait_events.push(WaitEvent { key, start_ns, wait_ns, hold_ns });
+        } else {
+            session.profile.wait_events_dropped += 1;
+        }
+    }
+
+    #[cold]
+    fn other(&mut self, record: Record, image: &mut Image, session: &mut Session, tally: &mut Tally) {
+        let Some(op) = record.op() else { return };
+        match op {
+            Op::ThreadStart => {
+                let known = image.threads.get(self.slot as usize).copied().flatten();
+                let started = known.filter(|id| {
+                    let thread = session.thread(*id);
+                    thread.tid == record.lock && thread.end_ns.is_none()
+                });
+                self.thread = match started {
+                    Some(id) => id,
+                    None => image.start_thread(session, self.slot, record.lock, Some(record.ticks)),
+                };
+            }
+            Op::ThreadEnd => session.threads[self.thread.index()].end_ns = Some(image.ticks.moment_ns(record.ticks)),
+            Op::Waited => {
+                /// More than that are not on their way in one thread: something is wrong with the ring.
+                const MOST: usize = 4096;
+                if self.pending.len() < MOST {
+                    self.pending.push(record);
+                }
+            }
+            Op::Done => {
+                let place = self.place(record, image, session, tally);
+                let wait_ns = image.ticks.duration_ns(record.payload());
+                let site = &mut session.profile.sites[place.site as usize];
+                let share = &mut tally.shares[place.share as usize].1;
+                site.acquisitions += 1;
+                share.acquisitions += 1;
+                tally.recorded += 1;
+                if record.flags() & Flags::CONTENDED != 0 {
+                    site.contended += 1;
+                    site.wait.record(wait_ns);
+                    share.contended += 1;
+                    share.wait_ns += wait_ns;
+                }
+            }
+            Op::TryFailed | Op::TimedOut | Op::Failed => {
+                let place = self.place(record, image, session, tally);
+                let wasted = image.ticks.duration_ns(record.payload());
+                let site = &mut session.profile.sites[place.site as usize];
+                match op {
+                    Op::TryFailed => site.try_failures += 1,
+                    Op::TimedOut => {
+                        site.timeouts += 1;
+                        site.wasted_wait_ns += wasted;
+                    }
+                    _ => site.failures += 1,
+                }
+            }
+            Op::Hold | Op::NextRing | Op::Posted | Op::ForeignUnlock => {}
+        }
+    }
+}
+
+/// Adds waits to a (waiter, holder) pair, for kinds whose waits are contention.
+pub fn count_wait(session: &mut Session, key: WaitKey, count: u64, wait_ns: u64, max_ns: u64) {
+    if session.locks.get(key.lock.index()).is_some_and(|lock: &Lock| lock.kind.is_lock()) {
+        let stats = session.profile.waits.entry(key).or_default();
+        stats.count += count;
+        stats.wait_ns += wait_ns;
+        stats.max_ns = stats.max_ns.max(max_ns);
+    }
+}
+
+impl Tally {
+    /// Position of one thread's share of a site.
+    fn share(&mut self, thread: ThreadId, site: SiteId) -> u32 {
+        *self.share_index.entry((thread, site)).or_insert_with(|| {
+            self.shares.push(((thread, site), ThreadShare::default()));
+            (self.shares.len() - 1) as u32
+        })
+    }
+
+    /// One thread's share of a site.
+    pub fn share_mut(&mut self, thread: ThreadId, site: SiteId) -> &mut ThreadShare {
+        let at = self.share(thread, site);
+        &mut self.shares[at as usize].1
+    }
+
+    #[inline]
+    fn owned(&mut self, lock: LockId, ticks: u64, thread: ThreadId) {
+        let at = lock.index();
+        if at >= self.last_owner.len() {
+            self.last_owner.resize(at + 1, None);
+            self.shared_by_threads.resize(at + 1, false);
+        }
+        if self.shared_by_threads[at] {
+            self.owners.push((lock, ticks, thread));
+        } else if self.last_owner[at] != Some(thread) {
+            if self.last_owner[at].is_some() {
+                self.shared_by_threads[at] = true;
+                self.owners.push((lock, ticks, thread));
+            } else {
+                self.last_owner[at] = Some(thread);
+            }
+        }
+    }
+
+    /// Puts the acquisitions read since the last call into their order and counts changes of owner.
+    pub fn settle_owners(&mut self, session: &mut Session) {
+        self.owners.sort_unstable();
+        for (lock, _, thread) in self.owners.drain(..) {
+            let last = &mut self.last_owner[lock.index()];
+            if *last != Some(thread) {
+                *last = Some(thread);
+                session.locks[lock.index()].owner_changes += 1;
+            }
+        }
+    }
+
+    /// Gives the shares to the session.
+    pub fn finish(&mut self, session: &mut Session) {
+        self.settle_owners(session);
+        for (key, share) in &self.shares {
+            session.profile.by_thread.insert(*key, *share);
+        }
+    }
+}
+
+/// The unknown stack.
+pub const NO_STACK: StackId = StackId(0);

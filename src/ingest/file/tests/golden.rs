@@ -1,0 +1,154 @@
+//! One file per format version, kept for ever, and the example of the specification.
+//!
+//! `LOCKPROF_BLESS=1` writes the file of the current version anew. Once a version is released, its
+//! file is only ever read.
+
+use std::path::PathBuf;
+
+use super::*;
+
+fn path_of(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Something in every table, every enum value at least once.
+pub fn golden_session() -> Session {
+    let mut session = Session {
+        meta: Meta {
+            command: vec!["./server".into(), "-t".into(), "4".into()],
+            exit: Some(Exit::Code(3)),
+            started_unix_ns: 1_700_000_000_000_000_000,
+            duration_ns: 2_500_000_000,
+            version: "0.1.0".into(),
+            host: "Linux 6.1 x86_64, 2 cores".into(),
+            cut: false,
+        },
+        coverage: Coverage {
+            acquisitions: 1_000,
+            recorded: 900,
+            folded: 90,
+            lost: 10,
+            stack_hits: 800,
+            stack_misses: 100,
+            stacks_truncated: 5,
+            notes: vec!["10 acquisitions were lost.".into()],
+        },
+        overhead: Overhead { ns_per_pair: 42.5, share_of_runtime: 0.0125 },
+        counters: Counters { task_clock_ns: Some(4_000_000_000), context_switches: Some(77), cycles: None },
+        ..Session::default()
+    };
+    let process = |pid, exit| Process { pid, parent_pid: pid - 1, exe: "/opt/server".into(), exit, threads: 2 };
+    session.processes =
+        vec![process(100, Some(Exit::Code(3))), process(101, Some(Exit::Signal(9))), process(102, None)];
+    let thread =
+        |process, tid, end_ns| Thread { process: ProcessId(process), tid, name: "wörker".into(), start_ns: 5, end_ns };
+    session.threads = vec![thread(0, 100, Some(2_000_000_000)), thread(1, 101, None)];
+
+    let module = |path: &str, build_id: &[u8]| Module { path: path.into(), build_id: build_id.into() };
+    session.stacks.modules = vec![module("/opt/server", &[0xAB; 20]), module("[vdso]", &[])];
+    let place = |module: Option<u32>, address| CodeAddress { module: module.map(ModuleId), address };
+    let main = session.stacks.intern(Stacks::UNKNOWN, place(Some(0), 0x1180));
+    let work = session.stacks.intern(main, place(Some(0), 0x2240));
+    let jit = session.stacks.intern(main, place(None, 0x7FFF_1234_5678));
+    let frame = |function: &str, file: Option<&str>, inlined| Frame {
+        function: Some(function.into()),
+        file: file.map(str::to_owned),
+        line: 10,
+        column: 3,
+        inlined,
+    };
+    session.stacks.node_mut(main).frames = vec![frame("main", Some("main.c"), false)];
+    session.stacks.node_mut(work).frames = vec![frame("inner", Some("main.c"), true), frame("work", None, false)];
+
+    use NameSource::*;
+    let sources = [User, Global, Source, Function, Address];
+    for (at, kind) in Kind::ALL.into_iter().enumerate() {
+        let name = sources.get(at).map(|source| LockName { text: format!("lock {at}"), source: *source });
+        session.locks.push(Lock {
+            process: ProcessId(at as u32 % 2),
+            address: 0x5000 + 64 * at as u64,
+            kind,
+            origin: if at % 2 == 0 { Origin::Initialised } else { Origin::FirstUsed },
+            origin_stack: [main, work, Stacks::UNKNOWN][at % 3],
+            name,
+            class: format!("server+0x{at}"),
+            max_waiters: at as u32,
+            owner_changes: 12,
+            merged: 1,
+        });
+    }
+    for (lock, stack, mode) in [(0, work, Mode::Exclusive), (1, work, Mode::Shared), (1, jit, Mode::Exclusive)] {
+        let id = session.profile.site(SiteKey { lock: LockId(lock), stack, mode });
+        let site = &mut session.profile.sites[id.index()];
+        [site.acquisitions, site.contended, site.folded, site.reacquired, site.reentries] = [330, 2, 30, 4, 5];
+        [site.try_failures, site.timeouts, site.failures, site.wasted_wait_ns, site.still_held] = [6, 7, 8, 9, 1];
+        [1_000, 1_000_000].into_iter().for_each(|ns| site.wait.record(ns));
+        [0, 15, 16, 40, 41, u64::from(u32::MAX)].into_iter().for_each(|ns| site.hold.record(ns));
+        let share = ThreadShare { acquisitions: 330, contended: 2, wait_ns: 1_001_000, hold_ns: 112 };
+        session.profile.by_thread.insert((ThreadId(lock), id), share);
+    }
+    for (holder, holder_thread) in [(main, Some(ThreadId(0))), (Stacks::UNKNOWN, None)] {
+        let key = WaitKey {
+            lock: LockId(0),
+            thread: ThreadId(1),
+            waiter: work,
+            mode: Mode::Exclusive,
+            holder,
+            holder_thread,
+        };
+        session.profile.waits.insert(key, WaitStats { count: 1, wait_ns: 1_000, max_ns: 1_000 });
+        let start_ns = 1_000_000 + 7 * u64::from(holder.0);
+        session.profile.wait_events.push(WaitEvent { key, start_ns, wait_ns: 1_000, hold_ns: 40 });
+    }
+    session.profile.wait_events_dropped = 3;
+    session
+}
+
+#[test]
+fn version_1_is_still_read() {
+    let path = path_of("fixtures/traces/v1.lockprof");
+    if std::env::var_os("LOCKPROF_BLESS").is_some() {
+        write_to_path(&golden_session(), &path).unwrap();
+    }
+    assert_eq!(read(&path).unwrap(), golden_session());
+}
+
+/// The session of the example in the specification.
+fn tiny_session() -> Session {
+    let mut session = Session::default();
+    session.meta.version = "0.1.0".into();
+    session.meta.command = vec!["./a.out".into()];
+    session.meta.exit = Some(Exit::Code(0));
+    session.meta.duration_ns = 1_000;
+    session.processes.push(Process { pid: 7, parent_pid: 0, exe: "/a.out".into(), exit: None, threads: 1 });
+    session
+}
+
+#[test]
+fn the_example_of_the_specification_is_a_trace() {
+    let path = path_of("docs/trace-format.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once("```hexdump\n").unwrap();
+    let (dump, after) = rest.split_once("```").unwrap();
+    if std::env::var_os("LOCKPROF_BLESS").is_some() {
+        let dump = hexdump(&to_bytes(&tiny_session()));
+        std::fs::write(&path, format!("{before}```hexdump\n{dump}```{after}")).unwrap();
+        return;
+    }
+    let bytes: Vec<u8> = dump
+        .lines()
+        .flat_map(|line| line[6..54].split_whitespace())
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect();
+    assert_eq!(read_from(&bytes[..]).unwrap(), tiny_session());
+}
+
+fn hexdump(bytes: &[u8]) -> String {
+    let line = |(at, bytes): (usize, &[u8])| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
+        let text: String =
+            bytes.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' }).collect();
+        format!("{:04x}  {hex:<48} {text}\n", at * 16)
+    };
+    bytes.chunks(16).enumerate().map(line).collect()
+}

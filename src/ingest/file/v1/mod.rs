@@ -1,0 +1,101 @@
+//! Major version 1: which tables there are, their rows, and how they become the model.
+//!
+//! Once released, this room changes only by adding: fields at the end of a row, tables, values.
+//! The current writer lives here too; a version 2 would take it along and leave the reader.
+
+mod counts;
+mod damage;
+mod read;
+mod rows;
+mod write;
+
+pub use read::{MEMORY_LIMIT, read};
+pub use write::write;
+
+use super::container::Tag;
+
+/// The first chunk: one row that says what the recording is.
+pub const META: Tag = *b"META";
+/// The last chunk: nothing is missing before it.
+pub const END: Tag = *b"END ";
+
+/// A string in a row is at most this long, bytes; longer ones are shortened when written.
+pub const STRING_LIMIT: usize = 1 << 20;
+/// Frames (by inlining) at one address; more are left out when written.
+pub const FRAMES_LIMIT: usize = 1 << 10;
+
+/// The tables, in the order in which they are written: rows refer only to rows before them, and what a
+/// cut costs least comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Table {
+    Arguments,
+    Notes,
+    Processes,
+    Threads,
+    Modules,
+    Nodes,
+    Locks,
+    Sites,
+    Strings,
+    FrameLists,
+    Symbols,
+    Shares,
+    WaitKeys,
+    Waits,
+    WaitEvents,
+}
+
+impl Table {
+    /// All of them, in order.
+    pub const ALL: [Self; 15] = [
+        Self::Arguments,
+        Self::Notes,
+        Self::Processes,
+        Self::Threads,
+        Self::Modules,
+        Self::Nodes,
+        Self::Locks,
+        Self::Sites,
+        Self::Strings,
+        Self::FrameLists,
+        Self::Symbols,
+        Self::Shares,
+        Self::WaitKeys,
+        Self::Waits,
+        Self::WaitEvents,
+    ];
+
+    /// The tag of its chunks, and what its rows are for a person.
+    fn words(self) -> (&'static Tag, &'static str) {
+        match self {
+            Self::Arguments => (b"ARGS", "command words"),
+            Self::Notes => (b"NOTE", "notes"),
+            Self::Processes => (b"PROC", "processes"),
+            Self::Threads => (b"THRD", "threads"),
+            Self::Modules => (b"MODU", "modules"),
+            Self::Nodes => (b"NODE", "stack nodes"),
+            Self::Locks => (b"LOCK", "locks"),
+            Self::Sites => (b"SITE", "call sites"),
+            Self::Strings => (b"STRS", "symbol strings"),
+            Self::FrameLists => (b"FRAM", "frames"),
+            Self::Symbols => (b"SYMB", "symbolised stack nodes"),
+            Self::Shares => (b"SHAR", "shares of threads"),
+            Self::WaitKeys => (b"WKEY", "pairs of waiter and holder"),
+            Self::Waits => (b"WAIT", "wait totals"),
+            Self::WaitEvents => (b"WEVT", "single waits"),
+        }
+    }
+
+    pub fn tag(self) -> Tag {
+        *self.words().0
+    }
+
+    pub fn noun(self) -> &'static str {
+        self.words().1
+    }
+
+    pub fn of(tag: Tag) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.tag() == tag)
+    }
+}

@@ -1,0 +1,224 @@
+//! The model, table by table, into chunks.
+//!
+//! Maps are written in the order of their keys, so that the same session gives the same bytes.
+
+use std::hash::Hash;
+use std::io::Write;
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
+use super::rows::{EndRow, FrameRow, LockRow, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow, clip};
+use super::{END, FRAMES_LIMIT, META, STRING_LIMIT, Table};
+use crate::ingest::file::container::{CHUNK_TARGET, ChunkWriter, Tag};
+use crate::ingest::file::error::WriteError;
+use crate::ingest::file::{FORMAT_MAJOR, FORMAT_MINOR};
+use crate::model::{Frame, Session, StackId, WaitKey};
+
+/// The layout of the rows that this writer knows, for every tag.
+const REVISION: u8 = 0;
+
+/// See [`write`](crate::ingest::file::write).
+pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
+    let symbols = Symbols::collect(session);
+    let wait_keys = wait_keys(session);
+    let Session { processes, threads, locks, stacks, profile, .. } = session;
+
+    let mut writer = RowWriter::new(ChunkWriter::begin(out, FORMAT_MAJOR, FORMAT_MINOR)?);
+    let totals = Table::ALL.map(|table| (table.tag(), rows_of(table, session, &symbols, &wait_keys) as u64));
+    writer.rows(META, [MetaRow::new(session, totals.to_vec())])?;
+
+    for table in Table::ALL {
+        let tag = table.tag();
+        match table {
+            Table::Arguments => writer.rows(tag, session.meta.command.iter().map(|word| clip(word))),
+            Table::Notes => writer.rows(tag, session.coverage.notes.iter().map(|note| clip(note))),
+            Table::Processes => writer.rows(tag, processes.iter().map(ProcessRow::from)),
+            Table::Threads => writer.rows(tag, threads.iter().map(ThreadRow::from)),
+            Table::Modules => writer.rows(
+                tag,
+                stacks.modules.iter().map(|module| ModuleRow {
+                    path: clip(&module.path),
+                    build_id: &module.build_id[..module.build_id.len().min(STRING_LIMIT)],
+                }),
+            ),
+            Table::Nodes => writer.rows(
+                tag,
+                (1..stacks.len()).map(|at| {
+                    let node = stacks.node(StackId::from(at));
+                    let module = node.address.module.map(|module| module.0);
+                    NodeRow { back: at as u32 - node.caller.0, module, address: node.address.address }
+                }),
+            ),
+            Table::Locks => writer.rows(tag, locks.iter().map(LockRow::from)),
+            Table::Sites => writer.rows(tag, profile.sites.iter().map(SiteRow::from)),
+            Table::Strings => writer.rows(tag, symbols.strings.iter()),
+            Table::FrameLists => writer.rows(tag, symbols.lists.iter()),
+            Table::Symbols => {
+                let mut last = 0;
+                let step = |&(node, frames): &(u32, u32)| {
+                    let node_step = node - std::mem::replace(&mut last, node);
+                    SymbolRow { node_step, frames }
+                };
+                writer.rows(tag, symbols.nodes.iter().map(step))
+            }
+            Table::Shares => {
+                let mut shares: Vec<_> = profile.by_thread.iter().map(|(key, share)| (*key, *share)).collect();
+                shares.sort_unstable_by_key(|(key, _)| *key);
+                writer.rows(tag, shares.into_iter().map(|(key, share)| ShareRow::new(key, share)))
+            }
+            Table::WaitKeys => writer.rows(tag, wait_keys.iter().map(|key| WaitKeyRow::from(*key))),
+            Table::Waits => {
+                let totals = wait_keys.iter().enumerate();
+                let totals = totals.filter_map(|(at, key)| Some((at, profile.waits.get(key)?)));
+                writer.rows(tag, totals.map(|(at, stats)| WaitRow::new(at as u32, *stats)))
+            }
+            Table::WaitEvents => {
+                let numbers: FxHashMap<&WaitKey, u32> = wait_keys.iter().zip(0..).collect();
+                let mut last = 0;
+                writer.rows(
+                    tag,
+                    profile.wait_events.iter().map(|event| {
+                        let start_step_ns = event.start_ns.wrapping_sub(std::mem::replace(&mut last, event.start_ns));
+                        WaitEventRow {
+                            key: numbers[&event.key],
+                            start_step_ns: start_step_ns as i64,
+                            wait_ns: event.wait_ns,
+                            hold_ns: event.hold_ns,
+                        }
+                    }),
+                )
+            }
+        }?;
+    }
+    let chunks = writer.out.chunks;
+    writer.rows(END, [EndRow { chunks }])?;
+    writer.out.flush()
+}
+
+fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[WaitKey]) -> usize {
+    match table {
+        Table::Arguments => session.meta.command.len(),
+        Table::Notes => session.coverage.notes.len(),
+        Table::Processes => session.processes.len(),
+        Table::Threads => session.threads.len(),
+        Table::Modules => session.stacks.modules.len(),
+        Table::Nodes => session.stacks.len() - 1,
+        Table::Locks => session.locks.len(),
+        Table::Sites => session.profile.sites.len(),
+        Table::Strings => symbols.strings.len(),
+        Table::FrameLists => symbols.lists.len(),
+        Table::Symbols => symbols.nodes.len(),
+        Table::Shares => session.profile.by_thread.len(),
+        Table::WaitKeys => wait_keys.len(),
+        Table::Waits => session.profile.waits.len(),
+        Table::WaitEvents => session.profile.wait_events.len(),
+    }
+}
+
+/// Every key of a wait or of a wait event, once, ascending.
+fn wait_keys(session: &Session) -> Vec<WaitKey> {
+    let profile = &session.profile;
+    let events = profile.wait_events.iter().map(|event| event.key);
+    let mut keys: Vec<_> = profile.waits.keys().copied().chain(events).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// The frames of all stack nodes, each string and each list of frames once.
+struct Symbols<'a> {
+    strings: Vec<&'a str>,
+    lists: Vec<Vec<FrameRow>>,
+    /// (node, list), ascending by node.
+    nodes: Vec<(u32, u32)>,
+}
+
+impl<'a> Symbols<'a> {
+    fn collect(session: &'a Session) -> Self {
+        let mut strings = Numbered::default();
+        let mut lists = Numbered::default();
+        let mut rows = Vec::new();
+        let mut nodes = Vec::new();
+        for at in 1..session.stacks.len() {
+            let frames = &session.stacks.node(StackId::from(at)).frames[..];
+            if frames.is_empty() {
+                continue;
+            }
+            let list = lists.number(frames);
+            if list as usize == rows.len() {
+                let mut row = |frame: &'a Frame| FrameRow {
+                    function: frame.function.as_deref().map(|name| strings.number(clip(name))),
+                    file: frame.file.as_deref().map(|path| strings.number(clip(path))),
+                    line: frame.line,
+                    column: frame.column,
+                    inlined: frame.inlined,
+                };
+                rows.push(frames.iter().take(FRAMES_LIMIT).map(&mut row).collect());
+            }
+            nodes.push((at as u32, list));
+        }
+        Self { strings: strings.values, lists: rows, nodes }
+    }
+}
+
+/// Gives each distinct value a number, in the order of first sight.
+struct Numbered<T> {
+    values: Vec<T>,
+    numbers: FxHashMap<T, u32>,
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), numbers: FxHashMap::default() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Numbered<T> {
+    fn number(&mut self, value: T) -> u32 {
+        *self.numbers.entry(value).or_insert_with(|| {
+            self.values.push(value);
+            self.values.len() as u32 - 1
+        })
+    }
+}
+
+/// Packs rows into chunks of bounded size.
+struct RowWriter<'a> {
+    out: ChunkWriter<'a>,
+    raw: Vec<u8>,
+    row: Vec<u8>,
+}
+
+impl<'a> RowWriter<'a> {
+    fn new(out: ChunkWriter<'a>) -> Self {
+        Self { out, raw: Vec::new(), row: Vec::new() }
+    }
+
+    /// Writes a table; nothing for an empty one.
+    fn rows<R: Serialize>(&mut self, tag: Tag, rows: impl IntoIterator<Item = R>) -> Result<(), WriteError> {
+        let mut count = 0;
+        for row in rows {
+            self.row.clear();
+            self.row = postcard::to_extend(&row, std::mem::take(&mut self.row)).map_err(std::io::Error::other)?;
+            if count > 0 && self.raw.len() + self.row.len() > CHUNK_TARGET {
+                self.flush(tag, &mut count)?;
+            }
+            // The length in front lets older readers pass over fields that they do not know.
+            let mut raw = std::mem::take(&mut self.raw);
+            raw = postcard::to_extend(&(self.row.len() as u32), raw).map_err(std::io::Error::other)?;
+            raw.extend_from_slice(&self.row);
+            self.raw = raw;
+            count += 1;
+        }
+        if count > 0 { self.flush(tag, &mut count) } else { Ok(()) }
+    }
+
+    fn flush(&mut self, tag: Tag, count: &mut u32) -> Result<(), WriteError> {
+        self.out.write(tag, REVISION, *count, &self.raw)?;
+        self.raw.clear();
+        *count = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! One process image: its segment, and the numbers of its locks, stacks and threads in the session.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use lockprof_wire::layout::note;
+use lockprof_wire::stack::TRUNCATED;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::clock::{Rate, Ticks};
+use super::segment::{self, Segment};
+use crate::model::{
+    CodeAddress, Kind, Lock, LockId, LockName, Module, ModuleId, NameSource, Origin, Process, ProcessId, Session,
+    StackId, Thread, ThreadId,
+};
+
+/// A process image that is being read.
+pub struct Image {
+    pub segment: Segment,
+    pub process: ProcessId,
+    pub pid: u32,
+    pub ticks: Ticks,
+    locks: Vec<Option<LockId>>,
+    stacks: Vec<Option<StackId>>,
+    modules: Vec<Option<ModuleId>>,
+    /// Which thread writes into each slot's ring at the point that was read.
+    pub threads: Vec<Option<ThreadId>>,
+    /// Where locks lie in their module's data, for naming them.
+    pub data_addresses: FxHashMap<LockId, CodeAddress>,
+    /// Innermost frames of stacks that could not be followed further.
+    pub truncated: FxHashSet<StackId>,
+}
+
+impl Image {
+    /// Maps a segment and adds its process to the session; `Ok(None)` while it is still being made.
+    ///
+    /// # Errors
+    /// As [`Segment::open`].
+    pub fn open(path: &Path, session: &mut Session, rate: &Rate, origin_ns: u64) -> io::Result<Option<Self>> {
+        let Some(segment) = Segment::open(path)? else { return Ok(None) };
+        let header = segment.header();
+        let pid = header.pid.load(Ordering::Relaxed);
+        let exe = segment::text(&header.exe);
+        let process = ProcessId::from(session.processes.len());
+        session.processes.push(Process {
+            pid,
+            parent_pid: header.parent_pid.load(Ordering::Relaxed),
+            exe: exe.trim_end_matches('\0').to_owned(),
+            exit: None,
+            threads: 0,
+        });
+        let ticks = Ticks::new(
+            rate,
+            header.ticks_are_tsc.load(Ordering::Relaxed) != 0,
+            header.start_ticks.load(Ordering::Relaxed),
+            header.start_mono_ns.load(Ordering::Relaxed),
+            origin_ns,
+        );
+        Ok(Some(Self {
+            segment,
+            process,
+            pid,
+            ticks,
+            locks: Vec::new(),
+            stacks: Vec::new(),
+            modules: Vec::new(),
+            threads: Vec::new(),
+            data_addresses: FxHashMap::default(),
+            truncated: FxHashSet::default(),
+        }))
+    }
+
+    /// The session's number of a lock row. Row 0, which stands for "could not be noted", gets a row too.
+    pub fn lock(&mut self, session: &mut Session, number: u32) -> LockId {
+        if let Some(Some(id)) = self.locks.get(number as usize) {
+            return *id;
+        }
+        let id = LockId::from(session.locks.len());
+        let mut lock = Lock {
+            process: self.process,
+            address: 0,
+            kind: Kind::Mutex,
+            origin: Origin::FirstUsed,
+            origin_stack: StackId(0),
+            name: None,
+            class: String::new(),
+            max_waiters: 0,
+            owner_changes: 0,
+            merged: 1,
+        };
+        if let Some(info) = self.segment.lock(number) {
+            lock.address = info.address.load(Ordering::Relaxed);
+            lock.kind = Kind::ALL.get(usize::from(info.kind.load(Ordering::Relaxed))).copied().unwrap_or(Kind::Mutex);
+            if info.initialised.load(Ordering::Relaxed) != 0 {
+                lock.origin = Origin::Initialised;
+            }
+            let (origin, module) = (info.origin_stack.load(Ordering::Relaxed), info.module.load(Ordering::Relaxed));
+            lock.origin_stack = self.stack(session, origin);
+            let bias = self.segment.module(module).map(|row| row.bias.load(Ordering::Relaxed));
+            if let (Some(module), Some(bias)) = (self.module(session, module), bias) {
+                let address = lock.address.wrapping_sub(bias);
+                self.data_addresses.insert(id, CodeAddress { module: Some(module), address });
+            }
+        } else {
+            lock.name = Some(LockName { text: "(not told apart)".to_owned(), source: NameSource::User });
+        }
+        session.locks.push(lock);
+        set(&mut self.locks, number, id);
+        id
+    }
+
+    /// The session's number of a stack node; 0 stays 0.
+    pub fn stack(&mut self, session: &mut Session, number: u32) -> StackId {
+        if let Some(Some(id)) = self.stacks.get(number as usize) {
+            return *id;
+        }
+        // Callers have smaller numbers; anything else is not believed.
+        let mut missing = Vec::new();
+        let mut at = number;
+        let mut id = StackId(0);
+        while at != 0 {
+            if let Some(Some(known)) = self.stacks.get(at as usize) {
+                id = *known;
+                break;
+            }
+            let Some(node) = self.segment.node(at) else { break };
+            missing.push(at);
+            let caller = node.caller.load(Ordering::Relaxed);
+            if caller >= at {
+                break;
+            }
+            at = caller;
+        }
+        for number in missing.into_iter().rev() {
+            let Some(node) = self.segment.node(number) else { break };
+            let (module, address) = (node.module.load(Ordering::Relaxed), node.address.load(Ordering::Relaxed));
+            let module_id = self.module(session, module & !TRUNCATED);
+            id = session.stacks.intern(id, CodeAddress { module: module_id, address });
+            if module & TRUNCATED != 0 {
+                self.truncated.insert(id);
+            }
+            set(&mut self.stacks, number, id);
+        }
+        id
+    }
+
+    fn module(&mut self, session: &mut Session, number: u32) -> Option<ModuleId> {
+        if let Some(Some(id)) = self.modules.get(number as usize) {
+            return Some(*id);
+        }
+        let row = self.segment.module(number)?;
+        let path_len = (row.path_len.load(Ordering::Relaxed) as usize).min(row.path.len());
+        let id_len = (row.build_id_len.load(Ordering::Relaxed) as usize).min(row.build_id.len());
+        let mut path = segment::text(&row.path[..path_len]);
+        if path.starts_with("linux-vdso") {
+            path = "[vdso]".to_owned();
+        }
+        let build_id = row.build_id[..id_len].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+        let id = session.stacks.intern_module(&Module { path, build_id });
+        set(&mut self.modules, number, id);
+        Some(id)
+    }
+
+    /// The thread that writes into a slot's ring.
+    pub fn thread(&mut self, session: &mut Session, slot: u32) -> ThreadId {
+        if let Some(Some(id)) = self.threads.get(slot as usize) {
+            return *id;
+        }
+        let tid = self.segment.thread(slot).map_or(0, |slot| slot.tid.load(Ordering::Relaxed));
+        self.start_thread(session, slot, tid, None)
+    }
+
+    /// From here on the slot belongs to another thread.
+    pub fn start_thread(&mut self, session: &mut Session, slot: u32, tid: u32, ticks: Option<u64>) -> ThreadId {
+        let id = ThreadId::from(session.threads.len());
+        session.threads.push(Thread {
+            process: self.process,
+            tid,
+            name: thread_name(self.pid, tid).unwrap_or_default(),
+            start_ns: ticks.map_or(0, |ticks| self.ticks.moment_ns(ticks)),
+            end_ns: None,
+        });
+        session.processes[self.process.index()].threads += 1;
+        set(&mut self.threads, slot, id);
+        id
+    }
+
+    /// Reads the names of living threads again: programs set them after the start.
+    pub fn refresh_thread_names(&self, session: &mut Session) {
+        for id in self.threads.iter().flatten() {
+            let thread = &mut session.threads[id.index()];
+            if thread.end_ns.is_none()
+                && let Some(name) = thread_name(self.pid, thread.tid)
+            {
+                thread.name = name;
+            }
+        }
+    }
+
+    /// What the shim says once for each lock: names by the user, most waiters.
+    pub fn finish_locks(&self, session: &mut Session) {
+        for (number, id) in self.locks.iter().enumerate().filter_map(|(number, id)| id.map(|id| (number, id))) {
+            let Some(info) = self.segment.lock(number as u32) else { continue };
+            let lock = &mut session.locks[id.index()];
+            lock.max_waiters = info.max_waiters.load(Ordering::Relaxed);
+            lock.merged = u64::from(info.merged.load(Ordering::Relaxed).max(1));
+            let len = info.name_len.load(Ordering::Acquire);
+            if len > 0
+                && let Some(text) = self.segment.text(info.name.load(Ordering::Relaxed), u64::from(len))
+            {
+                lock.name = Some(LockName { text, source: NameSource::User });
+            }
+        }
+    }
+
+    /// What the shim could not do, in whole sentences.
+    pub fn notes(&self) -> Vec<String> {
+        let notes = self.segment.header().notes.load(Ordering::Relaxed);
+        let mut said = Vec::new();
+        let mut say = |bit: u32, text: &str| {
+            if notes & bit != 0 {
+                said.push(format!("process {}: {text}", self.pid));
+            }
+        };
+        say(
+            note::NO_MEMORY,
+            "no room for all rings in the memory file system: more was folded than need be (set LOCKPROF_SHM to a larger one)",
+        );
+        say(note::LOCKS_FULL, "more locks than can be told apart: the later ones are counted together by kind");
+        say(note::STACKS_FULL, "more distinct call stacks than there is room for: some are unknown");
+        say(note::NO_TSC, "the processor's time stamp counter is not invariant: slower clock readings were used");
+        say(note::THREADS_FULL, "more threads at one time than there is room for: some were not recorded");
+        say(note::SHAPES_FULL, "more distinct stack shapes than can be remembered: later ones were unwound each time");
+        say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
+        said
+    }
+}
+
+fn set<T: Copy>(table: &mut Vec<Option<T>>, number: u32, id: T) {
+    let at = number as usize;
+    if at >= table.len() {
+        table.resize(at + 1, None);
+    }
+    table[at] = Some(id);
+}
+
+fn thread_name(pid: u32, tid: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}

@@ -1,0 +1,487 @@
+//! The collector: finds the session's segments, drains their rings, and closes them when their process ends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use lockprof_wire::thread::state;
+use lockprof_wire::{Flags, Op, Record, fold};
+use rustc_hash::FxHashMap;
+
+use super::clock::{Rate, monotonic_ns};
+use super::drain::{Drain, Tally, count_wait};
+use super::image::Image;
+use crate::model::{CodeAddress, LockId, Mode, Session, SiteKey, ThreadId, WaitKey};
+
+/// Collects a session while it runs.
+pub struct Collector {
+    folder: PathBuf,
+    rate: Rate,
+    origin_ns: u64,
+    /// What was seen so far.
+    pub session: Session,
+    tally: Tally,
+    sources: BTreeMap<PathBuf, Source>,
+    folded: u64,
+    acquisitions: u64,
+    refreshed: Instant,
+    data_addresses: FxHashMap<LockId, CodeAddress>,
+    /// Checks of remembered stacks by an oracle build of the shim: agreed, differed.
+    pub oracle: (u64, u64),
+}
+
+/// A finished collection.
+pub struct Collected {
+    /// What was seen; not symbolised yet.
+    pub session: Session,
+    /// Where locks lie in their module's data.
+    pub data_addresses: FxHashMap<LockId, CodeAddress>,
+    /// Checks of remembered stacks by an oracle build of the shim: agreed, differed.
+    pub oracle: (u64, u64),
+}
+
+struct Source {
+    image: Image,
+    drains: Vec<Option<Drain>>,
+    process: Option<OwnedFd>,
+}
+
+/// How busy the rings were.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tick {
+    /// Records read.
+    pub records: u64,
+    /// The fullest ring, as a share of its capacity.
+    pub fullest: f64,
+    /// Processes that are still there.
+    pub alive: usize,
+}
+
+impl Collector {
+    /// Collects what shims write into `folder`.
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_path_buf(),
+            rate: Rate::start(),
+            origin_ns: monotonic_ns(),
+            session: Session::default(),
+            tally: Tally::default(),
+            sources: BTreeMap::new(),
+            folded: 0,
+            acquisitions: 0,
+            refreshed: Instant::now(),
+            data_addresses: FxHashMap::default(),
+            oracle: (0, 0),
+        }
+    }
+
+    /// One round over everything: looks for new processes, drains all rings, closes ended processes.
+    pub fn tick(&mut self) -> Tick {
+        self.discover();
+        let mut tick = Tick::default();
+        let mut ended = Vec::new();
+        let newest = newest_by_pid(&self.sources);
+        for (path, source) in &mut self.sources {
+            // Looked at before the rings: what was written before the end is then there.
+            let over = source.process.as_ref().is_none_or(has_ended) || newest.get(&source.image.pid) != Some(path);
+            source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut tick);
+            if over {
+                ended.push(path.clone());
+            }
+        }
+        for path in ended {
+            if let Some(source) = self.sources.remove(&path) {
+                self.close(source);
+            }
+        }
+        self.tally.settle_owners(&mut self.session);
+        const REFRESH: Duration = Duration::from_millis(500);
+        if self.refreshed.elapsed() > REFRESH {
+            self.refreshed = Instant::now();
+            for source in self.sources.values() {
+                source.image.refresh_thread_names(&mut self.session);
+            }
+        }
+        tick.alive = self.sources.len();
+        tick
+    }
+
+    fn discover(&mut self) {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_none_or(|extension| extension != "seg") || self.sources.contains_key(&path) {
+                continue;
+            }
+            match Image::open(&path, &mut self.session, &self.rate, self.origin_ns) {
+                Ok(Some(image)) => {
+                    let process = open_process(image.pid);
+                    self.sources.insert(path, Source { image, drains: Vec::new(), process });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.note(format!("a process could not be recorded: {error}"));
+                    // A file that nobody can read is not looked at again.
+                    let _ = fs::remove_file(&path);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        let notes = &mut self.session.coverage.notes;
+        if !notes.contains(&text) {
+            notes.push(text);
+        }
+    }
+
+    /// Reads what is left of a process that will write no more.
+    fn close(&mut self, mut source: Source) {
+        source.image.refresh_thread_names(&mut self.session);
+        // What came between the last look at the rings and the end.
+        source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
+        source.still_held(&mut self.session, &mut self.tally);
+        source.read_folds(&mut self.session, &mut self.tally, &mut self.folded, true);
+        source.image.finish_locks(&mut self.session);
+        for note in source.image.notes() {
+            self.note(note);
+        }
+        let header = source.image.segment.header();
+        let unrecorded = header.unrecorded.load(Ordering::Relaxed);
+        self.count_unrecorded(&mut source, unrecorded);
+        let header = source.image.segment.header();
+        self.oracle.0 += header.oracle_checked.load(Ordering::Relaxed);
+        self.oracle.1 += header.oracle_wrong.load(Ordering::Relaxed);
+        let (mut acquisitions, mut misses) = (unrecorded, 0);
+        for number in 0..source.image.segment.thread_count() {
+            if let Some(slot) = source.image.segment.thread(number) {
+                acquisitions += slot.acquisitions.load(Ordering::Relaxed);
+                misses += slot.stack_misses.load(Ordering::Relaxed);
+            }
+        }
+        self.acquisitions += acquisitions;
+        self.session.coverage.stack_misses += misses;
+        let cut: u64 = (self.session.profile.sites.iter())
+            .filter(|site| self.session.lock(site.key.lock).process == source.image.process)
+            .filter(|site| {
+                site.key.stack.0 == 0
+                    || source.image.truncated.iter().any(|cut| {
+                        *cut == site.key.stack
+                            || self.session.stacks.walk(site.key.stack).any(|node| node.caller == *cut)
+                    })
+            })
+            .map(|site| site.acquisitions)
+            .sum();
+        self.session.coverage.stacks_truncated += cut;
+        self.data_addresses_of(&source.image);
+        let _ = fs::remove_file(&source.image.segment.path);
+    }
+
+    /// Acquisitions that signal handlers made inside the recorder: counted, with nothing else known.
+    fn count_unrecorded(&mut self, source: &mut Source, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let lock = source.image.lock(&mut self.session, 0);
+        let key = SiteKey { lock, stack: super::drain::NO_STACK, mode: Mode::Exclusive };
+        let site = self.session.profile.site(key);
+        let site = &mut self.session.profile.sites[site.index()];
+        site.acquisitions += count;
+        site.folded += count;
+        self.folded += count;
+    }
+
+    fn data_addresses_of(&mut self, image: &Image) {
+        self.data_addresses.extend(image.data_addresses.iter().map(|(id, address)| (*id, *address)));
+    }
+
+    /// Ends the collection: everything that is there is read, living processes included.
+    pub fn finish(mut self) -> Collected {
+        self.tick();
+        for (_, source) in std::mem::take(&mut self.sources) {
+            self.close(source);
+        }
+        self.tally.finish(&mut self.session);
+        let coverage = &mut self.session.coverage;
+        coverage.recorded = self.tally.recorded;
+        coverage.folded = self.folded;
+        coverage.acquisitions = self.acquisitions.max(coverage.recorded + coverage.folded);
+        coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
+        coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
+        self.session.meta.duration_ns = monotonic_ns() - self.origin_ns;
+        Collected { session: self.session, data_addresses: self.data_addresses, oracle: self.oracle }
+    }
+}
+
+impl Source {
+    fn drain(&mut self, session: &mut Session, tally: &mut Tally, folded: &mut u64, tick: &mut Tick) {
+        let count = self.image.segment.thread_count();
+        if self.drains.len() < count as usize {
+            self.drains.resize_with(count as usize, || None);
+        }
+        for number in 0..count {
+            self.drain_slot(number, session, tally, tick);
+        }
+        self.read_folds(session, tally, folded, false);
+    }
+
+    fn drain_slot(&mut self, number: u32, session: &mut Session, tally: &mut Tally, tick: &mut Tick) {
+        let mut records = Vec::new();
+        loop {
+            let Some(slot) = self.image.segment.thread(number) else { return };
+            // Acquire: pairs with the shim's Release store; the ring's header is there.
+            let offset = slot.ring.load(Ordering::Acquire);
+            let Some((ring, slots)) = self.image.segment.ring(offset) else { return };
+            records.clear();
+            let read = ring.drain(slots, |record| records.push(record));
+            tick.records += read;
+            tick.fullest = tick.fullest.max(read as f64 / slots.len() as f64);
+            if read == 0 {
+                return;
+            }
+            let next = records.last().filter(|last| last.op() == Some(Op::NextRing)).map(|last| last.extra);
+            if let Some(next) = next {
+                slot.ring.store(next, Ordering::Release);
+            }
+            let drain = match &mut self.drains[number as usize] {
+                Some(drain) => drain,
+                none => {
+                    let first = records.first().filter(|first| first.op() == Some(Op::ThreadStart));
+                    let thread = match first {
+                        Some(first) => self.image.start_thread(session, number, first.lock, Some(first.ticks)),
+                        None => self.image.thread(session, number),
+                    };
+                    none.insert(Drain::new(number, thread))
+                }
+            };
+            for record in &records {
+                drain.apply(*record, &mut self.image, session, tally);
+            }
+            if next.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Locks that are held and never will be given back: acquisitions without a release.
+    fn still_held(&mut self, session: &mut Session, tally: &mut Tally) {
+        let now = lockprof_now(&self.image);
+        for number in 0..self.image.segment.thread_count() {
+            let Some(slot) = self.image.segment.thread(number) else { continue };
+            if slot.state.load(Ordering::Acquire) != state::ACTIVE {
+                continue;
+            }
+            let open: Vec<Record> = (self.image.segment.held(slot))
+                .filter_map(|entry| {
+                    let ticks = entry.ticks.load(Ordering::Relaxed);
+                    if ticks == 0 || ticks == u64::MAX {
+                        return None;
+                    }
+                    let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+                    let flags = entry.flags.load(Ordering::Relaxed) as u8 | Flags::UNRELEASED;
+                    let hold = Record {
+                        ticks,
+                        lock: lock_and_stack as u32,
+                        stack: (lock_and_stack >> 32) as u32,
+                        word: Record::pack(Op::Hold, flags, now.saturating_sub(ticks)),
+                        extra: 0,
+                    };
+                    let wait = entry.wait.load(Ordering::Relaxed);
+                    let waited = Record {
+                        ticks: ticks.saturating_sub(wait),
+                        word: Record::pack(Op::Waited, flags & !Flags::UNRELEASED, wait),
+                        extra: entry.holder.load(Ordering::Relaxed),
+                        ..hold
+                    };
+                    Some([waited, hold])
+                })
+                .flatten()
+                .filter(|record| record.op() == Some(Op::Hold) || record.flags() & Flags::CONTENDED != 0)
+                .collect();
+            let thread = self.image.thread(session, number);
+            let drain = self.drains[number as usize].get_or_insert_with(|| Drain::new(number, thread));
+            for record in open {
+                // A release that was written but not yet taken off the list when the program died.
+                if record.op() == Some(Op::Hold) && drain.last_hold == (record.ticks, record.lock) {
+                    continue;
+                }
+                drain.apply(record, &mut self.image, session, tally);
+            }
+        }
+    }
+
+    /// Adds the folds of ended threads (`all`: of all threads) and clears them.
+    fn read_folds(&mut self, session: &mut Session, tally: &mut Tally, folded: &mut u64, all: bool) {
+        for number in 0..self.image.segment.thread_count() {
+            let Some(slot) = self.image.segment.thread(number) else { continue };
+            // Acquire: an ended thread's counters are complete.
+            let ended = slot.state.load(Ordering::Acquire) == state::ENDED_DIRTY;
+            if !all && !ended {
+                continue;
+            }
+            let thread = self.image.thread(session, number);
+            let mut counted = Vec::new();
+            let mut offset = self.image.segment.thread(number).map_or(0, |slot| slot.folds.load(Ordering::Acquire));
+            /// Tables hang on one another; a ring of them is not believed.
+            const MOST_TABLES: usize = 4096;
+            for _ in 0..MOST_TABLES {
+                let Some((table, entries)) = self.image.segment.folds(offset) else { break };
+                counted.extend(entries.iter().filter_map(Folded::take));
+                offset = table.next.load(Ordering::Acquire);
+            }
+            for fold in counted {
+                fold.apply(thread, &mut self.image, session, tally, folded);
+            }
+            if ended && let Some(slot) = self.image.segment.thread(number) {
+                // Release: the next thread may use the slot, and finds its counters empty.
+                slot.state.store(state::ENDED, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// A fold, copied out.
+struct Folded {
+    record: Record,
+    holder: u32,
+    count: u64,
+    sum: u64,
+    min: u64,
+    max: u64,
+    buckets: Vec<(usize, u32)>,
+}
+
+impl Folded {
+    fn take(entry: &fold::FoldEntry) -> Option<Self> {
+        let op_and_flags = entry.op_and_flags.load(Ordering::Acquire);
+        let count = entry.count.load(Ordering::Relaxed);
+        if op_and_flags == 0 || count == 0 {
+            return None;
+        }
+        let folded = Self {
+            record: Record {
+                ticks: 0,
+                lock: entry.lock.load(Ordering::Relaxed),
+                stack: entry.stack.load(Ordering::Relaxed),
+                word: u64::from(op_and_flags),
+                extra: 0,
+            },
+            holder: entry.holder.load(Ordering::Relaxed),
+            count,
+            sum: entry.sum.load(Ordering::Relaxed),
+            min: entry.min.load(Ordering::Relaxed),
+            max: entry.max.load(Ordering::Relaxed),
+            buckets: (entry.buckets.iter().enumerate())
+                .map(|(at, bucket)| (at, bucket.load(Ordering::Relaxed)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+        };
+        entry.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+        for counter in [&entry.count, &entry.sum, &entry.min, &entry.max] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        Some(folded)
+    }
+
+    fn apply(self, thread: ThreadId, image: &mut Image, session: &mut Session, tally: &mut Tally, folded: &mut u64) {
+        let lock = image.lock(session, self.record.lock);
+        let stack = image.stack(session, self.record.stack);
+        let flags = self.record.flags();
+        let mode = if flags & Flags::SHARED != 0 { Mode::Shared } else { Mode::Exclusive };
+        let site_id = session.profile.site(SiteKey { lock, stack, mode });
+        let ns = |ticks: u64| image.ticks.duration_ns(ticks);
+        let (sum, min, max) = (ns(self.sum), ns(self.min), ns(self.max));
+        let site = &mut session.profile.sites[site_id.index()];
+        let share = tally.share_mut(thread, site_id);
+        let fill = |histogram: &mut crate::model::Histogram| {
+            histogram.record_summary(self.count, sum, min, max);
+            for (bucket, count) in &self.buckets {
+                let middle = fold::bucket_low(*bucket).midpoint(fold::bucket_low(*bucket + 1));
+                histogram.add_to_bucket(ns(middle).clamp(min, max), u64::from(*count));
+            }
+        };
+        match self.record.op() {
+            Some(Op::Hold | Op::Done) => {
+                let is_hold = self.record.op() == Some(Op::Hold);
+                let counted = if flags & Flags::CONTINUED == 0 { self.count } else { 0 };
+                site.acquisitions += counted;
+                site.folded += counted;
+                share.acquisitions += counted;
+                *folded += counted;
+                if flags & Flags::REENTRY != 0 {
+                    site.reentries += self.count;
+                } else if is_hold {
+                    fill(&mut site.hold);
+                    share.hold_ns += sum;
+                }
+                if flags & Flags::REACQUIRED != 0 {
+                    site.reacquired += self.count;
+                }
+                if flags & Flags::UNRELEASED != 0 {
+                    site.still_held += self.count;
+                }
+                if !is_hold && flags & Flags::CONTENDED != 0 {
+                    site.contended += self.count;
+                    fill(&mut site.wait);
+                    share.contended += self.count;
+                    share.wait_ns += sum;
+                }
+            }
+            Some(Op::Waited) => {
+                site.contended += self.count;
+                fill(&mut site.wait);
+                share.contended += self.count;
+                share.wait_ns += sum;
+                let holder = image.stack(session, self.holder);
+                let key = WaitKey { lock, thread, waiter: stack, mode, holder, holder_thread: None };
+                count_wait(session, key, self.count, sum, max);
+            }
+            Some(Op::TryFailed) => site.try_failures += self.count,
+            Some(Op::TimedOut) => {
+                site.timeouts += self.count;
+                site.wasted_wait_ns += sum;
+            }
+            Some(Op::Failed) => site.failures += self.count,
+            _ => {}
+        }
+    }
+}
+
+/// Now, in the ticks of this process.
+fn lockprof_now(image: &Image) -> u64 {
+    if image.segment.header().ticks_are_tsc.load(Ordering::Relaxed) != 0 {
+        // SAFETY: `rdtsc` has no preconditions on x86-64.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    } else {
+        monotonic_ns()
+    }
+}
+
+/// The newest segment of each process id: an older one is from before an exec.
+fn newest_by_pid(sources: &BTreeMap<PathBuf, Source>) -> BTreeMap<u32, PathBuf> {
+    let mut newest: BTreeMap<u32, (u64, PathBuf)> = BTreeMap::new();
+    for (path, source) in sources {
+        let started = source.image.segment.header().start_mono_ns.load(Ordering::Relaxed);
+        let entry = newest.entry(source.image.pid).or_insert_with(|| (started, path.clone()));
+        if started > entry.0 {
+            *entry = (started, path.clone());
+        }
+    }
+    newest.into_iter().map(|(pid, (_, path))| (pid, path)).collect()
+}
+
+/// A descriptor of a process; `None` if it has ended already.
+fn open_process(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: `pidfd_open` takes a process id and flags.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    // SAFETY: the kernel gave us this descriptor.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one `pollfd` is passed.
+    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+}

@@ -1,0 +1,8 @@
+//! From the wire to the model: live from shared memory, or from a trace file.
+
+pub mod clock;
+pub mod drain;
+pub mod file;
+pub mod image;
+pub mod live;
+pub mod segment;

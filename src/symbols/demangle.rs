@@ -1,0 +1,156 @@
+//! Symbol names as people write them: demangled, without parameters and compiler suffixes.
+//!
+//! Deliberately lossy: overloads of a function share a name (file and line tell them apart). What
+//! is not mangled, or mangled in a scheme unknown here, is returned as it is.
+
+use cpp_demangle::{DemangleOptions, ParseOptions, Symbol};
+
+/// Mangled names longer than this are kept as they are: their demangled form has no reader, and the
+/// nesting in them is a way to exhaust the stack.
+const LONGEST: usize = 16 * 1024;
+
+/// Nesting allowed in a mangled name.
+const DEPTH: u32 = 128;
+
+/// A function's name: `_ZN5Cache3getEi` → `Cache::get`.
+pub fn function(mangled: &str) -> String {
+    let name = without_suffix(mangled);
+    if let Some(rust) = rust(name) {
+        return rust;
+    }
+    let options = DemangleOptions::new().no_params().no_return_type().recursion_limit(DEPTH);
+    cpp(name, &options).unwrap_or_else(|| name.to_owned())
+}
+
+/// A variable's name: `_ZN2db12_GLOBAL__N_14lockE` → `db::lock`, `_ZZ3getiE2mu` → `get()::mu`.
+pub fn variable(mangled: &str) -> String {
+    let name = mangled.split("@@").next().unwrap_or(mangled);
+    if let Some(rust) = rust(name) {
+        return rust;
+    }
+    match cpp(name, &DemangleOptions::new().no_return_type().recursion_limit(DEPTH)) {
+        Some(text) => empty_parameters(&text.replace("(anonymous namespace)::", "")),
+        // C compilers number static locals: `mu.0`, `mu.2891`.
+        None => match name.rsplit_once('.') {
+            Some((stem, digits)) if !stem.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => stem.to_owned(),
+            _ => name.to_owned(),
+        },
+    }
+}
+
+fn rust(name: &str) -> Option<String> {
+    // Without the hash at its end (`17h` and 16 digits) a legacy Rust name is a C++ variable's.
+    if name.len() > LONGEST || !(name.starts_with("_R") || name.contains("17h")) {
+        return None;
+    }
+    let demangled = rustc_demangle::try_demangle(name).ok()?;
+    Some(format!("{demangled:#}"))
+}
+
+fn cpp(name: &str, options: &DemangleOptions) -> Option<String> {
+    if !name.starts_with("_Z") || name.len() > LONGEST {
+        return None;
+    }
+    let parse = ParseOptions::default().recursion_limit(DEPTH);
+    let symbol = Symbol::new_with_options(name, &parse).ok()?;
+    symbol.demangle_with_options(options).ok()
+}
+
+/// Cuts what compilers append to the clones of a function: `work.constprop.0.cold` → `work`.
+fn without_suffix(name: &str) -> &str {
+    const CLONES: [&str; 8] = ["constprop", "isra", "part", "cold", "lto_priv", "llvm", "localalias", "clone"];
+    let mut cut = name;
+    while let Some((stem, last)) = cut.rsplit_once('.') {
+        let numbered = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+        let (stem, word) = match stem.rsplit_once('.') {
+            Some((shorter, word)) if numbered => (shorter, word),
+            _ => (stem, last),
+        };
+        if stem.is_empty() || !CLONES.contains(&word) {
+            break;
+        }
+        cut = stem;
+    }
+    cut.split("@@").next().unwrap_or(cut)
+}
+
+/// Empties the parameter lists of the functions in a path, with what qualifies them:
+/// `Cache::get(int) const::mu` → `Cache::get()::mu`.
+fn empty_parameters(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut depth = 0usize;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '(' => {
+                if depth == 0 {
+                    out.push('(');
+                }
+                depth += 1;
+            }
+            ')' if depth > 0 => {
+                depth -= 1;
+                if depth == 0 {
+                    out.push(')');
+                    for qualifier in [" const", " volatile", " &&", " &"] {
+                        rest = rest.strip_prefix(qualifier).unwrap_or(rest);
+                    }
+                }
+            }
+            _ if depth == 0 => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_lose_parameters_and_suffixes() {
+        for (mangled, want) in [
+            ("main", "main"),
+            ("worker.constprop.0", "worker"),
+            ("worker.constprop.0.cold", "worker"),
+            ("worker.part.3.lto_priv.12", "worker"),
+            ("memcpy@@GLIBC_2.14", "memcpy"),
+            ("_ZN5Cache3getEi", "Cache::get"),
+            ("_ZNK5Cache3getEi.isra.0", "Cache::get"),
+            ("_ZN12_GLOBAL__N_14initEv", "(anonymous namespace)::init"),
+            ("_ZN5mutexC4Ev", "mutex::mutex"),
+            ("_ZN4core9panicking9panic_fmt17h5f1a6fd39197ad62E", "core::panicking::panic_fmt"),
+            ("_RNvCs1234_7mycrate3foo", "mycrate::foo"),
+            ("_Znot_mangled", "_Znot_mangled"),
+            (".hidden", ".hidden"),
+            ("odd.5", "odd.5"),
+        ] {
+            assert_eq!(function(mangled), want, "{mangled}");
+        }
+    }
+
+    #[test]
+    fn variables_read_like_the_source() {
+        for (mangled, want) in [
+            ("g_mu", "g_mu"),
+            ("mu.2891", "mu"),
+            ("_ZN2db12_GLOBAL__N_14lockE", "db::lock"),
+            ("_ZZ3getiE2mu", "get()::mu"),
+            ("_ZZNK5Cache3getEiE2mu", "Cache::get()::mu"),
+            ("_ZN5Cache5mutexE", "Cache::mutex"),
+        ] {
+            assert_eq!(variable(mangled), want, "{mangled}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_not_followed() {
+        let deep = format!("_Z1f{}i", "P".repeat(100_000));
+        assert_eq!(function(&deep), deep);
+        let nested = format!("_Z1f{}i", "P".repeat(8_000));
+        function(&nested);
+        variable(&nested);
+    }
+}

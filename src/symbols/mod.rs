@@ -1,0 +1,31 @@
+//! Addresses become names: code addresses → frames, data addresses → global variables, source
+//! lines → the words that name a lock.
+//!
+//! The only room that reads ELF and DWARF. It runs once, at the end of a recording, on the machine
+//! of the recording; what it finds is written into the [`Session`](crate::model::Session), so that
+//! nobody needs the binaries afterwards.
+//!
+//! Deliberately not here: unwinding, fetching debug information from servers, names for
+//! just-in-time compiled code. Nothing here fails as a whole: a file that cannot be used becomes a
+//! note for the person, and its addresses stay module and offset.
+
+mod demangle;
+mod dwarf;
+mod elf;
+mod expression;
+mod frames;
+mod naming;
+mod source;
+mod tokens;
+mod types;
+mod variables;
+mod wrappers;
+
+#[cfg(test)]
+mod testing;
+
+pub use frames::{resolve, symbolize};
+pub use naming::name_locks;
+pub use source::Sources;
+pub use variables::variable;
+pub use wrappers::is_wrapper;
