@@ -3,6 +3,12 @@
 //! Data goes one way: the program → hooks → recorder → wire ring → [`ingest`] → [`model`] →
 //! [`analysis`] → [`render`] → the person. `docs/ARCHITECTURE.md` tells it in words.
 
+pub mod analysis;
+pub mod cli;
+pub mod commands;
+pub mod exit_code;
 pub mod ingest;
 pub mod model;
+pub mod record;
+pub mod render;
 pub mod symbols;

@@ -19,7 +19,12 @@ pub fn function(mangled: &str) -> String {
         return rust;
     }
     let options = DemangleOptions::new().no_params().no_return_type().recursion_limit(DEPTH);
-    cpp(name, &options).unwrap_or_else(|| name.to_owned())
+    let Some(mut text) = cpp(name, &options) else { return name.to_owned() };
+    // Local functions keep their qualifiers; in `operator char const` it is part of the name.
+    if text.ends_with(" const") && !text.contains("operator ") {
+        text.truncate(text.len() - " const".len());
+    }
+    text
 }
 
 /// A variable's name: `_ZN2db12_GLOBAL__N_14lockE` → `db::lock`, `_ZZ3getiE2mu` → `get()::mu`.
@@ -121,6 +126,8 @@ mod tests {
             ("_ZNK5Cache3getEi.isra.0", "Cache::get"),
             ("_ZN12_GLOBAL__N_14initEv", "(anonymous namespace)::init"),
             ("_ZN5mutexC4Ev", "mutex::mutex"),
+            ("_ZZ4mainENKUliE_clEi", "main::{lambda(int)#1}::operator()"),
+            ("_ZNK4TextcvPKcEv", "Text::operator char const*"),
             ("_ZN4core9panicking9panic_fmt17h5f1a6fd39197ad62E", "core::panicking::panic_fmt"),
             ("_RNvCs1234_7mycrate3foo", "mycrate::foo"),
             ("_Znot_mangled", "_Znot_mangled"),

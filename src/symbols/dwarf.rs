@@ -86,10 +86,28 @@ pub struct Variable {
 /// Where a function is declared or defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
-    /// Demangled as in frames.
+    /// Demangled as in frames; without scopes and template arguments where there is no linkage name.
     pub function: String,
     /// The line of its name.
     pub line: u32,
+}
+
+/// What a walk shall look for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// All variables with a fixed address.
+    pub variables: bool,
+    /// Definitions of functions by their last name, without scopes and template arguments.
+    pub functions: FxHashSet<String>,
+    /// Addresses in those functions, ascending: other units are not searched for them.
+    pub code: Vec<u64>,
+}
+
+impl Wanted {
+    /// Whether there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        !self.variables && self.functions.is_empty()
+    }
 }
 
 /// What one walk found.
@@ -111,22 +129,24 @@ pub struct Dwarf<'a> {
 }
 
 impl<'a> Dwarf<'a> {
-    /// Walks everything: all variables with a fixed address and the definitions of functions whose
-    /// last name (without scopes and template arguments) is in `functions`. Units that cannot be read
-    /// are passed over.
-    pub fn walk(&self, functions: &FxHashSet<String>) -> Found {
+    /// Looks for all that is wanted. Units that cannot be read are passed over.
+    pub fn walk(&self, wanted: &Wanted) -> Found {
         let mut found = Found::default();
         for unit in 0..self.headers.len() {
             // An error ends the unit, not the walk.
-            let _ = self.walk_unit(unit, functions, &mut found);
+            let _ = self.walk_unit(unit, wanted, &mut found);
             self.open.borrow_mut().clear();
         }
         found.variables.sort_by_key(|variable| variable.address);
         found
     }
 
-    fn walk_unit(&self, index: usize, functions: &FxHashSet<String>, found: &mut Found) -> gimli::Result<()> {
+    fn walk_unit(&self, index: usize, wanted: &Wanted, found: &mut Found) -> gimli::Result<()> {
         let unit = self.unit(index)?;
+        let functions = !wanted.functions.is_empty() && self.covers(&unit, &wanted.code);
+        if !functions && !wanted.variables {
+            return Ok(());
+        }
         let mut entries = unit.entries_raw(None)?;
         let mut scopes: Vec<(isize, UnitOffset)> = Vec::new();
         while !entries.is_empty() {
@@ -136,7 +156,7 @@ impl<'a> Dwarf<'a> {
                 scopes.pop();
             }
             match abbreviation.tag() {
-                gimli::DW_TAG_variable => {
+                gimli::DW_TAG_variable if wanted.variables => {
                     let mut address = None;
                     for spec in abbreviation.attributes() {
                         let attribute = entries.read_attribute(*spec)?;
@@ -150,18 +170,67 @@ impl<'a> Dwarf<'a> {
                     }
                 }
                 gimli::DW_TAG_subprogram => {
-                    entries.skip_attributes(abbreviation.attributes())?;
                     if abbreviation.has_children() {
                         scopes.push((depth, offset));
                     }
-                    if !functions.is_empty() {
-                        found.definitions.extend(self.definition(Die { unit: index, offset }, functions));
+                    if !functions {
+                        entries.skip_attributes(abbreviation.attributes())?;
+                        continue;
+                    }
+                    if self.is_wanted(index, &unit, &mut entries, abbreviation.attributes(), wanted)? {
+                        found.definitions.extend(self.definition(Die { unit: index, offset }));
                     }
                 }
                 _ => entries.skip_attributes(abbreviation.attributes())?,
             }
         }
         Ok(())
+    }
+
+    /// Reads a function's attributes: whether it is a definition with a name that is looked for.
+    fn is_wanted(
+        &self,
+        index: usize,
+        unit: &Unit<'a>,
+        entries: &mut gimli::EntriesRaw<'_, Slice<'a>>,
+        attributes: &[gimli::AttributeSpecification],
+        wanted: &Wanted,
+    ) -> gimli::Result<bool> {
+        let (mut name, mut link, mut declared) = (None, None, false);
+        for spec in attributes {
+            let attribute = entries.read_attribute(*spec)?;
+            match attribute.name() {
+                gimli::DW_AT_name => name = Some(attribute.value()),
+                gimli::DW_AT_specification | gimli::DW_AT_abstract_origin => link = Some(attribute.value()),
+                gimli::DW_AT_declaration => declared = true,
+                _ => {}
+            }
+        }
+        let is_wanted = |name: &str| wanted.functions.contains(name.split('<').next().unwrap_or(name));
+        Ok(match (name, link) {
+            _ if declared => false,
+            (Some(name), _) => self.dwarf.attr_string(unit, name).is_ok_and(|name| is_wanted(&name.to_string_lossy())),
+            (None, Some(link)) => {
+                let name = self.reference(index, link).and_then(|link| self.name(link));
+                name.is_some_and(|name| is_wanted(&name))
+            }
+            (None, None) => false,
+        })
+    }
+
+    /// Whether one of the addresses (ascending) lies in the unit's code.
+    fn covers(&self, unit: &Unit<'a>, addresses: &[u64]) -> bool {
+        let Ok(mut ranges) = self.dwarf.unit_ranges(unit) else { return true };
+        let mut any = false;
+        while let Ok(Some(range)) = ranges.next() {
+            any = true;
+            let after = addresses.partition_point(|address| *address < range.begin);
+            if addresses.get(after).is_some_and(|address| *address < range.end) {
+                return true;
+            }
+        }
+        // A unit that does not tell its code may have any; a partial one (LTO) has what others refer to.
+        !any
     }
 
     fn fixed_address(&self, unit: &Unit<'a>, value: AttributeValue<Slice<'a>>) -> Option<u64> {
@@ -182,17 +251,10 @@ impl<'a> Dwarf<'a> {
         (address != 0).then_some(address)
     }
 
-    fn definition(&self, die: Die, functions: &FxHashSet<String>) -> Option<Definition> {
-        let entry = self.entry(die)?;
-        if entry.attr(gimli::DW_AT_declaration).is_some() {
-            return None;
-        }
-        let name = self.name(die)?;
-        let last = name.split('<').next().unwrap_or(&name);
-        if !functions.contains(last) {
-            return None;
-        }
-        let function = self.function_name(die)?;
+    fn definition(&self, die: Die) -> Option<Definition> {
+        // A name without its scopes comes with template arguments in the compiler's own spelling.
+        let short = || Some(self.name(die)?.split('<').next()?.to_owned());
+        let function = self.linkage_name(die).map(|name| demangle::function(&name)).or_else(short)?;
         let line = self.along(die, |_, entry| entry.attr_value(gimli::DW_AT_decl_line)?.udata_value())?;
         Some(Definition { function, line: u32::try_from(line).ok()? })
     }
@@ -329,7 +391,7 @@ impl<'a> Dwarf<'a> {
             return Ok(Rc::clone(unit));
         }
         let header = self.headers.get(index).ok_or(gimli::Error::MissingUnitDie)?;
-        let unit = Rc::new(self.dwarf.unit(header.clone())?);
+        let unit = Rc::new(self.dwarf.unit(*header)?);
         self.open.borrow_mut().insert(index, Rc::clone(&unit));
         Ok(unit)
     }

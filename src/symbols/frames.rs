@@ -11,8 +11,8 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use rustc_hash::FxHashMap;
 
-use super::demangle;
 use super::elf::{self, Located};
+use super::{demangle, qualified};
 use crate::model::{Frame, Module, ModuleId, Session, StackId};
 
 /// Names every stack node of the session that has no frames yet. Returns notes for the person: one
@@ -72,14 +72,20 @@ fn resolve_located(located: &Located, addresses: &[u64], found: &mut [Vec<Frame>
     let debug = located.files().map(|file| (file.path(), true));
     let plain = located.binary.iter().map(|file| (file.path(), false));
     let mut names = FxHashMap::default();
+    let mut short = Vec::new();
     for (path, debug_syms) in debug.chain(plain) {
         let missing: Vec<usize> = (0..found.len()).filter(|at| found[*at].is_empty()).collect();
         if missing.is_empty() {
-            return;
+            break;
         }
         // A call that never returns may be the last instruction of its function: look inside the call.
         let calls: Vec<u64> = missing.iter().map(|at| addresses[*at].saturating_sub(1)).collect();
-        let asked = ask(path, debug_syms, &calls, |at, sym| found[missing[at]] = frames_of(sym, &mut names));
+        let asked = ask(path, debug_syms, &calls, |at, sym| {
+            if qualified::is_short(&sym.name) {
+                short.push((missing[at], sym.addr));
+            }
+            found[missing[at]] = frames_of(sym, &mut names);
+        });
         if let Err(reason) = asked {
             let note = format!("{}: {reason}; its functions may stay unnamed", path.display());
             if !notes.contains(&note) {
@@ -87,6 +93,7 @@ fn resolve_located(located: &Located, addresses: &[u64], found: &mut [Vec<Frame>
             }
         }
     }
+    qualified::complete(located, &short, found);
 }
 
 /// Asks blazesym for the symbols at `calls`.

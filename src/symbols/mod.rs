@@ -15,6 +15,7 @@ mod elf;
 mod expression;
 mod frames;
 mod naming;
+mod qualified;
 mod source;
 mod tokens;
 mod types;

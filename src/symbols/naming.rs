@@ -21,8 +21,9 @@
 //! "The function" is the first frame of the origin stack that is not a wrapper, see [`is_wrapper`].
 //! The second row needs the source file; the others do not depend on what else the machine has.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
+use super::dwarf::Wanted;
 use super::elf::{self, ElfError};
 use super::source::{Sources, plain_name};
 use super::variables::{code_offsets, variables, with_debug};
@@ -126,7 +127,10 @@ impl Place {
         {
             return format!("{kind}@{module}!{scope}::{words}");
         }
-        let definitions = answers.definitions.get(&(self.address.module, function.clone()));
+        // DWARF may know it by its short name only.
+        let names = [Some(function.clone()), plain_name(&self.frame)];
+        let known = |name| answers.definitions.get(&(self.address.module, name));
+        let definitions = names.into_iter().flatten().find_map(known);
         let above = definitions.into_iter().flatten().filter(|line| **line <= self.frame.line).max();
         if let Some(start) = above.filter(|_| self.frame.line > 0) {
             return format!("{kind}@{module}!{function}:{}", self.frame.line - start);
@@ -208,10 +212,15 @@ fn ask_module(
     data.sort_unstable();
     data.dedup();
     // Definitions are of use only where frames have lines.
-    let functions: FxHashSet<String> =
-        code.iter().filter(|place| place.frame.line > 0).filter_map(|place| plain_name(&place.frame)).collect();
+    let lined = || code.iter().filter(|place| place.frame.line > 0);
+    let mut wanted = Wanted {
+        variables: !data.is_empty(),
+        functions: lined().filter_map(|place| plain_name(&place.frame)).collect(),
+        code: lined().map(|place| place.address.address.saturating_sub(1)).collect(),
+    };
+    wanted.code.sort_unstable();
     let place = |address| CodeAddress { module: Some(id), address };
-    with_debug(&located, data.is_empty() && functions.is_empty(), &functions, |debug| {
+    with_debug(&located, &wanted, |debug| {
         let names = variables(&located, debug, &data)?;
         let named = data.iter().zip(names).filter_map(|(address, name)| Some((place(*address), name?)));
         answers.variables.extend(named);

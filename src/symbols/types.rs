@@ -125,7 +125,7 @@ fn into_members(dwarf: &Dwarf<'_>, at: Die, offset: u64, depth: usize) -> Way {
         }
         let start = dwarf.number(member, gimli::DW_AT_data_member_location).unwrap_or(0);
         let Some(inner) = dwarf.type_of(member) else { continue };
-        if !offset.checked_sub(start).is_some_and(|inside| inside < size_of(dwarf, inner)) {
+        if offset.checked_sub(start).is_none_or(|inside| inside >= size_of(dwarf, inner)) {
             continue;
         }
         let name = dwarf.name(member).filter(|_| tag == gimli::DW_TAG_member);

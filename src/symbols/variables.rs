@@ -4,9 +4,9 @@
 //! heap and stacks have no such names and are not looked for.
 
 use object::{Object, ObjectSymbol, SymbolKind};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use super::dwarf::{Dwarf, Found, Variable};
+use super::dwarf::{Dwarf, Found, Variable, Wanted};
 use super::elf::{self, ElfError, Located};
 use super::{demangle, types};
 use crate::model::Module;
@@ -22,8 +22,8 @@ struct Symbol {
 /// The global variable at an address of a module, with the path to the part of it.
 pub fn variable(module: &Module, address: u64) -> Option<String> {
     let located = elf::locate(module).ok()??;
-    let none = FxHashSet::default();
-    let names = with_debug(&located, false, &none, |debug| variables(&located, debug, &[address]));
+    let wanted = Wanted { variables: true, ..Wanted::default() };
+    let names = with_debug(&located, &wanted, |debug| variables(&located, debug, &[address]));
     names.ok()?.ok()?.into_iter().next()?
 }
 
@@ -63,6 +63,10 @@ fn symbols(located: &Located, addresses: &[u64], kinds: &[SymbolKind]) -> Result
                 continue;
             }
             let (start, size) = (symbol.address(), symbol.size());
+            // The linker's own marks (`__bss_start`, `_end`) lie where variables lie.
+            if size == 0 && symbol.kind() == SymbolKind::Unknown {
+                continue;
+            }
             let end = start.saturating_add(size.max(1));
             let from = wanted.partition_point(|address| *address < start);
             for address in wanted[from..].iter().take_while(|address| **address < end) {
@@ -106,7 +110,8 @@ fn described(dwarf: &Dwarf<'_>, found: &Found, address: u64, symbol: Option<&Sym
 
 fn base(dwarf: &Dwarf<'_>, variable: &Variable, symbol: Option<&Symbol>) -> Option<String> {
     let own = dwarf.name(variable.die);
-    if let (Some(function), Some(own)) = (variable.function, &own) {
+    let mangled = symbol.is_some_and(|symbol| symbol.name.starts_with("_Z"));
+    if let (Some(function), Some(own), false) = (variable.function, &own, mangled) {
         let function = dwarf.function_name(function)?;
         return Some(format!("{function}()::{own}"));
     }
@@ -122,15 +127,14 @@ pub(super) fn code_offsets(located: &Located, addresses: &[u64]) -> Result<FxHas
     Ok(calls.into_iter().filter_map(offset).collect())
 }
 
-/// Reads a module's debug information once, unless told to `skip` it, and hands it to `then` with
-/// what a walk found; `None` where there is none.
+/// Reads a module's debug information once, if anything is wanted of it, and hands it to `then`
+/// with what a walk found; `None` where there is none.
 pub(super) fn with_debug<T>(
     located: &Located,
-    skip: bool,
-    functions: &FxHashSet<String>,
+    wanted: &Wanted,
     then: impl FnOnce(Option<(&Dwarf<'_>, &Found)>) -> T,
 ) -> Result<T, ElfError> {
-    for binary in located.files().filter(|_| !skip) {
+    for binary in located.files().filter(|_| !wanted.is_empty()) {
         let file = binary.parse()?;
         if !elf::has_debug_information(&file) {
             continue;
@@ -138,7 +142,7 @@ pub(super) fn with_debug<T>(
         let sections = super::dwarf::Sections::load(&file);
         let path = || binary.path().display().to_string();
         let dwarf = sections.dwarf().map_err(|source| ElfError::Dwarf { path: path(), source })?;
-        let found = dwarf.walk(functions);
+        let found = dwarf.walk(wanted);
         return Ok(then(Some((&dwarf, &found))));
     }
     Ok(then(None))

@@ -88,6 +88,29 @@ fn frames_agree_with_addr2line() {
 }
 
 #[test]
+fn functions_without_linkage_names_are_told_whole() {
+    let source = r#"#include <mutex>
+namespace { std::mutex hidden; struct Worker {
+    template <class T> __attribute__((noinline)) T run(T x) const { std::lock_guard<std::mutex> g(hidden); return x; }
+}; }
+template <class F> __attribute__((noinline)) int apply(F f) { return f(3); }
+int main() { Worker w; return apply([&](int x) __attribute__((noinline)) { return (int)w.run<long>(x) + 1; }); }
+"#;
+    let Some(program) = compile("worker.cc", source, &["-g", "-O1", "-std=c++17"]) else { return };
+    for (symbol, want) in [
+        ("_ZNK12_GLOBAL__N_16Worker3runIlEET_S2_", "(anonymous namespace)::Worker::run<long>"),
+        ("_ZZ4mainENKUliE_clEi", "main::{lambda(int)#1}::operator()"),
+    ] {
+        if program.has(symbol) {
+            let (_, frames, notes) = frames(&program, symbol);
+            assert_eq!(notes, Vec::<String>::new());
+            let outer = frames[0].last().and_then(|frame| frame.function.as_deref());
+            assert_eq!(outer, Some(want));
+        }
+    }
+}
+
+#[test]
 fn without_debug_information_the_symbol_table_answers() {
     let Some(program) = compile("bank.c", BANK, &["-O2"]) else { return };
     let (_, frames, notes) = frames(&program, "transfer");

@@ -1,0 +1,24 @@
+//! What a recording means: a [`Session`](crate::model::Session) in, results out.
+//!
+//! Analyses do not fail and do no I/O: what was cut or could not be told apart is part of the result.
+
+pub mod blame;
+pub mod contention;
+pub mod filter;
+pub mod groups;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod wrapper;
+
+pub use contention::{Contention, Durations, LockReport, Query, SortKey};
+pub use filter::{Filter, Glob};
+
+/// Adds to a sum that stays at its greatest value where a broken trace would overflow it.
+pub(crate) fn add(sum: &mut u64, value: u64) {
+    *sum = sum.saturating_add(value);
+}
+
+/// The sum of many, with the same care.
+pub(crate) fn sum_of(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(0, u64::saturating_add)
+}

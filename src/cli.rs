@@ -1,0 +1,318 @@
+//! The command line: names, options and help. Types only; what they do is in `commands`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::analysis::Glob;
+use crate::model::Kind;
+
+/// lockprof's command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lockprof",
+    version,
+    about = "Finds out which locks a program waits for, and who holds them meanwhile",
+    long_about = "Finds out which locks a program waits for, and who holds them meanwhile.\n\n\
+                  Records any dynamically linked program on Linux: no rebuild, no root.",
+    after_help = "Examples:\n  \
+                  lockprof demo                    see it work: a built-in contended program\n  \
+                  lockprof run ./server -t 4       record a program\n  \
+                  lockprof report                  the newest recording in this folder\n  \
+                  lockprof flamegraph -o lock.svg  the same as a picture",
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What every command knows.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Heading of the options that every command has.
+const GLOBAL: &str = "Options of every command";
+/// Heading of the options that leave something out.
+const FILTER: &str = "What to leave out";
+
+/// Options of every command.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Global {
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub verbose: bool,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t = ColorWhen::Auto,
+        hide_possible_values = true,
+        help_heading = GLOBAL
+    )]
+    pub color: ColorWhen,
+}
+
+/// When to write colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program under the recorder
+    Run(RunArgs),
+    /// Show who waits for which lock, and who holds it meanwhile
+    Report(ReportArgs),
+    /// Draw a recording as a flame graph (SVG)
+    Flamegraph(FlamegraphArgs),
+    /// Record a built-in contended program: the first thing to try
+    Demo(DemoArgs),
+}
+
+/// `lockprof run`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                        lockprof run ./server -t 4\n  \
+                        lockprof run -o %e-%t.lockprof -- make -j2 test\n  \
+                        lockprof run --full python3 app.py\n\n\
+                        The exit code is the program's own; 128+N when signal N ended it.")]
+pub struct RunArgs {
+    /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time
+    /// [default: %e.%p.lockprof]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<OsString>,
+    /// Record this process only, not the ones that it starts
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Keep every single event, not only sums and contended acquisitions (a bigger file)
+    #[arg(long)]
+    pub full: bool,
+    /// Never try a lock before waiting for it: slower, but the order in which threads get it is untouched
+    #[arg(long)]
+    pub exact: bool,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// `lockprof report`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                        lockprof report                              the newest recording in this folder\n  \
+                        lockprof report server.4242.lockprof --sort p99\n  \
+                        lockprof report --lock 'cache*' --thread worker-1\n  \
+                        lockprof report --by site --limit 30\n  \
+                        lockprof report --format json | jq '.locks[0].holders[0]'")]
+pub struct ReportArgs {
+    /// The recording [default: the newest *.lockprof in this folder]
+    #[arg(value_name = "TRACE")]
+    pub trace: Option<PathBuf>,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// What comes first: the total wait, the longest wait, the waits' 99th percentile, the number of
+    /// acquisitions, the total time held
+    #[arg(long, value_enum, value_name = "KEY", default_value_t = Sort::Wait)]
+    pub sort: Sort,
+    /// One row per lock, per class of locks (first seen at the same place in the code), per call site or
+    /// per thread
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Lock)]
+    pub by: By,
+    /// What to leave out.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Show N rows [default: 10 as text, all as JSON]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+}
+
+/// `lockprof flamegraph`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                        lockprof flamegraph -o lock.svg\n  \
+                        lockprof flamegraph server.4242.lockprof --by both > lock.svg\n  \
+                        lockprof flamegraph --by holder --lock journal.mu -o blame.svg\n  \
+                        lockprof flamegraph --metric hold -o held.svg")]
+pub struct FlamegraphArgs {
+    /// The recording [default: the newest *.lockprof in this folder]
+    #[arg(value_name = "TRACE")]
+    pub trace: Option<PathBuf>,
+    /// Write the picture to FILE [default: TRACE with .svg in place of .lockprof, or standard output
+    /// where that is not a terminal]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// How wide a frame is: the time waited, the time held, or how often
+    #[arg(long, value_enum, default_value_t = Metric::Wait)]
+    pub metric: Metric,
+    /// Whose stacks: of those who waited, of those who held the lock meanwhile, or the waiter's, the lock
+    /// and the holder's on top [default: waiter; with --metric hold or count, all who took the lock]
+    #[arg(long, value_enum, value_name = "SIDE")]
+    pub by: Option<Side>,
+    /// What to leave out.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// The picture's title
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+}
+
+/// `lockprof demo`.
+#[derive(Args, Debug)]
+#[command(after_help = "Writes demo.lockprof and demo.svg to this folder.\n\n\
+                        Example:\n  lockprof demo && lockprof report demo.lockprof")]
+pub struct DemoArgs {}
+
+/// What to leave out of a view.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = FILTER)]
+pub struct FilterArgs {
+    /// Only locks with this name or id (`L3`); * stands for anything, ? for one character
+    #[arg(long, value_name = "GLOB", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Glob::new(text)))]
+    pub lock: Option<Glob>,
+    /// Only locks of this kind; several with commas
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
+    pub kind: Vec<Kind>,
+    /// Only what threads with this name (or thread id) did; * and ? as above
+    #[arg(long, value_name = "NAME", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Glob::new(text)))]
+    pub thread: Option<Glob>,
+    /// Only locks that were waited for at least this long in total, such as 1ms
+    #[arg(long, value_name = "TIME", value_parser = duration_ns)]
+    pub min_wait: Option<u64>,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Sort {
+    Wait,
+    Max,
+    P99,
+    Count,
+    Hold,
+}
+
+/// What the rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum By {
+    Lock,
+    Class,
+    Site,
+    Thread,
+}
+
+/// How wide a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Metric {
+    Wait,
+    Hold,
+    Count,
+}
+
+/// Whose stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Side {
+    Waiter,
+    Holder,
+    Both,
+}
+
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).map(|word| {
+        // The parser lets known words pass only.
+        Kind::ALL.into_iter().find(|kind| kind.name() == word).unwrap_or(Kind::Mutex)
+    })
+}
+
+/// A duration such as `1ms`, `1.5s` or `250us`, in ns.
+pub fn duration_ns(text: &str) -> Result<u64, String> {
+    let explain = || "give a number with ns, us, ms or s, such as 1ms or 1.5s".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_start() {
+        "ns" => 1.0,
+        "us" | "µs" | "μs" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        "m" | "min" => 60e9,
+        "" if number == "0" => 1.0,
+        _ => return Err(explain()),
+    };
+    let number: f64 = number.parse().map_err(|_| explain())?;
+    Ok((number * factor).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_types_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        for (text, want) in [("1ms", 1_000_000), ("1.5s", 1_500_000_000), ("250us", 250_000), ("0", 0), ("7 ns", 7)] {
+            assert_eq!(duration_ns(text), Ok(want));
+        }
+        for text in ["", "1", "ms", "1h2", "1.2.3s", "-1ms"] {
+            assert!(duration_ns(text).unwrap_err().contains("such as 1ms"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_program_keeps_its_own_options() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["lockprof", "run"], words].concat());
+        for words in [&["./a", "-q", "--full"][..], &["--", "./a", "-q", "--full"]] {
+            let cli = parse(words).unwrap();
+            let Command::Run(run) = cli.command else { panic!("run") };
+            assert_eq!(run.command, ["./a", "-q", "--full"]);
+            assert!(!cli.global.quiet && !run.full);
+        }
+        let cli = parse(&["-q", "--full", "-o", "x", "./a", "--", "b"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("run") };
+        assert_eq!(run.command, ["./a", "--", "b"]);
+        assert!(cli.global.quiet && run.full);
+        assert_eq!(parse(&["--fulll", "./a"]).unwrap_err().exit_code(), 2);
+        assert_eq!(parse(&[]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn kinds_are_those_of_the_contract() {
+        let parse = |kind: &str| Cli::try_parse_from(["lockprof", "report", "--kind", kind]);
+        let Command::Report(report) = parse("mutex,rwlock").unwrap().command else { panic!("report") };
+        assert_eq!(report.filter.kind, [Kind::Mutex, Kind::Rwlock]);
+        assert!(parse("mutexx").unwrap_err().to_string().contains("semaphore"));
+    }
+}

@@ -1,0 +1,37 @@
+//! `lockprof demo`: the first thing to try.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::output::{Console, Target};
+use super::run::session_of;
+use crate::analysis::contention::{Contention, Query};
+use crate::exit_code::ExitCode;
+use crate::ingest::file;
+use crate::record::launch::Program;
+use crate::record::{Options, demo};
+use crate::render::flamegraph::{self, draw};
+use crate::render::text;
+
+const TRACE: &str = "demo.lockprof";
+const PICTURE: &str = "demo.svg";
+
+pub(super) fn demo(console: &Console) -> anyhow::Result<ExitCode> {
+    let path = std::env::current_exe().context("cannot find the lockprof program itself")?;
+    console.say("recording a small server with a slow journal for two seconds");
+    let program = Program { path, command: vec![OsString::from("lockprof-demo")] };
+    let options = Options { workload: Some(demo::VARIABLE), ..Options::default() };
+    let (session, _, _) = session_of(console, &program, &options)?;
+    file::write_to_path(&session, Path::new(TRACE))?;
+    let contention = Contention::of(&session, &Query::default());
+    let options = flamegraph::Options { side: Some(flamegraph::Side::Both), ..flamegraph::Options::default() };
+    Target::File(PICTURE.into()).write(&draw(&session, &contention, &options).svg)?;
+    if !console.quiet() {
+        let options = text::SummaryOptions { layout: console.stderr_layout(), verbose: console.verbose() };
+        console.write_stderr(&text::summary(&session, &contention, TRACE, &options));
+        console.say(&format!("wrote {TRACE}, and {PICTURE}: open it in a browser"));
+    }
+    Ok(ExitCode::Success)
+}

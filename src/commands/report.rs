@@ -1,0 +1,45 @@
+//! `lockprof report`: the tables.
+
+use super::output::{Console, Target};
+use super::trace;
+use crate::analysis::Filter;
+use crate::analysis::contention::{Contention, GroupBy, Query, SortKey};
+use crate::cli::{By, Format, ReportArgs, Sort};
+use crate::exit_code::ExitCode;
+use crate::render::{json, text};
+
+pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let session = trace::load(console, args.trace.as_deref())?.session;
+    let query = Query { filter: Filter::from(&args.filter), by: args.by.into(), sort: args.sort.into() };
+    let contention = Contention::of(&session, &query);
+    let limit = args.limit.map(|limit| limit as usize);
+    let out = match args.format {
+        Format::Json => json::report(&session, &contention, limit),
+        Format::Text => text::report(&session, &contention, &text::Options { layout: console.stdout_layout(), limit }),
+    };
+    Target::Stdout.write(out.as_bytes())?;
+    Ok(ExitCode::Success)
+}
+
+impl From<By> for GroupBy {
+    fn from(by: By) -> Self {
+        match by {
+            By::Lock => Self::Lock,
+            By::Class => Self::Class,
+            By::Site => Self::Site,
+            By::Thread => Self::Thread,
+        }
+    }
+}
+
+impl From<Sort> for SortKey {
+    fn from(sort: Sort) -> Self {
+        match sort {
+            Sort::Wait => Self::Wait,
+            Sort::Max => Self::Max,
+            Sort::P99 => Self::P99,
+            Sort::Count => Self::Count,
+            Sort::Hold => Self::Hold,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `lockprof run`: records a program, writes one trace, says what stands out.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::output::Console;
+use crate::analysis::contention::{Contention, Query};
+use crate::cli::RunArgs;
+use crate::exit_code::ExitCode;
+use crate::ingest::file;
+use crate::model::{Exit, Overhead, Session};
+use crate::record::launch::Program;
+use crate::record::{self, Options, Recorded, cost, preflight, shim};
+use crate::render::text;
+use crate::symbols;
+
+pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let program = preflight::check(&args.command)?;
+    let pattern = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
+    check_writable(&pattern)?;
+    let options = Options { no_follow: args.no_follow, exact: args.exact, workload: None };
+    let (session, exit, pid) = session_of(console, &program, &options)?;
+    let path = expand(&pattern, &program, pid);
+    file::write_to_path(&session, &path)?;
+    if !console.quiet() {
+        let contention = Contention::of(&session, &Query::default());
+        let layout = console.stderr_layout();
+        let options = text::SummaryOptions { layout, verbose: console.verbose() };
+        console.write_stderr(&text::summary(&session, &contention, &path.display().to_string(), &options));
+    }
+    Ok(match exit {
+        Exit::Code(code) => ExitCode::Program(code as u8),
+        Exit::Signal(signal) => ExitCode::Signal(signal as u8),
+    })
+}
+
+/// Records a program and gives everything its name.
+pub(super) fn session_of(
+    console: &Console,
+    program: &Program,
+    options: &Options,
+) -> anyhow::Result<(Session, Exit, u32)> {
+    let Recorded { collected, exit, pid } = record::record(program, options, |processes| {
+        console.say(&format!(
+            "the command has ended, but {processes} of its processes go on and are recorded; Ctrl-C ends the recording"
+        ));
+    })?;
+    let mut session = collected.session;
+    let mut notes = symbols::symbolize(&mut session);
+    let addresses = collected.data_addresses;
+    notes.extend(symbols::name_locks(&mut session, &|lock| addresses.get(&lock).copied()));
+    for note in notes {
+        console.detail(&note);
+    }
+    if session.coverage.acquisitions == 0 {
+        let reason = preflight::why_nothing_seen(&program.path);
+        session.coverage.notes.push(format!("no lock operation was seen: {reason}."));
+    } else {
+        session.overhead = overhead(&session);
+    }
+    let (checked, wrong) = collected.oracle;
+    if checked + wrong > 0 {
+        session.coverage.notes.push(format!("oracle: {checked} stacks checked, {wrong} wrong"));
+    }
+    Ok((session, exit, pid))
+}
+
+/// The cost of a pair, as measured here, and what it comes to.
+fn overhead(session: &Session) -> Overhead {
+    let Some(ns_per_pair) = shim::install().ok().and_then(|library| cost::ns_per_pair(&library)) else {
+        return Overhead::default();
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let cpu_ns = session.counters.task_clock_ns.unwrap_or(session.meta.duration_ns * cores).max(1);
+    let share_of_runtime = (ns_per_pair * session.coverage.acquisitions as f64 / cpu_ns as f64).min(1.0);
+    Overhead { ns_per_pair, share_of_runtime }
+}
+
+/// Fails before the program is started if the recording could not be written afterwards.
+fn check_writable(pattern: &OsString) -> anyhow::Result<()> {
+    let path = Path::new(pattern);
+    if path.file_name().is_none() || path.is_dir() {
+        bail!("-o {} names a folder: name a file", path.display());
+    }
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if path.exists() {
+        // A device or a file of before: it will be replaced or written to.
+        return Ok(());
+    }
+    tempfile::Builder::new()
+        .prefix(".lockprof-")
+        .tempfile_in(folder)
+        .map(|_| ())
+        .with_context(|| format!("cannot write to {}: name another place by -o FILE", folder.display()))
+}
+
+/// `%e`: the executable's name, `%p`: its process id, `%t`: the time in seconds, `%%`: a percent sign.
+fn expand(pattern: &OsString, program: &Program, pid: u32) -> PathBuf {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let name = program.path.file_name().unwrap_or_default().as_bytes();
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let mut out = Vec::new();
+    let mut bytes = pattern.as_bytes().iter();
+    while let Some(byte) = bytes.next() {
+        if *byte != b'%' {
+            out.push(*byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'e') => out.extend_from_slice(name),
+            Some(b'p') => out.extend_from_slice(pid.to_string().as_bytes()),
+            Some(b't') => out.extend_from_slice(time.to_string().as_bytes()),
+            Some(b'%') => out.push(b'%'),
+            Some(other) => out.extend_from_slice(&[b'%', *other]),
+            None => out.push(b'%'),
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}

@@ -1,0 +1,72 @@
+//! Finds and reads the recording that a command is about.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+
+use super::Console;
+use crate::ingest::file;
+use crate::model::Session;
+
+/// A recording and the path that it came from.
+pub(super) struct Trace {
+    pub path: PathBuf,
+    pub session: Session,
+}
+
+/// Reads the named recording, or else the newest one in the current folder, and says which.
+pub(super) fn load(console: &Console, named: Option<&Path>) -> anyhow::Result<Trace> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => {
+            let path = newest(Path::new("."))?;
+            console.say(&format!("reading {}", path.display()));
+            path
+        }
+    };
+    let session = read(&path)?;
+    Ok(Trace { path, session })
+}
+
+fn read(path: &Path) -> anyhow::Result<Session> {
+    Ok(file::read(path)?)
+}
+
+/// The `*.lockprof` file that was changed last; of several at one time, the last by name.
+fn newest(folder: &Path) -> anyhow::Result<PathBuf> {
+    let entries = fs::read_dir(folder).context("cannot list the current folder: name a recording")?;
+    let found = entries
+        .filter_map(Result::ok)
+        .filter(|entry| Path::new(&entry.file_name()).extension().is_some_and(|end| end == "lockprof"))
+        .filter_map(|entry| {
+            let meta = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file)?;
+            Some((meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), entry.file_name()))
+        })
+        .max();
+    match found {
+        Some((_, name)) => Ok(name.into()),
+        None => {
+            bail!("no *.lockprof in the current folder: record a program with `lockprof run CMD`, or name a recording")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_recording_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(newest(folder.path()).unwrap_err().to_string().contains("lockprof run"));
+        let now = SystemTime::now();
+        for (name, age) in [("b.lockprof", 20), ("a.lockprof", 10), ("c.lockprof", 30), ("d.txt", 0)] {
+            let file = fs::File::create(folder.path().join(name)).unwrap();
+            file.set_modified(now - std::time::Duration::from_secs(age)).unwrap();
+        }
+        fs::create_dir(folder.path().join("e.lockprof")).unwrap();
+        assert_eq!(newest(folder.path()).unwrap(), Path::new("a.lockprof"));
+    }
+}

@@ -1,0 +1,200 @@
+//! Starts the program as a shell would, with the shim in its environment, and waits for it.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, option};
+
+use super::Options;
+use super::counters::Running;
+use crate::model::{Counters, Exit};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The file.
+    pub path: PathBuf,
+    /// Its name as the user wrote it, and its arguments.
+    pub command: Vec<OsString>,
+}
+
+impl Program {
+    /// The command for people.
+    pub fn words(&self) -> Vec<String> {
+        self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+}
+
+/// A program about to be started.
+pub struct Launch<'a> {
+    pub program: &'a Program,
+    pub folder: &'a Path,
+    pub shim: &'a Path,
+    pub options: &'a Options,
+}
+
+/// A started program.
+pub struct Started {
+    child: Child,
+    process: Option<OwnedFd>,
+    read_counters: Sender<()>,
+    counters: Receiver<Counters>,
+    started: SystemTime,
+}
+
+/// Process id that signals are handed on to; 0 for none.
+static CHILD: AtomicI32 = AtomicI32::new(0);
+/// Signals that asked us to end.
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+
+impl Launch<'_> {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to.
+    pub fn start(self) -> anyhow::Result<Started> {
+        let mut command = Command::new(&self.program.path);
+        command.arg0(&self.program.command[0]).args(&self.program.command[1..]);
+        command.env("LD_PRELOAD", preload(self.shim)).env(ENV_SESSION, self.folder);
+        if let Some(workload) = self.options.workload {
+            command.env(workload, "1");
+        }
+        let mut options = Vec::new();
+        if self.options.no_follow {
+            options.push(option::NO_FOLLOW);
+        }
+        if self.options.exact {
+            options.push(option::EXACT);
+        }
+        if options.is_empty() {
+            command.env_remove(ENV_OPTIONS);
+        } else {
+            command.env(ENV_OPTIONS, String::from_utf8_lossy(&options).as_ref());
+        }
+        hand_on_signals();
+        let (read_counters, asked) = channel();
+        let (answer, counters) = channel();
+        let (started_in_thread, started) = channel();
+        // Counters are inherited from the thread that starts the program, so that thread does nothing else.
+        std::thread::Builder::new()
+            .name("launch".to_owned())
+            .spawn(move || {
+                let mut running = Running::start();
+                let child = command.spawn();
+                if started_in_thread.send(child).is_ok() && asked.recv().is_ok() {
+                    let _ = answer.send(running.read());
+                }
+            })
+            .context("cannot start a thread")?;
+        let child: io::Result<Child> = started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
+        let child = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
+        CHILD.store(child.id() as i32, Ordering::SeqCst);
+        // SAFETY: `pidfd_open` takes a process id and flags.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+        // SAFETY: the kernel gave us this descriptor.
+        let process = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) });
+        Ok(Started { child, process, read_counters, counters, started: SystemTime::now() })
+    }
+}
+
+/// The shim first, then what the user preloads already.
+fn preload(shim: &Path) -> OsString {
+    let mut list = shim.as_os_str().to_owned();
+    if let Some(users) = std::env::var_os("LD_PRELOAD").filter(|users| !users.is_empty()) {
+        list.push(OsStr::new(":"));
+        list.push(users);
+    }
+    list
+}
+
+impl Started {
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&mut self) -> io::Result<Option<Exit>> {
+        let Some(status) = self.child.try_wait()? else { return Ok(None) };
+        CHILD.store(0, Ordering::SeqCst);
+        INTERRUPTS.store(0, Ordering::SeqCst);
+        Ok(Some(match (status.code(), status.signal()) {
+            (Some(code), _) => Exit::Code(code),
+            (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+        }))
+    }
+
+    /// Sleeps, but not beyond the program's end.
+    pub fn wait_at_most(&self, time: Duration, running: bool) {
+        let process = self.process.as_ref().filter(|_| running);
+        let Some(process) = process else { return std::thread::sleep(time) };
+        let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one `pollfd` is passed.
+        unsafe { libc::poll(&raw mut poll, 1, time.as_millis() as i32) };
+    }
+
+    /// Whether a signal asked to end while no program was there any more to hand it to.
+    pub fn interrupted(&self) -> bool {
+        INTERRUPTS.load(Ordering::SeqCst) > 0
+    }
+
+    /// The kernel's counters so far.
+    pub fn counters(&self) -> Counters {
+        let asked = self.read_counters.send(()).is_ok();
+        if asked { self.counters.recv().unwrap_or_default() } else { Counters::default() }
+    }
+
+    /// When it was started, ns since 1970.
+    pub fn started_unix_ns(&self) -> u64 {
+        self.started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
+    }
+}
+
+/// While the program runs, signals are its own business: what the terminal sends to everybody we let pass,
+/// what is sent to us alone we hand on. Ignored ones stay ignored, for the program too.
+fn hand_on_signals() {
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+        // SAFETY: zeros are a valid `sigaction`; the handler only calls what handlers may.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &raw mut old);
+            if old.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
+            let mut new: libc::sigaction = std::mem::zeroed();
+            let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
+            new.sa_sigaction = handler as usize;
+            new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            libc::sigaction(signal, &raw const new, std::ptr::null_mut());
+        }
+    }
+}
+
+extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let child = CHILD.load(Ordering::SeqCst);
+    if child == 0 {
+        INTERRUPTS.fetch_add(1, Ordering::SeqCst);
+        return;
+    }
+    // SAFETY: the kernel passes a valid `siginfo`.
+    let from_somebody = unsafe { (*info).si_code } <= 0;
+    if from_somebody {
+        // SAFETY: `kill` may be called in a handler.
+        unsafe { libc::kill(child, signal) };
+    }
+}
+
+/// The machine, for people.
+pub fn host() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("Linux {} {}, {cores} cores", read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH)
+}

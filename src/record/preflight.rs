@@ -1,0 +1,206 @@
+//! Looks at a program before it is started: whether the loader will put the shim into it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::LittleEndian;
+use thiserror::Error;
+
+use super::launch::Program;
+
+/// Why a program cannot be recorded, and what to do.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// No such file.
+    #[error("there is no program {0}: check its name, or give its path")]
+    NotFound(String),
+    /// Not a file that can be executed.
+    #[error("{0} cannot be executed: {1}")]
+    NotExecutable(String, String),
+    /// No dynamic loader.
+    #[error(
+        "{0} is statically linked, so no library can be preloaded into it: link it dynamically (without -static) to record it"
+    )]
+    Static(String),
+    /// Go.
+    #[error(
+        "{0} is a statically linked Go program: its locks are not libc's, and no library can be preloaded into it; \
+         Go's own mutex and block profiles are the way for now"
+    )]
+    Go(String),
+    /// Another C library.
+    #[error("{0} uses the musl C library; lockprof records programs that use glibc: build it for a -gnu target")]
+    Musl(String),
+    /// Another processor.
+    #[error("{0} is built for another architecture ({1}); lockprof records 64-bit x86 programs")]
+    Architecture(String, &'static str),
+    /// Secure execution.
+    #[error(
+        "{0} {1}, and the loader preloads nothing into such programs: run a copy of it without that, or run lockprof as its owner"
+    )]
+    Privileged(String, &'static str),
+}
+
+/// How often a script's interpreter may itself be a script.
+const INTERPRETERS: usize = 4;
+
+/// Finds the program and checks that it can be recorded.
+///
+/// # Errors
+/// A [`Refusal`], which says what to do.
+pub fn check(command: &[OsString]) -> Result<Program, Refusal> {
+    let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
+    let path = find(name)?;
+    let mut file = path.clone();
+    for _ in 0..INTERPRETERS {
+        match look_at(&file)? {
+            Some(interpreter) => file = interpreter,
+            None => break,
+        }
+    }
+    Ok(Program { path, command: command.to_vec() })
+}
+
+fn find(name: &OsStr) -> Result<PathBuf, Refusal> {
+    let shown = name.to_string_lossy().into_owned();
+    if name.as_bytes().contains(&b'/') {
+        return executable(Path::new(name), &shown).map(|()| PathBuf::from(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let mut first_refusal = None;
+    for folder in std::env::split_paths(&path) {
+        let candidate = if folder.as_os_str().is_empty() { Path::new(".").join(name) } else { folder.join(name) };
+        match executable(&candidate, &shown) {
+            Ok(()) => return Ok(candidate),
+            Err(Refusal::NotFound(_)) => {}
+            Err(other) => first_refusal = first_refusal.or(Some(other)),
+        }
+    }
+    Err(first_refusal.unwrap_or(Refusal::NotFound(shown)))
+}
+
+fn executable(path: &Path, shown: &str) -> Result<(), Refusal> {
+    let refuse = |why: &str| Err(Refusal::NotExecutable(shown.to_owned(), why.to_owned()));
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::PermissionDenied) => return refuse("permission denied"),
+        Err(_) => return Err(Refusal::NotFound(shown.to_owned())),
+    };
+    if meta.is_dir() {
+        return refuse("it is a folder");
+    }
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    // SAFETY: `name` ends with a NUL.
+    if unsafe { libc::access(name.as_ptr(), libc::X_OK) } != 0 {
+        return refuse("it has no permission to execute (chmod +x)");
+    }
+    Ok(())
+}
+
+/// The interpreter, if the file is a script.
+fn look_at(path: &Path) -> Result<Option<PathBuf>, Refusal> {
+    const ENOUGH: u64 = 1 << 20;
+    let shown = path.display().to_string();
+    check_privileges(path, &shown)?;
+    let mut start = Vec::new();
+    // A program that may be executed but not read is left to the kernel.
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    if file.take(ENOUGH).read_to_end(&mut start).is_err() {
+        return Ok(None);
+    }
+    if let Some(line) = start.strip_prefix(b"#!") {
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        let Some(interpreter) = words.next().map(|word| PathBuf::from(OsStr::from_bytes(word))) else { return Ok(None) };
+        if interpreter.file_name() == Some(OsStr::new("env")) {
+            let named = words.find(|word| !word.starts_with(b"-") && !word.contains(&b'='));
+            return Ok(named.and_then(|word| find(OsStr::from_bytes(word)).ok()).or(Some(interpreter)));
+        }
+        return Ok(Some(interpreter));
+    }
+    if start.starts_with(b"\x7fELF") {
+        check_elf(&start, &shown)?;
+    }
+    Ok(None)
+}
+
+fn check_privileges(path: &Path, shown: &str) -> Result<(), Refusal> {
+    let Ok(meta) = fs::metadata(path) else { return Ok(()) };
+    // SAFETY: always allowed.
+    let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let refuse = |why| Err(Refusal::Privileged(shown.to_owned(), why));
+    if meta.mode() & libc::S_ISUID != 0 && meta.uid() != user {
+        return refuse("is set-user-id");
+    }
+    if meta.mode() & libc::S_ISGID != 0 && meta.mode() & libc::S_IXGRP != 0 && meta.gid() != group {
+        return refuse("is set-group-id");
+    }
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    // SAFETY: both names end with a NUL; no value is asked for.
+    let capabilities =
+        unsafe { libc::getxattr(name.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    if capabilities > 0 && user != 0 {
+        return refuse("has file capabilities");
+    }
+    Ok(())
+}
+
+fn check_elf(bytes: &[u8], shown: &str) -> Result<(), Refusal> {
+    if bytes.get(4) == Some(&elf::ELFCLASS32.0) {
+        return Err(Refusal::Architecture(shown.to_owned(), "32-bit"));
+    }
+    let machine = bytes.get(18..20).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    match machine {
+        Some(machine) if machine == elf::EM_X86_64.0 => {}
+        Some(machine) if machine == elf::EM_AARCH64.0 => return Err(Refusal::Architecture(shown.to_owned(), "arm64")),
+        _ => return Err(Refusal::Architecture(shown.to_owned(), "not x86-64")),
+    }
+    // What the kernel would refuse is left to the kernel.
+    let Ok(header) = elf::FileHeader64::<LittleEndian>::parse(bytes) else { return Ok(()) };
+    let endian = LittleEndian;
+    let Ok(segments) = header.program_headers(endian, bytes) else { return Ok(()) };
+    let interpreter = segments.iter().find_map(|segment| segment.interpreter(endian, bytes).ok().flatten());
+    match interpreter {
+        Some(loader) if loader.windows(7).any(|part| part == b"ld-musl") => Err(Refusal::Musl(shown.to_owned())),
+        Some(_) => Ok(()),
+        None if is_go(bytes) => Err(Refusal::Go(shown.to_owned())),
+        // A shared object without a loader is the loader itself (`ld.so ./program`), or a static-pie program.
+        None if is_loader(shown) => Ok(()),
+        None => Err(Refusal::Static(shown.to_owned())),
+    }
+}
+
+fn is_loader(shown: &str) -> bool {
+    fs::canonicalize(shown).is_ok_and(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux")))
+}
+
+/// Go's linker leaves its build id in a note near the start.
+fn is_go(bytes: &[u8]) -> bool {
+    bytes.windows(4).any(|part| part == b"Go\0\0") || bytes.windows(14).any(|part| part == b"\xff Go buildinf:")
+}
+
+/// Why a program that ran showed no lock at all, as far as its file tells.
+pub fn why_nothing_seen(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    let has = |needle: &[u8]| memchr_find(&bytes, needle);
+    if has(b"/rustc/") {
+        "it is a Rust program: the locks of Rust's std and of parking_lot are inlined and call no pthread function".to_owned()
+    } else if is_go(bytes.get(..bytes.len().min(1 << 20)).unwrap_or_default()) {
+        "it is a Go program: its locks call no pthread function".to_owned()
+    } else {
+        "it called no pthread, C11 or semaphore function that takes a lock: it has one thread only, or locks of its own making"
+            .to_owned()
+    }
+}
+
+fn memchr_find(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|part| part == needle)
+}
+
+

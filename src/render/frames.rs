@@ -1,0 +1,93 @@
+//! Call stacks for people's eyes: library frames skipped, names shortened.
+
+use super::names::{short_file, short_function};
+use super::paint::printable;
+use crate::analysis::groups::{Place, place};
+use crate::analysis::wrapper::is_wrapper;
+use crate::model::stacks::Node;
+use crate::model::{Frame, Session, StackId};
+
+/// A frame as two pieces of text.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Line {
+    /// The function, or the file and offset of code without a symbol.
+    pub function: String,
+    /// `journal.cc:42`; empty where unknown.
+    pub place: String,
+}
+
+impl Line {
+    /// `append (journal.cc:42)`.
+    pub fn one(&self) -> String {
+        if self.place.is_empty() { self.function.clone() } else { format!("{} ({})", self.function, self.place) }
+    }
+}
+
+/// `module+0x1234`, inside the call instruction.
+pub fn code_label(session: &Session, node: &Node) -> String {
+    let address = node.address.address.saturating_sub(1);
+    match node.address.module {
+        Some(module) => format!("{}+{address:#x}", printable(session.stacks.modules[module.index()].name())),
+        None => format!("{address:#x}"),
+    }
+}
+
+fn line(session: &Session, node: &Node, frame: &Frame) -> Line {
+    let function = match &frame.function {
+        Some(name) => printable(&short_function(name)),
+        None => code_label(session, node),
+    };
+    Line { function, place: place_of(frame) }
+}
+
+fn place_of(frame: &Frame) -> String {
+    match &frame.file {
+        Some(file) if frame.line > 0 => format!("{}:{}", printable(short_file(file)), frame.line),
+        Some(file) => printable(short_file(file)),
+        None => String::new(),
+    }
+}
+
+/// The frames of a stack that say something about the program, innermost first. A stack of library frames
+/// only is told by its innermost one.
+pub fn lines(session: &Session, stack: StackId) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut first = None;
+    for node in session.stacks.walk(stack) {
+        if node.frames.is_empty() {
+            lines.push(Line { function: code_label(session, node), place: String::new() });
+        }
+        for frame in &node.frames {
+            if is_wrapper(frame) {
+                first.get_or_insert_with(|| line(session, node, frame));
+            } else {
+                lines.push(line(session, node, frame));
+            }
+        }
+    }
+    if lines.is_empty() {
+        lines.extend(first);
+    }
+    lines
+}
+
+/// The innermost of these in one piece; what to call a stack in a sentence.
+pub fn headline(session: &Session, stack: StackId) -> String {
+    place_label(session, &place(session, stack))
+}
+
+/// A place in one piece.
+pub fn place_label(session: &Session, place: &Place) -> String {
+    match place {
+        Place::Frame(frame) => {
+            let function = frame.function.as_deref().map_or_else(|| "?".into(), short_function);
+            Line { function: printable(&function), place: place_of(frame) }.one()
+        }
+        Place::Code(Some(module), address) => {
+            let module = printable(session.stacks.modules[module.index()].name());
+            format!("{module}+{:#x}", address.saturating_sub(1))
+        }
+        Place::Code(None, address) => format!("{:#x}", address.saturating_sub(1)),
+        Place::Unknown => "a call stack that was not seen".into(),
+    }
+}

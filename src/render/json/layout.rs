@@ -1,0 +1,105 @@
+//! JSON that people can skim: the outer levels one item a line, call stacks and the like on one line.
+//!
+//! A report of thousands of locks would be mostly blanks if every frame's every key had a line.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::{Formatter, PrettyFormatter};
+
+/// Objects up to this depth, and arrays one deeper, have a line for each item.
+const OPEN_DEPTH: usize = 3;
+
+/// Breaks lines on the outer levels only.
+struct Skimmable {
+    pretty: PrettyFormatter<'static>,
+    /// For each open bracket, whether its items have lines of their own.
+    open: Vec<bool>,
+}
+
+impl Skimmable {
+    fn is_open(&self) -> bool {
+        self.open.last().copied().unwrap_or(true)
+    }
+
+    fn enter(&mut self, deepest: usize) -> bool {
+        let open = self.is_open() && self.open.len() < deepest;
+        self.open.push(open);
+        open
+    }
+}
+
+impl Formatter for Skimmable {
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        if self.enter(OPEN_DEPTH + 1) { self.pretty.begin_array(out) } else { out.write_all(b"[") }
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        if self.open.pop().unwrap_or(true) { self.pretty.end_array(out) } else { out.write_all(b"]") }
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        match self.is_open() {
+            true => self.pretty.begin_array_value(out, first),
+            false if first => Ok(()),
+            false => out.write_all(b", "),
+        }
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        if self.is_open() { self.pretty.end_array_value(out) } else { Ok(()) }
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        if self.enter(OPEN_DEPTH) { self.pretty.begin_object(out) } else { out.write_all(b"{") }
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        if self.open.pop().unwrap_or(true) { self.pretty.end_object(out) } else { out.write_all(b"}") }
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        match self.is_open() {
+            true => self.pretty.begin_object_key(out, first),
+            false if first => Ok(()),
+            false => out.write_all(b", "),
+        }
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        if self.is_open() { self.pretty.end_object_value(out) } else { Ok(()) }
+    }
+}
+
+/// The value as text, ending in a line break.
+pub(super) fn to_string(value: &impl Serialize) -> String {
+    let mut out = Vec::new();
+    let layout = Skimmable { pretty: PrettyFormatter::new(), open: Vec::new() };
+    // Plain structs of numbers, strings and lists, written to memory: this cannot fail.
+    if value.serialize(&mut Serializer::with_formatter(&mut out, layout)).is_err() {
+        return String::new();
+    }
+    out.push(b'\n');
+    String::from_utf8(out).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    #[test]
+    fn outer_levels_have_lines() {
+        let value =
+            json!({"locks": [{"id": "L1", "empty": [], "wait": {"p50": 1, "p90": 2}, "sites": [{"s": [{}, 1]}, 2]}]});
+        let text = super::to_string(&value);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        assert!(text.contains("\n      \"wait\": {\"p50\": 1, \"p90\": 2}\n"), "{text}");
+        assert!(text.contains("\n        {\"s\": [{}, 1]},\n"), "{text}");
+        assert!(text.contains("\"empty\": [],"), "{text}");
+    }
+}

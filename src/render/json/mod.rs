@@ -1,0 +1,123 @@
+//! `report --format json`: the contract that scripts rely on.
+//!
+//! Keys are never renamed or dropped; adding keys is free. The types are this room's own, so that the
+//! model can change without changing the contract.
+
+mod layout;
+mod report;
+
+use serde::Serialize;
+
+use crate::analysis::Contention;
+use crate::model::{Exit, Session, StackId};
+
+/// Version of the contract.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The report, ending in a line break. `limit` cuts the list of locks (and groups).
+pub fn report(session: &Session, contention: &Contention, limit: Option<usize>) -> String {
+    layout::to_string(&report::Report::of(session, contention, limit))
+}
+
+/// A frame of a call stack.
+#[derive(Clone, Debug, Serialize)]
+pub struct Frame<'a> {
+    function: Option<&'a str>,
+    file: Option<&'a str>,
+    line: Option<u32>,
+    module: Option<&'a str>,
+    /// In the file's own addresses (as in `nm` and `addr2line`), inside the call instruction.
+    offset: String,
+    inlined: bool,
+}
+
+/// The frames of a stack, innermost first.
+pub fn frames(session: &Session, stack: StackId) -> Vec<Frame<'_>> {
+    let mut frames = Vec::new();
+    for node in session.stacks.walk(stack) {
+        let module = node.address.module.map(|module| session.stacks.modules[module.index()].name());
+        let offset = format!("{:#x}", node.address.address.saturating_sub(1));
+        if node.frames.is_empty() {
+            frames.push(Frame { function: None, file: None, line: None, module, offset, inlined: false });
+            continue;
+        }
+        frames.extend(node.frames.iter().map(|frame| Frame {
+            function: frame.function.as_deref(),
+            file: frame.file.as_deref(),
+            line: (frame.line > 0).then_some(frame.line),
+            module,
+            offset: offset.clone(),
+            inlined: frame.inlined,
+        }));
+    }
+    frames
+}
+
+/// `{"code": 0}` or `{"signal": 9}`.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExitStatus {
+    /// Its own code.
+    Code(i32),
+    /// The signal that ended it.
+    Signal(i32),
+}
+
+impl From<Exit> for ExitStatus {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(code) => Self::Code(code),
+            Exit::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Query;
+    use crate::analysis::contention::GroupBy;
+    use crate::analysis::testing::server;
+    use crate::render::golden;
+
+    #[test]
+    fn golden_report() {
+        let session = server();
+        let query = Query { by: GroupBy::Thread, ..Query::default() };
+        golden::check("report.json", &report(&session, &Contention::of(&session, &query), None));
+    }
+
+    #[test]
+    fn has_every_key_of_the_contract() {
+        let session = server();
+        let text = report(&session, &Contention::of(&session, &Query::default()), None);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let has = |value: &serde_json::Value, keys: &str| {
+            for key in keys.split_whitespace() {
+                assert!(value.get(key).is_some(), "{key} is missing");
+            }
+        };
+        has(&json, "schema_version command exit duration_ns processes coverage overhead counters locks findings");
+        has(&json["exit"], "code");
+        has(&json["processes"][0], "pid parent_pid exe threads exit");
+        has(&json["coverage"], "acquisitions recorded folded lost complete notes");
+        has(&json["overhead"], "ns_per_pair share_of_runtime");
+        has(&json["counters"], "task_clock_ns context_switches cycles");
+        let lock = &json["locks"][0];
+        has(
+            lock,
+            "id name class kind pid acquisitions read_acquisitions write_acquisitions contended try_failures \
+             timeouts owner_changes max_waiters wait_ns hold_ns waiters holders sites",
+        );
+        has(&lock["wait_ns"], "total mean p50 p90 p99 max");
+        has(&lock["hold_ns"], "total mean p50 p90 p99 max");
+        has(&lock["waiters"][0], "count wait_ns stack");
+        has(&lock["holders"][0], "count blocked_ns hold_ns stack");
+        has(&lock["sites"][0], "count contended stack");
+        has(&lock["sites"][0]["stack"][0], "function file line module offset inlined");
+        assert_eq!(lock["id"], "L1");
+        let unsymbolised = json["locks"].as_array().unwrap().iter().find(|lock| lock["kind"] == "spinlock");
+        let frame = &unsymbolised.unwrap()["sites"][0]["stack"][0];
+        assert!(frame["function"].is_null() && frame["offset"] == "0x2344" && frame["module"] == "server");
+    }
+}

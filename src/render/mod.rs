@@ -1,0 +1,16 @@
+//! What people and programs get to see: pure functions from a session and its analysis to text or bytes.
+//!
+//! No I/O, no clock, no environment: colour and width are told by the caller, so the same input gives
+//! the same output to the byte.
+
+pub mod flamegraph;
+pub mod frames;
+pub mod json;
+pub mod names;
+pub mod paint;
+pub mod table;
+pub mod text;
+pub mod units;
+
+#[cfg(test)]
+mod golden;

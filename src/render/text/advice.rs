@@ -1,0 +1,81 @@
+//! One sentence per lock: whom to blame for the waiting, and what usually helps.
+//!
+//! Rules of thumb over the counts; no claim about what the program means to do.
+
+use crate::analysis::contention::{Holder, LockReport, share};
+use crate::analysis::sum_of;
+use crate::model::{Kind, Session, Stacks};
+use crate::render::frames::{headline, lines};
+use crate::render::names::fit_end;
+use crate::render::paint::printable;
+use crate::render::units::{duration, percent, short_count};
+
+/// From this share of the wait on, one holder is to blame.
+const CULPRIT_SHARE: f64 = 0.5;
+/// Holds shorter than this are hard to shorten: the queue comes from how often the lock is taken.
+/// A sleep and a wake-up of a waiter cost several microseconds on Linux.
+const SHORT_HOLD_NS: u64 = 5_000;
+/// A sentence does not get easier with a longer name.
+const NAME_WIDTH: usize = 40;
+/// With less of the wait attributed than this, blame would be a guess.
+const LEAST_ATTRIBUTED: f64 = 0.3;
+
+/// The sentence; `None` where nobody waited.
+pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
+    if row.contended == 0 || row.wait.total == 0 {
+        return None;
+    }
+    let name = fit_end(&printable(&row.name), NAME_WIDTH);
+    let attributed = sum_of(row.holders.iter().map(|holder| holder.blocked_ns));
+    let top = row.holders.first().filter(|holder| holder.blocked_ns > 0);
+    let (Some(top), true) = (top, share(attributed, row.wait.total) >= LEAST_ATTRIBUTED) else {
+        return Some(format!(
+            "Who held {name} during {} of the wait could not be seen: look at the sites that take it.",
+            percent(1.0 - share(attributed, row.wait.total))
+        ));
+    };
+    let part = share(top.blocked_ns, row.wait.total);
+    let mean = top.hold_ns.checked_div(top.acquisitions).unwrap_or(0);
+    if part < CULPRIT_SHARE {
+        let holders = row.holders.iter().filter(|holder| holder.blocked_ns > 0).count();
+        return Some(format!(
+            "No single holder of {name} is to blame: {holders} call paths share the blocking, the first of them \
+             {} with {}. Split the lock, or take it for less.",
+            blamed(session, top),
+            percent(part)
+        ));
+    }
+    let blame = format!("{} held {name} during {} of the wait", blamed(session, top), percent(part));
+    if mean < SHORT_HOLD_NS {
+        return Some(format!(
+            "{blame}, but only for {} at a time, {} times: the lock is taken too often rather than held too \
+             long. Batch the work, keep it per thread, or split the lock.",
+            duration(mean),
+            short_count(top.acquisitions)
+        ));
+    }
+    if row.kind == Kind::Rwlock && writes(row, top) && row.read_acquisitions > row.write_acquisitions {
+        return Some(format!(
+            "{blame}: readers wait for this writer, {} on average. Prepare the new value before taking the \
+             lock and only swap it in while holding it.",
+            duration(mean)
+        ));
+    }
+    Some(format!("{blame}, {} at a time. Move what does not need the lock out of that hold.", duration(mean)))
+}
+
+/// Whether the holder took the lock for writing.
+fn writes(row: &LockReport, holder: &Holder) -> bool {
+    use crate::model::Mode;
+    row.sites.iter().any(|site| site.stack == holder.stack && site.mode == Mode::Exclusive)
+}
+
+/// The holder's innermost frame, and its caller where there is one.
+pub(super) fn blamed(session: &Session, holder: &Holder) -> String {
+    if holder.stack == Stacks::UNKNOWN {
+        return headline(session, holder.stack);
+    }
+    lines(session, holder.stack)
+        .first()
+        .map_or_else(|| headline(session, holder.stack), super::super::frames::Line::one)
+}

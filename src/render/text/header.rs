@@ -1,0 +1,96 @@
+//! What was run, and how much of it was seen.
+
+use crate::model::{Exit, Session};
+use crate::render::paint::{Layout, Style, printable, wrap};
+use crate::render::units::{count, duration, percent, plural};
+
+/// The head of the report: command, size, coverage, cost, notes.
+pub(super) fn header(session: &Session, layout: &Layout) -> String {
+    let mut out = String::new();
+    let command = printable(&session.meta.command.join(" "));
+    out.push_str(&layout.paint(Style::Heading, command.trim_end()));
+    out.push('\n');
+
+    let mut facts = vec![
+        duration(session.meta.duration_ns),
+        format!(
+            "{}, {}",
+            plural(session.processes.len() as u64, "process", "processes"),
+            plural(session.threads.len() as u64, "thread", "threads")
+        ),
+    ];
+    facts.extend(exit(session));
+    if !session.meta.host.is_empty() {
+        facts.push(printable(&session.meta.host));
+    }
+    out.push_str(&wrap(&facts.join(" · "), layout.width, "", "  "));
+    out.push_str(&coverage(session, layout));
+    let cost = &session.overhead;
+    if cost.ns_per_pair > 0.0 {
+        let text = format!(
+            "Recording cost about {:.0} ns for each lock and unlock: {} of the program's CPU time.",
+            cost.ns_per_pair,
+            percent(cost.share_of_runtime)
+        );
+        out.push_str(&layout.paint(Style::Dim, &wrap(&text, layout.width, "", "")));
+    }
+    if session.meta.cut {
+        let text = "The trace was cut short: what follows is the part up to the cut.";
+        out.push_str(&layout.paint(Style::Warn, &wrap(text, layout.width, "", "")));
+    }
+    for note in &session.coverage.notes {
+        out.push_str(&layout.paint(Style::Warn, &wrap(&printable(note), layout.width, "note: ", "      ")));
+    }
+    out
+}
+
+/// `exit code 0`, `killed by SIGKILL`.
+pub(super) fn exit(session: &Session) -> Option<String> {
+    Some(match session.meta.exit? {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(signal) => format!("ended by {}", signal_name(signal)),
+    })
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_owned()
+}
+
+/// The line that says whether every acquisition is accounted for.
+pub(super) fn coverage(session: &Session, layout: &Layout) -> String {
+    let seen = &session.coverage;
+    let taken = plural(seen.acquisitions, "acquisition", "acquisitions");
+    let (text, style) = if seen.lost > 0 {
+        let text = format!(
+            "{taken}, of which {} are lost: this recording is incomplete ({} recorded + {} folded).",
+            count(seen.lost),
+            count(seen.recorded),
+            count(seen.folded)
+        );
+        (text, Style::Bad)
+    } else if seen.folded > 0 {
+        let text = format!(
+            "{taken} = {} recorded + {} folded into exact sums; none lost.",
+            count(seen.recorded),
+            count(seen.folded)
+        );
+        (text, Style::Good)
+    } else {
+        (format!("{taken}, every one recorded."), Style::Good)
+    };
+    layout.paint(style, wrap(&text, layout.width, "", "  ").trim_end()) + "\n"
+}

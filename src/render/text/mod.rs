@@ -1,0 +1,171 @@
+//! The report and the end-of-run summary as text.
+//!
+//! Fits the width that it is told. What the text leaves out (library frames, template arguments, rare
+//! stacks), `--format json` has.
+
+mod advice;
+mod detail;
+mod header;
+mod overview;
+mod summary;
+
+use super::paint::Layout;
+use super::units;
+use crate::analysis::Contention;
+use crate::model::Session;
+
+pub use advice::advice;
+pub use summary::{SummaryOptions, summary};
+
+/// How the report is laid out.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Colour and width.
+    pub layout: Layout,
+    /// Rows of a table; [`DEFAULT_ROWS`] without it.
+    pub limit: Option<usize>,
+}
+
+/// Rows of a table where nobody said otherwise.
+pub const DEFAULT_ROWS: usize = 10;
+
+/// Locks told in detail where nobody named any.
+const DETAILED: usize = 3;
+
+/// The whole report.
+pub fn report(session: &Session, contention: &Contention, options: &Options) -> String {
+    let layout = &options.layout;
+    let mut out = header::header(session, layout);
+    out.push('\n');
+    if let Some(reason) = nothing_seen(session) {
+        out.push_str(&reason);
+        out.push('\n');
+        return out;
+    }
+    let rows = options.limit.unwrap_or(DEFAULT_ROWS);
+    out.push_str(&overview::overview(session, contention, layout, rows));
+
+    let named = contention.query.filter.lock.is_some();
+    let detailed = if named { rows } else { DETAILED.min(rows) };
+    for row in contention.lock_rows().filter(|row| row.contended > 0).take(detailed) {
+        out.push('\n');
+        out.push_str(&detail::detail(session, contention, row, layout));
+    }
+    let blocked = overview::blocked(contention, layout, rows);
+    if !blocked.is_empty() {
+        out.push('\n');
+        out.push_str(&blocked);
+    }
+    // Idle waiting needs no explanation unless somebody asks for it.
+    let asked = named || !contention.query.filter.kinds.is_empty();
+    for row in contention.blocked_rows().filter(|row| asked && row.contended > 0).take(detailed) {
+        out.push('\n');
+        out.push_str(&detail::detail(session, contention, row, layout));
+    }
+    out
+}
+
+/// Why there is nothing to show: no lock operation was recorded. `None` where there is something.
+pub fn nothing_seen(session: &Session) -> Option<String> {
+    if session.coverage.acquisitions > 0 || !session.profile.sites.is_empty() {
+        return None;
+    }
+    let reason = if session.coverage.notes.is_empty() {
+        "the program took no pthread or C++ lock while it was recorded; programs that are linked statically, \
+         or that bring locks of their own, cannot be seen this way"
+            .to_owned()
+    } else {
+        session.coverage.notes.join("; ")
+    };
+    Some(format!("No lock operation was seen: {reason}."))
+}
+
+/// `3 of 5 locks`.
+fn some_of(part: u64, whole: u64, one: &str, many: &str) -> String {
+    if part == whole {
+        units::plural(whole, one, many)
+    } else {
+        format!("{} of {}", units::count(part), units::plural(whole, one, many))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Query;
+    use crate::analysis::contention::GroupBy;
+    use crate::analysis::filter::Glob;
+    use crate::analysis::testing::{busy, empty, server};
+    use crate::render::golden;
+    use crate::render::paint::columns;
+
+    fn render(query: &Query, width: usize) -> String {
+        let session = server();
+        let options = Options { layout: Layout { color: false, width }, limit: None };
+        let text = report(&session, &Contention::of(&session, query), &options);
+        for line in text.lines() {
+            assert!(columns(line) <= width, "over {width} columns: {line}");
+        }
+        text
+    }
+
+    #[test]
+    fn golden_reports() {
+        golden::check("report-80.txt", &render(&Query::default(), 80));
+        golden::check("report-120.txt", &render(&Query::default(), 120));
+        for (name, by) in [("class", GroupBy::Class), ("site", GroupBy::Site), ("thread", GroupBy::Thread)] {
+            golden::check(&format!("report-by-{name}.txt"), &render(&Query { by, ..Query::default() }, 80));
+        }
+        let mut query = Query::default();
+        query.filter.thread = Some(Glob::new("worker-1"));
+        query.filter.min_wait_ns = 1_000_000;
+        golden::check("report-thread.txt", &render(&query, 80));
+    }
+
+    #[test]
+    fn golden_report_of_a_busy_program() {
+        let session = busy();
+        for width in [60, 80, 140] {
+            let options = Options { layout: Layout { color: false, width }, limit: None };
+            let text = report(&session, &Contention::of(&session, &Query::default()), &options);
+            for line in text.lines() {
+                assert!(columns(line) <= width, "over {width} columns: {line}");
+            }
+            if width == 80 {
+                golden::check("report-busy.txt", &text);
+            }
+        }
+    }
+
+    #[test]
+    fn colours_change_nothing_else() {
+        let session = server();
+        let view = Contention::of(&session, &Query::default());
+        let at = |color| {
+            let options = Options { layout: Layout { color, width: 80 }, limit: None };
+            report(&session, &view, &options)
+        };
+        let mut plain = String::new();
+        let mut escape = false;
+        for c in at(true).chars() {
+            match (escape, c) {
+                (false, '\x1b') => escape = true,
+                (false, _) => plain.push(c),
+                (true, 'm') => escape = false,
+                (true, _) => {}
+            }
+        }
+        assert_eq!(plain, at(false));
+    }
+
+    #[test]
+    fn golden_summaries() {
+        let session = server();
+        let view = Contention::of(&session, &Query::default());
+        let options = SummaryOptions { verbose: true, ..SummaryOptions::default() };
+        golden::check("summary.txt", &summary(&session, &view, "server.4242.lockprof", &options));
+        let session = empty();
+        let view = Contention::of(&session, &Query::default());
+        golden::check("summary-empty.txt", &summary(&session, &view, "server.4242.lockprof", &options));
+    }
+}

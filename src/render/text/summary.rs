@@ -1,0 +1,145 @@
+//! What `lockprof run` says at the end: a handful of lines.
+
+use super::advice::advice;
+use super::overview::label;
+use super::{header, nothing_seen};
+use crate::analysis::Contention;
+use crate::analysis::contention::share;
+use crate::model::Session;
+use crate::render::paint::{Layout, Style, wrap};
+use crate::render::table::{Column, table};
+use crate::render::units::{count, duration, percent, plural};
+
+/// Locks in the summary.
+const ROWS: usize = 5;
+
+/// How the summary is laid out.
+#[derive(Clone, Debug, Default)]
+pub struct SummaryOptions {
+    /// Colour and width.
+    pub layout: Layout,
+    /// Also what only matters when something is odd: the hit rate of the remembered stacks.
+    pub verbose: bool,
+}
+
+/// The end-of-run summary for standard error. `trace_path` is as the person would type it.
+pub fn summary(session: &Session, contention: &Contention, trace_path: &str, options: &SummaryOptions) -> String {
+    let layout = &options.layout;
+    let mut facts = vec![
+        format!("lockprof: {}", duration(session.meta.duration_ns)),
+        plural(session.processes.len() as u64, "process", "processes"),
+        plural(session.threads.len() as u64, "thread", "threads"),
+    ];
+    facts.extend(header::exit(session));
+    let mut out = String::from("\n");
+    out.push_str(&layout.paint(Style::Heading, &facts.join(", ")));
+    out.push('\n');
+    if let Some(reason) = nothing_seen(session) {
+        out.push_str(&layout.paint(Style::Warn, &wrap(&reason, layout.width, "", "  ")));
+        return out;
+    }
+    out.push_str(&header::coverage(session, layout));
+    for note in &session.coverage.notes {
+        out.push_str(&layout.paint(Style::Warn, &wrap(note, layout.width, "note: ", "      ")));
+    }
+    if session.overhead.ns_per_pair > 0.0 {
+        let cost = format!(
+            "Recording cost about {:.0} ns for each lock and unlock, {} of the program's CPU time.",
+            session.overhead.ns_per_pair,
+            percent(session.overhead.share_of_runtime)
+        );
+        out.push_str(&layout.paint(Style::Dim, &wrap(&cost, layout.width, "", "  ")));
+    }
+    if options.verbose {
+        out.push_str(&stack_line(session, layout));
+    }
+    out.push('\n');
+    out.push_str(&hottest(session, contention, layout));
+    out.push('\n');
+    out.push_str(&next(trace_path, contention.contention.contended > 0, layout));
+    out
+}
+
+/// How the call stacks were found.
+fn stack_line(session: &Session, layout: &Layout) -> String {
+    let seen = &session.coverage;
+    let total = seen.stack_hits + seen.stack_misses;
+    let text = format!(
+        "Call stacks: {} of {} found again by their remembered shape, {} unwound, {} cut short or unknown.",
+        percent(share(seen.stack_hits, total)),
+        count(total),
+        count(seen.stack_misses),
+        count(seen.stacks_truncated)
+    );
+    layout.paint(Style::Dim, &wrap(&text, layout.width, "", "  "))
+}
+
+fn hottest(session: &Session, contention: &Contention, layout: &Layout) -> String {
+    let totals = &contention.contention;
+    if totals.contended == 0 {
+        return "No thread had to wait for a lock.\n".into();
+    }
+    let text = format!(
+        "Threads waited {} for locks, in {} of acquisitions:",
+        duration(totals.wait_ns),
+        percent(share(totals.contended, totals.acquisitions))
+    );
+    let mut out = wrap(&text, layout.width, "", "");
+    let columns = [
+        Column::text("", 0),
+        Column::flexible("hottest locks"),
+        Column::text("kind", 1),
+        Column::number("wait", 0),
+        Column::number("share", 0),
+        Column::number("cont.", 1),
+        Column::number("max", 0),
+        Column::number("hold p99", 2),
+    ];
+    let hot: Vec<_> = contention.lock_rows().filter(|row| row.contended > 0).collect();
+    let rows: Vec<_> = (hot.iter().take(ROWS))
+        .map(|row| {
+            let plain = |text: String| (text, Style::Plain);
+            vec![
+                (row.id.clone(), Style::Dim),
+                (label(row), Style::Strong),
+                plain(row.kind.name().into()),
+                plain(duration(row.wait.total)),
+                plain(percent(share(row.wait.total, totals.wait_ns))),
+                plain(percent(row.contended_share())),
+                plain(duration(row.wait.max)),
+                plain(duration(row.hold.p99)),
+            ]
+        })
+        .collect();
+    out.push_str(&table(layout, &columns, &rows));
+    if hot.len() > ROWS {
+        let more = format!("  … and {} more\n", count((hot.len() - ROWS) as u64));
+        out.push_str(&layout.paint(Style::Dim, &more));
+    }
+    if let Some(text) = hot.first().and_then(|row| advice(session, row)) {
+        out.push_str(&wrap(&text, layout.width, &layout.paint(Style::Good, "  → "), "    "));
+    }
+    out
+}
+
+/// The commands to try next.
+fn next(trace_path: &str, contended: bool, layout: &Layout) -> String {
+    let quoted = shell_quoted(trace_path);
+    let svg = shell_quoted(&format!("{}.svg", trace_path.strip_suffix(".lockprof").unwrap_or(trace_path)));
+    let mut out = format!("Next: {}\n", layout.paint(Style::Command, &format!("lockprof report {quoted}")));
+    if contended {
+        let command = format!("lockprof flamegraph {quoted} -o {svg}");
+        out.push_str(&format!("      {}\n", layout.paint(Style::Command, &command)));
+    }
+    out
+}
+
+/// `text` so that a shell takes it as one word.
+fn shell_quoted(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    if !text.is_empty() && text.chars().all(safe) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}

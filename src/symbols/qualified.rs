@@ -1,0 +1,52 @@
+//! Whole names for functions of which DWARF tells only the last part.
+//!
+//! Compilers give functions without external linkage (in anonymous namespaces, lambdas) no linkage
+//! name in DWARF: `operator()`. The symbol table has it: `main::{lambda()#1}::operator()`. Only
+//! functions with code of their own have symbols, so inlined ones keep their short names.
+
+use object::{Object, ObjectSymbol, SymbolKind};
+use rustc_hash::FxHashMap;
+
+use super::demangle;
+use super::elf::Located;
+use super::wrappers::without_templates;
+use crate::model::Frame;
+
+/// Whether the name is one that a symbol may complete.
+pub fn is_short(raw: &str) -> bool {
+    !raw.starts_with("_Z") && !raw.starts_with("_R")
+}
+
+/// Completes the outermost frame of each of `found` whose function starts at the address given for
+/// it in `starts`.
+pub fn complete(located: &Located, starts: &[(usize, u64)], found: &mut [Vec<Frame>]) {
+    let mut names: FxHashMap<u64, Vec<String>> = starts.iter().map(|(_, start)| (*start, Vec::new())).collect();
+    for binary in located.files() {
+        let Ok(file) = binary.parse() else { continue };
+        for symbol in file.symbols().chain(file.dynamic_symbols()).filter(|symbol| symbol.kind() == SymbolKind::Text) {
+            if let Some(names) = names.get_mut(&symbol.address())
+                && let Ok(name) = symbol.name()
+                && !is_short(name)
+            {
+                names.push(demangle::function(name));
+            }
+        }
+    }
+    for (at, start) in starts {
+        let function =
+            found.get_mut(*at).and_then(|frames| frames.last_mut()).and_then(|frame| frame.function.as_mut());
+        if let Some(function) = function {
+            // Identical functions may be folded into one: another function's name is no completion.
+            let same = |name: &&String| last(name) == last(function);
+            if let Some(name) = names.get(start).and_then(|names| names.iter().filter(same).min()) {
+                function.clone_from(name);
+            }
+        }
+    }
+}
+
+/// `a::B<c::d>::get<int>` → `get`.
+fn last(name: &str) -> String {
+    let plain = without_templates(name);
+    plain.rsplit("::").next().unwrap_or_default().trim_end().to_owned()
+}
