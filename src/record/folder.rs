@@ -81,11 +81,16 @@ fn places() -> Vec<PathBuf> {
     }
     // SAFETY: always allowed.
     let user = unsafe { libc::geteuid() };
-    [Some("/dev/shm".into()), Some(format!("/run/user/{user}").into()), Some("/run/shm".into()), Some(std::env::temp_dir())]
-        .into_iter()
-        .flatten()
-        .filter(|place: &PathBuf| place.is_dir())
-        .collect()
+    [
+        Some("/dev/shm".into()),
+        Some(format!("/run/user/{user}").into()),
+        Some("/run/shm".into()),
+        Some(std::env::temp_dir()),
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|place: &PathBuf| place.is_dir())
+    .collect()
 }
 
 fn free_bytes(place: &Path) -> Option<u64> {
@@ -93,7 +98,8 @@ fn free_bytes(place: &Path) -> Option<u64> {
     // SAFETY: zeros are a valid `statvfs` to write to.
     let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: `path` ends with a NUL, `answer` is valid. W_OK is checked as well: full rights are needed.
-    let ok = unsafe { libc::statvfs(path.as_ptr(), &raw mut answer) == 0 && libc::access(path.as_ptr(), libc::W_OK) == 0 };
+    let ok =
+        unsafe { libc::statvfs(path.as_ptr(), &raw mut answer) == 0 && libc::access(path.as_ptr(), libc::W_OK) == 0 };
     ok.then(|| answer.f_bavail * answer.f_frsize)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Deliberately not here: what the records mean (`ingest`) and what is shown (`render`).
 
-pub mod counters;
 pub mod cost;
+pub mod counters;
 pub mod demo;
 pub mod folder;
 pub mod launch;

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use object::LittleEndian;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
-use object::LittleEndian;
 use thiserror::Error;
 
 use super::launch::Program;
@@ -89,7 +89,9 @@ fn executable(path: &Path, shown: &str) -> Result<(), Refusal> {
     let refuse = |why: &str| Err(Refusal::NotExecutable(shown.to_owned(), why.to_owned()));
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::PermissionDenied) => return refuse("permission denied"),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::PermissionDenied) => {
+            return refuse("permission denied");
+        }
         Err(_) => return Err(Refusal::NotFound(shown.to_owned())),
     };
     if meta.is_dir() {
@@ -117,7 +119,9 @@ fn look_at(path: &Path) -> Result<Option<PathBuf>, Refusal> {
     if let Some(line) = start.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
-        let Some(interpreter) = words.next().map(|word| PathBuf::from(OsStr::from_bytes(word))) else { return Ok(None) };
+        let Some(interpreter) = words.next().map(|word| PathBuf::from(OsStr::from_bytes(word))) else {
+            return Ok(None);
+        };
         if interpreter.file_name() == Some(OsStr::new("env")) {
             let named = words.find(|word| !word.starts_with(b"-") && !word.contains(&b'='));
             return Ok(named.and_then(|word| find(OsStr::from_bytes(word)).ok()).or(Some(interpreter)));
@@ -177,7 +181,8 @@ fn check_elf(bytes: &[u8], shown: &str) -> Result<(), Refusal> {
 }
 
 fn is_loader(shown: &str) -> bool {
-    fs::canonicalize(shown).is_ok_and(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux")))
+    fs::canonicalize(shown)
+        .is_ok_and(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux")))
 }
 
 /// Go's linker leaves its build id in a note near the start.
@@ -190,7 +195,8 @@ pub fn why_nothing_seen(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let has = |needle: &[u8]| memchr_find(&bytes, needle);
     if has(b"/rustc/") {
-        "it is a Rust program: the locks of Rust's std and of parking_lot are inlined and call no pthread function".to_owned()
+        "it is a Rust program: the locks of Rust's std and of parking_lot are inlined and call no pthread function"
+            .to_owned()
     } else if is_go(bytes.get(..bytes.len().min(1 << 20)).unwrap_or_default()) {
         "it is a Go program: its locks call no pthread function".to_owned()
     } else {
@@ -202,5 +208,3 @@ pub fn why_nothing_seen(path: &Path) -> String {
 fn memchr_find(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len()).any(|part| part == needle)
 }
-
-

@@ -26,7 +26,8 @@ pub fn install() -> anyhow::Result<PathBuf> {
     let folder = cache_folder()?;
     let path = folder.join(format!("shim-{:08x}-{}.so", crc32fast::hash(LIBRARY), LIBRARY.len()));
     if !is_ours(&path) {
-        put(&folder, &path).with_context(|| format!("cannot write {}: set XDG_CACHE_HOME to a writable folder", path.display()))?;
+        put(&folder, &path)
+            .with_context(|| format!("cannot write {}: set XDG_CACHE_HOME to a writable folder", path.display()))?;
     }
     usable(path)
 }
@@ -34,7 +35,10 @@ pub fn install() -> anyhow::Result<PathBuf> {
 /// The loader splits its list at colons and blanks.
 fn usable(path: PathBuf) -> anyhow::Result<PathBuf> {
     if path.to_string_lossy().contains([':', ' ']) {
-        bail!("the path {} has a blank or a colon, which the loader takes apart: set XDG_CACHE_HOME to another folder", path.display());
+        bail!(
+            "the path {} has a blank or a colon, which the loader takes apart: set XDG_CACHE_HOME to another folder",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -42,7 +46,8 @@ fn usable(path: PathBuf) -> anyhow::Result<PathBuf> {
 /// A folder that only this user can write.
 pub fn cache_folder() -> anyhow::Result<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")).filter(|path| path.is_absolute());
+    let home =
+        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")).filter(|path| path.is_absolute());
     for base in [named, home].into_iter().flatten() {
         let folder = base.join("lockprof");
         if fs::create_dir_all(&folder).is_ok() && is_private(&folder) {
@@ -55,7 +60,9 @@ pub fn cache_folder() -> anyhow::Result<PathBuf> {
     match fs::create_dir(&folder) {
         Ok(()) => fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).context("no place for the library that is preloaded: set HOME or XDG_CACHE_HOME"),
+        Err(error) => {
+            return Err(error).context("no place for the library that is preloaded: set HOME or XDG_CACHE_HOME");
+        }
     }
     if !is_private(&folder) {
         bail!("{} belongs to somebody else: set HOME or XDG_CACHE_HOME to a folder of yours", folder.display());

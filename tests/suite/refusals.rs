@@ -81,7 +81,7 @@ fn what_is_no_program() {
     assert_refused(&missing, &["missing", "no such file", "not found"]);
     fs::write(&missing, "only text").expect("a text");
     assert_refused(&missing, &["missing", "permission", "executable"]);
-    assert_refused(folder.path(), &["directory", "permission", "executable"]);
+    assert_refused(folder.path(), &["directory", "folder", "permission"]);
 }
 
 #[test]
