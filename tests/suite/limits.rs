@@ -1,0 +1,67 @@
+//! Programs with little room: small stacks, a limited address space, no file descriptors.
+
+use std::process::Command;
+
+use crate::util::run::{LIMIT, finish, folder};
+use crate::util::skip::unable;
+use crate::util::truth::{assert_same, assert_true};
+use crate::util::{Report, Target, fixture, verify};
+
+#[test]
+fn the_smallest_thread_stacks() {
+    verify(&Target::new(fixture("small_stacks")));
+}
+
+#[test]
+fn a_limited_address_space() {
+    for megabytes in ["1024", "256", "64"] {
+        verify(&Target::new(fixture("limited_memory")).args([megabytes]));
+    }
+}
+
+#[test]
+fn a_limit_set_before_lockprof_starts() {
+    let fixture = fixture("limited_memory");
+    let command = format!("ulimit -v 1000000 && exec '{}' 1000", fixture.display());
+    verify(&Target::new("/bin/sh").args(["-c", &command]));
+}
+
+/// As in a container: little shared memory, or none. What does not fit is counted without single events.
+#[test]
+fn little_shared_memory() {
+    for size in ["64k", "1m"] {
+        let mount = format!("mount -t tmpfs -o size={size} none /dev/shm");
+        let command = |rest: &str| ["-m".into(), "sh".into(), "-c".into(), format!("{mount} && {rest}")];
+        let alone = finish(Command::new("unshare").args(command("true")), LIMIT);
+        if alone.code() != 0 {
+            return unable(&format!("no mount namespaces here: {}", alone.stderr.trim()));
+        }
+        let folder = folder();
+        let trace = folder.path().join("t.lockprof");
+        let target = Target::new(fixture("counts")).args(["16", "20000"]);
+        let recorded = target.recorded_command(&trace);
+        let words: Vec<String> = recorded.get_args().map(|word| format!("'{}'", word.display())).collect();
+        let line = format!("exec '{}' {}", recorded.get_program().display(), words.join(" "));
+        let outcome = finish(Command::new("unshare").args(command(&line)), LIMIT);
+        assert_same(&target.bare(), &outcome);
+        assert_true(&outcome, &Report::load(&trace));
+    }
+}
+
+#[test]
+fn all_file_descriptors_closed() {
+    verify(&Target::new(fixture("close_fds")));
+}
+
+#[test]
+fn few_file_descriptors_allowed() {
+    let command = format!("ulimit -n 5 && exec '{}'", fixture("counts").display());
+    verify(&Target::new("/bin/sh").args(["-c", &command]));
+}
+
+/// The limit is 4 KB: enough for what the program says, not for what a recorder might write in its place.
+#[test]
+fn no_large_file_may_be_written() {
+    let command = format!("ulimit -f 8 && exec '{}'", fixture("counts").display());
+    verify(&Target::new("/bin/sh").args(["-c", &command]));
+}

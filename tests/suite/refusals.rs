@@ -1,0 +1,108 @@
+//! Programs that cannot be traced are refused before they start, with exit code 2 and a reason; one without locks simply runs.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+use crate::util::run::{LIMIT, finish, folder, is_root};
+use crate::util::{Build, Outcome, Target, fixture, lockprof};
+
+fn run(program: &Path) -> Outcome {
+    let folder = folder();
+    let trace = folder.path().join("t.lockprof");
+    finish(lockprof().args(["run", "-o"]).arg(&trace).arg("--").arg(program).arg("started"), LIMIT)
+}
+
+/// Not started at all, and the reason on standard error has one of these words in it.
+fn assert_refused(program: &Path, words: &[&str]) {
+    let outcome = run(program);
+    assert_eq!(outcome.code(), 2, "{outcome:?}");
+    assert!(!outcome.stdout.contains("started"), "it was started: {outcome:?}");
+    let said = outcome.stderr.to_lowercase();
+    assert!(words.iter().any(|word| said.contains(word)), "the reason should be one of {words:?}: {}", outcome.stderr);
+}
+
+#[test]
+fn a_static_program() {
+    assert_refused(&Build::new("no_locks.c", "no_locks").flags(&["-static"]).build(), &["static"]);
+    assert_refused(&Build::new("no_locks.c", "no_locks").flags(&["-static-pie"]).build(), &["static"]);
+}
+
+#[test]
+fn a_musl_program() {
+    let musl = crate::need!("musl-gcc");
+    assert_refused(&Build::new("no_locks.c", "no_locks").compiler(musl).build(), &["musl"]);
+}
+
+#[test]
+fn a_static_go_program() {
+    let go = crate::need!("go");
+    let folder = folder();
+    let source = folder.path().join("main.go");
+    fs::write(&source, "package main\n\nfunc main() { println(\"started\") }\n").expect("a Go source");
+    let program = folder.path().join("static-go");
+    let mut build = std::process::Command::new(go);
+    build.args(["build", "-o"]).arg(&program).arg(&source).env("CGO_ENABLED", "0").env("GO111MODULE", "off");
+    build.env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOCACHE", crate::util::build::scratch().join("go-cache"));
+    let outcome = finish(&mut build, LIMIT * 3);
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert_refused(&program, &["static", "lockprof go"]);
+}
+
+#[test]
+fn a_setuid_program() {
+    let folder = folder();
+    let program = folder.path().join("setuid");
+    fs::copy(fixture("no_locks"), &program).expect("a copy");
+    if !is_root() {
+        // Only root can make a program that runs as somebody else; this one is everywhere.
+        return assert_refused(&crate::need!("su"), &["setuid", "set-user-id", "secure"]);
+    }
+    chown(&program, Some(65534), Some(65534)).expect("another owner");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("the setuid bit");
+    assert_refused(&program, &["setuid", "set-user-id", "secure"]);
+}
+
+#[test]
+fn a_program_for_another_architecture() {
+    let folder = folder();
+    let program = folder.path().join("foreign");
+    let mut bytes = fs::read(fixture("no_locks")).expect("the fixture");
+    bytes[18..20].copy_from_slice(&243u16.to_le_bytes()); // e_machine: RISC-V
+    fs::write(&program, bytes).expect("the foreign program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+    assert_refused(&program, &["architecture", "riscv", "risc-v", "machine"]);
+}
+
+#[test]
+fn what_is_no_program() {
+    let folder = folder();
+    let missing = folder.path().join("missing");
+    assert_refused(&missing, &["missing", "no such file", "not found"]);
+    fs::write(&missing, "only text").expect("a text");
+    assert_refused(&missing, &["missing", "permission", "executable"]);
+    assert_refused(folder.path(), &["directory", "folder", "permission"]);
+}
+
+#[test]
+fn a_script_runs_by_its_interpreter() {
+    let folder = folder();
+    let script = folder.path().join("script");
+    fs::write(&script, format!("#!/bin/sh\nexec '{}' \"$@\"\n", fixture("counts").display())).expect("a script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("executable");
+    crate::util::verify(&Target::new(script).args(["2", "1000"]));
+}
+
+#[test]
+fn a_program_that_never_locks_runs_and_the_report_says_that_nothing_was_seen() {
+    let target = Target::new(fixture("no_locks")).args(["one", "two words"]);
+    let (bare, recording) = (target.bare(), target.record());
+    assert_eq!((recording.outcome.code(), &recording.outcome.stdout), (bare.code(), &bare.stdout));
+    assert_eq!(recording.report.coverage("acquisitions"), 0);
+    assert_eq!(recording.report.coverage("lost"), 0);
+    assert!(
+        !recording.report.notes().is_empty(),
+        "a note says why nothing was seen: {}",
+        recording.report.0["coverage"]
+    );
+}

@@ -1,0 +1,23 @@
+//! The integration tests: real programs under the recorder, held against what they know about themselves.
+//!
+//! One binary, one file per capability. The programs are in `fixtures/targets`, each with its truth at the top.
+//! Facts only, never timings, save durations that the program itself makes and measures.
+
+mod util;
+
+mod suite {
+    mod command_line;
+    mod counts;
+    mod endings;
+    mod fixtures;
+    mod interruptions;
+    mod limits;
+    mod neighbours;
+    mod power;
+    mod primitives;
+    mod process_tree;
+    mod real_programs;
+    mod refusals;
+    mod stacks;
+    mod waits;
+}

@@ -1,0 +1,13 @@
+//! What the tests share: fixtures are built, run bare and recorded, and the report is held against their truth.
+
+pub mod build;
+pub mod report;
+pub mod run;
+pub mod server;
+pub mod skip;
+pub mod truth;
+
+pub use build::{Build, fixture};
+pub use report::Report;
+pub use run::{Outcome, Recording, Target, lockprof};
+pub use truth::{verify, verify_varying};
