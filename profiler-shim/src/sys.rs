@@ -45,6 +45,7 @@ const MADVISE: usize = 28;
 const GETPID: usize = 39;
 const KILL: usize = 62;
 const FTRUNCATE: usize = 77;
+const RENAME: usize = 82;
 const READLINK: usize = 89;
 const GETPPID: usize = 110;
 const GETTID: usize = 186;
@@ -206,10 +207,25 @@ pub fn monotonic_ns() -> u64 {
 
 /// Soft limit of the address space, bytes; `u64::MAX` without one.
 pub fn address_space_limit() -> u64 {
+    limit(9)
+}
+
+/// Soft limit of a file's size, bytes; `u64::MAX` without one. Going beyond it is a signal.
+pub fn file_size_limit() -> u64 {
+    limit(1)
+}
+
+fn limit(resource: usize) -> u64 {
     let mut limit = [u64::MAX; 2];
     // SAFETY: the kernel writes an `rlimit` of two words.
-    unsafe { call!(PRLIMIT64, 0, 9, 0, limit.as_mut_ptr()) };
+    unsafe { call!(PRLIMIT64, 0, resource, 0, limit.as_mut_ptr()) };
     limit[0]
+}
+
+/// Renames a file of ours.
+pub fn rename(from: &CStr, to: &CStr) -> bool {
+    // SAFETY: both names end with a NUL.
+    unsafe { call!(RENAME, from.as_ptr(), to.as_ptr()) == 0 }
 }
 
 /// Ends the process at once: only for what cannot happen.

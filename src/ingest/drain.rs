@@ -31,6 +31,21 @@ pub struct Drain {
     pub last_hold: (u64, u32),
 }
 
+/// Who had a lock last.
+#[derive(Default)]
+struct Owner {
+    thread: Option<ThreadId>,
+    /// More than one thread takes it: all its acquisitions are put into their order.
+    shared: bool,
+    /// Acquisitions by the only thread so far, in this round of the collector, ticks.
+    recent: Vec<u64>,
+}
+
+impl Owner {
+    /// More are not kept: a change of owner between the later ones is not seen, once in a lock's life.
+    const RECENT: usize = 1024;
+}
+
 /// Counts that are kept apart from the session while recording, for speed.
 #[derive(Default)]
 pub struct Tally {
@@ -38,8 +53,9 @@ pub struct Tally {
     share_index: FxHashMap<(ThreadId, SiteId), u32>,
     /// Acquisitions of locks that more than one thread takes: (lock, ticks, thread).
     owners: Vec<(LockId, u64, ThreadId)>,
-    last_owner: Vec<Option<ThreadId>>,
-    shared_by_threads: Vec<bool>,
+    last_owner: Vec<Owner>,
+    /// Locks with something in [`Owner::recent`].
+    touched: Vec<LockId>,
     /// Acquisitions with an event of their own.
     pub recorded: u64,
 }
@@ -238,26 +254,36 @@ impl Tally {
     fn owned(&mut self, lock: LockId, ticks: u64, thread: ThreadId) {
         let at = lock.index();
         if at >= self.last_owner.len() {
-            self.last_owner.resize(at + 1, None);
-            self.shared_by_threads.resize(at + 1, false);
+            self.last_owner.resize_with(at + 1, Owner::default);
         }
-        if self.shared_by_threads[at] {
+        let owner = &mut self.last_owner[at];
+        if owner.shared {
             self.owners.push((lock, ticks, thread));
-        } else if self.last_owner[at] != Some(thread) {
-            if self.last_owner[at].is_some() {
-                self.shared_by_threads[at] = true;
-                self.owners.push((lock, ticks, thread));
-            } else {
-                self.last_owner[at] = Some(thread);
+        } else if owner.thread == Some(thread) || owner.thread.is_none() {
+            owner.thread = Some(thread);
+            // Rings are read one after the other: another thread may have taken the lock in between.
+            if owner.recent.is_empty() {
+                self.touched.push(lock);
             }
+            if owner.recent.len() < Owner::RECENT {
+                owner.recent.push(ticks);
+            }
+        } else {
+            owner.shared = true;
+            let first = owner.thread.unwrap_or(thread);
+            self.owners.extend(owner.recent.drain(..).map(|ticks| (lock, ticks, first)));
+            self.owners.push((lock, ticks, thread));
         }
     }
 
     /// Puts the acquisitions read since the last call into their order and counts changes of owner.
     pub fn settle_owners(&mut self, session: &mut Session) {
+        for lock in self.touched.drain(..) {
+            self.last_owner[lock.index()].recent.clear();
+        }
         self.owners.sort_unstable();
         for (lock, _, thread) in self.owners.drain(..) {
-            let last = &mut self.last_owner[lock.index()];
+            let last = &mut self.last_owner[lock.index()].thread;
             if *last != Some(thread) {
                 *last = Some(thread);
                 session.locks[lock.index()].owner_changes += 1;
