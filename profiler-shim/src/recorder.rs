@@ -13,7 +13,7 @@ use lockprof_wire::{Flags, FoldEntry, HeldEntry, Op, Record, ThreadSlot, fold};
 
 use crate::clock;
 use crate::process::Process;
-use crate::thread::{CACHED_FOLDS, Local, add_here, count_here};
+use crate::thread::{CACHED_FOLDS, Local, add_here, count_here, count_here_32};
 
 /// Marks a held entry that was released out of order and not trimmed yet.
 const RELEASED: u64 = u64::MAX;
@@ -414,20 +414,12 @@ unsafe fn grow_ring(local: *mut Local) -> bool {
     }
 }
 
-/// Counts a record without an event.
+/// Counts a record without an event. Each counter is changed by one instruction, so that a signal handler
+/// may do the same in between.
 #[cold]
 unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
-        let this = &*local;
-        if this.folding.load(Ordering::Relaxed) != 0 {
-            // A signal handler inside a fold.
-            if matches!(record.op(), Some(Op::Hold)) {
-                unrecorded_again(this.slot());
-            }
-            return;
-        }
-        this.folding.store(1, Ordering::Relaxed);
         let key = Key {
             op_and_flags: record.word as u16 as u32 & !(u32::from(Flags::CONTENDED) << 8),
             lock: record.lock,
@@ -435,11 +427,19 @@ unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
             holder,
         };
         if let Some(entry) = find_fold(local, key) {
-            entry.add(record.payload());
+            let payload = record.payload();
+            if payload > entry.max.load(Ordering::Relaxed) {
+                entry.max.fetch_max(payload, Ordering::Relaxed);
+            }
+            if !payload > entry.not_min.load(Ordering::Relaxed) {
+                entry.not_min.fetch_max(!payload, Ordering::Relaxed);
+            }
+            add_here(&entry.sum, payload);
+            count_here_32(&entry.buckets[fold::bucket(payload)]);
+            count_here(&entry.count);
         } else if matches!(record.op(), Some(Op::Hold)) {
-            unrecorded_again(this.slot());
+            unrecorded_again((*local).slot());
         }
-        this.folding.store(0, Ordering::Relaxed);
     }
 }
 
@@ -531,7 +531,9 @@ fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
     if known == key {
         return Some(entry);
     }
-    if known.op_and_flags != 0 {
+    if known.op_and_flags != 0
+        || entry.op_and_flags.compare_exchange(0, fold::CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_err()
+    {
         return None;
     }
     entry.lock.store(key.lock, Ordering::Relaxed);

@@ -39,6 +39,7 @@ const CLOSE: usize = 3;
 const MMAP: usize = 9;
 const MPROTECT: usize = 10;
 const MUNMAP: usize = 11;
+const RT_SIGPROCMASK: usize = 14;
 const SCHED_YIELD: usize = 24;
 const MINCORE: usize = 27;
 const MADVISE: usize = 28;
@@ -52,6 +53,8 @@ const GETTID: usize = 186;
 const CLOCK_GETTIME: usize = 228;
 const FALLOCATE: usize = 285;
 const PRLIMIT64: usize = 302;
+
+const SIG_SETMASK: usize = 2;
 
 /// `PROT_NONE`.
 pub const PROT_NONE: usize = 0;
@@ -127,6 +130,20 @@ pub fn open_read(path: &CStr) -> Option<isize> {
     // SAFETY: `path` ends with a NUL.
     let fd = unsafe { call!(OPEN, path.as_ptr(), O_CLOEXEC, 0) };
     (fd >= 0).then_some(fd)
+}
+
+/// Blocks all signals of this thread; gives the mask that was.
+pub fn block_signals() -> u64 {
+    let (all, mut before) = (u64::MAX, 0u64);
+    // SAFETY: the kernel reads and writes a mask of eight bytes.
+    unsafe { call!(RT_SIGPROCMASK, SIG_SETMASK, &raw const all, &raw mut before, 8) };
+    before
+}
+
+/// Sets the mask of this thread.
+pub fn restore_signals(mask: u64) {
+    // SAFETY: the kernel reads a mask of eight bytes.
+    unsafe { call!(RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, 0, 8) };
 }
 
 /// Makes a new file that only its owner can read and write; its descriptor.

@@ -385,7 +385,7 @@ impl Folded {
     fn take(entry: &fold::FoldEntry) -> Option<Self> {
         let op_and_flags = entry.op_and_flags.load(Ordering::Acquire);
         let count = entry.count.load(Ordering::Relaxed);
-        if op_and_flags == 0 || count == 0 {
+        if matches!(op_and_flags, 0 | fold::CLAIMED) || count == 0 {
             return None;
         }
         let folded = Self {
@@ -399,7 +399,7 @@ impl Folded {
             holder: entry.holder.load(Ordering::Relaxed),
             count,
             sum: entry.sum.load(Ordering::Relaxed),
-            min: entry.min.load(Ordering::Relaxed),
+            min: !entry.not_min.load(Ordering::Relaxed),
             max: entry.max.load(Ordering::Relaxed),
             buckets: (entry.buckets.iter().enumerate())
                 .map(|(at, bucket)| (at, bucket.load(Ordering::Relaxed)))
@@ -407,7 +407,7 @@ impl Folded {
                 .collect(),
         };
         entry.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
-        for counter in [&entry.count, &entry.sum, &entry.min, &entry.max] {
+        for counter in [&entry.count, &entry.sum, &entry.not_min, &entry.max] {
             counter.store(0, Ordering::Relaxed);
         }
         Some(folded)

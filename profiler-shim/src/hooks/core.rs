@@ -127,30 +127,26 @@ pub unsafe fn lock_word_slowly(caller: Caller, object: Ptr, kind: u8, initialise
     let Some(process) = Process::attached() else { return 0 };
     // SAFETY: the thread's own data; the object is one of this kind.
     unsafe {
+        if !(*caller.local).enter() {
+            return 0;
+        }
         let known = process.addresses.find(address);
         let word = known.map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
         let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(kind);
         let (entry, word) = if same_kind && !initialised {
             (known, word)
         } else {
-            if !(*caller.local).enter() {
-                return 0;
-            }
             if word as u32 != 0 && !same_kind {
                 // Something else lives there now.
                 process.forget_lock(address);
             }
             let traits = if kind == kind::MUTEX { mutex_traits(object) } else { 0 };
-            let made = process.lock_at(address, Sight { kind, initialised, traits, stack: caller.stack });
-            (*caller.local).leave();
-            made
+            process.lock_at(address, Sight { kind, initialised, traits, stack: caller.stack })
         };
-        if let Some(entry) = entry
-            && (*caller.local).enter()
-        {
+        if let Some(entry) = entry {
             (*caller.local).locks[cache_slot(address)] = CachedLock { address, entry };
-            (*caller.local).leave();
         }
+        (*caller.local).leave();
         word
     }
 }

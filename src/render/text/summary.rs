@@ -77,7 +77,11 @@ fn stack_line(session: &Session, layout: &Layout) -> String {
 fn hottest(session: &Session, contention: &Contention, layout: &Layout) -> String {
     let totals = &contention.contention;
     if totals.contended == 0 {
-        return "No thread had to wait for a lock.\n".into();
+        let taken: Vec<_> = (contention.lock_rows().filter(|row| row.acquisitions > 0).take(ROWS))
+            .map(|row| format!("{} ({})", label(row), count(row.acquisitions)))
+            .collect();
+        let most = if taken.is_empty() { String::new() } else { format!(" Taken: {}.", taken.join(", ")) };
+        return wrap(&format!("No thread had to wait for a lock.{most}"), layout.width, "", "  ");
     }
     let text = format!(
         "Threads waited {} for locks, in {} of acquisitions:",
