@@ -88,10 +88,12 @@ impl Collector {
         self.discover();
         let mut tick = Tick::default();
         let mut ended = Vec::new();
-        let newest = newest_by_pid(&self.sources);
+        // An older segment of one process id is from before an exec.
+        let newest = if self.sources.len() > 1 { newest_by_pid(&self.sources) } else { BTreeMap::new() };
         for (path, source) in &mut self.sources {
             // Looked at before the rings: what was written before the end is then there.
-            let over = source.process.as_ref().is_none_or(has_ended) || newest.get(&source.image.pid) != Some(path);
+            let over = source.process.as_ref().is_none_or(has_ended)
+                || newest.get(&source.image.pid).is_some_and(|newest| newest != path);
             source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut tick);
             if over {
                 ended.push(path.clone());
