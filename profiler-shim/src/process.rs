@@ -202,6 +202,8 @@ fn start() -> Option<*mut Process> {
         if let Some(options) = variable(environment, ENV_OPTIONS.as_bytes()) {
             EXACT.store(u32::from(options.contains(&option::EXACT)), Ordering::Relaxed);
         }
+        #[cfg(lockprof_oracle)]
+        crate::unwind::oracle::be_blind(variable(environment, b"LOCKPROF_ORACLE_BLIND").unwrap_or_default());
     }
     real::resolve_all();
     let sizes = Sizes::choose();

@@ -8,7 +8,7 @@ pub mod capture;
 pub mod cfi;
 pub mod modules;
 #[cfg(lockprof_oracle)]
-mod oracle;
+pub mod oracle;
 pub mod shapes;
 pub mod stacks;
 pub mod walk;

@@ -83,6 +83,12 @@ impl Modules {
         self.look_up(address).map_or(0, |module| module.index)
     }
 
+    /// Whether an address lies in this library.
+    #[cfg(lockprof_oracle)]
+    pub fn is_own(&self, address: u64) -> bool {
+        self.look_up(address).is_some_and(|module| module.own)
+    }
+
     fn look_up(&self, address: u64) -> Option<Module> {
         let count = self.count.load(Ordering::Acquire) as usize;
         self.known[..count.min(CAPACITY)]
