@@ -217,7 +217,7 @@ pub fn program(seed: u64, compiler: &Path, flags: &[&str]) -> Program {
     let fixed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/random");
     let read = |name: &str| fs::read_to_string(fixed.join(name)).expect("a fixed part of the random programs");
     let mut hasher = DefaultHasher::new();
-    (compiler, flags, read("random.h"), read("host.cpp")).hash(&mut hasher);
+    (compiler, flags, "v2", read("random.h"), read("host.cpp")).hash(&mut hasher);
     sources.iter().for_each(|(_, text)| text.hash(&mut hasher));
     let folder = scratch().join("random").join(format!("{:016x}", hasher.finish()));
     if folder.exists() {
@@ -238,7 +238,9 @@ pub fn program(seed: u64, compiler: &Path, flags: &[&str]) -> Program {
         assert!(output.status.success(), "the program of seed {seed} does not compile:\n{said}");
     };
     for library in ["near", "far0", "far1"] {
-        compile(&["-fPIC", "-shared", &format!("{library}.cpp"), "-o", &format!("lib{library}.so")]);
+        // Wide segments: libraries of different content have the same size, and one comes to where another was.
+        let output = format!("lib{library}.so");
+        compile(&["-fPIC", "-shared", "-Wl,-z,max-page-size=0x40000", &format!("{library}.cpp"), "-o", &output]);
     }
     let without_tables =
         ["-fno-exceptions", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fomit-frame-pointer"];

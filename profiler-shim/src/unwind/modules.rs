@@ -102,6 +102,16 @@ impl Modules {
             })
     }
 
+    /// Whether the object of a row is still there.
+    pub fn is_loaded(&self, index: u32) -> bool {
+        // Rows are made in the order in which objects become known, so this one is near that place.
+        let count = (self.count.load(Ordering::Acquire) as usize).min(CAPACITY);
+        let of_row = |known: &&Known| known.index.load(Ordering::Relaxed) == index;
+        let known = index.checked_sub(1).and_then(|at| self.known[..count].get(at as usize)).filter(of_row);
+        let known = known.or_else(|| self.known[..count].iter().find(of_row));
+        known.is_some_and(|known| known.end.load(Ordering::Relaxed) != 0)
+    }
+
     /// Code may have gone: forgets every object that is not there any more.
     pub fn forget_unloaded(&self) {
         let count = self.count.load(Ordering::Acquire) as usize;

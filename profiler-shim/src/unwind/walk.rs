@@ -175,17 +175,17 @@ impl Scratch {
             if region.high == 0 {
                 continue;
             }
-            let below = page < region.low && region.low - page <= FAR && sys::is_mapped(page, region.low - page);
+            let below = page < region.low && region.low - page <= FAR && sys::is_readable(page, region.low - page);
             if below {
                 region.low = page;
                 return true;
             }
-            if page >= region.high && page - region.high < 4096 && sys::is_mapped(page, 4096) {
+            if page >= region.high && page - region.high < 4096 && sys::is_readable(page, 4096) {
                 region.high = page + 4096;
                 return true;
             }
         }
-        if !sys::is_mapped(page, 4096) {
+        if !sys::is_readable(page, 4096) {
             return false;
         }
         let at = 1 + self.next_region % (REGIONS - 1);
@@ -335,7 +335,7 @@ impl Walk<'_> {
         if !self.scratch.readable(address) {
             return None;
         }
-        // SAFETY: `readable` knows the page to be mapped; stacks are readable.
+        // SAFETY: `readable` knows the page to be readable.
         Some(unsafe { (address as *const u64).read_volatile() })
     }
 
