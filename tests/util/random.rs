@@ -213,11 +213,13 @@ const unsigned {table}_many = {functions};
 pub fn program(seed: u64, compiler: &Path, flags: &[&str]) -> Program {
     let mut choices = Choices(seed);
     let parts = [(Part::Own, 28), (Part::Near, 14), (Part::Far(0), 8), (Part::Far(1), 8), (Part::Bare, 3)];
-    let sources = parts.map(|(part, functions)| (part, source(part, functions, &mut choices)));
+    let mut sources = parts.map(|(part, functions)| (part, source(part, functions, &mut choices)));
+    // The second library that comes and goes is the first one with other names: every return address is the same.
+    sources[3].1 = sources[2].1.replace("far0_", "far1_");
     let fixed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/random");
     let read = |name: &str| fs::read_to_string(fixed.join(name)).expect("a fixed part of the random programs");
     let mut hasher = DefaultHasher::new();
-    (compiler, flags, "v2", read("random.h"), read("host.cpp")).hash(&mut hasher);
+    (compiler, flags, read("random.h"), read("host.cpp")).hash(&mut hasher);
     sources.iter().for_each(|(_, text)| text.hash(&mut hasher));
     let folder = scratch().join("random").join(format!("{:016x}", hasher.finish()));
     if folder.exists() {

@@ -6,6 +6,8 @@
 
 pub mod capture;
 pub mod cfi;
+#[cfg(test)]
+mod cfi_tests;
 pub mod modules;
 #[cfg(lockprof_oracle)]
 pub mod oracle;
