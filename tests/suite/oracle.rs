@@ -79,11 +79,23 @@ fn random_programs_of_another_compiler() {
     }
 }
 
+/// `cargo test -- --ignored many_random_programs`: what a change to the unwinder is worth trying on.
+#[test]
+#[ignore = "takes minutes"]
+fn many_random_programs() {
+    let flags: [&[&str]; 6] =
+        [&["-O0"], &["-O1"], &["-O2"], &["-O3"], &["-Os", "-fno-plt"], &["-O2", "-fno-omit-frame-pointer"]];
+    for seed in 100..112 {
+        random_program(seed, "c++", flags[(seed % 6) as usize]);
+    }
+}
+
 #[test]
 fn the_hand_made_cases() {
     for (name, arguments, at_least) in [
         ("stale_chain", &[][..], 3000),
         ("coroutines", &[], 5000),
+        ("guarded", &[], 300),
         ("exceptions", &[], 5000),
         ("signals", &["raise", "3000"], 2000),
         ("deep", &["3", "200"], 200),

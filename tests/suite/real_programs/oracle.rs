@@ -9,17 +9,15 @@ use crate::util::{Target, skip};
 
 const SQLITE: &str = "
 import sqlite3, threading
-def work(me):
-    db = sqlite3.connect('file:shared?mode=memory&cache=shared', uri=True, timeout=30)
+def work():
+    db = sqlite3.connect(':memory:')
+    db.execute('create table t (n integer, s text)')
     for n in range(40):
         with db:
-            db.execute('create table if not exists t%d (n integer, s text)' % me)
-            db.execute('insert into t%d values (?, ?)' % me, (n, str(n)))
-        db.execute('select sum(n) from t%d' % me).fetchall()
-    done.append(me)
+            db.execute('insert into t values (?, ?)', (n, str(n)))
+    done.append(db.execute('select sum(n) from t').fetchone()[0])
 done = []
-keep = sqlite3.connect('file:shared?mode=memory&cache=shared', uri=True)
-threads = [threading.Thread(target=work, args=(me,)) for me in range(1)] + [threading.Thread(target=sorted, args=(range(9),)) for _ in range(3)]
+threads = [threading.Thread(target=work) for _ in range(4)]
 for t in threads: t.start()
 for t in threads: t.join()
 print(done)
@@ -33,7 +31,7 @@ fn python_and_sqlite_under_the_oracle() {
         return skip::skip("python3 has no sqlite3");
     }
     let recording = under_oracle(&Target::new(python).args(["-I", "-c", SQLITE])).record();
-    assert_eq!((recording.outcome.code(), recording.outcome.stdout.as_str()), (0, "[0]\n"));
+    assert_eq!((recording.outcome.code(), recording.outcome.stdout.as_str()), (0, "[780, 780, 780, 780]\n"));
     Verdict::of(&recording.report).assert_right("python3 with sqlite3", 2000);
 }
 
