@@ -4,16 +4,19 @@
 //! Tables are those of loaded objects, as trustworthy as the code itself. Only the callee-saved
 //! registers, the stack pointer and the return address are tracked.
 
-/// DWARF numbers of the tracked registers: rbx, rbp, r12 to r15; the stack pointer and the return address.
-pub const REGISTERS: [u64; 8] = [3, 6, 12, 13, 14, 15, 7, 16];
-/// Callee-saved general registers, the first of [`REGISTERS`].
-pub const SAVED: usize = 6;
+/// DWARF numbers of the tracked registers: rbx, rbp, r12 to r15, r10; the stack pointer and the return address.
+/// (r10 has the caller's frame while a function with over-aligned variables begins: a signal may come then.)
+pub const REGISTERS: [u64; 9] = [3, 6, 12, 13, 14, 15, 10, 7, 16];
+/// General registers, the first of [`REGISTERS`].
+pub const SAVED: usize = 7;
 /// Position of rbp.
 pub const RBP: usize = 1;
+/// Position of r10.
+pub const R10: usize = 6;
 /// Position of the stack pointer.
-pub const RSP: usize = 6;
+pub const RSP: usize = 7;
 /// Position of the return address.
-pub const RA: usize = 7;
+pub const RA: usize = 8;
 
 fn position(register: u64) -> Option<usize> {
     REGISTERS.iter().position(|known| *known == register)
@@ -64,7 +67,7 @@ impl Cfa {
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     pub cfa: Cfa,
-    pub registers: [Rule; 8],
+    pub registers: [Rule; REGISTERS.len()],
     /// A signal frame: the caller's address is where it was interrupted, not behind a call.
     pub signal: bool,
 }
@@ -245,7 +248,7 @@ unsafe fn frame_description(at: *const u8, pc: u64) -> Option<Rules> {
             entry.skip(length);
         }
         let factors = Common { code_factor, data_factor, encoding };
-        let blank = Rules { cfa: Cfa::Unknown(0), registers: [Rule::Same; 8], signal };
+        let blank = Rules { cfa: Cfa::Unknown(0), registers: [Rule::Same; REGISTERS.len()], signal };
         let initial = run(common, common_end, (0, u64::MAX), blank, None, factors)?;
         run(entry, entry_end, (begin, pc), initial, Some(&initial), factors)
     }

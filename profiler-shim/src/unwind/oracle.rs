@@ -130,15 +130,17 @@ unsafe fn same_backtrace(process: &'static Process, return_address: u64, stack: 
         let bias = process.segment.module(frame.module & !TRUNCATED).bias.load(Ordering::Relaxed);
         let bias = if frame.module & !TRUNCATED == 0 { 0 } else { bias };
         let ours = frame.address.wrapping_add(bias);
-        match theirs.next() {
+        let interrupted = match theirs.next() {
             // Where a signal interrupted, ours is one further.
-            Some(address) if address == ours || address + 1 == ours => {}
+            Some(address) if address == ours => false,
+            Some(address) if address + 1 == ours => true,
             None if full => return true,
             _ => return false,
-        }
+        };
         if truncated {
-            // Code without tables: the other must not know better.
-            return full || theirs.next().is_none();
+            // Code without tables: the other must not know better. But it knows more registers, and in the middle
+            // of a prologue, or of `swapcontext`, the tables may speak of those.
+            return full || interrupted || theirs.next().is_none();
         }
     }
     full || theirs.next().is_none()

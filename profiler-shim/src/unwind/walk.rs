@@ -6,7 +6,7 @@
 
 use lockprof_wire::stack::TRUNCATED;
 
-use super::cfi::{self, Cfa, Cursor, RA, RBP, RSP, Rule, Rules, SAVED};
+use super::cfi::{self, Cfa, Cursor, R10, RA, RBP, RSP, Rule, Rules, SAVED};
 use super::shapes::{MAX_WORDS, Word};
 use super::stacks::Frame;
 use crate::process::Process;
@@ -417,6 +417,7 @@ impl Walk<'_> {
                             3 => self.register(0)?,
                             6 => self.register(RBP)?,
                             7 => stack_pointer,
+                            10 => self.register(R10)?,
                             12..=15 => self.register(usize::from(op - 0x70) - 10)?,
                             16 => pc,
                             _ => return None,
