@@ -288,6 +288,8 @@ fn attach(process: &'static Process, stack_pointer: u64) -> Option<*mut Local> {
 
 fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64) -> Option<*mut Local> {
     let tid = sys::gettid();
+    // A signal handler that locks would wait for the inner lock for ever, or attach the thread twice.
+    let _undisturbed = sys::Undisturbed::now();
     let number = {
         let guard = process.making.lock();
         if guard.is_none() {
@@ -376,7 +378,7 @@ fn stack_end(stack_pointer: u64) -> u64 {
     let page = (stack_pointer & !4095) + 4096;
     let on_thread_stack = control > stack_pointer
         && control - stack_pointer < NEAR
-        && sys::is_mapped(stack_pointer & !4095, (control & !4095) - (stack_pointer & !4095));
+        && sys::is_readable(stack_pointer & !4095, (control & !4095) - (stack_pointer & !4095));
     if on_thread_stack { control & !7 } else { page }
 }
 
