@@ -91,7 +91,7 @@ pub enum Command {
 #[command(after_help = "Examples:\n  \
                         lockprof run ./server -t 4\n  \
                         lockprof run -o %e-%t.lockprof -- make -j2 test\n  \
-                        lockprof run --full python3 app.py\n\n\
+                        lockprof run --exact python3 app.py\n\n\
                         The exit code is the program's own; 128+N when signal N ended it.")]
 pub struct RunArgs {
     /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time
@@ -101,9 +101,6 @@ pub struct RunArgs {
     /// Record this process only, not the ones that it starts
     #[arg(long)]
     pub no_follow: bool,
-    /// Keep every single event, not only sums and contended acquisitions (a bigger file)
-    #[arg(long)]
-    pub full: bool,
     /// Never try a lock before waiting for it: slower, but the order in which threads get it is untouched
     #[arg(long)]
     pub exact: bool,
@@ -294,17 +291,17 @@ mod tests {
     #[test]
     fn the_program_keeps_its_own_options() {
         let parse = |words: &[&str]| Cli::try_parse_from([&["lockprof", "run"], words].concat());
-        for words in [&["./a", "-q", "--full"][..], &["--", "./a", "-q", "--full"]] {
+        for words in [&["./a", "-q", "--exact"][..], &["--", "./a", "-q", "--exact"]] {
             let cli = parse(words).unwrap();
             let Command::Run(run) = cli.command else { panic!("run") };
-            assert_eq!(run.command, ["./a", "-q", "--full"]);
-            assert!(!cli.global.quiet && !run.full);
+            assert_eq!(run.command, ["./a", "-q", "--exact"]);
+            assert!(!cli.global.quiet && !run.exact);
         }
-        let cli = parse(&["-q", "--full", "-o", "x", "./a", "--", "b"]).unwrap();
+        let cli = parse(&["-q", "--exact", "-o", "x", "./a", "--", "b"]).unwrap();
         let Command::Run(run) = cli.command else { panic!("run") };
         assert_eq!(run.command, ["./a", "--", "b"]);
-        assert!(cli.global.quiet && run.full);
-        assert_eq!(parse(&["--fulll", "./a"]).unwrap_err().exit_code(), 2);
+        assert!(cli.global.quiet && run.exact);
+        assert_eq!(parse(&["--exactt", "./a"]).unwrap_err().exit_code(), 2);
         assert_eq!(parse(&[]).unwrap_err().exit_code(), 2);
     }
 

@@ -1,5 +1,6 @@
 //! What happens when the library is loaded.
 
+use crate::hooks;
 use crate::process::{self, Process};
 use crate::thread::make_key;
 
@@ -13,6 +14,7 @@ static AT_LOAD: unsafe extern "C" fn() = at_load;
 pub unsafe extern "C" fn at_load() {
     if Process::get().is_some() {
         make_key();
+        hooks::exit::watch();
         // SAFETY: constructors run before the program's threads.
         unsafe { process::forget_in_children() };
     }

@@ -10,7 +10,7 @@ use lockprof_wire::layout::note;
 use crate::process::Process;
 use crate::{clock, real::Ptr};
 
-/// An address and, in one word, the lock there: row | kind << 32 | [`RECURSIVE`]; 0 while there is none.
+/// An address and, in one word, the lock there: row | kind << 32 | [`RECURSIVE`] | [`ROBUST`]; 0 while there is none.
 #[repr(C)]
 pub struct AddressEntry {
     pub address: AtomicU64,
@@ -19,6 +19,9 @@ pub struct AddressEntry {
 
 /// Bit of [`AddressEntry::lock`]: its owner may take it again.
 pub const RECURSIVE: u64 = 1 << 40;
+/// Bit of [`AddressEntry::lock`]: it survives the death of its owner. A try on one that cannot be recovered
+/// leaves it locked (glibc 2.36), so it is never tried first.
+pub const ROBUST: u64 = 1 << 41;
 
 /// The table. Valid when zero: then it has no room.
 #[repr(C)]
@@ -89,7 +92,8 @@ impl AddressTable {
 pub struct Sight {
     pub kind: u8,
     pub initialised: bool,
-    pub recursive: bool,
+    /// [`RECURSIVE`], [`ROBUST`].
+    pub traits: u64,
     pub stack: u32,
 }
 
@@ -133,7 +137,7 @@ impl Process {
             info.module.store(module, Ordering::Relaxed);
             info.merged.store(1, Ordering::Relaxed);
         })?;
-        Some(u64::from(row) | u64::from(sight.kind) << 32 | if sight.recursive { RECURSIVE } else { 0 })
+        Some(u64::from(row) | u64::from(sight.kind) << 32 | sight.traits)
     }
 
     /// The row that stands for all locks of a kind that have none of their own.
@@ -144,7 +148,7 @@ impl Process {
             self.segment.lock(known as u32).merged.fetch_add(1, Ordering::Relaxed);
             return known;
         }
-        let sight = Sight { kind, initialised: false, recursive: false, stack: 0 };
+        let sight = Sight { kind, initialised: false, traits: 0, stack: 0 };
         let made = self.new_lock(0, sight).unwrap_or(u64::from(kind) << 32);
         many.store(made, Ordering::Relaxed);
         made
@@ -159,9 +163,20 @@ impl Process {
         }
     }
 
+    /// Forgets the locks in memory that is gone with a module.
+    pub fn forget_locks_within(&'static self, start: u64, end: u64) {
+        for row in 1..self.header().lock_count.load(Ordering::Relaxed) {
+            let info = self.segment.lock(row);
+            let address = info.address.load(Ordering::Relaxed);
+            if (start..end).contains(&address) && info.destroyed_ticks.load(Ordering::Relaxed) == 0 {
+                self.forget_lock(address);
+            }
+        }
+    }
+
     /// Gives the lock at an address the user's name.
     pub fn name_lock(&'static self, address: u64, kind: u8, stack: u32, name: &[u8]) {
-        let (_, word) = self.lock_at(address, Sight { kind, initialised: false, recursive: false, stack });
+        let (_, word) = self.lock_at(address, Sight { kind, initialised: false, traits: 0, stack });
         if word as u32 == 0 {
             return;
         }
@@ -180,12 +195,13 @@ impl Process {
     }
 }
 
-/// The kind of a glibc mutex (`__data.__kind`, byte 16: part of the public ABI): 0 plain, 1 recursive,
-/// 2 error-checking, 3 adaptive; further bits for robust and priority mutexes.
+/// What is unusual about a glibc mutex, by `__data.__kind` (byte 16: part of the public ABI): the low two
+/// bits are 0 plain, 1 recursive, 2 error-checking, 3 adaptive; bit 4 is robust.
 ///
 /// # Safety
 /// `mutex` points to a `pthread_mutex_t`.
-pub unsafe fn is_recursive(mutex: Ptr) -> bool {
+pub unsafe fn mutex_traits(mutex: Ptr) -> u64 {
     // SAFETY: the caller's contract.
-    unsafe { mutex.cast::<u32>().add(4).read() & 3 == 1 }
+    let kind = unsafe { mutex.cast::<u32>().add(4).read() };
+    (if kind & 3 == 1 { RECURSIVE } else { 0 }) | if kind & 16 != 0 { ROBUST } else { 0 }
 }

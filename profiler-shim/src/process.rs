@@ -5,9 +5,10 @@
 //! segment of its own, however it was forked, and without a lock. Only what stays true in a child is in
 //! statics: where the mapping is, the session's folder, the key.
 
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use lockprof_wire::layout::{SPARE, SPARE_SIZE, SPARES};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, Header, option};
 
 use crate::hooks::thread::{STARTS, Start};
@@ -45,6 +46,10 @@ static PROCESS: AtomicPtr<Process> = AtomicPtr::new(core::ptr::null_mut());
 static STARTING: AtomicU32 = AtomicU32::new(0);
 static FOLDER: Folder = Folder { bytes: [const { AtomicU64::new(0) }; 64], len: AtomicU32::new(0) };
 static EXACT: AtomicU32 = AtomicU32::new(0);
+/// Only the process that was started itself is recorded, not what it forks.
+static NO_FOLLOW: AtomicU32 = AtomicU32::new(0);
+/// The process that attached first: another one that finds it here was forked.
+static FIRST: AtomicU32 = AtomicU32::new(0);
 
 /// The session's folder, kept in words because a static cannot be written otherwise.
 struct Folder {
@@ -153,6 +158,13 @@ impl Process {
     }
 
     fn prepare(&'static self) -> bool {
+        let pid = sys::getpid();
+        let first = FIRST.load(Ordering::Relaxed);
+        FIRST.store(pid, Ordering::Relaxed);
+        let forked = first != 0 && first != pid;
+        if forked && NO_FOLLOW.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
         let sizes = Sizes::choose();
         let mut at = (core::ptr::from_ref(self) as *mut u8).wrapping_add(pages(size_of::<Self>()));
         let mut place = |bytes: usize| {
@@ -172,10 +184,24 @@ impl Process {
         if !tsc || exact() {
             never_hot();
         }
-        let mut path = [0u8; PATH_MAX];
-        if !FOLDER.segment_path(&mut path) || !self.segment.create(&path, sizes.segment, tsc) {
+        let (mut path, mut spare) = ([0u8; PATH_MAX], [0u8; PATH_MAX]);
+        if !FOLDER.segment_path(&mut path) {
             return false;
         }
+        // Where no file may be as large as a segment, one that the collector made is taken over.
+        let file = if sys::file_size_limit() < sizes.segment {
+            (0..SPARES).find_map(|number| {
+                FOLDER.spare_path(number, &mut spare);
+                let (from, to) = (CStr::from_bytes_until_nul(&spare).ok()?, CStr::from_bytes_until_nul(&path).ok()?);
+                sys::rename(from, to).then_some(SPARE_SIZE)
+            })
+        } else {
+            None
+        };
+        if !self.segment.create(&path, file.unwrap_or(sizes.segment), file.is_some(), tsc) {
+            return false;
+        }
+        self.header().forked.store(u32::from(forked), Ordering::Relaxed);
         self.modules.discover_all(self);
         true
     }
@@ -201,6 +227,7 @@ fn start() -> Option<*mut Process> {
         }
         if let Some(options) = variable(environment, ENV_OPTIONS.as_bytes()) {
             EXACT.store(u32::from(options.contains(&option::EXACT)), Ordering::Relaxed);
+            NO_FOLLOW.store(u32::from(options.contains(&option::NO_FOLLOW)), Ordering::Relaxed);
         }
     }
     real::resolve_all();
@@ -240,7 +267,7 @@ unsafe fn variable(mut environment: *const *const c_char, name: &[u8]) -> Option
     // SAFETY: the list ends with a null pointer, its strings with a NUL.
     unsafe {
         while !(*environment).is_null() {
-            let text = core::ffi::CStr::from_ptr(*environment).to_bytes();
+            let text = CStr::from_ptr(*environment).to_bytes();
             if text.len() > name.len() && text[name.len()] == b'=' && &text[..name.len()] == name {
                 return Some(&text[name.len() + 1..]);
             }
@@ -266,24 +293,42 @@ impl Folder {
 
     /// `FOLDER/PID.TICKS.seg`, with a final NUL: unique among all process images of the session.
     fn segment_path(&self, into: &mut [u8; PATH_MAX]) -> bool {
-        let len = self.len.load(Ordering::Relaxed) as usize;
-        if len == 0 {
-            return false;
-        }
-        for (chunk, word) in into[..512].chunks_mut(8).zip(&self.bytes) {
-            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
-        }
-        let mut at = len;
+        let Some(mut at) = self.copy(into) else { return false };
         let mut put = |byte: u8| {
             into[at] = byte;
             at += 1;
         };
-        put(b'/');
         decimal(u64::from(sys::getpid()), &mut put);
         put(b'.');
         decimal(clock::now(), &mut put);
         b".seg\0".iter().for_each(|byte| put(*byte));
         true
+    }
+
+    /// `FOLDER/spare.N`, with a final NUL.
+    fn spare_path(&self, number: u32, into: &mut [u8; PATH_MAX]) -> bool {
+        let Some(mut at) = self.copy(into) else { return false };
+        let mut put = |byte: u8| {
+            into[at] = byte;
+            at += 1;
+        };
+        SPARE.bytes().for_each(&mut put);
+        decimal(u64::from(number), &mut put);
+        put(0);
+        true
+    }
+
+    /// The folder and a slash; their length.
+    fn copy(&self, into: &mut [u8; PATH_MAX]) -> Option<usize> {
+        let len = self.len.load(Ordering::Relaxed) as usize;
+        if len == 0 {
+            return None;
+        }
+        for (chunk, word) in into[..512].chunks_mut(8).zip(&self.bytes) {
+            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        into[len] = b'/';
+        Some(len + 1)
     }
 }
 
@@ -312,19 +357,19 @@ pub unsafe fn forget_in_children() {
     }
     // SAFETY: the list ends with a null pointer; names are changed in place to ones nobody reads.
     unsafe {
-        let asked = variable(at.cast_const().cast(), ENV_OPTIONS.as_bytes());
-        if !asked.is_some_and(|options| options.contains(&option::NO_FOLLOW)) {
+        if NO_FOLLOW.load(Ordering::Relaxed) == 0 {
             return;
         }
         while !(*at).is_null() {
-            let text = core::ffi::CStr::from_ptr(*at).to_bytes();
+            let text = CStr::from_ptr(*at).to_bytes();
             if text.starts_with(b"LD_PRELOAD=") {
-                // `lockprof run` puts the shim first; what the user preloads besides follows a colon.
+                // `lockprof run` puts the shim last, behind what the user preloads.
                 let value = &text[b"LD_PRELOAD=".len()..];
-                let rest = value.iter().position(|byte| *byte == b':').map_or(&[][..], |colon| &value[colon + 1..]);
-                let start = (*at).add(b"LD_PRELOAD=".len());
-                core::ptr::copy(rest.as_ptr().cast(), start, rest.len());
-                *start.add(rest.len()) = 0;
+                let own = real::own_path().map_or(&[][..], CStr::to_bytes);
+                if let Some(rest) = value.strip_suffix(own) {
+                    let rest = rest.strip_suffix(b":").unwrap_or(rest);
+                    *(*at).add(b"LD_PRELOAD=".len() + rest.len()) = 0;
+                }
             }
             at = at.add(1);
         }

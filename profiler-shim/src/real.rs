@@ -36,6 +36,7 @@ macro_rules! real {
 
         $(
             /// The next definition of the function of this name.
+            #[allow(non_snake_case)]
             #[inline(always)]
             pub unsafe fn $name($($arg: $type),*) $(-> $result)? {
                 let entry = &TABLE[Index::$name as usize];
@@ -82,6 +83,8 @@ real! {
     fn pthread_cond_wait(cond: Ptr, mutex: Ptr) -> c_int;
     fn pthread_cond_timedwait(cond: Ptr, mutex: Ptr, until: Ptr) -> c_int;
     fn pthread_cond_clockwait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr) -> c_int;
+    fn pthread_cond_signal(cond: Ptr) -> c_int;
+    fn pthread_cond_broadcast(cond: Ptr) -> c_int;
     fn sem_init(sem: Ptr, shared: c_int, value: c_uint) -> c_int;
     fn sem_destroy(sem: Ptr) -> c_int;
     fn sem_open(name: *const c_char, flags: c_int, mode: c_uint, value: c_uint) -> Ptr;
@@ -117,6 +120,9 @@ real! {
     fn pthread_setspecific(key: c_uint, value: Ptr) -> c_int;
     fn dlclose(handle: Ptr) -> c_int;
     fn __errno_location() -> *mut c_int;
+    fn _exit(code: c_int);
+    fn _Exit(code: c_int);
+    fn on_exit(function: Ptr, argument: Ptr) -> c_int;
 }
 
 /// Finds all functions, so that no hook has to later.
@@ -187,6 +193,22 @@ pub fn first_object() -> *const LinkMap {
     }
     // SAFETY: the loader's structure lives as long as the process.
     unsafe { (*debug).map }
+}
+
+/// The path of this library as the loader has it.
+pub fn own_path() -> Option<&'static CStr> {
+    let own = own_dynamic();
+    let mut object = first_object();
+    while !object.is_null() {
+        // SAFETY: nodes stay while their object is loaded, names end with a NUL.
+        let map = unsafe { &*object };
+        if core::ptr::eq(map.dynamic, own) {
+            // SAFETY: as above.
+            return Some(unsafe { CStr::from_ptr(map.name) });
+        }
+        object = map.next;
+    }
+    None
 }
 
 fn own_dynamic() -> *const Dynamic {

@@ -13,7 +13,7 @@ use lockprof_wire::{Flags, FoldEntry, HeldEntry, Op, Record, ThreadSlot, fold};
 
 use crate::clock;
 use crate::process::Process;
-use crate::thread::{CACHED_FOLDS, Local, add_here, count_here};
+use crate::thread::{CACHED_FOLDS, Local, add_here, count_here, count_here_32};
 
 /// Marks a held entry that was released out of order and not trimmed yet.
 const RELEASED: u64 = u64::MAX;
@@ -140,21 +140,28 @@ fn copy_entry(from: &HeldEntry, to: &HeldEntry) {
     copy(&from.ticks, &to.ticks);
 }
 
-/// Position of the latest acquisition of this address that is still held.
+/// An acquisition that is still held: its position and its entry.
+#[derive(Clone, Copy)]
+pub struct Held {
+    at: u32,
+    entry: &'static HeldEntry,
+}
+
+/// The latest acquisition of this address that is still held.
 #[inline(always)]
-pub unsafe fn find_held(local: *mut Local, address: u64) -> Option<u32> {
+pub unsafe fn find_held(local: *mut Local, address: u64) -> Option<Held> {
     // SAFETY: the caller's contract is that of `push`.
     unsafe {
-        let depth = (*local).slot().depth.load(Ordering::Relaxed);
-        if depth == 0 {
-            return None;
-        }
-        let top = held(local, depth - 1)?;
+        let slot = (*local).slot();
+        let at = slot.depth.load(Ordering::Relaxed).wrapping_sub(1);
         // What was released out of order is never on top.
-        if top.address.load(Ordering::Relaxed) == address && top.ticks.load(Ordering::Relaxed) != 0 {
-            return Some(depth - 1);
+        if let Some(entry) = slot.held.get(at as usize)
+            && entry.address.load(Ordering::Relaxed) == address
+            && entry.ticks.load(Ordering::Relaxed) != 0
+        {
+            return Some(Held { at, entry });
         }
-        find_deeper(local, depth, address)
+        find_deeper(local, address)
     }
 }
 
@@ -164,49 +171,70 @@ fn live(entry: &HeldEntry) -> bool {
 
 /// Searches from both ends: locks are given back in the opposite order mostly, in the same order sometimes.
 #[cold]
-unsafe fn find_deeper(local: *mut Local, depth: u32, address: u64) -> Option<u32> {
-    let is = |at: u32| {
-        // SAFETY: the caller's contract is that of `push`.
-        unsafe { held(local, at) }.is_some_and(|entry| entry.address.load(Ordering::Relaxed) == address && live(entry))
-    };
+#[inline(never)]
+unsafe fn find_deeper(local: *mut Local, address: u64) -> Option<Held> {
     const NEAR: u32 = 64;
-    (depth.saturating_sub(NEAR)..depth)
-        .rev()
-        .find(|at| is(*at))
-        .or_else(|| (0..depth.saturating_sub(NEAR)).find(|at| is(*at)))
+    // SAFETY: the caller's contract is that of `push`.
+    let depth = unsafe { (*local).slot() }.depth.load(Ordering::Relaxed);
+    let is = |at: u32| {
+        // SAFETY: as above.
+        let entry = unsafe { held(local, at) }?;
+        (entry.address.load(Ordering::Relaxed) == address && live(entry)).then_some(Held { at, entry })
+    };
+    let far = depth.saturating_sub(NEAR);
+    (far..depth).rev().find_map(is).or_else(|| (0..far).find_map(is))
 }
 
-/// Notes that the acquisition at this position ended at `now`. Call after the real release.
+/// Notes that this acquisition ended at `now`. Call after the real release.
 #[inline(always)]
-pub unsafe fn release(local: *mut Local, at: u32, now: u64, flags: u8) {
-    // SAFETY: the caller's contract is that of `push`; the position is from `find_held`.
+pub unsafe fn release(local: *mut Local, held: Held, now: u64, flags: u8) {
+    // SAFETY: the caller's contract is that of `push`.
     unsafe {
-        let Some(entry) = held(local, at) else { return };
-        let slot = (*local).slot();
+        let Held { at, entry } = held;
         let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
         let ticks = entry.ticks.load(Ordering::Relaxed);
         let flags = entry.flags.load(Ordering::Relaxed) as u8 | flags;
-        let record = Record {
-            ticks,
-            lock: lock_and_stack as u32,
-            stack: (lock_and_stack >> 32) as u32,
-            word: Record::pack(Op::Hold, flags, now.saturating_sub(ticks)),
-            extra: extra_hold(at),
-        };
-        if flags & Flags::CONTENDED != 0 {
-            emit_contended(local, entry, record);
+        let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
+        let ring = &*local;
+        if flags & Flags::CONTENDED == 0
+            && ring.head.load(Ordering::Relaxed) < ring.soft_limit.load(Ordering::Relaxed)
+            && ring.writing.load(Ordering::Relaxed) == 0
+        {
+            write(local, ticks, lock_and_stack, word, extra_hold(at));
         } else {
-            emit(local, record);
+            release_slowly(local, held, word);
         }
-        let depth = slot.depth.load(Ordering::Relaxed);
-        if at + 1 == depth {
+        let depth = &ring.slot().depth;
+        if at + 1 == depth.load(Ordering::Relaxed) {
             entry.ticks.store(0, Ordering::Relaxed);
-            slot.depth.store(at, Ordering::Relaxed);
+            depth.store(at, Ordering::Relaxed);
             if at > 0 {
                 trim(local);
             }
         } else {
             entry.ticks.store(RELEASED, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Where the hold was contended, or the ring is full.
+#[cold]
+#[inline(never)]
+unsafe fn release_slowly(local: *mut Local, held: Held, word: u64) {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let lock_and_stack = held.entry.lock_and_stack.load(Ordering::Relaxed);
+        let record = Record {
+            ticks: held.entry.ticks.load(Ordering::Relaxed),
+            lock: lock_and_stack as u32,
+            stack: (lock_and_stack >> 32) as u32,
+            word,
+            extra: extra_hold(held.at),
+        };
+        if record.flags() & Flags::CONTENDED != 0 {
+            emit_contended(local, held.entry, record);
+        } else {
+            emit_slowly(local, record);
         }
     }
 }
@@ -236,26 +264,18 @@ unsafe fn trim(local: *mut Local) {
 ///
 /// # Safety
 /// `local` is this thread's.
-#[inline(always)]
 pub unsafe fn emit(local: *mut Local, record: Record) {
     // SAFETY: the caller's contract.
-    unsafe {
-        if (*local).head.load(Ordering::Relaxed) < (*local).soft_limit.load(Ordering::Relaxed)
-            && (*local).writing.load(Ordering::Relaxed) == 0
-        {
-            write(local, record);
-        } else {
-            emit_slowly(local, record);
-        }
-    }
+    unsafe { emit_slowly(local, record) };
 }
 
 /// How many records ahead the ring's memory is fetched: eight lines.
 const PREFETCHED: u64 = 16;
 
-/// Writes a record for which room is known to be there, and no write to be under way.
+/// Writes a record for which room is known to be there, and no write to be under way. The parts of the record
+/// come one by one, in registers.
 #[inline(always)]
-unsafe fn write(local: *mut Local, record: Record) {
+unsafe fn write(local: *mut Local, ticks: u64, lock_and_stack: u64, word: u64, extra: u64) {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
         let this = &*local;
@@ -266,13 +286,19 @@ unsafe fn write(local: *mut Local, record: Record) {
         // The collector has had the lines further on: fetch them back before they are needed.
         let ahead = slots.add(((number + PREFETCHED) & mask) as usize);
         core::arch::asm!("prefetchw byte ptr [{}]", in(reg) ahead, options(nostack, preserves_flags, readonly));
-        (*slots.add((number & mask) as usize)).store(record);
+        (*slots.add((number & mask) as usize)).store(ticks, lock_and_stack, word, extra);
         this.head.store(number + 1, Ordering::Relaxed);
         // Release: pairs with the collector's Acquire load; the slot is complete.
         (*this.ring).head.store(number + 1, Ordering::Release);
         compiler_fence(Ordering::SeqCst);
         this.writing.store(0, Ordering::Relaxed);
     }
+}
+
+unsafe fn write_record(local: *mut Local, record: Record) {
+    let lock_and_stack = u64::from(record.lock) | u64::from(record.stack) << 32;
+    // SAFETY: the caller's contract is that of `write`.
+    unsafe { write(local, record.ticks, lock_and_stack, record.word, record.extra) };
 }
 
 /// Whether there is room for `wanted` records, leaving `reserve` slots; looks at the collector's progress.
@@ -309,7 +335,7 @@ unsafe fn emit_slowly(local: *mut Local, record: Record) {
             fold_record(local, record, 0);
         } else if has_room(local, 1, u64::from(RESERVE)) || (grow_ring(local) && has_room(local, 1, u64::from(RESERVE)))
         {
-            write(local, record);
+            write_record(local, record);
         } else {
             patience.store(FOLDS_BETWEEN_LOOKS, Ordering::Relaxed);
             fold_record(local, record, 0);
@@ -347,7 +373,7 @@ unsafe fn emit_essential(local: *mut Local, records: &[Record], holder: u32) -> 
             grow_ring(local);
         }
         if free && has_room(local, count, LAST) {
-            records.iter().for_each(|record| write(local, *record));
+            records.iter().for_each(|record| write_record(local, *record));
             return true;
         }
         for record in records {
@@ -400,7 +426,7 @@ unsafe fn grow_ring(local: *mut Local) -> bool {
             // From here on the hot path of a handler finds no room, and folds.
             this.patience.store(u32::MAX, Ordering::Relaxed);
             this.soft_limit.store(0, Ordering::Relaxed);
-            write(local, link);
+            write_record(local, link);
             // Handlers fold from here on: what they would write behind the link would be lost.
             this.writing.store(1, Ordering::Relaxed);
             compiler_fence(Ordering::SeqCst);
@@ -414,20 +440,12 @@ unsafe fn grow_ring(local: *mut Local) -> bool {
     }
 }
 
-/// Counts a record without an event.
+/// Counts a record without an event. Each counter is changed by one instruction, so that a signal handler
+/// may do the same in between.
 #[cold]
 unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
-        let this = &*local;
-        if this.folding.load(Ordering::Relaxed) != 0 {
-            // A signal handler inside a fold.
-            if matches!(record.op(), Some(Op::Hold)) {
-                unrecorded_again(this.slot());
-            }
-            return;
-        }
-        this.folding.store(1, Ordering::Relaxed);
         let key = Key {
             op_and_flags: record.word as u16 as u32 & !(u32::from(Flags::CONTENDED) << 8),
             lock: record.lock,
@@ -435,11 +453,19 @@ unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
             holder,
         };
         if let Some(entry) = find_fold(local, key) {
-            entry.add(record.payload());
+            let payload = record.payload();
+            if payload > entry.max.load(Ordering::Relaxed) {
+                entry.max.fetch_max(payload, Ordering::Relaxed);
+            }
+            if !payload > entry.not_min.load(Ordering::Relaxed) {
+                entry.not_min.fetch_max(!payload, Ordering::Relaxed);
+            }
+            add_here(&entry.sum, payload);
+            count_here_32(&entry.buckets[fold::bucket(payload)]);
+            count_here(&entry.count);
         } else if matches!(record.op(), Some(Op::Hold)) {
-            unrecorded_again(this.slot());
+            unrecorded_again((*local).slot());
         }
-        this.folding.store(0, Ordering::Relaxed);
     }
 }
 
@@ -531,7 +557,9 @@ fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
     if known == key {
         return Some(entry);
     }
-    if known.op_and_flags != 0 {
+    if known.op_and_flags != 0
+        || entry.op_and_flags.compare_exchange(0, fold::CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_err()
+    {
         return None;
     }
     entry.lock.store(key.lock, Ordering::Relaxed);
@@ -599,8 +627,8 @@ pub unsafe fn thread_ended(local: *mut Local) {
         let now = clock::now();
         let depth = (*local).slot().depth.load(Ordering::Relaxed);
         for at in (0..depth).rev() {
-            if held(local, at).is_some_and(live) {
-                release(local, at, now, Flags::UNRELEASED);
+            if let Some(entry) = held(local, at).filter(|entry| live(entry)) {
+                release(local, Held { at, entry }, now, Flags::UNRELEASED);
             }
         }
         (*local).slot().depth.store(0, Ordering::Relaxed);

@@ -39,21 +39,21 @@ const STEP: u64 = 64 << 10;
 const EINVAL: isize = -22;
 
 impl Segment {
-    /// Makes the file and maps it.
-    pub fn create(&self, path: &[u8; PATH_MAX], size: u64, tsc: bool) -> bool {
+    /// Makes the file (`made`: it is there already) and maps it.
+    pub fn create(&self, path: &[u8; PATH_MAX], size: u64, made: bool, tsc: bool) -> bool {
         let Ok(name) = CStr::from_bytes_until_nul(path) else { return false };
-        let Some(fd) = sys::create(name) else { return false };
+        let Some(fd) = (if made { sys::open_write(name) } else { sys::create(name) }) else { return false };
         for (word, chunk) in self.path.iter().zip(path.as_chunks::<4>().0) {
             word.store(u32::from_le_bytes(*chunk), Ordering::Relaxed);
         }
         let mut size = Layout::for_size(size).size;
         let mapped = loop {
-            if sys::ftruncate(fd, size)
+            if (made || sys::ftruncate(fd, size))
                 && let Some(at) = sys::mmap(size as usize, sys::PROT_NONE, sys::MAP_SHARED, fd)
             {
                 break Some(at);
             }
-            if size <= lockprof_wire::layout::SIZE_MIN {
+            if made || size <= lockprof_wire::layout::SIZE_MIN {
                 break None;
             }
             size = Layout::for_size(size / 2).size;

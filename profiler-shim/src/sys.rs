@@ -39,18 +39,22 @@ const CLOSE: usize = 3;
 const MMAP: usize = 9;
 const MPROTECT: usize = 10;
 const MUNMAP: usize = 11;
+const RT_SIGPROCMASK: usize = 14;
 const SCHED_YIELD: usize = 24;
 const MINCORE: usize = 27;
 const MADVISE: usize = 28;
 const GETPID: usize = 39;
 const KILL: usize = 62;
 const FTRUNCATE: usize = 77;
+const RENAME: usize = 82;
 const READLINK: usize = 89;
 const GETPPID: usize = 110;
 const GETTID: usize = 186;
 const CLOCK_GETTIME: usize = 228;
 const FALLOCATE: usize = 285;
 const PRLIMIT64: usize = 302;
+
+const SIG_SETMASK: usize = 2;
 
 /// `PROT_NONE`.
 pub const PROT_NONE: usize = 0;
@@ -76,7 +80,7 @@ const O_NOFOLLOW: usize = 0o400_000;
 pub fn mmap(len: usize, protection: usize, flags: usize, fd: isize) -> Option<*mut u8> {
     // SAFETY: without MAP_FIXED no existing mapping is touched.
     let answer = unsafe { call!(MMAP, 0, len, protection, flags, fd, 0) };
-    (answer > 0 || answer < -4095).then_some(answer as *mut u8)
+    (!(-4095..=0).contains(&answer)).then_some(answer as *mut u8)
 }
 
 /// Unmaps memory.
@@ -126,6 +130,20 @@ pub fn open_read(path: &CStr) -> Option<isize> {
     // SAFETY: `path` ends with a NUL.
     let fd = unsafe { call!(OPEN, path.as_ptr(), O_CLOEXEC, 0) };
     (fd >= 0).then_some(fd)
+}
+
+/// Blocks all signals of this thread; gives the mask that was.
+pub fn block_signals() -> u64 {
+    let (all, mut before) = (u64::MAX, 0u64);
+    // SAFETY: the kernel reads and writes a mask of eight bytes.
+    unsafe { call!(RT_SIGPROCMASK, SIG_SETMASK, &raw const all, &raw mut before, 8) };
+    before
+}
+
+/// Sets the mask of this thread.
+pub fn restore_signals(mask: u64) {
+    // SAFETY: the kernel reads a mask of eight bytes.
+    unsafe { call!(RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, 0, 8) };
 }
 
 /// Makes a new file that only its owner can read and write; its descriptor.
@@ -206,10 +224,25 @@ pub fn monotonic_ns() -> u64 {
 
 /// Soft limit of the address space, bytes; `u64::MAX` without one.
 pub fn address_space_limit() -> u64 {
+    limit(9)
+}
+
+/// Soft limit of a file's size, bytes; `u64::MAX` without one. Going beyond it is a signal.
+pub fn file_size_limit() -> u64 {
+    limit(1)
+}
+
+fn limit(resource: usize) -> u64 {
     let mut limit = [u64::MAX; 2];
     // SAFETY: the kernel writes an `rlimit` of two words.
-    unsafe { call!(PRLIMIT64, 0, 9, 0, limit.as_mut_ptr()) };
+    unsafe { call!(PRLIMIT64, 0, resource, 0, limit.as_mut_ptr()) };
     limit[0]
+}
+
+/// Renames a file of ours.
+pub fn rename(from: &CStr, to: &CStr) -> bool {
+    // SAFETY: both names end with a NUL.
+    unsafe { call!(RENAME, from.as_ptr(), to.as_ptr()) == 0 }
 }
 
 /// Ends the process at once: only for what cannot happen.

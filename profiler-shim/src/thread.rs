@@ -4,8 +4,8 @@
 //! little static room, and `__tls_get_addr` would cost more than the rest of a hook).
 //!
 //! Signal handlers interrupt anywhere and may call hooks. What the hot path does is safe against that by
-//! itself (see `recorder`); what it does rarely is between [`Local::enter`] and [`Local::leave`], and a
-//! handler that finds the thread in there records without the rare part.
+//! itself (see `recorder`); what it does rarely is between [`Local::enter`] and [`Local::leave`], with
+//! signals blocked.
 
 use core::ffi::{c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
@@ -66,6 +66,8 @@ pub struct Local {
     ready: AtomicU32,
     /// The rare part is under way.
     inside: AtomicU32,
+    /// The signal mask before it.
+    signals: AtomicU64,
     /// Code went away: what is remembered is void.
     stale: AtomicU32,
     /// 1 since it was attached to a slot, until its thread ends.
@@ -83,8 +85,6 @@ pub struct Local {
     pub writing: AtomicU32,
     /// Records to fold before the ring is looked at again.
     pub patience: AtomicU32,
-    /// A fold is being changed.
-    pub folding: AtomicU32,
     pub overflow: *const lockprof_wire::HeldEntry,
     pub overflow_len: u32,
     pub serial: u32,
@@ -164,6 +164,13 @@ pub fn count_here(word: &AtomicU64) {
     unsafe { core::arch::asm!("inc qword ptr [{word}]", word = in(reg) word.as_ptr(), options(nostack)) };
 }
 
+/// The same for a word of four bytes.
+#[inline(always)]
+pub fn count_here_32(word: &AtomicU32) {
+    // SAFETY: the word is a valid one.
+    unsafe { core::arch::asm!("inc dword ptr [{word}]", word = in(reg) word.as_ptr(), options(nostack)) };
+}
+
 /// Makes the key whose destructor tells that a thread ends. Called once, before threads record.
 pub fn make_key() {
     let mut key: c_uint = 0;
@@ -190,11 +197,13 @@ impl Local {
         self.attached.load(Ordering::Relaxed) != 0
     }
 
-    /// Begins the rare part; false if it is under way already (this is a signal handler).
+    /// Begins the rare part, which no signal interrupts; false if it is under way already (a fault in it).
     pub fn enter(&self) -> bool {
         if self.inside.load(Ordering::Relaxed) != 0 {
             return false;
         }
+        let signals = sys::block_signals();
+        self.signals.store(signals, Ordering::Relaxed);
         self.inside.store(1, Ordering::Relaxed);
         self.ready.store(0, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
@@ -210,6 +219,7 @@ impl Local {
         if self.stale.load(Ordering::SeqCst) != 0 {
             self.ready.store(0, Ordering::Relaxed);
         }
+        sys::restore_signals(self.signals.load(Ordering::Relaxed));
     }
 
     /// The room for unwinding. Only between `enter` and `leave`.
@@ -267,6 +277,16 @@ pub fn local_slowly(stack_pointer: u64) -> Option<*mut Local> {
 
 /// Gives this thread a slot.
 fn attach(process: &'static Process, stack_pointer: u64) -> Option<*mut Local> {
+    // A handler in between would attach the thread a second time.
+    let signals = sys::block_signals();
+    let local = attach_blocked(process, stack_pointer, signals);
+    if local.is_none() {
+        sys::restore_signals(signals);
+    }
+    local
+}
+
+fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64) -> Option<*mut Local> {
     let tid = sys::gettid();
     let number = {
         let guard = process.making.lock();
@@ -302,12 +322,13 @@ fn attach(process: &'static Process, stack_pointer: u64) -> Option<*mut Local> {
     // Release: the collector sees the fields.
     slot.state.store(state::ACTIVE, Ordering::Release);
     this.attached.store(1, Ordering::Relaxed);
+    set_local(local);
+    // SAFETY: `local` is this thread's, and its ring is there.
+    unsafe { crate::recorder::thread_started(local, tid) };
+    this.signals.store(signals, Ordering::Relaxed);
     this.inside.store(1, Ordering::Relaxed);
     this.refresh();
     this.leave();
-    set_local(local);
-    // SAFETY: `local` is this thread's and ready.
-    unsafe { crate::recorder::thread_started(local, tid) };
     let key = KEY.load(Ordering::Relaxed);
     if key != u32::MAX {
         // SAFETY: the key was made by `make_key`.
@@ -456,13 +477,17 @@ unsafe fn end(local: *mut Local) {
     this.attached.store(0, Ordering::Relaxed);
     set_local(core::ptr::null_mut());
     let dirty = slot.folds.load(Ordering::Relaxed) != 0;
-    let Some(_guard) = process.making.lock() else { return };
+    let Some(_guard) = process.making.lock() else {
+        sys::restore_signals(this.signals.load(Ordering::Relaxed));
+        return;
+    };
     let locals = &process.locals;
     let count = locals.ended_count.load(Ordering::Relaxed);
     locals.ended[count as usize].store(this.number, Ordering::Relaxed);
     locals.ended_count.store(count + 1, Ordering::Relaxed);
     // Release: the slot's next thread and the collector see all that was written.
     slot.state.store(if dirty { state::ENDED_DIRTY } else { state::ENDED }, Ordering::Release);
+    sys::restore_signals(this.signals.load(Ordering::Relaxed));
 }
 
 /// Code went away: sends every thread through the rare part once, where it forgets what it remembered.

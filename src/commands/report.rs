@@ -15,7 +15,11 @@ pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<Exi
     let limit = args.limit.map(|limit| limit as usize);
     let out = match args.format {
         Format::Json => json::report(&session, &contention, limit),
-        Format::Text => text::report(&session, &contention, &text::Options { layout: console.stdout_layout(), limit }),
+        Format::Text => text::report(
+            &session,
+            &contention,
+            &text::Options { layout: console.stdout_layout(), limit, verbose: console.verbose() },
+        ),
     };
     Target::Stdout.write(out.as_bytes())?;
     Ok(ExitCode::Success)

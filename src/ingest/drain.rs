@@ -89,10 +89,16 @@ pub struct Tally {
 #[derive(Default)]
 struct Owners {
     last: Option<ThreadId>,
-    /// More than one thread takes it.
+    /// More than one thread takes it: all its acquisitions are put into their order.
     shared: bool,
-    /// Its acquisitions since the last look, thread by thread: (ticks, thread).
-    since: Vec<(u64, ThreadId)>,
+    /// Its acquisitions in this round of the collector, thread by thread: (ticks, thread).
+    recent: Vec<(u64, ThreadId)>,
+}
+
+impl Owners {
+    /// While only one thread takes it, more are not kept: a change of owner between the later ones is not
+    /// seen, once in a lock's life.
+    const RECENT: usize = 1024;
 }
 
 impl Drain {
@@ -302,17 +308,14 @@ impl Tally {
             self.owners.resize_with(lock.index() + 1, Owners::default);
         }
         let owners = &mut self.owners[lock.index()];
-        if !owners.shared {
-            match owners.last {
-                None => owners.last = Some(thread),
-                Some(last) => owners.shared = last != thread,
-            }
+        // Rings are read one after the other: another thread may have taken the lock in between.
+        let before = owners.recent.last().map(|(_, thread)| *thread).or(owners.last);
+        owners.shared |= before.is_some_and(|before| before != thread);
+        if owners.recent.is_empty() {
+            self.unsettled.push(lock);
         }
-        if owners.shared {
-            if owners.since.is_empty() {
-                self.unsettled.push(lock);
-            }
-            owners.since.push((ticks, thread));
+        if owners.shared || owners.recent.len() < Owners::RECENT {
+            owners.recent.push((ticks, thread));
         }
     }
 
@@ -320,11 +323,15 @@ impl Tally {
     pub fn settle_owners(&mut self, session: &mut Session) {
         for lock in self.unsettled.drain(..) {
             let owners = &mut self.owners[lock.index()];
+            if !owners.shared {
+                owners.last = owners.recent.drain(..).next_back().map(|(_, thread)| thread).or(owners.last);
+                continue;
+            }
             // Each thread's acquisitions are in their order already: a stable sort merges such runs.
-            owners.since.sort_by_key(|(ticks, _)| *ticks);
+            owners.recent.sort_by_key(|(ticks, _)| *ticks);
             let mut changes = 0;
-            for (_, thread) in owners.since.drain(..) {
-                changes += u64::from(owners.last != Some(thread));
+            for (_, thread) in owners.recent.drain(..) {
+                changes += u64::from(owners.last.is_some_and(|last| last != thread));
                 owners.last = Some(thread);
             }
             session.locks[lock.index()].owner_changes += changes;

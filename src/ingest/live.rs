@@ -8,13 +8,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lockprof_wire::thread::state;
-use lockprof_wire::{Flags, Op, Record, fold};
+use lockprof_wire::{Flags, Op, Record, fold, layout};
 use rustc_hash::FxHashMap;
 
 use super::clock::{Rate, monotonic_ns};
 use super::drain::{Drain, Tally, count_wait};
+use super::exit;
 use super::image::Image;
-use crate::model::{CodeAddress, LockId, Mode, Session, SiteKey, ThreadId, WaitKey};
+use crate::model::{CodeAddress, LockId, Mode, ProcessId, Session, SiteKey, ThreadId, WaitKey};
 
 /// Collects a session while it runs.
 pub struct Collector {
@@ -29,6 +30,8 @@ pub struct Collector {
     acquisitions: u64,
     refreshed: Instant,
     data_addresses: FxHashMap<LockId, CodeAddress>,
+    /// Processes that ended, until the kernel says how.
+    ended: Vec<(ProcessId, OwnedFd)>,
     /// Checks of remembered stacks by an oracle build of the shim: agreed, differed.
     pub oracle: (u64, u64),
 }
@@ -63,6 +66,7 @@ pub struct Tick {
 impl Collector {
     /// Collects what shims write into `folder`.
     pub fn new(folder: &Path) -> Self {
+        make_spares(folder);
         Self {
             folder: folder.to_path_buf(),
             rate: Rate::start(),
@@ -74,6 +78,7 @@ impl Collector {
             acquisitions: 0,
             refreshed: Instant::now(),
             data_addresses: FxHashMap::default(),
+            ended: Vec::new(),
             oracle: (0, 0),
         }
     }
@@ -83,10 +88,12 @@ impl Collector {
         self.discover();
         let mut tick = Tick::default();
         let mut ended = Vec::new();
-        let newest = newest_by_pid(&self.sources);
+        // An older segment of one process id is from before an exec.
+        let newest = if self.sources.len() > 1 { newest_by_pid(&self.sources) } else { BTreeMap::new() };
         for (path, source) in &mut self.sources {
             // Looked at before the rings: what was written before the end is then there.
-            let over = source.process.as_ref().is_none_or(has_ended) || newest.get(&source.image.pid) != Some(path);
+            let over = source.process.as_ref().is_none_or(has_ended)
+                || newest.get(&source.image.pid).is_some_and(|newest| newest != path);
             source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut tick);
             if over {
                 ended.push(path.clone());
@@ -101,6 +108,8 @@ impl Collector {
         const REFRESH: Duration = Duration::from_millis(500);
         if self.refreshed.elapsed() > REFRESH {
             self.refreshed = Instant::now();
+            make_spares(&self.folder);
+            self.ask_for_exits();
             for source in self.sources.values() {
                 source.image.refresh_thread_names(&mut self.session);
             }
@@ -130,6 +139,22 @@ impl Collector {
         }
     }
 
+    /// Asks the kernel how processes ended; those that it knows are done.
+    fn ask_for_exits(&mut self) {
+        /// More descriptors are not kept.
+        const MOST: usize = 256;
+        let processes = &mut self.session.processes;
+        self.ended.retain(|(id, process)| match exit::of(process) {
+            Some(exit) => {
+                processes[id.index()].exit = Some(exit);
+                false
+            }
+            None => true,
+        });
+        let beyond = self.ended.len().saturating_sub(MOST);
+        self.ended.drain(..beyond);
+    }
+
     fn note(&mut self, text: String) {
         let notes = &mut self.session.coverage.notes;
         if !notes.contains(&text) {
@@ -139,6 +164,10 @@ impl Collector {
 
     /// Reads what is left of a process that will write no more.
     fn close(&mut self, mut source: Source) {
+        let said = source.image.segment.header().exit.load(Ordering::Relaxed);
+        self.session.processes[source.image.process.index()].exit = exit::said(said);
+        // The kernel tells only when the parent has fetched the code.
+        self.ended.extend(source.process.take().map(|process| (source.image.process, process)));
         source.image.refresh_thread_names(&mut self.session);
         // What came between the last look at the rings and the end.
         source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
@@ -203,6 +232,7 @@ impl Collector {
         for (_, source) in std::mem::take(&mut self.sources) {
             self.close(source);
         }
+        self.ask_for_exits();
         self.tally.finish(&mut self.session);
         let coverage = &mut self.session.coverage;
         coverage.recorded = self.tally.recorded;
@@ -357,7 +387,7 @@ impl Folded {
     fn take(entry: &fold::FoldEntry) -> Option<Self> {
         let op_and_flags = entry.op_and_flags.load(Ordering::Acquire);
         let count = entry.count.load(Ordering::Relaxed);
-        if op_and_flags == 0 || count == 0 {
+        if matches!(op_and_flags, 0 | fold::CLAIMED) || count == 0 {
             return None;
         }
         let folded = Self {
@@ -371,7 +401,7 @@ impl Folded {
             holder: entry.holder.load(Ordering::Relaxed),
             count,
             sum: entry.sum.load(Ordering::Relaxed),
-            min: entry.min.load(Ordering::Relaxed),
+            min: !entry.not_min.load(Ordering::Relaxed),
             max: entry.max.load(Ordering::Relaxed),
             buckets: (entry.buckets.iter().enumerate())
                 .map(|(at, bucket)| (at, bucket.load(Ordering::Relaxed)))
@@ -379,7 +409,7 @@ impl Folded {
                 .collect(),
         };
         entry.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
-        for counter in [&entry.count, &entry.sum, &entry.min, &entry.max] {
+        for counter in [&entry.count, &entry.sum, &entry.not_min, &entry.max] {
             counter.store(0, Ordering::Relaxed);
         }
         Some(folded)
@@ -445,6 +475,16 @@ impl Folded {
             }
             Some(Op::Failed) => site.failures += self.count,
             _ => {}
+        }
+    }
+}
+
+/// Files for processes that may make none of a segment's size themselves.
+fn make_spares(folder: &Path) {
+    for number in 0..layout::SPARES {
+        let made = fs::File::create_new(folder.join(format!("{}{number}", layout::SPARE)));
+        if let Ok(file) = made {
+            let _ = file.set_len(layout::SPARE_SIZE);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod drain;
+mod exit;
 pub mod file;
 pub mod image;
 pub mod live;

@@ -3,6 +3,8 @@
 //! They are opened in the thread that starts the program and inherited by it; what that thread does
 //! itself is next to nothing.
 
+use std::os::fd::AsRawFd;
+
 use perf_event::events::{Event, Hardware, Software};
 use perf_event::{Builder, Counter};
 
@@ -44,6 +46,9 @@ fn open(event: Event, with_kernel: bool) -> Option<Counter> {
     let mut builder = Builder::new().kind(event);
     builder.inherit(true).exclude_kernel(!with_kernel);
     let mut counter = builder.build().ok()?;
+    // The crate opens descriptors that the program would inherit.
+    // SAFETY: the descriptor is the counter's.
+    unsafe { libc::fcntl(counter.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
     counter.enable().ok()?;
     Some(counter)
 }

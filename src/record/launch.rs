@@ -109,13 +109,14 @@ impl Launch<'_> {
     }
 }
 
-/// The shim first, then what the user preloads already.
+/// What the user preloads already, then the shim: a library of the user's that stands before the same
+/// functions then sees every call of the program, and the shim sees what it hands on.
 fn preload(shim: &Path) -> OsString {
-    let mut list = shim.as_os_str().to_owned();
-    if let Some(users) = std::env::var_os("LD_PRELOAD").filter(|users| !users.is_empty()) {
+    let mut list = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    if !list.is_empty() {
         list.push(OsStr::new(":"));
-        list.push(users);
     }
+    list.push(shim);
     list
 }
 

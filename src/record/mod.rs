@@ -5,12 +5,13 @@
 pub mod cost;
 pub mod counters;
 pub mod demo;
+pub mod family;
 pub mod folder;
 pub mod launch;
 pub mod preflight;
 pub mod shim;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ingest::live::{Collected, Collector};
 use crate::model::Exit;
@@ -37,6 +38,9 @@ pub struct Recorded {
     pub pid: u32,
 }
 
+/// Processes that outlive the command for less than this are not worth a word.
+const GRACE: Duration = Duration::from_millis(300);
+
 /// Runs a program to its end (and its descendants to theirs, unless interrupted) and collects what it does.
 /// `lingering` is told once how many processes go on when the command itself has ended.
 ///
@@ -51,17 +55,25 @@ pub fn record(program: &Program, options: &Options, lingering: impl FnOnce(usize
     let mut lingering = Some(lingering);
     let mut exit = None;
     let mut pause = Pause::default();
+    let mut told = Instant::now();
     loop {
         let tick = collector.tick();
         if exit.is_none() {
             exit = child.ended()?;
-        } else if tick.alive == 0 || child.interrupted() {
-            break;
-        } else if let Some(tell) = lingering.take() {
-            tell(tick.alive);
+        } else {
+            // A process that was forked attaches only when it takes a lock: until then its memory tells.
+            let lingers = if options.no_follow { 0 } else { tick.alive.max(family::members(folder.path())) };
+            if lingers == 0 || child.interrupted() {
+                break;
+            }
+            if told.elapsed() > GRACE
+                && let Some(tell) = lingering.take()
+            {
+                tell(lingers);
+            }
         }
-        if exit.is_some() && tick.alive == 0 {
-            break;
+        if exit.is_none() {
+            told = Instant::now();
         }
         child.wait_at_most(pause.after(tick.fullest), exit.is_none());
     }

@@ -56,11 +56,6 @@ fn exactly_in_the_programs_own_order() {
 }
 
 #[test]
-fn every_event_in_the_trace() {
-    verify(&Target::new(fixture("counts")).option("--full"));
-}
-
-#[test]
 fn ten_thousand_short_lived_threads() {
     let recording = verify(&Target::new(fixture("short_threads")));
     let process = &recording.report.processes()[0];

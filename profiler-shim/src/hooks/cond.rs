@@ -86,6 +86,22 @@ unsafe extern "C" fn clock_wait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr,
     }
 }
 
+// Programs from before glibc 2.3.2 ask for older versions of these functions, which know another layout.
+// Hooks have no version, so all of them go to the newer ones, together.
+plain_hook! {
+    fn pthread_cond_signal(cond: Ptr) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe { real::pthread_cond_signal(cond) }
+    }
+}
+
+plain_hook! {
+    fn pthread_cond_broadcast(cond: Ptr) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe { real::pthread_cond_broadcast(cond) }
+    }
+}
+
 hook!(pthread_cond_init(cond: Ptr, attr: Ptr) -> c_int, "rdx", init);
 unsafe extern "C" fn init(cond: Ptr, attr: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.

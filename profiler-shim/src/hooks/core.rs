@@ -7,7 +7,7 @@ use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, Op, Record};
 
 use crate::clock;
-use crate::locks::{RECURSIVE, Sight, is_recursive};
+use crate::locks::{RECURSIVE, ROBUST, Sight, mutex_traits};
 use crate::process::{self, Process};
 use crate::real::Ptr;
 use crate::recorder::{self, Wait};
@@ -127,30 +127,26 @@ pub unsafe fn lock_word_slowly(caller: Caller, object: Ptr, kind: u8, initialise
     let Some(process) = Process::attached() else { return 0 };
     // SAFETY: the thread's own data; the object is one of this kind.
     unsafe {
+        if !(*caller.local).enter() {
+            return 0;
+        }
         let known = process.addresses.find(address);
         let word = known.map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
         let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(kind);
         let (entry, word) = if same_kind && !initialised {
             (known, word)
         } else {
-            if !(*caller.local).enter() {
-                return 0;
-            }
             if word as u32 != 0 && !same_kind {
                 // Something else lives there now.
                 process.forget_lock(address);
             }
-            let recursive = kind == kind::MUTEX && is_recursive(object);
-            let made = process.lock_at(address, Sight { kind, initialised, recursive, stack: caller.stack });
-            (*caller.local).leave();
-            made
+            let traits = if kind == kind::MUTEX { mutex_traits(object) } else { 0 };
+            process.lock_at(address, Sight { kind, initialised, traits, stack: caller.stack })
         };
-        if let Some(entry) = entry
-            && (*caller.local).enter()
-        {
+        if let Some(entry) = entry {
             (*caller.local).locks[cache_slot(address)] = CachedLock { address, entry };
-            (*caller.local).leave();
         }
+        (*caller.local).leave();
         word
     }
 }
@@ -181,8 +177,11 @@ pub unsafe fn acquire<S: Style + Copy>(
         }
         let caller = Caller { local: this, stack: capture(this, entry as u64 + 8, *entry) };
         let word = lock_word(caller, request.object, request.kind);
+        if word & (RECURSIVE | ROBUST) != 0 {
+            return acquire_unusual(request, caller, word, try_real, block);
+        }
         let answer = try_real();
-        if answer == 0 && word & RECURSIVE == 0 {
+        if answer == 0 {
             let (address, lock) = (request.object as u64, word as u32);
             recorder::push(this, address, lock, caller.stack, request.flags, clock::tsc());
             return 0;
@@ -204,8 +203,25 @@ unsafe fn acquire_slowly<S: Style + Copy>(
     unsafe {
         let Some(caller) = caller(entry) else { return block() };
         let word = lock_word(caller, request.object, request.kind);
-        if process::exact() {
-            return acquire_contended(request, caller, word, block);
+        acquire_unusual(request, caller, word, try_real, block)
+    }
+}
+
+/// Where something is not as usual: `--exact`, a robust or a recursive mutex.
+#[cold]
+#[inline(never)]
+unsafe fn acquire_unusual<S: Style + Copy>(
+    request: Request<S>,
+    caller: Caller,
+    word: u64,
+    try_real: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        if process::exact() || word & ROBUST != 0 {
+            let busy = looks_taken(request);
+            return acquire_contended(request, caller, word, busy, block);
         }
         tried(request, caller, word, try_real(), block)
     }
@@ -224,7 +240,7 @@ unsafe fn tried<S: Style + Copy>(
     // SAFETY: the caller is the running hook's.
     unsafe {
         match S::outcome(answer) {
-            Outcome::Busy => return acquire_contended(request, caller, word, block),
+            Outcome::Busy => return acquire_contended(request, caller, word, true, block),
             Outcome::Acquired => acquired(request, caller, word, 0),
             // What the try refuses (a wrong kind, too many recursions), the real call refuses too.
             _ => failed(caller, word, request.flags, answer),
@@ -290,19 +306,18 @@ unsafe fn failed(caller: Caller, word: u64, flags: u8, answer: c_int) {
     unsafe { tell(caller, word, Op::Failed, flags, clock::now(), u64::from(answer.unsigned_abs())) };
 }
 
-/// The real, blocking call, with the thread's wait shown meanwhile.
+/// The real, blocking call, with the thread's wait shown meanwhile. `busy`: it is known to be taken.
 #[inline(never)]
 #[cold]
 unsafe fn acquire_contended<S: Style + Copy>(
     request: Request<S>,
     caller: Caller,
     word: u64,
+    busy: bool,
     block: impl FnOnce() -> c_int,
 ) -> c_int {
     // SAFETY: the caller is the running hook's.
     unsafe {
-        // With `--exact` there was no try: the lock word tells whether it was free.
-        let busy = !process::exact() || looks_taken(request);
         let waiting = begin_wait(caller, word, request, busy);
         let answer = block();
         let now = clock::now();
@@ -328,15 +343,16 @@ unsafe fn acquire_contended<S: Style + Copy>(
     }
 }
 
-/// Whether a lock's own word says that it is held (glibc's layout, which is public ABI).
+/// Whether a lock's own word says that it is held (glibc's layout, which is public ABI): what stands for
+/// a try where there is none.
 unsafe fn looks_taken<S>(request: Request<S>) -> bool {
+    const OWNER_DIED: u32 = 1 << 30;
     // SAFETY: the object is one of the kind.
-    unsafe {
-        match request.kind {
-            kind::RWLOCK => request.object.cast::<u32>().read_volatile() != 0,
-            kind::SPINLOCK => request.object.cast::<i32>().read_volatile() != 1,
-            _ => request.object.cast::<u32>().read_volatile() != 0,
-        }
+    let word = unsafe { request.object.cast::<u32>().read_volatile() };
+    match request.kind {
+        kind::SPINLOCK => word != 1,
+        kind::MUTEX => word != 0 && word & OWNER_DIED == 0,
+        _ => word != 0,
     }
 }
 

@@ -15,7 +15,7 @@ plain_hook! {
         if let Some(process) = Process::attached()
             && let Some(_guard) = process.making.lock()
         {
-            process.modules.forget_unloaded();
+            process.modules.forget_unloaded(|start, end| process.forget_locks_within(start, end));
             process.shapes.forget();
             forget_code(process);
         }

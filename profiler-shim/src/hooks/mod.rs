@@ -9,6 +9,7 @@ mod c11;
 mod cond;
 mod core;
 mod dl;
+pub mod exit;
 mod mutex;
 mod name;
 mod once;
@@ -43,6 +44,7 @@ macro_rules! plain_hook {
     (fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? $body:block) => {
         /// Stands before the function of the same name.
         #[cfg_attr(lockprof_preload, unsafe(no_mangle))]
+        #[allow(non_snake_case)]
         pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? $body
     };
 }

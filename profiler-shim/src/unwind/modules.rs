@@ -96,14 +96,15 @@ impl Modules {
             })
     }
 
-    /// Code may have gone: forgets every object that is not there any more.
-    pub fn forget_unloaded(&self) {
+    /// Code may have gone: forgets every object that is not there any more, and tells its range.
+    pub fn forget_unloaded(&self, mut gone: impl FnMut(u64, u64)) {
         let count = self.count.load(Ordering::Acquire) as usize;
         for known in &self.known[..count.min(CAPACITY)] {
-            let start = known.start.load(Ordering::Relaxed);
-            if self.ask(start).is_none_or(|found| found.bias != known.bias.load(Ordering::Relaxed)) {
+            let (start, end) = (known.start.load(Ordering::Relaxed), known.end.load(Ordering::Relaxed));
+            if end != 0 && self.ask(start).is_none_or(|found| found.bias != known.bias.load(Ordering::Relaxed)) {
                 // An empty range: never found again; its row in the segment stays for the stacks that have it.
                 known.end.store(0, Ordering::Relaxed);
+                gone(start, end);
             }
         }
     }

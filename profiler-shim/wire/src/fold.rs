@@ -3,7 +3,7 @@
 //! A fold keeps count and time exactly, by (operation, lock, stack, holder's stack); only single
 //! time stamps are lost. One thread writes, totals only grow.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Sub-buckets per power of two of a fold's histogram: four, so a bucket is a quarter of its value wide.
 pub const SUB_BITS: u32 = 2;
@@ -31,10 +31,13 @@ pub const fn bucket_low(bucket: usize) -> u64 {
     ((1 << SUB_BITS) + (bucket & ((1 << SUB_BITS) - 1))) << (exponent - SUB_BITS as u64)
 }
 
+/// See [`FoldEntry::op_and_flags`].
+pub const CLAIMED: u32 = u32::MAX;
+
 /// A counter.
 #[repr(C, align(64))]
 pub struct FoldEntry {
-    /// Operation | flags << 8, as in a record; 0: empty.
+    /// Operation | flags << 8, as in a record; 0: empty; [`CLAIMED`]: the key is being written.
     pub op_and_flags: AtomicU32,
     /// Lock row.
     pub lock: AtomicU32,
@@ -46,8 +49,8 @@ pub struct FoldEntry {
     pub count: AtomicU64,
     /// Sum of the payloads, ticks.
     pub sum: AtomicU64,
-    /// Least payload, ticks.
-    pub min: AtomicU64,
+    /// Bitwise complement of the least payload, ticks: a maximum too, and 0 while there is none.
+    pub not_min: AtomicU64,
     /// Greatest payload, ticks.
     pub max: AtomicU64,
     _pad: AtomicU64,
@@ -56,20 +59,6 @@ pub struct FoldEntry {
 }
 
 const _: () = assert!(size_of::<FoldEntry>() == 768);
-
-impl FoldEntry {
-    /// Counts one payload. Only the owner of the slot calls this.
-    pub fn add(&self, payload: u64) {
-        let count = self.count.load(Ordering::Relaxed);
-        let least = self.min.load(Ordering::Relaxed);
-        self.min.store(if count == 0 { payload } else { least.min(payload) }, Ordering::Relaxed);
-        self.max.store(self.max.load(Ordering::Relaxed).max(payload), Ordering::Relaxed);
-        self.sum.store(self.sum.load(Ordering::Relaxed).wrapping_add(payload), Ordering::Relaxed);
-        let bucket = &self.buckets[bucket(payload)];
-        bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        self.count.store(count + 1, Ordering::Relaxed);
-    }
-}
 
 /// A table of folds; the entries follow it. Entry 0 takes what found no place, without lock and stack.
 #[repr(C, align(64))]

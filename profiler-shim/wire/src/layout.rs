@@ -34,6 +34,12 @@ pub struct Layout {
 
 /// The usual size of a segment: address space, not memory.
 pub const SIZE_MAX: u64 = 4 << 30;
+/// Beginning of the names of files that the collector makes for processes that may make none of this size.
+pub const SPARE: &str = "spare.";
+/// Their number.
+pub const SPARES: u32 = 8;
+/// Their size.
+pub const SPARE_SIZE: u64 = 1 << 30;
 /// The least that works.
 pub const SIZE_MIN: u64 = 8 << 20;
 
@@ -116,8 +122,8 @@ pub struct Header {
     pub arena_next: AtomicU64,
     /// Acquisitions made where the recorder could not note them (thread without a slot, handler inside the recorder).
     pub unrecorded: AtomicU64,
-    /// Hooked functions that the process called at all.
-    pub touched: AtomicU32,
+    /// 256 + the code with which the process ended by itself; 0 while it has not.
+    pub exit: AtomicU32,
     /// Dummy, for alignment.
     pub reserved: AtomicU32,
     /// Remembered shapes that were checked against a full unwind and agreed (oracle builds only).

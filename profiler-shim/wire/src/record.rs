@@ -129,13 +129,13 @@ pub const fn extra_hold(depth: u32) -> u64 {
 pub struct Slot(pub [AtomicU64; 4]);
 
 impl Slot {
-    /// Writes the record. The ring's head publishes it.
+    /// Writes a record: its ticks, lock | stack << 32, word and extra. The ring's head publishes it.
     #[inline(always)]
-    pub fn store(&self, record: Record) {
-        self.0[0].store(record.ticks, Ordering::Relaxed);
-        self.0[1].store(u64::from(record.lock) | u64::from(record.stack) << 32, Ordering::Relaxed);
-        self.0[2].store(record.word, Ordering::Relaxed);
-        self.0[3].store(record.extra, Ordering::Relaxed);
+    pub fn store(&self, ticks: u64, lock_and_stack: u64, word: u64, extra: u64) {
+        self.0[0].store(ticks, Ordering::Relaxed);
+        self.0[1].store(lock_and_stack, Ordering::Relaxed);
+        self.0[2].store(word, Ordering::Relaxed);
+        self.0[3].store(extra, Ordering::Relaxed);
     }
 
     /// Copies the record out.

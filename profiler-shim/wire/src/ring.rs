@@ -68,7 +68,8 @@ impl RingHeader {
         if used + u64::from(reserve) >= slots.len() as u64 {
             return false;
         }
-        slots[head as usize & (slots.len() - 1)].store(record);
+        let lock_and_stack = u64::from(record.lock) | u64::from(record.stack) << 32;
+        slots[head as usize & (slots.len() - 1)].store(record.ticks, lock_and_stack, record.word, record.extra);
         // Release: publishes the slot.
         self.head.store(head + 1, Ordering::Release);
         true

@@ -1,5 +1,6 @@
 //! What was run, and how much of it was seen.
 
+use crate::analysis::contention::share;
 use crate::model::{Exit, Session};
 use crate::render::paint::{Layout, Style, printable, wrap};
 use crate::render::units::{count, duration, percent, plural};
@@ -93,4 +94,18 @@ pub(super) fn coverage(session: &Session, layout: &Layout) -> String {
         (format!("{taken}, every one recorded."), Style::Good)
     };
     layout.paint(style, wrap(&text, layout.width, "", "  ").trim_end()) + "\n"
+}
+
+/// How the call stacks were found.
+pub(super) fn stacks(session: &Session, layout: &Layout) -> String {
+    let seen = &session.coverage;
+    let total = seen.stack_hits + seen.stack_misses;
+    let text = format!(
+        "Call stacks: {} of {} found again by their remembered shape, {} unwound, {} cut short or unknown.",
+        percent(share(seen.stack_hits, total)),
+        count(total),
+        count(seen.stack_misses),
+        count(seen.stacks_truncated)
+    );
+    layout.paint(Style::Dim, &wrap(&text, layout.width, "", "  "))
 }

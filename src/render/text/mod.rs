@@ -24,6 +24,8 @@ pub struct Options {
     pub layout: Layout,
     /// Rows of a table; [`DEFAULT_ROWS`] without it.
     pub limit: Option<usize>,
+    /// Also what only matters when something is odd: the hit rate of the remembered stacks.
+    pub verbose: bool,
 }
 
 /// Rows of a table where nobody said otherwise.
@@ -36,6 +38,9 @@ const DETAILED: usize = 3;
 pub fn report(session: &Session, contention: &Contention, options: &Options) -> String {
     let layout = &options.layout;
     let mut out = header::header(session, layout);
+    if options.verbose {
+        out.push_str(&header::stacks(session, layout));
+    }
     out.push('\n');
     if let Some(reason) = nothing_seen(session) {
         out.push_str(&reason);
@@ -101,7 +106,7 @@ mod tests {
 
     fn render(query: &Query, width: usize) -> String {
         let session = server();
-        let options = Options { layout: Layout { color: false, width }, limit: None };
+        let options = Options { layout: Layout { color: false, width }, limit: None, verbose: false };
         let text = report(&session, &Contention::of(&session, query), &options);
         for line in text.lines() {
             assert!(columns(line) <= width, "over {width} columns: {line}");
@@ -126,7 +131,7 @@ mod tests {
     fn golden_report_of_a_busy_program() {
         let session = busy();
         for width in [60, 80, 140] {
-            let options = Options { layout: Layout { color: false, width }, limit: None };
+            let options = Options { layout: Layout { color: false, width }, limit: None, verbose: false };
             let text = report(&session, &Contention::of(&session, &Query::default()), &options);
             for line in text.lines() {
                 assert!(columns(line) <= width, "over {width} columns: {line}");
@@ -142,7 +147,7 @@ mod tests {
         let session = server();
         let view = Contention::of(&session, &Query::default());
         let at = |color| {
-            let options = Options { layout: Layout { color, width: 80 }, limit: None };
+            let options = Options { layout: Layout { color, width: 80 }, limit: None, verbose: false };
             report(&session, &view, &options)
         };
         let mut plain = String::new();

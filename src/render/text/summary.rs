@@ -51,7 +51,7 @@ pub fn summary(session: &Session, contention: &Contention, trace_path: &str, opt
         out.push_str(&layout.paint(Style::Dim, &wrap(&cost, layout.width, "", "  ")));
     }
     if options.verbose {
-        out.push_str(&stack_line(session, layout));
+        out.push_str(&header::stacks(session, layout));
     }
     out.push('\n');
     out.push_str(&hottest(session, contention, layout));
@@ -60,24 +60,14 @@ pub fn summary(session: &Session, contention: &Contention, trace_path: &str, opt
     out
 }
 
-/// How the call stacks were found.
-fn stack_line(session: &Session, layout: &Layout) -> String {
-    let seen = &session.coverage;
-    let total = seen.stack_hits + seen.stack_misses;
-    let text = format!(
-        "Call stacks: {} of {} found again by their remembered shape, {} unwound, {} cut short or unknown.",
-        percent(share(seen.stack_hits, total)),
-        count(total),
-        count(seen.stack_misses),
-        count(seen.stacks_truncated)
-    );
-    layout.paint(Style::Dim, &wrap(&text, layout.width, "", "  "))
-}
-
 fn hottest(session: &Session, contention: &Contention, layout: &Layout) -> String {
     let totals = &contention.contention;
     if totals.contended == 0 {
-        return "No thread had to wait for a lock.\n".into();
+        let taken: Vec<_> = (contention.lock_rows().filter(|row| row.acquisitions > 0).take(ROWS))
+            .map(|row| format!("{} ({})", label(row), count(row.acquisitions)))
+            .collect();
+        let most = if taken.is_empty() { String::new() } else { format!(" Taken: {}.", taken.join(", ")) };
+        return wrap(&format!("No thread had to wait for a lock.{most}"), layout.width, "", "  ");
     }
     let text = format!(
         "Threads waited {} for locks, in {} of acquisitions:",
