@@ -19,6 +19,7 @@ mod suite {
     mod process_tree;
     mod real_programs;
     mod refusals;
+    mod rooms;
     mod stacks;
     mod waits;
 }

@@ -80,7 +80,7 @@ const O_NOFOLLOW: usize = 0o400_000;
 pub fn mmap(len: usize, protection: usize, flags: usize, fd: isize) -> Option<*mut u8> {
     // SAFETY: without MAP_FIXED no existing mapping is touched.
     let answer = unsafe { call!(MMAP, 0, len, protection, flags, fd, 0) };
-    (answer > 0 || answer < -4095).then_some(answer as *mut u8)
+    (!(-4095..=0).contains(&answer)).then_some(answer as *mut u8)
 }
 
 /// Unmaps memory.
@@ -139,20 +139,14 @@ pub fn is_readable(at: u64, len: u64) -> bool {
 pub struct Undisturbed(u64);
 
 impl Undisturbed {
-    const SETMASK: usize = 2;
-
     pub fn now() -> Self {
-        let (all, mut before) = (u64::MAX, 0u64);
-        // SAFETY: the kernel reads one mask and writes the other, eight bytes each.
-        unsafe { call!(RT_SIGPROCMASK, Self::SETMASK, &raw const all, &raw mut before, 8) };
-        Self(before)
+        Self(block_signals())
     }
 }
 
 impl Drop for Undisturbed {
     fn drop(&mut self) {
-        // SAFETY: the kernel reads the mask.
-        unsafe { call!(RT_SIGPROCMASK, Self::SETMASK, &raw const self.0, 0, 8) };
+        restore_signals(self.0);
     }
 }
 

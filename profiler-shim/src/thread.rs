@@ -288,8 +288,6 @@ fn attach(process: &'static Process, stack_pointer: u64) -> Option<*mut Local> {
 
 fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64) -> Option<*mut Local> {
     let tid = sys::gettid();
-    // A signal handler that locks would wait for the inner lock for ever, or attach the thread twice.
-    let _undisturbed = sys::Undisturbed::now();
     let number = {
         let guard = process.making.lock();
         if guard.is_none() {

@@ -19,31 +19,58 @@ struct Place {
     share: u32,
 }
 
-const PLACES: usize = 1024;
+/// Remembers the places of the keys met lately: sets of two, as a processor's cache. Most threads use few
+/// locks at few places in the code, so it begins small and grows with its misses.
+struct Places {
+    entries: Box<[Place]>,
+    misses: usize,
+}
+
+impl Places {
+    const FIRST: usize = 128;
+    const MOST: usize = 8192;
+    const NOWHERE: Place = Place { key: u64::MAX, mode_and_thread: u64::MAX, lock: LockId(0), site: 0, share: 0 };
+
+    fn new() -> Self {
+        Self { entries: vec![Self::NOWHERE; Self::FIRST].into(), misses: 0 }
+    }
+
+    #[inline]
+    fn slot(&self, key: u64) -> usize {
+        (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & (self.entries.len() - 1)
+    }
+
+    #[inline]
+    fn find(&self, key: u64, mode_and_thread: u64) -> Option<Place> {
+        let at = self.slot(key);
+        let is = |place: &Place| place.key == key && place.mode_and_thread == mode_and_thread;
+        let first = &self.entries[at];
+        if is(first) {
+            return Some(*first);
+        }
+        let second = &self.entries[at ^ 1];
+        is(second).then_some(*second)
+    }
+
+    fn remember(&mut self, place: Place) {
+        self.misses += 1;
+        if self.misses > self.entries.len() && self.entries.len() < Self::MOST {
+            *self = Self { entries: vec![Self::NOWHERE; self.entries.len() * 4].into(), misses: 0 };
+        }
+        let at = self.slot(place.key);
+        self.entries[at ^ 1] = self.entries[at];
+        self.entries[at] = place;
+    }
+}
 
 /// A slot's ring: what is remembered between records.
 pub struct Drain {
     slot: u32,
     thread: ThreadId,
-    places: Box<[Place; PLACES]>,
+    places: Places,
     pending: Vec<Record>,
     /// Acquisition time of the last `Hold`: one whose release was under way when the program died is not counted twice.
     pub last_hold: (u64, u32),
-}
-
-/// Who had a lock last.
-#[derive(Default)]
-struct Owner {
-    thread: Option<ThreadId>,
-    /// More than one thread takes it: all its acquisitions are put into their order.
-    shared: bool,
-    /// Acquisitions by the only thread so far, in this round of the collector, ticks.
-    recent: Vec<u64>,
-}
-
-impl Owner {
-    /// More are not kept: a change of owner between the later ones is not seen, once in a lock's life.
-    const RECENT: usize = 1024;
 }
 
 /// Counts that are kept apart from the session while recording, for speed.
@@ -51,20 +78,33 @@ impl Owner {
 pub struct Tally {
     shares: Vec<((ThreadId, SiteId), ThreadShare)>,
     share_index: FxHashMap<(ThreadId, SiteId), u32>,
-    /// Acquisitions of locks that more than one thread takes: (lock, ticks, thread).
-    owners: Vec<(LockId, u64, ThreadId)>,
-    last_owner: Vec<Owner>,
-    /// Locks with something in [`Owner::recent`].
-    touched: Vec<LockId>,
+    owners: Vec<Owners>,
+    /// Locks with acquisitions that are not in their order yet.
+    unsettled: Vec<LockId>,
     /// Acquisitions with an event of their own.
     pub recorded: u64,
+}
+
+/// Who has had a lock.
+#[derive(Default)]
+struct Owners {
+    last: Option<ThreadId>,
+    /// More than one thread takes it: all its acquisitions are put into their order.
+    shared: bool,
+    /// Its acquisitions in this round of the collector, thread by thread: (ticks, thread).
+    recent: Vec<(u64, ThreadId)>,
+}
+
+impl Owners {
+    /// While only one thread takes it, more are not kept: a change of owner between the later ones is not
+    /// seen, once in a lock's life.
+    const RECENT: usize = 1024;
 }
 
 impl Drain {
     /// Reads the ring of this slot.
     pub fn new(slot: u32, thread: ThreadId) -> Self {
-        let nowhere = Place { key: u64::MAX, mode_and_thread: u64::MAX, lock: LockId(0), site: 0, share: 0 };
-        Self { slot, thread, places: Box::new([nowhere; PLACES]), pending: Vec::new(), last_hold: (0, 0) }
+        Self { slot, thread, places: Places::new(), pending: Vec::new(), last_hold: (0, 0) }
     }
 
     /// Counts one record. A `NextRing` record is the caller's business.
@@ -81,18 +121,30 @@ impl Drain {
     fn place(&mut self, record: Record, image: &mut Image, session: &mut Session, tally: &mut Tally) -> Place {
         let key = u64::from(record.lock) | u64::from(record.stack) << 32;
         let mode_and_thread = u64::from(record.flags() & Flags::SHARED) | u64::from(self.thread.0) << 1;
-        let at = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % PLACES;
-        let place = self.places[at];
-        if place.key == key && place.mode_and_thread == mode_and_thread {
-            return place;
+        match self.places.find(key, mode_and_thread) {
+            Some(place) => place,
+            None => self.find_place(record, key, mode_and_thread, image, session, tally),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_place(
+        &mut self,
+        record: Record,
+        key: u64,
+        mode_and_thread: u64,
+        image: &mut Image,
+        session: &mut Session,
+        tally: &mut Tally,
+    ) -> Place {
         let lock = image.lock(session, record.lock);
         let stack = image.stack(session, record.stack);
         let mode = if record.flags() & Flags::SHARED != 0 { Mode::Shared } else { Mode::Exclusive };
         let site = session.profile.site(SiteKey { lock, stack, mode });
         let share = tally.share(self.thread, site);
         let place = Place { key, mode_and_thread, lock, site: site.0, share };
-        self.places[at] = place;
+        self.places.remember(place);
         place
     }
 
@@ -252,42 +304,37 @@ impl Tally {
 
     #[inline]
     fn owned(&mut self, lock: LockId, ticks: u64, thread: ThreadId) {
-        let at = lock.index();
-        if at >= self.last_owner.len() {
-            self.last_owner.resize_with(at + 1, Owner::default);
+        if lock.index() >= self.owners.len() {
+            self.owners.resize_with(lock.index() + 1, Owners::default);
         }
-        let owner = &mut self.last_owner[at];
-        if owner.shared {
-            self.owners.push((lock, ticks, thread));
-        } else if owner.thread == Some(thread) || owner.thread.is_none() {
-            owner.thread = Some(thread);
-            // Rings are read one after the other: another thread may have taken the lock in between.
-            if owner.recent.is_empty() {
-                self.touched.push(lock);
-            }
-            if owner.recent.len() < Owner::RECENT {
-                owner.recent.push(ticks);
-            }
-        } else {
-            owner.shared = true;
-            let first = owner.thread.unwrap_or(thread);
-            self.owners.extend(owner.recent.drain(..).map(|ticks| (lock, ticks, first)));
-            self.owners.push((lock, ticks, thread));
+        let owners = &mut self.owners[lock.index()];
+        // Rings are read one after the other: another thread may have taken the lock in between.
+        let before = owners.recent.last().map(|(_, thread)| *thread).or(owners.last);
+        owners.shared |= before.is_some_and(|before| before != thread);
+        if owners.recent.is_empty() {
+            self.unsettled.push(lock);
+        }
+        if owners.shared || owners.recent.len() < Owners::RECENT {
+            owners.recent.push((ticks, thread));
         }
     }
 
     /// Puts the acquisitions read since the last call into their order and counts changes of owner.
     pub fn settle_owners(&mut self, session: &mut Session) {
-        for lock in self.touched.drain(..) {
-            self.last_owner[lock.index()].recent.clear();
-        }
-        self.owners.sort_unstable();
-        for (lock, _, thread) in self.owners.drain(..) {
-            let last = &mut self.last_owner[lock.index()].thread;
-            if *last != Some(thread) {
-                *last = Some(thread);
-                session.locks[lock.index()].owner_changes += 1;
+        for lock in self.unsettled.drain(..) {
+            let owners = &mut self.owners[lock.index()];
+            if !owners.shared {
+                owners.last = owners.recent.drain(..).next_back().map(|(_, thread)| thread).or(owners.last);
+                continue;
             }
+            // Each thread's acquisitions are in their order already: a stable sort merges such runs.
+            owners.recent.sort_by_key(|(ticks, _)| *ticks);
+            let mut changes = 0;
+            for (_, thread) in owners.recent.drain(..) {
+                changes += u64::from(owners.last.is_some_and(|last| last != thread));
+                owners.last = Some(thread);
+            }
+            session.locks[lock.index()].owner_changes += changes;
         }
     }
 

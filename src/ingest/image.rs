@@ -17,9 +17,13 @@ use crate::model::{
 
 /// A process image that is being read.
 pub struct Image {
+    /// Its shared memory.
     pub segment: Segment,
+    /// Its row in the session.
     pub process: ProcessId,
+    /// Process id.
     pub pid: u32,
+    /// Its clock.
     pub ticks: Ticks,
     locks: Vec<Option<LockId>>,
     stacks: Vec<Option<StackId>>,

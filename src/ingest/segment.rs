@@ -71,7 +71,7 @@ impl Segment {
     fn slice<T: Shared>(&self, offset: u64, count: u64) -> Option<&[T]> {
         let bytes = count.checked_mul(size_of::<T>() as u64)?;
         let end = offset.checked_add(bytes)?;
-        if end > self.layout.size || offset % align_of::<T>() as u64 != 0 {
+        if end > self.layout.size || !offset.is_multiple_of(align_of::<T>() as u64) {
             return None;
         }
         // SAFETY: within the mapping, which lives as long as `self`, and aligned; `Shared` types allow any

@@ -93,6 +93,16 @@ impl Histogram {
 
     #[inline]
     fn slot(&mut self, bucket: u32) -> &mut u64 {
+        let at = bucket.wrapping_sub(self.first) as usize;
+        if at >= self.counts.len() {
+            return self.new_slot(bucket);
+        }
+        &mut self.counts[at]
+    }
+
+    /// The same where the bucket lies outside the range that was met so far.
+    #[cold]
+    fn new_slot(&mut self, bucket: u32) -> &mut u64 {
         if self.counts.is_empty() {
             self.first = bucket;
         }

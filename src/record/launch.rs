@@ -35,9 +35,13 @@ impl Program {
 
 /// A program about to be started.
 pub struct Launch<'a> {
+    /// What to run.
     pub program: &'a Program,
+    /// The session's folder, for the shared memory.
     pub folder: &'a Path,
+    /// The library to preload.
     pub shim: &'a Path,
+    /// How to record.
     pub options: &'a Options,
 }
 

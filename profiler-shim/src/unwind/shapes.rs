@@ -95,6 +95,7 @@ impl Shapes {
     }
 
     /// The beginning `parent` with one word more. Call under the inner lock.
+    #[allow(clippy::mut_from_ref, reason = "the inner lock makes it the only reference")]
     fn extend(&self, parent: u32, offset: i32, relative: bool, value: u64) -> Option<&mut Prefix> {
         let (trie, mask) = (self.trie.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
         let mut hash = u64::from(parent).wrapping_mul(0x9E37_79B9_7F4A_7C15)

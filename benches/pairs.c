@@ -1,0 +1,106 @@
+// The measured program: locks and unlocks, and says what one pair takes, in nanoseconds.
+//
+//   pairs loop DEPTH PAIRS ROUNDS PAUSE_US   uncontended, at the end of DEPTH calls; the best round
+//   pairs paths PAIRS ROUNDS PAUSE_US        the same through 16 call paths in pseudo-random order
+//   pairs tilt DEPTH PAIRS                   without a pause: the mean
+//   pairs two PAIRS                          two threads on one lock, PAIRS each: wall time by all pairs
+//
+// The pauses give a recorder the time to empty its buffers, so that a round shows what an event costs.
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static volatile long counter;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+__attribute__((noinline)) static void pair(void) {
+  pthread_mutex_lock(&lock);
+  counter++;
+  pthread_mutex_unlock(&lock);
+}
+
+__attribute__((noinline)) static double round_of(long pairs) {
+  double start = now();
+  for (long i = 0; i < pairs; i++) {
+    pthread_mutex_lock(&lock);
+    counter++;
+    pthread_mutex_unlock(&lock);
+  }
+  return (now() - start) / pairs;
+}
+
+static double best_of(double (*round)(long), long pairs, long rounds, long pause) {
+  double best = 1e18;
+  for (long i = 0; i < rounds; i++) {
+    double took = round(pairs);
+    if (took < best) best = took;
+    if (pause) usleep(pause);
+  }
+  return best;
+}
+
+// Not a tail call: every frame stays on the stack.
+__attribute__((noinline)) static double descend(long depth, double (*round)(long), long pairs, long rounds, long pause) {
+  volatile double best;
+  if (depth <= 1)
+    best = best_of(round, pairs, rounds, pause);
+  else
+    best = descend(depth - 1, round, pairs, rounds, pause);
+  return best;
+}
+
+static volatile long returned;
+#define PATH(n) \
+  __attribute__((noinline)) static void path_##n(void) { pair(); returned = n; }
+PATH(0) PATH(1) PATH(2) PATH(3) PATH(4) PATH(5) PATH(6) PATH(7)
+PATH(8) PATH(9) PATH(10) PATH(11) PATH(12) PATH(13) PATH(14) PATH(15)
+static void (*const paths[16])(void) = {path_0, path_1, path_2,  path_3,  path_4,  path_5,  path_6,  path_7,
+                                        path_8, path_9, path_10, path_11, path_12, path_13, path_14, path_15};
+
+__attribute__((noinline)) static double round_of_paths(long pairs) {
+  unsigned long random = 88172645463325252ul;
+  double start = now();
+  for (long i = 0; i < pairs; i++) {
+    random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+    paths[random >> 60]();
+  }
+  return (now() - start) / pairs;
+}
+
+static void *contend(void *pairs) {
+  round_of((long)pairs);
+  return NULL;
+}
+
+int main(int count, char **words) {
+  const char *what = count > 1 ? words[1] : "";
+  long number[4] = {0};
+  for (int i = 2; i < count && i < 6; i++) number[i - 2] = atol(words[i]);
+  double result;
+  if (!strcmp(what, "loop")) {
+    result = descend(number[0], round_of, number[1], number[2], number[3]);
+  } else if (!strcmp(what, "paths")) {
+    result = descend(1, round_of_paths, number[0], number[1], number[2]);
+  } else if (!strcmp(what, "tilt")) {
+    result = descend(number[0], round_of, number[1], 1, 0);
+  } else if (!strcmp(what, "two")) {
+    pthread_t threads[2];
+    double start = now();
+    for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, contend, (void *)number[0]);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    result = (now() - start) / (2 * number[0]);
+  } else {
+    fprintf(stderr, "see the source for the arguments\n");
+    return 2;
+  }
+  printf("%f\n", result);
+}

@@ -1,0 +1,149 @@
+//! The rooms of `src` import only what the tables in `docs/ARCHITECTURE.md` let them, and the tables are complete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+type Table = BTreeMap<String, BTreeSet<String>>;
+
+/// Stands for every room.
+const EVERYTHING: &str = "everything";
+
+#[test]
+fn rooms_import_what_they_may() {
+    let allowed = table("| room | may import |");
+    let rooms = rooms();
+    let named: BTreeSet<_> = allowed.keys().map(String::as_str).collect();
+    assert_eq!(named, rooms.keys().map(String::as_str).collect(), "the rooms of the table and those of src");
+    for (room, files) in &rooms {
+        for file in files {
+            let code = code_of(file);
+            let wire = has_word(&code, "lockprof_wire").then(|| "wire".to_owned());
+            for import in imports(&code).into_iter().chain(wire).filter(|import| import != room) {
+                assert!(may(&allowed[room], &import), "{} imports {import}, which {room} may not", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    for (library, allowed) in table("| library | rooms |") {
+        let users =
+            rooms().into_iter().filter(|(_, files)| files.iter().any(|file| has_word(&code_of(file), &library)));
+        let users: BTreeSet<_> = users.map(|(room, _)| room).collect();
+        assert_eq!(users, allowed, "the rooms that use {library}");
+    }
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let code = without_comments(
+        "use crate::model::Lock; use crate::{ingest::live, render::{text, json}};\n\
+         // use crate::nobody;\nfn f() { crate::record::g(\"//\"); mycrate::h(); }",
+    );
+    assert_eq!(imports(&code), ["model", "ingest", "render", "record"].map(str::to_owned).into());
+    assert!(has_word("use serde::Serialize;", "serde") && !has_word("use serde_json::Value;", "serde"));
+    assert!(may(&[EVERYTHING.to_owned()].into(), "model") && !may(&["model".to_owned()].into(), "render"));
+}
+
+fn may(allowed: &BTreeSet<String>, import: &str) -> bool {
+    allowed.contains(EVERYTHING) || allowed.contains(import)
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The first column, and the words in code quotes (or the word `everything`) of the second.
+fn table(head: &str) -> Table {
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the architecture page");
+    let rows = text.lines().skip_while(|line| *line != head).skip(2).take_while(|line| line.starts_with('|'));
+    let table: Table = rows
+        .map(|row| {
+            let mut cells = row.trim_matches('|').split('|');
+            let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+            let first = quoted(cells.next().unwrap_or_default());
+            let second = cells.next().unwrap_or_default();
+            let everything = (second.trim() == EVERYTHING).then(|| EVERYTHING.to_owned());
+            (first.concat(), quoted(second).into_iter().chain(everything).collect())
+        })
+        .collect();
+    assert!(table.len() > 3, "no table under {head}");
+    table
+}
+
+/// Files by room: a folder of `src`, or a file beside `lib.rs` and `main.rs`.
+fn rooms() -> BTreeMap<String, Vec<PathBuf>> {
+    let mut rooms: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let src = root().join("src");
+    let mut folders = vec![src.clone()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).expect("a folder of src").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let within = path.strip_prefix(&src).expect("a file of src");
+                let first = within.iter().next().expect("a name").to_string_lossy();
+                rooms.entry(first.trim_end_matches(".rs").to_owned()).or_default().push(path);
+            }
+        }
+    }
+    rooms.remove("lib");
+    rooms.remove("main");
+    rooms
+}
+
+fn code_of(file: &Path) -> String {
+    without_comments(&fs::read_to_string(file).expect("a source file"))
+}
+
+/// Whole-line comments are enough: nobody writes `crate::` behind code in a comment.
+fn without_comments(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The first path segments behind `crate::`, groups in braces included.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::").filter(|(at, _)| !code[..*at].ends_with(is_word)) {
+        let rest = &code[at + "crate::".len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            found.extend(first_word(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut begins = true;
+        for (at, sign) in group.char_indices() {
+            match sign {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => begins = true,
+                _ if begins && is_word(sign) => {
+                    found.extend(first_word(&group[at..]));
+                    begins = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+fn first_word(text: &str) -> Option<String> {
+    let word: String = text.chars().take_while(|sign| is_word(*sign)).collect();
+    // A macro or an item of the crate's root is not a room.
+    word.starts_with(char::is_lowercase).then_some(word)
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        let behind = &code[at + word.len()..];
+        !code[..at].ends_with(is_word) && behind.starts_with("::")
+    })
+}
+
+fn is_word(sign: char) -> bool {
+    sign.is_alphanumeric() || sign == '_'
+}
