@@ -98,7 +98,7 @@ impl Bench {
                     drain.apply(*record, &mut self.image, &mut self.session, &mut self.tally);
                 }
             }
-            self.tally.settle_owners(&mut self.session);
+            self.tally.settle(&mut self.session, false);
         })
     }
 
@@ -117,7 +117,7 @@ impl Bench {
             for record in &copies {
                 drains[0].apply(*record, &mut self.image, &mut self.session, &mut self.tally);
             }
-            self.tally.settle_owners(&mut self.session);
+            self.tally.settle(&mut self.session, false);
             least = least.min(start.elapsed().as_secs_f64() / pushed as f64);
         }
         1e-6 / least

@@ -3,11 +3,9 @@
 use lockprof_wire::{Flags, Op, Record};
 use rustc_hash::FxHashMap;
 
+use super::blame::{Blame, Span};
 use super::image::Image;
 use crate::model::{Lock, LockId, Mode, Session, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitEvent, WaitKey};
-
-/// Contended acquisitions that are kept one by one.
-pub const WAIT_EVENTS: usize = 1 << 18;
 
 /// Where the counts of one (lock, stack, mode, thread) are.
 #[derive(Clone, Copy)]
@@ -76,6 +74,7 @@ pub struct Drain {
 /// Counts that are kept apart from the session while recording, for speed.
 #[derive(Default)]
 pub struct Tally {
+    blame: Blame,
     shares: Vec<((ThreadId, SiteId), ThreadShare)>,
     share_index: FxHashMap<(ThreadId, SiteId), u32>,
     owners: Vec<Owners>,
@@ -157,6 +156,11 @@ impl Drain {
         let site = &mut session.profile.sites[place.site as usize];
         let share = &mut tally.shares[place.share as usize].1;
         self.last_hold = (record.ticks, record.lock);
+        if tally.blame.watches(place.lock) {
+            let start_ns = image.ticks.moment_ns(record.ticks);
+            let span = Span { start_ns, end_ns: start_ns + hold_ns, stack: site.key.stack, thread: self.thread };
+            tally.blame.held(place.lock, span);
+        }
         if record.flags() & UNUSUAL == 0 {
             site.acquisitions += 1;
             site.hold.record(hold_ns);
@@ -212,13 +216,8 @@ impl Drain {
             holder,
             holder_thread,
         };
-        count_wait(session, key, 1, wait_ns, wait_ns);
-        if session.profile.wait_events.len() < WAIT_EVENTS {
-            let start_ns = image.ticks.moment_ns(waited.ticks);
-            session.profile.wait_events.push(WaitEvent { key, start_ns, wait_ns, hold_ns });
-        } else {
-            session.profile.wait_events_dropped += 1;
-        }
+        let start_ns = image.ticks.moment_ns(waited.ticks);
+        tally.blame.waited(WaitEvent { key, start_ns, wait_ns, hold_ns });
     }
 
     #[cold]
@@ -320,7 +319,8 @@ impl Tally {
     }
 
     /// Puts the acquisitions read since the last call into their order and counts changes of owner.
-    pub fn settle_owners(&mut self, session: &mut Session) {
+    pub fn settle(&mut self, session: &mut Session, all: bool) {
+        self.blame.settle(session, all);
         for lock in self.unsettled.drain(..) {
             let owners = &mut self.owners[lock.index()];
             if !owners.shared {
@@ -340,7 +340,7 @@ impl Tally {
 
     /// Gives the shares to the session.
     pub fn finish(&mut self, session: &mut Session) {
-        self.settle_owners(session);
+        self.settle(session, true);
         for (key, share) in &self.shares {
             session.profile.by_thread.insert(*key, *share);
         }

@@ -104,7 +104,7 @@ impl Collector {
                 self.close(source);
             }
         }
-        self.tally.settle_owners(&mut self.session);
+        self.tally.settle(&mut self.session, false);
         const REFRESH: Duration = Duration::from_millis(500);
         if self.refreshed.elapsed() > REFRESH {
             self.refreshed = Instant::now();

@@ -1,5 +1,6 @@
 //! From the wire to the model: live from shared memory, or from a trace file.
 
+pub mod blame;
 pub mod clock;
 pub mod drain;
 mod exit;

@@ -414,6 +414,7 @@ unsafe fn find_holder(process: &'static Process, caller: Caller, lock: u32, obje
         kind::RWLOCK => unsafe { object.cast::<u32>().add(6).read_volatile() },
         _ => 0,
     };
+    // SAFETY: the caller is the running hook's.
     let own = unsafe { (*caller.local).number };
     if owner != 0
         && let Some(number) = process.locals.slot_of(process, owner)

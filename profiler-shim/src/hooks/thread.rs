@@ -56,7 +56,7 @@ hook!(pthread_create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr) -> c_i
 unsafe extern "C" fn create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr, _: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
     unsafe {
-        let Some(start) = Start::new(routine, argument) else {
+        let Some(start) = Start::keep(routine, argument) else {
             return real::pthread_create(thread, attr, routine, argument);
         };
         let answer = real::pthread_create(thread, attr, trampoline as *mut _, start);
@@ -71,7 +71,7 @@ hook!(thrd_create(thread: Ptr, routine: Ptr, argument: Ptr) -> c_int, "rcx", c11
 unsafe extern "C" fn c11_create(thread: Ptr, routine: Ptr, argument: Ptr, _: Entry) -> c_int {
     // SAFETY: the program's own call, handed on. An `int` comes back in the same register as a pointer.
     unsafe {
-        let Some(start) = Start::new(routine, argument) else { return real::thrd_create(thread, routine, argument) };
+        let Some(start) = Start::keep(routine, argument) else { return real::thrd_create(thread, routine, argument) };
         let answer = real::thrd_create(thread, trampoline as *mut _, start);
         if answer != 0 {
             Start::take(start);
@@ -104,7 +104,7 @@ pub const STARTS: usize = 1024;
 
 impl Start {
     /// Keeps the two for a thread that is about to start.
-    fn new(routine: Ptr, argument: Ptr) -> Option<Ptr> {
+    fn keep(routine: Ptr, argument: Ptr) -> Option<Ptr> {
         let process = Process::get()?;
         let free = |start: &&Self| {
             // Acquire: the thread that freed it has read both.
@@ -117,10 +117,10 @@ impl Start {
 
     /// Gives the two back and frees the place.
     unsafe fn take(start: Ptr) -> (Ptr, Ptr) {
-        // SAFETY: the pointer is from `new`.
+        // SAFETY: the pointer is from `keep`.
         let start = unsafe { &*start.cast::<Self>() };
         let both = (start.routine.load(Ordering::Relaxed), start.argument.load(Ordering::Relaxed));
-        // Release: pairs with the Acquire in `new`.
+        // Release: pairs with the Acquire in `keep`.
         start.routine.store(core::ptr::null_mut(), Ordering::Release);
         both
     }

@@ -1,0 +1,202 @@
+//! Whose fault a wait was: every moment of it is charged to the one who held the lock then.
+//!
+//! The shim says who held the lock when the wait began. In a queue that is not the whole story: others take
+//! the lock before the waiter gets it. So the holds of contended locks are kept for a while, and a wait is
+//! laid over them. What no recorded hold covers (folded, or too long ago) goes to the holder that the shim
+//! saw; the moments between a release and the next acquisition go to the hold before them. The parts sum to
+//! the wait, and its count goes to the greatest part.
+
+use std::collections::VecDeque;
+
+use super::drain::count_wait;
+use crate::model::{LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
+
+/// A time for which a thread had a lock, ns since the start of the session.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// From.
+    pub start_ns: u64,
+    /// To.
+    pub end_ns: u64,
+    /// The stack that took it.
+    pub stack: StackId,
+    /// Who.
+    pub thread: ThreadId,
+}
+
+/// Holds that are kept for each contended lock.
+const KEPT: usize = 4096;
+/// Contended acquisitions that are kept one by one in the recording.
+const WAIT_EVENTS: usize = 1 << 18;
+
+/// See the module.
+#[derive(Default)]
+pub struct Blame {
+    locks: Vec<Option<Box<Holds>>>,
+    /// Waits read in this round and in the one before: only then all holds in them have been read.
+    fresh: Vec<WaitEvent>,
+    ripe: Vec<WaitEvent>,
+}
+
+#[derive(Default)]
+struct Holds {
+    spans: VecDeque<Span>,
+    sorted: bool,
+}
+
+impl Blame {
+    /// Whether the holds of this lock matter.
+    #[inline]
+    pub fn watches(&self, lock: LockId) -> bool {
+        self.locks.get(lock.index()).is_some_and(Option::is_some)
+    }
+
+    /// A hold of a lock that is watched.
+    pub fn held(&mut self, lock: LockId, span: Span) {
+        let Some(Some(holds)) = self.locks.get_mut(lock.index()) else { return };
+        if holds.spans.len() == KEPT {
+            holds.spans.pop_front();
+        }
+        holds.spans.push_back(span);
+        holds.sorted = false;
+    }
+
+    /// A wait that is over. From now on the lock is watched.
+    pub fn waited(&mut self, wait: WaitEvent) {
+        let at = wait.key.lock.index();
+        if at >= self.locks.len() {
+            self.locks.resize_with(at + 1, || None);
+        }
+        self.locks[at].get_or_insert_default();
+        self.fresh.push(wait);
+    }
+
+    /// Charges the waits of the round before (`all`: of this one too) to the holds that they fell into.
+    pub fn settle(&mut self, session: &mut Session, all: bool) {
+        self.charge(session);
+        self.ripe = std::mem::take(&mut self.fresh);
+        if all {
+            self.charge(session);
+        }
+    }
+
+    fn charge(&mut self, session: &mut Session) {
+        let mut parts = Vec::new();
+        for wait in std::mem::take(&mut self.ripe) {
+            let Some(Some(holds)) = self.locks.get_mut(wait.key.lock.index()) else { continue };
+            if !holds.sorted {
+                holds.spans.make_contiguous().sort_unstable_by_key(|span| span.start_ns);
+                holds.sorted = true;
+            }
+            parts.clear();
+            split(&wait, holds.spans.as_slices().0, &mut parts);
+            book(session, wait, &parts);
+        }
+    }
+}
+
+/// A part of a wait: whose stack, whose thread, how long.
+type Part = (StackId, Option<ThreadId>, u64);
+
+/// Lays a wait over holds that are sorted by their start.
+fn split(wait: &WaitEvent, spans: &[Span], parts: &mut Vec<Part>) {
+    let (start, end) = (wait.start_ns, wait.start_ns + wait.wait_ns);
+    let mut at = start;
+    let mut add = |stack, thread, ns: u64| match parts.iter_mut().find(|part| part.0 == stack && part.1 == thread) {
+        Some(part) => part.2 += ns,
+        None => parts.push((stack, thread, ns)),
+    };
+    let mut last = (wait.key.holder, wait.key.holder_thread);
+    // Holds overlap for readers only, so few that began earlier can still reach into the wait.
+    const BACK: usize = 64;
+    let first = spans.partition_point(|span| span.start_ns < start).saturating_sub(BACK);
+    for span in &spans[first..] {
+        if span.start_ns >= end {
+            break;
+        }
+        if span.end_ns <= at || span.thread == wait.key.thread {
+            continue;
+        }
+        if span.start_ns > at {
+            // Between two holds, or before the first that is known.
+            add(last.0, last.1, span.start_ns - at);
+            at = span.start_ns;
+        }
+        let until = span.end_ns.min(end);
+        add(span.stack, Some(span.thread), until - at);
+        at = until;
+        last = (span.stack, Some(span.thread));
+    }
+    if at < end {
+        add(last.0, last.1, end - at);
+    }
+}
+
+/// Writes the parts down; the wait itself counts once, for the greatest.
+fn book(session: &mut Session, mut wait: WaitEvent, parts: &[Part]) {
+    let greatest = parts.iter().max_by_key(|part| (part.2, part.0, part.1)).copied();
+    let (stack, thread, _) = greatest.unwrap_or((wait.key.holder, wait.key.holder_thread, 0));
+    for (holder, holder_thread, ns) in parts.iter().copied() {
+        let key = WaitKey { holder, holder_thread, ..wait.key };
+        count_wait(session, key, u64::from((holder, holder_thread) == (stack, thread)), ns, ns);
+    }
+    if parts.is_empty() {
+        count_wait(session, wait.key, 1, wait.wait_ns, wait.wait_ns);
+    }
+    (wait.key.holder, wait.key.holder_thread) = (stack, thread);
+    if session.profile.wait_events.len() < WAIT_EVENTS {
+        session.profile.wait_events.push(wait);
+    } else {
+        session.profile.wait_events_dropped += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Mode;
+
+    const WAITER: ThreadId = ThreadId(0);
+
+    fn wait(start_ns: u64, wait_ns: u64) -> WaitEvent {
+        let key = WaitKey {
+            lock: LockId(0),
+            thread: WAITER,
+            waiter: StackId(1),
+            mode: Mode::Exclusive,
+            holder: StackId(9),
+            holder_thread: Some(ThreadId(9)),
+        };
+        WaitEvent { key, start_ns, wait_ns, hold_ns: 0 }
+    }
+
+    fn span(start_ns: u64, end_ns: u64, who: u32) -> Span {
+        Span { start_ns, end_ns, stack: StackId(who), thread: ThreadId(who) }
+    }
+
+    fn parts(wait: &WaitEvent, spans: &[Span]) -> Vec<(u32, u64)> {
+        let mut parts = Vec::new();
+        split(wait, spans, &mut parts);
+        assert_eq!(parts.iter().map(|part| part.2).sum::<u64>(), wait.wait_ns, "the parts are the wait");
+        parts.into_iter().map(|(stack, _, ns)| (stack.0, ns)).collect()
+    }
+
+    #[test]
+    fn each_moment_goes_to_its_holder() {
+        // In a queue: the rest of a short hold, then a long one, each after a short gap.
+        let spans = [span(0, 110, 2), span(112, 400, 3), span(403, 500, 4), span(600, 700, 5)];
+        assert_eq!(parts(&wait(100, 405), &spans), [(2, 12), (3, 291), (4, 102)]);
+    }
+
+    #[test]
+    fn what_nobody_recorded_goes_to_the_holder_that_was_seen() {
+        assert_eq!(parts(&wait(100, 50), &[]), [(9, 50)]);
+        assert_eq!(parts(&wait(100, 50), &[span(120, 130, 2)]), [(9, 20), (2, 30)]);
+    }
+
+    #[test]
+    fn own_holds_and_overlapping_readers() {
+        let spans = [span(50, 160, 0), span(90, 120, 2), span(100, 150, 3)];
+        assert_eq!(parts(&wait(100, 50), &spans), [(2, 20), (3, 30)]);
+    }
+}
