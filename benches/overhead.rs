@@ -32,9 +32,19 @@ fn main() -> Result<()> {
         bench.compare(&row, &["loop", depth, PAIRS, ROUNDS, PAUSE_US], &[], f64::min)?;
     }
     bench.compare("16 call paths at random, short rounds", &["paths", PAIRS, ROUNDS, PAUSE_US], &[], f64::min)?;
-    bench.compare("depth 10, short rounds, --exact", &["loop", "10", PAIRS, ROUNDS, PAUSE_US], &["--exact"], f64::min)?;
+    bench.compare(
+        "depth 10, short rounds, --exact",
+        &["loop", "10", PAIRS, ROUNDS, PAUSE_US],
+        &["--exact"],
+        f64::min,
+    )?;
     for depth in DEPTHS {
-        bench.compare(&format!("depth {depth}, 10 million pairs at full tilt"), &["tilt", depth, "10000000"], &[], f64::min)?;
+        bench.compare(
+            &format!("depth {depth}, 10 million pairs at full tilt"),
+            &["tilt", depth, "10000000"],
+            &[],
+            f64::min,
+        )?;
     }
     bench.compare("two threads on one lock, 2 million pairs each", &["two", "2000000"], &[], f64::min)?;
     bench.peers()

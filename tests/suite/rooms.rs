@@ -29,7 +29,8 @@ fn rooms_import_what_they_may() {
 #[test]
 fn libraries_stay_in_their_rooms() {
     for (library, allowed) in table("| library | rooms |") {
-        let users = rooms().into_iter().filter(|(_, files)| files.iter().any(|file| has_word(&code_of(file), &library)));
+        let users =
+            rooms().into_iter().filter(|(_, files)| files.iter().any(|file| has_word(&code_of(file), &library)));
         let users: BTreeSet<_> = users.map(|(room, _)| room).collect();
         assert_eq!(users, allowed, "the rooms that use {library}");
     }
