@@ -13,6 +13,7 @@ mod suite {
     mod interruptions;
     mod limits;
     mod neighbours;
+    mod oracle;
     mod power;
     mod primitives;
     mod process_tree;

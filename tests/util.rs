@@ -1,6 +1,8 @@
 //! What the tests share: fixtures are built, run bare and recorded, and the report is held against their truth.
 
 pub mod build;
+pub mod oracle;
+pub mod random;
 pub mod report;
 pub mod run;
 pub mod server;

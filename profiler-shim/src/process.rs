@@ -229,6 +229,8 @@ fn start() -> Option<*mut Process> {
             EXACT.store(u32::from(options.contains(&option::EXACT)), Ordering::Relaxed);
             NO_FOLLOW.store(u32::from(options.contains(&option::NO_FOLLOW)), Ordering::Relaxed);
         }
+        #[cfg(lockprof_oracle)]
+        crate::unwind::oracle::be_blind(variable(environment, b"LOCKPROF_ORACLE_BLIND").unwrap_or_default());
     }
     real::resolve_all();
     let sizes = Sizes::choose();

@@ -125,6 +125,31 @@ pub fn is_mapped(at: u64, len: u64) -> bool {
     true
 }
 
+/// Whether every page of the range can be read: a guard page is mapped, but it cannot.
+pub fn is_readable(at: u64, len: u64) -> bool {
+    const NO_SUCH_ACTION: usize = 99;
+    const FAULT: isize = -14;
+    // The kernel reads the new mask before it looks at what to do with it.
+    // SAFETY: nothing is changed; an address that cannot be read is an error.
+    let can_read = |page: u64| unsafe { call!(RT_SIGPROCMASK, NO_SUCH_ACTION, page, 0, 8) } != FAULT;
+    is_mapped(at, len) && (at & !4095..at + len).step_by(4096).all(can_read)
+}
+
+/// Keeps signal handlers away until dropped.
+pub struct Undisturbed(u64);
+
+impl Undisturbed {
+    pub fn now() -> Self {
+        Self(block_signals())
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        restore_signals(self.0);
+    }
+}
+
 /// Opens a file for reading; its descriptor.
 pub fn open_read(path: &CStr) -> Option<isize> {
     // SAFETY: `path` ends with a NUL.

@@ -376,7 +376,7 @@ fn stack_end(stack_pointer: u64) -> u64 {
     let page = (stack_pointer & !4095) + 4096;
     let on_thread_stack = control > stack_pointer
         && control - stack_pointer < NEAR
-        && sys::is_mapped(stack_pointer & !4095, (control & !4095) - (stack_pointer & !4095));
+        && sys::is_readable(stack_pointer & !4095, (control & !4095) - (stack_pointer & !4095));
     if on_thread_stack { control & !7 } else { page }
 }
 

@@ -7,7 +7,7 @@ use super::image::Image;
 use crate::model::{Lock, LockId, Mode, Session, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitEvent, WaitKey};
 
 /// Contended acquisitions that are kept one by one.
-pub const WAIT_EVENTS: usize = 1 << 20;
+pub const WAIT_EVENTS: usize = 1 << 18;
 
 /// Where the counts of one (lock, stack, mode, thread) are.
 #[derive(Clone, Copy)]

@@ -17,6 +17,7 @@ fn every_fixture_is_right_about_itself() {
         "deep",
         "errno_kept",
         "exceptions",
+        "guarded",
         "holds",
         "idle_wait",
         "limited_memory",

@@ -3,6 +3,7 @@
 mod mariadb;
 mod memcached;
 mod nginx;
+mod oracle;
 mod python;
 mod redis;
 mod storage;

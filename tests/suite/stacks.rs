@@ -57,6 +57,11 @@ fn coroutines_on_stacks_of_their_own() {
 }
 
 #[test]
+fn a_guard_below_the_stack_is_never_touched() {
+    verify(&Target::new(fixture("guarded")));
+}
+
+#[test]
 fn one_address_with_several_locks_over_time() {
     let recording = verify(&Target::new(fixture("reuse")));
     let makers = ["on_stack_one", "on_stack_two", "on_heap_one", "on_heap_two"];

@@ -207,7 +207,7 @@ unsafe fn miss(local: *mut Local, stack_pointer: u64, return_address: u64, misma
         let stack = learn(local, stack_pointer, return_address, mismatch);
         (*local).know_stack();
         (*local).leave();
-        stack
+        checked(local, stack_pointer, return_address, stack)
     }
 }
 
@@ -223,6 +223,8 @@ unsafe fn learn(local: *mut Local, stack_pointer: u64, return_address: u64, mism
         let walked = (*local).scratch().walk(process, stack_pointer, return_address);
         let stack = process.intern_stack(walked.frames);
         let Some(words) = walked.words else { return stack };
+        #[cfg(lockprof_oracle)]
+        let words = super::oracle::seen(words);
         let Some(shape) = process.shapes.intern(return_address, words, stack) else {
             process.note(lockprof_wire::layout::note::SHAPES_FULL);
             return stack;

@@ -4,16 +4,19 @@
 //! Tables are those of loaded objects, as trustworthy as the code itself. Only the callee-saved
 //! registers, the stack pointer and the return address are tracked.
 
-/// DWARF numbers of the tracked registers: rbx, rbp, r12 to r15; the stack pointer and the return address.
-const REGISTERS: [u64; 8] = [3, 6, 12, 13, 14, 15, 7, 16];
-/// Callee-saved general registers, the first of [`REGISTERS`].
-pub const SAVED: usize = 6;
+/// DWARF numbers of the tracked registers: rbx, rbp, r12 to r15, r10; the stack pointer and the return address.
+/// (r10 has the caller's frame while a function with over-aligned variables begins: a signal may come then.)
+pub const REGISTERS: [u64; 9] = [3, 6, 12, 13, 14, 15, 10, 7, 16];
+/// General registers, the first of [`REGISTERS`].
+pub const SAVED: usize = 7;
 /// Position of rbp.
 pub const RBP: usize = 1;
+/// Position of r10.
+pub const R10: usize = 6;
 /// Position of the stack pointer.
-pub const RSP: usize = 6;
+pub const RSP: usize = 7;
 /// Position of the return address.
-pub const RA: usize = 7;
+pub const RA: usize = 8;
 
 fn position(register: u64) -> Option<usize> {
     REGISTERS.iter().position(|known| *known == register)
@@ -45,15 +48,26 @@ pub enum Cfa {
     Register(usize, i64),
     /// An expression.
     Expression(*const u8),
-    /// By a register that is not tracked, or not at all.
-    Unknown,
+    /// By a register that is not tracked, or not at all; the offset may go with another register later.
+    Unknown(i64),
+}
+
+impl Cfa {
+    /// By the same register with another offset; of an expression there is none.
+    fn at(self, offset: i64) -> Option<Self> {
+        match self {
+            Self::Register(register, _) => Some(Self::Register(register, offset)),
+            Self::Unknown(_) => Some(Self::Unknown(offset)),
+            Self::Expression(_) => None,
+        }
+    }
 }
 
 /// The rules at one code address.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     pub cfa: Cfa,
-    pub registers: [Rule; 8],
+    pub registers: [Rule; REGISTERS.len()],
     /// A signal frame: the caller's address is where it was interrupted, not behind a call.
     pub signal: bool,
 }
@@ -234,7 +248,7 @@ unsafe fn frame_description(at: *const u8, pc: u64) -> Option<Rules> {
             entry.skip(length);
         }
         let factors = Common { code_factor, data_factor, encoding };
-        let blank = Rules { cfa: Cfa::Unknown, registers: [Rule::Same; 8], signal };
+        let blank = Rules { cfa: Cfa::Unknown(0), registers: [Rule::Same; REGISTERS.len()], signal };
         let initial = run(common, common_end, (0, u64::MAX), blank, None, factors)?;
         run(entry, entry_end, (begin, pc), initial, Some(&initial), factors)
     }
@@ -273,7 +287,7 @@ unsafe fn run(
         ($register:expr, $offset:expr) => {{
             let register = $register;
             let offset = $offset;
-            rules.cfa = position(register).map_or(Cfa::Unknown, |p| Cfa::Register(p, offset));
+            rules.cfa = position(register).map_or(Cfa::Unknown(offset), |p| Cfa::Register(p, offset));
         }};
     }
     // SAFETY: instructions between the cursor and `end` are well-formed.
@@ -342,14 +356,11 @@ unsafe fn run(
                 }
                 0x0d => {
                     let register = at.unsigned();
-                    let offset = if let Cfa::Register(_, offset) = rules.cfa { offset } else { 0 };
+                    let (Cfa::Register(_, offset) | Cfa::Unknown(offset)) = rules.cfa else { return None };
                     cfa_register!(register, offset);
                 }
                 0x0e => {
-                    let offset = at.unsigned() as i64;
-                    if let Cfa::Register(register, _) = rules.cfa {
-                        rules.cfa = Cfa::Register(register, offset);
-                    }
+                    rules.cfa = rules.cfa.at(at.unsigned() as i64)?;
                 }
                 0x0f => {
                     rules.cfa = Cfa::Expression(at.0);
@@ -373,10 +384,7 @@ unsafe fn run(
                     cfa_register!(register, at.signed().wrapping_mul(common.data_factor));
                 }
                 0x13 => {
-                    let offset = at.signed().wrapping_mul(common.data_factor);
-                    if let Cfa::Register(register, _) = rules.cfa {
-                        rules.cfa = Cfa::Register(register, offset);
-                    }
+                    rules.cfa = rules.cfa.at(at.signed().wrapping_mul(common.data_factor))?;
                 }
                 0x14 | 0x15 => {
                     let register = at.unsigned();

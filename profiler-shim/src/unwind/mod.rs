@@ -6,9 +6,11 @@
 
 pub mod capture;
 pub mod cfi;
+#[cfg(test)]
+mod cfi_tests;
 pub mod modules;
 #[cfg(lockprof_oracle)]
-mod oracle;
+pub mod oracle;
 pub mod shapes;
 pub mod stacks;
 pub mod walk;

@@ -83,6 +83,12 @@ impl Modules {
         self.look_up(address).map_or(0, |module| module.index)
     }
 
+    /// Whether an address lies in this library.
+    #[cfg(lockprof_oracle)]
+    pub fn is_own(&self, address: u64) -> bool {
+        self.look_up(address).is_some_and(|module| module.own)
+    }
+
     fn look_up(&self, address: u64) -> Option<Module> {
         let count = self.count.load(Ordering::Acquire) as usize;
         self.known[..count.min(CAPACITY)]
@@ -94,6 +100,16 @@ impl Modules {
                 tables: known.tables.load(Ordering::Relaxed),
                 own: known.own.load(Ordering::Relaxed) != 0,
             })
+    }
+
+    /// Whether the object of a row is still there.
+    pub fn is_loaded(&self, index: u32) -> bool {
+        // Rows are made in the order in which objects become known, so this one is near that place.
+        let count = (self.count.load(Ordering::Acquire) as usize).min(CAPACITY);
+        let of_row = |known: &&Known| known.index.load(Ordering::Relaxed) == index;
+        let known = index.checked_sub(1).and_then(|at| self.known[..count].get(at as usize)).filter(of_row);
+        let known = known.or_else(|| self.known[..count].iter().find(of_row));
+        known.is_some_and(|known| known.end.load(Ordering::Relaxed) != 0)
     }
 
     /// Code may have gone: forgets every object that is not there any more, and tells its range.

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use lockprof_wire::stack::TRUNCATED;
 
+use super::shapes::Word;
 use super::stacks::Frame;
 use crate::process::Process;
 use crate::real;
@@ -17,6 +18,45 @@ static OTHER: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static LOOKED: AtomicU32 = AtomicU32::new(0);
 
 const DEPTH: usize = 256;
+
+/// What is done wrong on purpose, to show that the check notices: nothing, or one of the following.
+static BLIND: AtomicU32 = AtomicU32::new(0);
+/// The marks leave out all words but the first three.
+const WORDS: u32 = 1;
+/// The marks leave out all words that hold a saved register.
+const REGISTERS: u32 = 2;
+/// The second unwinder's answer lacks a frame.
+const FRAME: u32 = 3;
+
+/// Takes the kind of blindness from the environment.
+pub fn be_blind(kind: &[u8]) {
+    let kind = match kind {
+        b"words" => WORDS,
+        b"registers" => REGISTERS,
+        b"frame" => FRAME,
+        _ => 0,
+    };
+    BLIND.store(kind, Ordering::Relaxed);
+}
+
+/// The words that are remembered.
+pub fn seen(words: &mut [Word]) -> &mut [Word] {
+    let mut kept = 0;
+    for at in 0..words.len() {
+        let word = words[at];
+        let keep = match BLIND.load(Ordering::Relaxed) {
+            WORDS => at < 3,
+            // The other words that are kept relative to the stack pointer are those of signal frames.
+            REGISTERS => word.prefix_and_relative & 1 == 0,
+            _ => true,
+        };
+        if keep {
+            words[kept] = word;
+            kept += 1;
+        }
+    }
+    &mut words[..kept]
+}
 
 /// Compares, and counts in the segment's header.
 ///
@@ -77,22 +117,30 @@ unsafe fn same_backtrace(process: &'static Process, return_address: u64, stack: 
         let backtrace: Backtrace = core::mem::transmute(other);
         backtrace(addresses.as_mut_ptr(), DEPTH)
     };
-    let Some(start) = addresses[..len].iter().position(|address| *address == return_address) else { return true };
+    let Some(start) = addresses[..len].iter().position(|address| *address == return_address) else { return false };
     let full = len == DEPTH;
-    let mut theirs = addresses[start..len].iter().copied().filter(|address| *address != 0);
+    // The recorder's own frames (under a callback, a signal handler, a thread's start) are none of ours.
+    let foreign = |address: &u64| *address != 0 && !process.modules.is_own(*address - 1);
+    let mut theirs = addresses[start..len].iter().copied().filter(foreign);
+    if BLIND.load(Ordering::Relaxed) == FRAME {
+        theirs.next();
+    }
     for frame in remembered(process, stack) {
         let truncated = frame.module & TRUNCATED != 0;
         let bias = process.segment.module(frame.module & !TRUNCATED).bias.load(Ordering::Relaxed);
         let bias = if frame.module & !TRUNCATED == 0 { 0 } else { bias };
         let ours = frame.address.wrapping_add(bias);
-        match theirs.next() {
+        let interrupted = match theirs.next() {
             // Where a signal interrupted, ours is one further.
-            Some(address) if address == ours || address + 1 == ours => {}
+            Some(address) if address == ours => false,
+            Some(address) if address + 1 == ours => true,
             None if full => return true,
             _ => return false,
-        }
+        };
         if truncated {
-            return true;
+            // Code without tables: the other must not know better. But it knows more registers, and in the middle
+            // of a prologue, or of `swapcontext`, the tables may speak of those.
+            return full || interrupted || theirs.next().is_none();
         }
     }
     full || theirs.next().is_none()

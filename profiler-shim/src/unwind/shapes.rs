@@ -141,7 +141,7 @@ impl Shapes {
         if !known.is_null() {
             return Some(known);
         }
-        let (Some(last), room) = (words.last().copied(), words.len().next_multiple_of(GROUP)) else { return None };
+        let room = words.len().next_multiple_of(GROUP);
         let bytes = (size_of::<Shape>() + room * size_of::<Word>()) as u64;
         let used = self.arena_used.load(Ordering::Relaxed);
         if used + bytes > self.arena_len.load(Ordering::Relaxed) {
@@ -158,30 +158,47 @@ impl Shapes {
             shape.write(Shape {
                 return_address,
                 stack,
-                extent: extent.unwrap_or(u32::MAX),
+                extent: extent.unwrap_or(0),
                 len: words.len() as u16,
                 any_relative: u16::from(any_relative),
             });
             let to = shape.add(1).cast::<Word>();
             to.copy_from_nonoverlapping(words.as_ptr(), words.len());
             for number in words.len()..room {
-                to.add(number).write(last);
+                to.add(number).write(words[words.len() - 1]);
             }
             prefix.shape.store(shape, Ordering::Relaxed);
             Some(shape)
         }
     }
 
-    /// Forgets which words lead to which shape: stacks of code that is gone must not be found again.
-    /// Call under the inner lock.
-    pub fn forget(&self) {
-        let (trie, mask) = (self.trie.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
-        for at in 0..=mask {
-            // SAFETY: within the mask; the inner lock makes this the only reference.
-            let prefix = unsafe { &*trie.add(at as usize) };
-            // Untouched pages stay untouched.
-            if !prefix.shape.load(Ordering::Relaxed).is_null() {
-                prefix.shape.store(core::ptr::null_mut(), Ordering::Relaxed);
+    /// Forgets the shapes of some stacks: those of code that is gone must not be found again. The others are
+    /// found as before, by threads that forgot them too. Call under the inner lock.
+    pub fn forget(&self, is_gone: impl Fn(u32) -> bool) {
+        let (arena, used) = (self.arena.load(Ordering::Relaxed), self.arena_used.load(Ordering::Relaxed));
+        let mut at = 0;
+        while at < used {
+            // SAFETY: shapes with their words follow each other up to `used`.
+            unsafe {
+                let shape: *const Shape = arena.add(at as usize).cast();
+                let len = (*shape).len as usize;
+                at += (size_of::<Shape>() + len.next_multiple_of(GROUP) * size_of::<Word>()) as u64;
+                if !is_gone((*shape).stack) {
+                    continue;
+                }
+                // Stacks that end in the first frame depend on no word.
+                let end = if len == 0 {
+                    self.extend(0, i32::MIN, false, (*shape).return_address)
+                } else {
+                    let last = Shape::word(shape, len - 1);
+                    let marked = last.prefix_and_relative;
+                    self.extend(marked >> 1, last.offset, marked & 1 != 0, last.value)
+                };
+                if let Some(prefix) = end
+                    && core::ptr::eq(prefix.shape.load(Ordering::Relaxed), shape)
+                {
+                    prefix.shape.store(core::ptr::null_mut(), Ordering::Relaxed);
+                }
             }
         }
     }

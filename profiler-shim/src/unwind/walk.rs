@@ -6,7 +6,7 @@
 
 use lockprof_wire::stack::TRUNCATED;
 
-use super::cfi::{self, Cfa, Cursor, RA, RBP, RSP, Rule, Rules, SAVED};
+use super::cfi::{self, Cfa, Cursor, R10, RA, RBP, RSP, Rule, Rules, SAVED};
 use super::shapes::{MAX_WORDS, Word};
 use super::stacks::Frame;
 use crate::process::Process;
@@ -175,17 +175,17 @@ impl Scratch {
             if region.high == 0 {
                 continue;
             }
-            let below = page < region.low && region.low - page <= FAR && sys::is_mapped(page, region.low - page);
+            let below = page < region.low && region.low - page <= FAR && sys::is_readable(page, region.low - page);
             if below {
                 region.low = page;
                 return true;
             }
-            if page >= region.high && page - region.high < 4096 && sys::is_mapped(page, 4096) {
+            if page >= region.high && page - region.high < 4096 && sys::is_readable(page, 4096) {
                 region.high = page + 4096;
                 return true;
             }
         }
-        if !sys::is_mapped(page, 4096) {
+        if !sys::is_readable(page, 4096) {
             return false;
         }
         let at = 1 + self.next_region % (REGIONS - 1);
@@ -335,7 +335,7 @@ impl Walk<'_> {
         if !self.scratch.readable(address) {
             return None;
         }
-        // SAFETY: `readable` knows the page to be mapped; stacks are readable.
+        // SAFETY: `readable` knows the page to be readable.
         Some(unsafe { (address as *const u64).read_volatile() })
     }
 
@@ -417,6 +417,7 @@ impl Walk<'_> {
                             3 => self.register(0)?,
                             6 => self.register(RBP)?,
                             7 => stack_pointer,
+                            10 => self.register(R10)?,
                             12..=15 => self.register(usize::from(op - 0x70) - 10)?,
                             16 => pc,
                             _ => return None,

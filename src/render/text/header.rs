@@ -101,8 +101,8 @@ pub(super) fn stacks(session: &Session, layout: &Layout) -> String {
     let seen = &session.coverage;
     let total = seen.stack_hits + seen.stack_misses;
     let text = format!(
-        "Call stacks: {} of {} found again by their remembered shape, {} unwound, {} cut short or unknown.",
-        percent(share(seen.stack_hits, total)),
+        "Call stacks: {:.3}% of {} found again by their remembered shape, {} unwound, {} cut short or unknown.",
+        share(seen.stack_hits, total) * 100.0,
         count(total),
         count(seen.stack_misses),
         count(seen.stacks_truncated)
