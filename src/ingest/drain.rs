@@ -349,3 +349,55 @@ impl Tally {
 
 /// The unknown stack.
 pub const NO_STACK: StackId = StackId(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Kind, Origin, ProcessId};
+
+    fn lock() -> Lock {
+        Lock {
+            process: ProcessId(0),
+            address: 0,
+            kind: Kind::Mutex,
+            origin: Origin::FirstUsed,
+            origin_stack: StackId(0),
+            name: None,
+            class: String::new(),
+            max_waiters: 0,
+            owner_changes: 0,
+            merged: 1,
+        }
+    }
+
+    /// Rounds of (ticks, thread) as they are read, ring after ring; how often the owner changed.
+    fn changes(rounds: &[&[(u64, u32)]]) -> u64 {
+        let mut session = Session { locks: vec![lock()], ..Session::default() };
+        let mut tally = Tally::default();
+        for round in rounds {
+            round.iter().for_each(|(ticks, thread)| tally.owned(LockId(0), *ticks, ThreadId(*thread)));
+            tally.settle_owners(&mut session);
+        }
+        session.locks[0].owner_changes
+    }
+
+    #[test]
+    fn owners_change_in_the_order_of_time_not_of_reading() {
+        assert_eq!(changes(&[&[(1, 7), (2, 7)], &[(3, 7)]]), 0);
+        assert_eq!(changes(&[&[(1, 7), (3, 7), (5, 7), (2, 8), (4, 8)]]), 4);
+        assert_eq!(changes(&[&[(5, 7), (1, 8)]]), 1);
+        assert_eq!(changes(&[&[(1, 7)], &[(2, 7), (4, 7), (3, 8)], &[(5, 7)], &[(6, 8)]]), 3);
+    }
+
+    #[test]
+    fn places_are_found_again_until_others_push_them_out() {
+        let mut places = Places::new();
+        for key in 0..20_000u64 {
+            let place = Place { key, mode_and_thread: 2, lock: LockId(0), site: key as u32, share: 0 };
+            places.remember(place);
+            assert_eq!(places.find(key, 2).map(|found| found.site), Some(key as u32));
+            assert!(places.find(key, 3).is_none());
+        }
+        assert_eq!(places.entries.len(), Places::MOST);
+    }
+}

@@ -1,4 +1,4 @@
-//! The trace file: a [`Session`](crate::model::Session) on disk, and back.
+//! The trace file: a [`Session`] on disk, and back.
 //!
 //! `docs/trace-format.md` is the specification. The layers: `container` (magic, versions, chunks
 //! with checksums; knows nothing of locks), one room per major version (`v1`: the rows and how they
@@ -25,9 +25,9 @@ use crate::model::Session;
 pub use error::{ReadError, WriteError};
 pub use place::write_to_path;
 
-/// The major version that [`write`] writes, and the newest that [`read`] understands.
+/// The major version that [`write()`] writes, and the newest that [`read`] understands.
 pub const FORMAT_MAJOR: u16 = 1;
-/// The minor version that [`write`] writes. [`read`] takes any minor of a major that it knows.
+/// The minor version that [`write()`] writes. [`read`] takes any minor of a major that it knows.
 pub const FORMAT_MINOR: u16 = 0;
 
 /// Writes a session. The same session gives the same bytes.
