@@ -10,7 +10,8 @@ use lockprof_wire::layout::note;
 use crate::process::Process;
 use crate::{clock, real::Ptr};
 
-/// An address and, in one word, the lock there: row | kind << 32 | [`RECURSIVE`] | [`ROBUST`]; 0 while there is none.
+/// An address and, in one word, the lock there: row | kind << 32 | traits ([`RECURSIVE`],
+/// [`ROBUST`], [`PECULIAR`]); 0 while there is none.
 #[repr(C)]
 pub struct AddressEntry {
     pub address: AtomicU64,
@@ -22,6 +23,11 @@ pub const RECURSIVE: u64 = 1 << 40;
 /// Bit of [`AddressEntry::lock`]: it survives the death of its owner. A try on one that cannot be recovered
 /// leaves it locked (glibc 2.36), so it is never tried first.
 pub const ROBUST: u64 = 1 << 41;
+/// Bit of [`AddressEntry::lock`]: a mutex that is not just glibc's plain one (error-checking, adaptive,
+/// priority-inheriting, with lock elision): its lock word does not tell whether it was free.
+pub const PECULIAR: u64 = 1 << 42;
+/// Where the bits of traits begin.
+pub const TRAITS: u32 = 40;
 
 /// The table. Valid when zero: then it has no room.
 #[repr(C)]
@@ -92,7 +98,7 @@ impl AddressTable {
 pub struct Sight {
     pub kind: u8,
     pub initialised: bool,
-    /// [`RECURSIVE`], [`ROBUST`].
+    /// [`RECURSIVE`], [`ROBUST`], [`PECULIAR`].
     pub traits: u64,
     pub stack: u32,
 }
@@ -196,12 +202,14 @@ impl Process {
 }
 
 /// What is unusual about a glibc mutex, by `__data.__kind` (byte 16: part of the public ABI): the low two
-/// bits are 0 plain, 1 recursive, 2 error-checking, 3 adaptive; bit 4 is robust.
+/// bits are 0 plain, 1 recursive, 2 error-checking, 3 adaptive; bit 4 is robust, bit 7 process-shared.
 ///
 /// # Safety
 /// `mutex` points to a `pthread_mutex_t`.
 pub unsafe fn mutex_traits(mutex: Ptr) -> u64 {
+    const SHARED: u32 = 128;
     // SAFETY: the caller's contract.
     let kind = unsafe { mutex.cast::<u32>().add(4).read() };
-    (if kind & 3 == 1 { RECURSIVE } else { 0 }) | if kind & 16 != 0 { ROBUST } else { 0 }
+    let bit = |is: bool, bit: u64| if is { bit } else { 0 };
+    bit(kind & 3 == 1, RECURSIVE) | bit(kind & 16 != 0, ROBUST) | bit(kind & !SHARED != 0, PECULIAR)
 }

@@ -265,7 +265,7 @@ pub fn local_slowly(stack_pointer: u64) -> Option<*mut Local> {
         // SAFETY: a thread's pointer stays valid; after a fork it points to zeros.
         let known = unsafe { &mut *at };
         if known.attached.load(Ordering::Relaxed) != 0 {
-            if known.enter() {
+            if known.stale.load(Ordering::Relaxed) != 0 && known.enter() {
                 known.refresh();
                 known.leave();
             }

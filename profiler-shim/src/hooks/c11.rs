@@ -6,7 +6,7 @@ use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
 use super::cond::wait;
-use super::core::{C11, Entry, Request, acquire, destroyed, initialised, release, try_acquire};
+use super::core::{C11, Entry, Request, acquire, acquire_mutex, destroyed, initialised, release, try_acquire};
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 
@@ -21,7 +21,9 @@ fn cond_request(cond: Ptr, flags: u8) -> Request<C11> {
 hook!(mtx_lock(mutex: Ptr) -> c_int, "rsi", lock);
 unsafe extern "C" fn lock(mutex: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
-    unsafe { acquire(mutex_request(mutex, 0), entry, move || real::mtx_trylock(mutex), move || real::mtx_lock(mutex)) }
+    unsafe {
+        acquire_mutex(mutex_request(mutex, 0), entry, move || real::mtx_trylock(mutex), move || real::mtx_lock(mutex))
+    }
 }
 
 hook!(mtx_trylock(mutex: Ptr) -> c_int, "rsi", trylock);

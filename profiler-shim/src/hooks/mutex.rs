@@ -5,7 +5,7 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Posix, Request, acquire, destroyed, initialised, release, try_acquire};
+use super::core::{Entry, Posix, Request, acquire, acquire_mutex, destroyed, initialised, release, try_acquire};
 use super::{hook, plain_hook};
 use crate::real::{self, Clock, Ptr};
 
@@ -17,7 +17,7 @@ hook!(pthread_mutex_lock(mutex: Ptr) -> c_int, "rsi", lock);
 unsafe extern "C" fn lock(mutex: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
     unsafe {
-        acquire(
+        acquire_mutex(
             request(mutex, 0),
             entry,
             move || real::pthread_mutex_trylock(mutex),
