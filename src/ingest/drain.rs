@@ -376,7 +376,7 @@ mod tests {
         let mut tally = Tally::default();
         for round in rounds {
             round.iter().for_each(|(ticks, thread)| tally.owned(LockId(0), *ticks, ThreadId(*thread)));
-            tally.settle_owners(&mut session);
+            tally.settle(&mut session, false);
         }
         session.locks[0].owner_changes
     }
