@@ -325,9 +325,18 @@ unsafe fn find_in(dynamic: *const Dynamic, bias: u64, name: &CStr) -> *mut c_voi
     }
 }
 
-/// A function of the C library that is called but never hooked, by name; null where it has none.
+/// A function that is called but never hooked, by name, from any loaded object; null where none has it.
 pub fn find_function(name: &CStr) -> *mut c_void {
-    find_next(name)
+    let mut object = first_object();
+    while !object.is_null() {
+        // SAFETY: as in `find_next`.
+        let (found, next) = unsafe { (find_in((*object).dynamic, (*object).bias, name), (*object).next) };
+        if !found.is_null() {
+            return found;
+        }
+        object = next;
+    }
+    core::ptr::null_mut()
 }
 
 impl LinkMap {

@@ -467,27 +467,23 @@ unsafe fn end(local: *mut Local) {
     let Some(process) = Process::attached() else { return };
     // SAFETY: the caller's pointer is this thread's.
     let this = unsafe { &mut *local };
-    // SAFETY: `local` is this thread's and ready.
+    // Dropped last: a signal handler that found the inner lock taken by its own thread would wait for ever.
+    let _undisturbed = sys::Undisturbed::now();
+    // SAFETY: `local` is this thread's.
     unsafe { crate::recorder::thread_ended(local) };
-    if !this.enter() {
-        return;
-    }
     let slot = this.slot();
     process.locals.tids[this.number as usize].store(0, Ordering::Relaxed);
+    this.ready.store(0, Ordering::Relaxed);
     this.attached.store(0, Ordering::Relaxed);
     set_local(core::ptr::null_mut());
     let dirty = slot.folds.load(Ordering::Relaxed) != 0;
-    let Some(_guard) = process.making.lock() else {
-        sys::restore_signals(this.signals.load(Ordering::Relaxed));
-        return;
-    };
+    let Some(_guard) = process.making.lock() else { return };
     let locals = &process.locals;
     let count = locals.ended_count.load(Ordering::Relaxed);
     locals.ended[count as usize].store(this.number, Ordering::Relaxed);
     locals.ended_count.store(count + 1, Ordering::Relaxed);
     // Release: the slot's next thread and the collector see all that was written.
     slot.state.store(if dirty { state::ENDED_DIRTY } else { state::ENDED }, Ordering::Release);
-    sys::restore_signals(this.signals.load(Ordering::Relaxed));
 }
 
 /// Code went away: sends every thread through the rare part once, where it forgets what it remembered.
