@@ -52,6 +52,7 @@ pub fn record(program: &Program, options: &Options, lingering: impl FnOnce(usize
     let mut collector = Collector::new(folder.path());
     collector.session.coverage.notes.extend(folder.note());
     let mut child = Launch { program, folder: folder.path(), shim: &shim, options }.start()?;
+    launch::yield_to_program();
     let mut lingering = Some(lingering);
     let mut exit = None;
     let mut pause = Pause::default();
@@ -105,7 +106,7 @@ impl Default for Pause {
 
 impl Pause {
     const SHORTEST: Duration = Duration::from_millis(1);
-    const LONGEST: Duration = Duration::from_millis(20);
+    const LONGEST: Duration = Duration::from_millis(50);
 
     fn after(&mut self, fullest: f64) -> Duration {
         self.0 = match fullest {
