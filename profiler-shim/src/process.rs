@@ -213,6 +213,10 @@ fn start() -> Option<*mut Process> {
     if STARTING.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
         return None;
     }
+    if real::first_object().is_null() {
+        // Not glibc: locks and threads look different there.
+        return None;
+    }
     let environment = environment();
     if environment.is_null() {
         // Too early: libc has not looked at its own arguments yet.

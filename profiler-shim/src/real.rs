@@ -224,6 +224,9 @@ fn own_dynamic() -> *const Dynamic {
 fn find_next(name: &CStr) -> *mut c_void {
     let own = own_dynamic();
     let mut object = first_object();
+    if object.is_null() {
+        return find_next_elsewhere(name);
+    }
     let mut behind_us = false;
     while !object.is_null() {
         // SAFETY: the loader's list is only appended to, and its nodes stay while the object is loaded;
@@ -241,6 +244,27 @@ fn find_next(name: &CStr) -> *mut c_void {
         object = next;
     }
     core::ptr::null_mut()
+}
+
+/// On another C library than glibc, whose loader shows no list, nothing is recorded, but the program has to
+/// work: children of a recorded program inherit the shim. musl's `dlsym` neither locks nor allocates.
+#[cold]
+fn find_next_elsewhere(name: &CStr) -> *mut c_void {
+    const NEXT: *mut c_void = usize::MAX as *mut c_void;
+    let dlsym: *const c_void;
+    // SAFETY: reads our own offset table only; the reference is weak.
+    unsafe {
+        core::arch::asm!(".weak dlsym", "mov {}, qword ptr [rip + dlsym@GOTPCREL]", out(reg) dlsym,
+            options(nostack, preserves_flags, readonly));
+    }
+    if dlsym.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: the function of this name has this signature; the name ends with a NUL.
+    unsafe {
+        let dlsym: extern "C" fn(*mut c_void, *const c_char) -> *mut c_void = core::mem::transmute(dlsym);
+        dlsym(NEXT, name.as_ptr())
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -34,6 +34,18 @@ fn a_musl_program() {
     assert_refused(&Build::new("no_locks.c", "no_locks").compiler(musl).build(), &["musl"]);
 }
 
+/// A child inherits the shim, which must stay out of its way there.
+#[test]
+fn a_musl_child_of_a_recorded_program_works() {
+    let musl = crate::need!("musl-gcc");
+    let program = Build::new("counts.c", "counts").compiler(musl).build();
+    let target =
+        Target::new("/bin/sh").args(["-c", "\"$0\" 2 1000; echo \"ended with $?\"", program.to_str().unwrap()]);
+    let (bare, recorded) = (target.bare(), target.record());
+    assert!(bare.stdout.contains("ended with 0"), "{bare:?}");
+    assert_eq!(recorded.outcome.stdout, bare.stdout, "{}", recorded.outcome.stderr);
+}
+
 #[test]
 fn a_static_go_program() {
     let go = crate::need!("go");
