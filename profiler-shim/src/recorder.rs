@@ -56,6 +56,8 @@ pub unsafe fn push(local: *mut Local, address: u64, lock: u32, stack: u32, flags
             return;
         }
         depth.store(at + 1, Ordering::Relaxed);
+        // Reserved before it is filled: a signal handler in between takes the next one.
+        compiler_fence(Ordering::SeqCst);
         let Some(entry) = held(local, at) else { return };
         entry.address.store(address, Ordering::Relaxed);
         entry.lock_and_stack.store(u64::from(lock) | u64::from(stack) << 32, Ordering::Relaxed);
@@ -204,6 +206,8 @@ pub unsafe fn release(local: *mut Local, held: Held, now: u64, flags: u8) {
         } else {
             release_slowly(local, held, word);
         }
+        // The entry stays this acquisition's until all of it is written down.
+        compiler_fence(Ordering::SeqCst);
         let depth = &ring.slot().depth;
         if at + 1 == depth.load(Ordering::Relaxed) {
             entry.ticks.store(0, Ordering::Relaxed);
@@ -414,7 +418,7 @@ unsafe fn grow_ring(local: *mut Local) -> bool {
         let larger = capacity * ring::GROWTH;
         let carved = Process::attached().and_then(|process| {
             let _guard = process.making.lock()?;
-            let Some(at) = process.segment.carve(RingHeader::bytes(larger)) else {
+            let Some(at) = process.segment.carve_from_half(RingHeader::bytes(larger)) else {
                 process.note(note::NO_MEMORY);
                 return None;
             };

@@ -215,6 +215,13 @@ impl Segment {
         Some(at)
     }
 
+    /// Room in the first half of the arena: larger rings must not take what folds will need.
+    pub fn carve_from_half(&self, bytes: u64) -> Option<u64> {
+        let layout = self.layout();
+        let half = layout.arena + (layout.size - layout.arena) / 2;
+        (self.header().arena_next.load(Ordering::Relaxed) + bytes <= half).then(|| self.carve(bytes)).flatten()
+    }
+
     /// Sees to it that the first `bytes` of a table are writable.
     fn grow(&self, table: Table, start: u64, bytes: u64) -> bool {
         let ready = &self.ready[table as usize];
