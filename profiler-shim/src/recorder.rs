@@ -524,7 +524,7 @@ unsafe fn search_folds(local: *mut Local, key: Key) -> Option<&'static FoldEntry
         loop {
             let mut at = link.load(Ordering::Relaxed);
             if at == 0 {
-                let Some(made) = make_fold_table(process, local, capacity) else {
+                let Some(made) = make_fold_table(process, local, link, capacity) else {
                     // No room for more: entry 0 of the first table takes it, without lock and stack.
                     let first = (*local).slot().folds.load(Ordering::Relaxed);
                     if first == 0 {
@@ -536,8 +536,6 @@ unsafe fn search_folds(local: *mut Local, key: Key) -> Option<&'static FoldEntry
                     return claim(&*base.add(usize::from(key.op_and_flags as u8) % FIRST as usize), many);
                 };
                 at = made;
-                // Release: the collector that sees the table sees its capacity.
-                link.store(at, Ordering::Release);
             }
             let table: &'static fold::FoldTable = process.segment.at(at);
             let entries: *const FoldEntry = core::ptr::from_ref(table).add(1).cast();
@@ -574,17 +572,29 @@ fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
     Some(entry)
 }
 
-unsafe fn make_fold_table(process: &Process, local: *mut Local, capacity: u64) -> Option<u64> {
+/// Hangs a new table on `link`, unless a signal handler has done so meanwhile; its offset.
+unsafe fn make_fold_table(process: &Process, local: *mut Local, link: &AtomicU64, capacity: u64) -> Option<u64> {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
         if !(*local).enter() {
             return None;
         }
-        let made = process.making.lock().and_then(|_guard| process.segment.carve(fold::FoldTable::bytes(capacity)));
+        // Signals that wait are delivered by `leave`: by then the table must hang there.
+        let known = link.load(Ordering::Relaxed);
+        let made = if known != 0 {
+            Some(known)
+        } else {
+            let carved =
+                process.making.lock().and_then(|_guard| process.segment.carve(fold::FoldTable::bytes(capacity)));
+            if let Some(at) = carved {
+                process.segment.at::<fold::FoldTable>(at).capacity.store(capacity, Ordering::Relaxed);
+                // Release: the collector that sees the table sees its capacity.
+                link.store(at, Ordering::Release);
+            }
+            carved
+        };
         (*local).leave();
-        let at = made?;
-        process.segment.at::<fold::FoldTable>(at).capacity.store(capacity, Ordering::Relaxed);
-        Some(at)
+        made
     }
 }
 
