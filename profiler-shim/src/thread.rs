@@ -54,8 +54,6 @@ pub struct PendingWait {
     pub mutex: u64,
     pub mutex_lock: u32,
     pub stack: u32,
-    /// The hook's caller's stack pointer.
-    pub stack_pointer: u64,
 }
 
 /// See the module. Valid when zero: then it is not ready.

@@ -33,12 +33,7 @@ pub unsafe fn wait<S: Style + Copy>(
         }
         let waiting = begin_wait(caller, word, request, false);
         let outer = (*local).pending;
-        (*local).pending = PendingWait {
-            mutex: mutex as u64,
-            mutex_lock: mutex_word as u32,
-            stack: caller.stack,
-            stack_pointer: entry as u64,
-        };
+        (*local).pending = PendingWait { mutex: mutex as u64, mutex_lock: mutex_word as u32, stack: caller.stack };
         let answer = block();
         let now = clock::now();
         (*local).pending = outer;
