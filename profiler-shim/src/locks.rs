@@ -195,7 +195,7 @@ impl Process {
             to.store(*byte, Ordering::Relaxed);
         }
         let info = self.segment.lock(word as u32);
-        info.name.store(at, Ordering::Relaxed);
+        info.name.store(at as u32, Ordering::Relaxed);
         // Release: the bytes are there before the length says so.
         info.name_len.store(len as u8, Ordering::Release);
     }

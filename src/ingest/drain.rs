@@ -271,7 +271,7 @@ impl Drain {
                     _ => site.failures += 1,
                 }
             }
-            Op::Hold | Op::NextRing | Op::Posted | Op::ForeignUnlock => {}
+            Op::Hold | Op::NextRing | Op::Posted | Op::Misuse | Op::Open | Op::Created => {}
         }
     }
 }

@@ -211,7 +211,7 @@ impl Image {
             lock.merged = u64::from(info.merged.load(Ordering::Relaxed).max(1));
             let len = info.name_len.load(Ordering::Acquire);
             if len > 0
-                && let Some(text) = self.segment.text(info.name.load(Ordering::Relaxed), u64::from(len))
+                && let Some(text) = self.segment.text(u64::from(info.name.load(Ordering::Relaxed)), u64::from(len))
             {
                 lock.name = Some(LockName { text, source: NameSource::User });
             }

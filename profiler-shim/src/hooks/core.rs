@@ -4,6 +4,7 @@ use core::ffi::c_int;
 use core::sync::atomic::Ordering;
 
 use lockprof_wire::lock::kind;
+use lockprof_wire::record::misuse;
 use lockprof_wire::{Flags, Op, Record};
 
 use crate::clock;
@@ -576,7 +577,7 @@ unsafe fn release_unknown(local: *mut Local, object: Ptr, real: impl FnOnce() ->
             && let Some(entry) = process.addresses.find(object as u64)
         {
             let word = entry.lock.load(Ordering::Relaxed);
-            tell(Caller { local, stack: 0 }, word, Op::ForeignUnlock, 0, clock::now(), 0);
+            tell(Caller { local, stack: 0 }, word, Op::Misuse, 0, clock::now(), misuse::UNLOCK_NOT_OWNER);
         }
         answer
     }

@@ -1,7 +1,7 @@
 //! Counters for what a full ring has no room for.
 //!
 //! A fold keeps count and time exactly, by (operation, lock, stack, holder's stack); only single
-//! time stamps are lost. One thread writes, totals only grow.
+//! time stamps are lost. Folds of `Open` hang together as a tree, so that no nesting is lost. One thread writes, totals only grow.
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -43,7 +43,8 @@ pub struct FoldEntry {
     pub lock: AtomicU32,
     /// Stack node.
     pub stack: AtomicU32,
-    /// Holder's stack for `Waited`, else 0.
+    /// Holder's stack for `Waited`; for `Open` the offset of the entry of the acquisition around it, 0 for the
+    /// outermost one; else 0.
     pub holder: AtomicU32,
     /// How often.
     pub count: AtomicU64,
@@ -53,7 +54,10 @@ pub struct FoldEntry {
     pub not_min: AtomicU64,
     /// Greatest payload, ticks.
     pub max: AtomicU64,
-    _pad: AtomicU64,
+    /// For `Open`: how many `Created` records and `Done` records of joins and barriers the thread had written
+    /// before; else 0.
+    pub segment: AtomicU32,
+    _pad: AtomicU32,
     /// Payloads by bucket.
     pub buckets: [AtomicU32; BUCKETS],
 }

@@ -22,6 +22,22 @@ pub mod kind {
     pub const JOIN: u8 = 7;
 }
 
+/// Bits of [`LockInfo::traits`].
+pub mod traits {
+    /// Its owner may take it again.
+    pub const RECURSIVE: u8 = 1;
+    /// It survives the death of its owner.
+    pub const ROBUST: u8 = 2;
+    /// A read-write lock on which readers wait behind a waiting writer (`PREFER_WRITER_NONRECURSIVE`).
+    pub const WRITERS_FIRST: u8 = 4;
+    /// A semaphore that is used as a lock: its initial value is 1, and whoever waited posts.
+    pub const BINARY: u8 = 8;
+    /// It was given back by another thread than the one that took it.
+    pub const HANDED_OVER: u8 = 16;
+    /// It was held together with another lock: from then on, another lock at its address is another lock.
+    pub const NESTED: u8 = 32;
+}
+
 /// One generation of one address.
 #[repr(C, align(64))]
 pub struct LockInfo {
@@ -39,14 +55,16 @@ pub struct LockInfo {
     pub initialised: AtomicU8,
     /// Bytes of the user's name.
     pub name_len: AtomicU8,
-    /// Dummy.
-    pub reserved: AtomicU8,
+    /// Bits of [`traits`].
+    pub traits: AtomicU8,
     /// Threads that wait for it now.
     pub waiters: AtomicU32,
     /// Most threads that waited at one time.
     pub max_waiters: AtomicU32,
     /// Offset of the user's name in the segment; 0 without one.
-    pub name: AtomicU64,
+    pub name: AtomicU32,
+    /// A semaphore's initial value, a barrier's count of threads.
+    pub initial: AtomicU32,
     /// Module of the address where it lies in a module's data; 0 otherwise.
     pub module: AtomicU32,
     /// How many locks this row stands for.

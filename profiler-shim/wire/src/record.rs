@@ -7,12 +7,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[repr(u8)]
 pub enum Op {
     /// One acquisition and its release. `ticks`: acquisition; `payload`: hold, ticks; `extra`: [`extra_hold`].
+    /// Where [`OPENED`] is set there, an `Open` record of the same acquisition came before.
     Hold = 1,
     /// Precedes the `Hold` (or `Done`) of a contended acquisition. `ticks`: request; `payload`: wait, ticks;
     /// `extra`: holder's stack | holder's thread slot + 1 << 32.
     Waited = 2,
     /// An operation that blocks but is not held (condition, barrier, join, once, semaphore) is over.
-    /// `ticks`: request; `payload`: time blocked, ticks.
+    /// `ticks`: request; `payload`: time blocked, ticks; `extra`: a barrier's count of threads.
     Done = 3,
     /// A try found the lock taken. `ticks`: when.
     TryFailed = 4,
@@ -20,16 +21,25 @@ pub enum Op {
     TimedOut = 5,
     /// A request failed otherwise. `payload`: the error number.
     Failed = 6,
-    /// From here on the ring is written by the thread `lock` (its kernel id). `extra`: its serial number in the process.
+    /// From here on the ring is written by the thread `lock` (its kernel id). `stack`: the token of the `Created`
+    /// record that announced it, 0 where there was none; `extra`: its `pthread_t`, which is the address of the
+    /// "lock" of whoever joins it.
     ThreadStart = 7,
     /// The thread ended.
     ThreadEnd = 8,
     /// The ring ends here: it goes on in the ring at offset `extra` of the segment.
     NextRing = 9,
-    /// A semaphore was posted, a condition signalled. `ticks`: when.
+    /// A semaphore is about to be posted, a condition to be signalled. `ticks`: when.
     Posted = 10,
-    /// A lock was given back by another thread than the one that took it. `ticks`: when.
-    ForeignUnlock = 11,
+    /// A lock was used as it may not be. `ticks`: when; `payload`: a number of [`misuse`]; `extra`: who holds it,
+    /// as in `Waited`.
+    Misuse = 11,
+    /// An acquisition that is not released yet, told early since locks are nested: first the enclosing ones
+    /// that were not told yet, from the outermost on, then the inner one. `ticks`: acquisition; `extra`:
+    /// [`extra_hold`] with the position in the list of held locks, and [`RESTART`].
+    Open = 12,
+    /// A thread is about to be created. `ticks`: when; `extra`: the token of its `ThreadStart`.
+    Created = 13,
 }
 
 impl Op {
@@ -46,7 +56,9 @@ impl Op {
             8 => Self::ThreadEnd,
             9 => Self::NextRing,
             10 => Self::Posted,
-            11 => Self::ForeignUnlock,
+            11 => Self::Misuse,
+            12 => Self::Open,
+            13 => Self::Created,
             _ => return None,
         })
     }
@@ -119,9 +131,26 @@ impl Record {
     }
 }
 
-/// `extra` of a `Hold`: how many locks the thread held already, saturating.
-pub const fn extra_hold(depth: u32) -> u64 {
-    depth as u64
+/// `extra` of a `Hold` or `Open`: the position in the thread's list of held locks; the upper bits are
+/// [`OPENED`] and [`RESTART`].
+pub const fn extra_hold(position: u32) -> u64 {
+    position as u64
+}
+
+/// Bit of `extra` of a `Hold`: an `Open` record of the acquisition came before.
+pub const OPENED: u64 = 1 << 32;
+/// Bit of `extra` of an `Open`: releases of earlier ones may have been folded, so nothing that was open before
+/// is known to be open still.
+pub const RESTART: u64 = 1 << 33;
+
+/// Payloads of a `Misuse` record.
+pub mod misuse {
+    /// Unlocked by a thread that does not hold it, while another does.
+    pub const UNLOCK_NOT_OWNER: u64 = 1;
+    /// Unlocked while nobody holds it.
+    pub const UNLOCK_NOT_LOCKED: u64 = 2;
+    /// Destroyed while it is held.
+    pub const DESTROYED_WHILE_HELD: u64 = 3;
 }
 
 /// A record in shared memory.
