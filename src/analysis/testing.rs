@@ -51,6 +51,7 @@ impl Builder {
             process: ProcessId(0),
             address: 0x7f00_0000_0000 + 64 * at as u64,
             kind,
+            traits: crate::model::Traits::default(),
             origin: Origin::FirstUsed,
             origin_stack: Stacks::UNKNOWN,
             name: (!name.is_empty()).then(|| LockName { text: name.into(), source: NameSource::Global }),

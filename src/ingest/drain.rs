@@ -360,6 +360,7 @@ mod tests {
             process: ProcessId(0),
             address: 0,
             kind: Kind::Mutex,
+            traits: crate::model::Traits::default(),
             origin: Origin::FirstUsed,
             origin_stack: StackId(0),
             name: None,

@@ -85,6 +85,7 @@ impl Image {
             process: self.process,
             address: 0,
             kind: Kind::Mutex,
+            traits: crate::model::Traits::default(),
             origin: Origin::FirstUsed,
             origin_stack: StackId(0),
             name: None,

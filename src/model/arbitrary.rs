@@ -120,7 +120,7 @@ prop_compose! {
     ) -> (Index, Index, Lock) {
         let (process_id, origin_stack) = (ProcessId(0), StackId(0));
         let lock = Lock {
-            process: process_id, address, kind, origin, origin_stack, name, class, max_waiters, owner_changes, merged,
+            process: process_id, address, kind, traits: crate::model::Traits::default(), origin, origin_stack, name, class, max_waiters, owner_changes, merged,
         };
         (process, stack, lock)
     }

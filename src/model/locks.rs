@@ -95,6 +95,21 @@ pub struct LockName {
     pub source: NameSource,
 }
 
+/// What is particular about a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Traits {
+    /// Its owner may take it again.
+    pub recursive: bool,
+    /// It survives the death of its owner.
+    pub robust: bool,
+    /// Readers wait behind a waiting writer.
+    pub writers_first: bool,
+    /// A semaphore that is used as a lock.
+    pub binary: bool,
+    /// It was given back by another thread than the one that took it: it orders threads, but nobody owns it.
+    pub handed_over: bool,
+}
+
 /// One generation of one lock address in one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
@@ -104,6 +119,8 @@ pub struct Lock {
     pub address: u64,
     /// What it is.
     pub kind: Kind,
+    /// What is particular about it.
+    pub traits: Traits,
     /// How it was first seen.
     pub origin: Origin,
     /// The stack at the first sight.

@@ -2,6 +2,7 @@
 
 use super::ids::{LockId, ProcessId, ThreadId};
 use super::locks::Lock;
+use super::order::Order;
 use super::profile::Profile;
 use super::stacks::Stacks;
 
@@ -124,6 +125,8 @@ pub struct Session {
     pub stacks: Stacks,
     /// Counts.
     pub profile: Profile,
+    /// In which order locks were taken.
+    pub order: Order,
     /// What was seen.
     pub coverage: Coverage,
     /// What it cost.

@@ -65,6 +65,7 @@ impl Recording {
             process: ProcessId(0),
             address: 0x7fff_1234_5678 + self.data.len() as u64,
             kind,
+            traits: crate::model::Traits::default(),
             origin,
             origin_stack,
             name: None,

@@ -68,6 +68,7 @@ pub fn golden_session() -> Session {
             process: ProcessId(at as u32 % 2),
             address: 0x5000 + 64 * at as u64,
             kind,
+            traits: crate::model::Traits::default(),
             origin: if at % 2 == 0 { Origin::Initialised } else { Origin::FirstUsed },
             origin_stack: [main, work, Stacks::UNKNOWN][at % 3],
             name,

@@ -110,6 +110,7 @@ pub fn large_session() -> Session {
             process: ProcessId(0),
             address: 0x7F00_0000_0000 + next(1 << 30),
             kind: Kind::ALL[at % 3],
+            traits: crate::model::Traits::default(),
             origin: Origin::FirstUsed,
             origin_stack: StackId(next(100_000) as u32),
             name: Some(LockName { text: format!("cache.shard[{at}].mu"), source: NameSource::Global }),

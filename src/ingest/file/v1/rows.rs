@@ -278,6 +278,7 @@ impl LockRow<'_> {
             process: ProcessId(self.process),
             address: self.address,
             kind: *KINDS.get(usize::from(self.kind))?,
+            traits: crate::model::Traits::default(),
             origin: *ORIGINS.get(usize::from(self.origin))?,
             origin_stack: StackId(self.origin_stack),
             name,

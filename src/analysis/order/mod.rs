@@ -1,0 +1,254 @@
+//! What the order in which locks were taken means: cycles, how serious each is, and why.
+//!
+//! The verdicts are those of `docs/lock-order.md`. Nothing here fails: what was cut, dropped or cannot be known is
+//! part of the result and makes a verdict more careful, never less.
+
+use crate::model::{LockId, Mode, StackId, ThreadId};
+
+/// How serious a cycle is; the most serious first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// The program was deadlocked: a cycle of waits among living threads.
+    Hung,
+    /// A run that steered the threads reached the deadlock.
+    Confirmed,
+    /// A reordering of the recorded events reaches the deadlock; the witness says which.
+    Feasible,
+    /// The pattern is there, no order rules it out, and no witness was found.
+    Possible,
+    /// Read locks only: needs a writer that queues in between, and readers that then wait behind it.
+    NeedsWriter,
+    /// The sides were only ever separated by a condition variable, a semaphore or another hand-over.
+    SoftOrdered,
+    /// The sides hold a common lock that keeps them apart.
+    Guarded,
+    /// Thread creation, join or a barrier keeps the sides apart.
+    Ordered,
+    /// One and the same thread took both orders.
+    SameThread,
+}
+
+impl Class {
+    /// Every class, the most serious first.
+    pub const ALL: [Self; 9] = [
+        Self::Hung,
+        Self::Confirmed,
+        Self::Feasible,
+        Self::Possible,
+        Self::NeedsWriter,
+        Self::SoftOrdered,
+        Self::Guarded,
+        Self::Ordered,
+        Self::SameThread,
+    ];
+
+    /// The word of the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hung => "hung",
+            Self::Confirmed => "confirmed",
+            Self::Feasible => "feasible",
+            Self::Possible => "possible",
+            Self::NeedsWriter => "needs-writer",
+            Self::SoftOrdered => "soft-ordered",
+            Self::Guarded => "guarded",
+            Self::Ordered => "ordered",
+            Self::SameThread => "same-thread",
+        }
+    }
+}
+
+/// A lock that a side holds beside the one that the cycle is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The lock.
+    pub lock: LockId,
+    /// How it is held.
+    pub mode: Mode,
+    /// Where it was taken.
+    pub stack: StackId,
+}
+
+/// One side of a cycle: a thread holds a lock and wants the one that the next side holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// Who.
+    pub thread: ThreadId,
+    /// The lock that the side before wants.
+    pub held: Held,
+    /// The lock that it wants.
+    pub wanted: LockId,
+    /// How.
+    pub wanted_mode: Mode,
+    /// Where.
+    pub wanted_stack: StackId,
+    /// What else it holds then, from the outermost on.
+    pub also_held: Vec<Held>,
+    /// How often the request was made, by all threads that are alike.
+    pub count: u64,
+    /// The request gives up after a time.
+    pub timed: bool,
+    /// The request is a condition wait that takes its mutex again.
+    pub reacquired: bool,
+}
+
+/// A step of a witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Who.
+    pub thread: ThreadId,
+    /// What.
+    pub action: Action,
+    /// Which lock (for a creation or a join: the lock of kind `Join`, where there is one).
+    pub lock: Option<LockId>,
+    /// Which thread is created or joined.
+    pub other: Option<ThreadId>,
+    /// Where.
+    pub stack: StackId,
+}
+
+/// What a [`Step`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Action {
+    Acquire(Mode),
+    Release,
+    /// Wants a lock that another side holds: the deadlock.
+    Block(Mode),
+    Create,
+    Join,
+    Barrier,
+    Post,
+    Take,
+}
+
+/// A cycle in the lock-order graph. All cycles of the same locks' classes at the same places in the code are one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cycle {
+    /// The same in every run, on every machine and after a rebuild that moves nothing in these functions.
+    pub fingerprint: String,
+    /// How serious.
+    pub class: Class,
+    /// Whether it fails the gate by default.
+    pub fails: bool,
+    /// Why it is of this class: one sentence, with the names of locks, functions and lines that matter.
+    pub reason: String,
+    /// What would make it a deadlock, or keep it from one: one sentence for whoever has to act.
+    pub advice: String,
+    /// The sides; one for a self-deadlock.
+    pub sides: Vec<Side>,
+    /// The schedule that reaches it (feasible ones).
+    pub witness: Vec<Step>,
+    /// How many cycles of single locks are told as this one.
+    pub instances: u64,
+    /// The component was too rich to tell its cycles one by one: this one stands for all, and this many locks take part.
+    pub component: Option<u64>,
+    /// How close the sides came: the locks' waits and holds, for the order in which cycles are told.
+    pub heat: f64,
+}
+
+/// What a [`Finding`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FindingKind {
+    /// A lock that its owner takes again, and waits for ever.
+    SelfDeadlock,
+    /// Unlocked by a thread that does not hold it.
+    UnlockNotOwner,
+    /// Unlocked while nobody holds it.
+    UnlockNotLocked,
+    /// Destroyed while it is held.
+    DestroyedWhileHeld,
+    /// A thread ended and held it still.
+    LockHeldAtThreadExit,
+}
+
+impl FindingKind {
+    /// The word of the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SelfDeadlock => "self-deadlock",
+            Self::UnlockNotOwner => "unlock-not-owner",
+            Self::UnlockNotLocked => "unlock-not-locked",
+            Self::DestroyedWhileHeld => "destroyed-while-held",
+            Self::LockHeldAtThreadExit => "lock-held-at-thread-exit",
+        }
+    }
+}
+
+/// A lock used as it may not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub kind: FindingKind,
+    /// As a cycle's.
+    pub fingerprint: String,
+    /// Whether it fails the gate by default.
+    pub fails: bool,
+    /// The lock.
+    pub lock: LockId,
+    /// Who, the first time.
+    pub thread: ThreadId,
+    /// What happened: one sentence.
+    pub message: String,
+    /// Where, and where the holder had taken it.
+    pub stacks: Vec<StackId>,
+    /// How often.
+    pub count: u64,
+}
+
+/// A lock, or a class of locks, in the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphNode {
+    /// A lock of it.
+    pub lock: LockId,
+    /// What it is called.
+    pub name: String,
+    /// How many locks it stands for.
+    pub locks: u64,
+    /// Its level in the hierarchy: locks of level 0 are never taken under another one; an edge leads to a higher level
+    /// unless it is part of a cycle.
+    pub level: u32,
+    /// The number of its component, where that has a cycle.
+    pub component: Option<u32>,
+}
+
+/// "Taken while that was held."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphEdge {
+    /// The lock held: a position in [`Graph::nodes`].
+    pub from: u32,
+    /// The lock wanted.
+    pub to: u32,
+    /// How often.
+    pub count: u64,
+    /// Threads that did.
+    pub threads: u64,
+    /// Where the held one was taken and where the other was asked for, the commonest pair.
+    pub stacks: (StackId, StackId),
+    /// How the two were asked for: held, wanted.
+    pub modes: (Mode, Mode),
+    /// Part of a cycle in the graph: the most serious class of the told cycles that it is part of.
+    pub cycle: Option<Class>,
+}
+
+/// The lock-order graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// By level, then by name.
+    pub nodes: Vec<GraphNode>,
+    /// By `from` and `to`.
+    pub edges: Vec<GraphEdge>,
+}
+
+/// What the order of locks means.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Orders {
+    /// Cycles, the most serious first.
+    pub cycles: Vec<Cycle>,
+    /// Misuses.
+    pub findings: Vec<Finding>,
+    /// What a reader has to know: what was cut or not looked at, in whole sentences.
+    pub notes: Vec<String>,
+    /// Whether everything that happened was looked at.
+    pub complete: bool,
+}

@@ -1,0 +1,239 @@
+//! What a recording says about the order in which locks are taken, without judging it.
+//!
+//! [`Fold::apply`] is the one way in: the collector and the tests' simulated programs both go through it.
+//! Kept are the *requests* (a lock asked for while others were held: the edges of the lock-order graph, all of
+//! them), the *lives* of threads (what must have come before what) and a *log* of single events as far as there
+//! is room (it takes part in witnesses only).
+
+mod chains;
+mod fold;
+mod log;
+
+pub use chains::{ChainId, Chains, Link};
+pub use fold::{Event, Fold, What};
+pub use log::{Log, Logged, LoggedWhat};
+
+use rustc_hash::FxHashMap;
+
+use super::ids::{LockId, StackId, ThreadId};
+use super::profile::Mode;
+
+/// How a lock was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum How {
+    /// Waits as long as it takes.
+    #[default]
+    Block,
+    /// Gives up after a time.
+    Timed,
+    /// Never waits: makes no edge into the lock.
+    Try,
+}
+
+/// What makes two requests the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestKey {
+    /// Who asked.
+    pub thread: ThreadId,
+    /// For what; a lock of kind `Join` stands for the thread that is joined.
+    pub lock: LockId,
+    /// How it wanted it.
+    pub mode: Mode,
+    /// How it asked.
+    pub how: How,
+    /// Asked inside a condition wait, to have the mutex back.
+    pub reacquired: bool,
+    /// The stack that asked.
+    pub stack: StackId,
+    /// What the thread held meanwhile: never empty.
+    pub held: ChainId,
+}
+
+/// Segments of a thread in which a request was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first segment: number of marks of the thread before it.
+    pub first: u32,
+    /// The last one; more than `first` where single segments are not known any more.
+    pub last: u32,
+    /// How often.
+    pub count: u64,
+}
+
+/// A lock asked for while others were held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Which.
+    pub key: RequestKey,
+    /// When, in the order of the segments.
+    pub runs: Vec<Run>,
+    /// It never ended: the thread waited to the end of the recording.
+    pub unanswered: bool,
+}
+
+impl Request {
+    /// How often it was made.
+    pub fn count(&self) -> u64 {
+        self.runs.iter().map(|run| run.count).sum()
+    }
+}
+
+/// A point in a thread's life that orders it with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When it began, ns since the start of the session.
+    pub at_ns: u64,
+    /// When it was over (waits), else as `at_ns`.
+    pub until_ns: u64,
+    /// What.
+    pub what: MarkWhat,
+    /// Where.
+    pub stack: StackId,
+}
+
+/// What a [`Mark`] is. The first three must hold in every run; the others are hand-overs, which order the two
+/// sides in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MarkWhat {
+    /// Created this thread (`None`: it was never seen).
+    Created(Option<ThreadId>),
+    /// Joined this thread.
+    Joined(Option<ThreadId>),
+    /// Met `count` threads (itself included) at a barrier.
+    Barrier {
+        /// The barrier.
+        lock: LockId,
+        /// How many threads meet there.
+        count: u32,
+    },
+    /// Posted a semaphore or signalled a condition variable.
+    Posted(LockId),
+    /// Had a semaphore, or was woken on a condition variable.
+    Taken(LockId),
+}
+
+impl MarkWhat {
+    /// Whether the order holds in every run.
+    pub fn is_must(self) -> bool {
+        matches!(self, Self::Created(_) | Self::Joined(_) | Self::Barrier { .. })
+    }
+}
+
+/// A lock that the creator of a thread held from its creation until it had joined it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Gate {
+    /// The lock.
+    pub lock: LockId,
+    /// How it was held.
+    pub mode: Mode,
+    /// Where it was taken.
+    pub stack: StackId,
+}
+
+/// A thread's life, as far as it orders it with others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// Who created it, and the position of the mark `Created` in the creator's marks.
+    pub creator: Option<(ThreadId, u32)>,
+    /// In the thread's order. Segment n lies before mark n; the last segment behind all marks.
+    pub marks: Vec<Mark>,
+    /// Held by the creator all the while.
+    pub gates: Vec<Gate>,
+    /// Hand-overs that were not kept as marks any more, as there were too many.
+    pub soft_dropped: u64,
+    /// Creations, joins and barriers that were not kept.
+    pub must_dropped: u64,
+}
+
+/// How a lock was used as it may not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MisuseKind {
+    /// Unlocked by a thread that does not hold it, while another does.
+    UnlockNotOwner,
+    /// Unlocked while nobody holds it.
+    UnlockNotLocked,
+    /// Destroyed while it is held.
+    DestroyedWhileHeld,
+    /// A thread ended and held it still.
+    HeldAtThreadExit,
+}
+
+/// A lock used as it may not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Misuse {
+    /// How.
+    pub kind: MisuseKind,
+    /// The lock.
+    pub lock: LockId,
+    /// Where (`HeldAtThreadExit`: where it was taken).
+    pub stack: StackId,
+    /// Where whoever held it had taken it, as far as known.
+    pub holder: StackId,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Order {
+    /// Lists of held locks.
+    pub chains: Chains,
+    /// What was asked for under other locks.
+    pub requests: Vec<Request>,
+    index: FxHashMap<RequestKey, u32>,
+    /// By thread.
+    pub lives: Vec<Life>,
+    /// Single events, as far as there is room.
+    pub log: Log,
+    /// By what, by whom first, how often.
+    pub misuses: FxHashMap<Misuse, (ThreadId, u64)>,
+    /// Requests that there was no room for: the graph is not complete unless it is 0.
+    pub dropped: u64,
+}
+
+impl Order {
+    /// Distinct requests that are kept.
+    pub const MOST_REQUESTS: usize = 4 << 20;
+    /// Runs of one request that are kept apart; later ones join the last.
+    pub const MOST_RUNS: usize = 512;
+
+    /// Counts a request.
+    pub fn request(&mut self, key: RequestKey, run: Run) -> Option<&mut Request> {
+        let at = match self.index.get(&key) {
+            Some(at) => *at as usize,
+            None if self.requests.len() >= Self::MOST_REQUESTS => {
+                self.dropped += run.count;
+                return None;
+            }
+            None => {
+                let at = self.requests.len();
+                self.index.insert(key, at as u32);
+                self.requests.push(Request { key, runs: Vec::new(), unanswered: false });
+                at
+            }
+        };
+        let request = &mut self.requests[at];
+        let full = request.runs.len() >= Self::MOST_RUNS;
+        match request.runs.last_mut() {
+            Some(last) if (last.first, last.last) == (run.first, run.last) => last.count += run.count,
+            Some(last) if full => {
+                last.first = last.first.min(run.first);
+                last.last = last.last.max(run.last);
+                last.count += run.count;
+            }
+            _ => request.runs.push(run),
+        }
+        Some(request)
+    }
+
+    /// A thread's life, made where it is new.
+    pub fn life(&mut self, thread: ThreadId) -> &mut Life {
+        if thread.index() >= self.lives.len() {
+            self.lives.resize_with(thread.index() + 1, Life::default);
+        }
+        &mut self.lives[thread.index()]
+    }
+
+    /// Counts a misuse.
+    pub fn misused(&mut self, misuse: Misuse, thread: ThreadId, count: u64) {
+        self.misuses.entry(misuse).or_insert((thread, 0)).1 += count;
+    }
+}
