@@ -13,6 +13,7 @@ mod suite {
     mod interruptions;
     mod limits;
     mod neighbours;
+    mod nesting;
     mod oracle;
     mod power;
     mod primitives;
