@@ -12,6 +12,7 @@ mod suite {
     mod fixtures;
     mod interruptions;
     mod limits;
+    mod misuse;
     mod neighbours;
     mod nesting;
     mod oracle;
