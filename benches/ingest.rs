@@ -140,7 +140,7 @@ impl Bench {
             let pushed = records.iter().filter(|record| ring.push(slots, **record, 0)).count();
             let start = Instant::now();
             ring.drain(slots, |record| copies.push(record));
-            drains[0].apply_all(copies, 0, &mut self.image, &mut self.session, &mut self.tally);
+            drains[0].apply_all(copies, usize::MAX, 0, &mut self.image, &mut self.session, &mut self.tally);
             self.image.tape.end_round();
             self.tally.settle(&mut self.session, false);
             least = least.min(start.elapsed().as_secs_f64() / pushed as f64);

@@ -6,7 +6,9 @@ use rustc_hash::FxHashMap;
 use super::blame::{Blame, Span};
 use super::image::Image;
 use super::order::{self, Looks, Orders, Placed};
-use crate::model::{Lock, LockId, Mode, Session, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitEvent, WaitKey};
+use crate::model::{
+    Kind, Lock, LockId, Mode, Session, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitEvent, WaitKey,
+};
 
 /// Where the counts of one (lock, stack, mode, thread) are.
 #[derive(Clone, Copy)]
@@ -77,6 +79,8 @@ pub struct Drain {
     pub over: bool,
     /// At the ring.
     pub looks: Looks,
+    /// When it last began to join a thread.
+    joined_ticks: u64,
 }
 
 /// Counts that are kept apart from the session while recording, for speed.
@@ -121,25 +125,35 @@ impl Drain {
             last_hold: (0, 0),
             over: false,
             looks: Looks::default(),
+            joined_ticks: 0,
         }
     }
 
-    /// Counts what was read from the ring at one time (`now`, ticks), and keeps it for a while.
+    /// Counts what was read from the ring at one time (`now`, ticks), and keeps it for a while. While as many as
+    /// `room` were not read yet, others may have been folded.
     pub fn apply_all(
         &mut self,
         records: Vec<Record>,
+        room: usize,
         now: u64,
         image: &mut Image,
         session: &mut Session,
         tally: &mut Tally,
     ) {
         let mut threads = vec![(0, self.thread)];
+        self.looks.saw(&records, records.len() >= room);
         for (record, at) in records.iter().zip(0u32..) {
+            if at as usize == room {
+                tally.orders.doubt(self.thread);
+            }
             let before = self.thread;
             self.apply(*record, image, session, tally);
             if self.thread != before {
                 threads.push((at, self.thread));
             }
+        }
+        if records.len() == room {
+            tally.orders.doubt(self.thread);
         }
         image.tape.keep(records, threads, now);
     }
@@ -225,7 +239,7 @@ impl Drain {
                 self.finish_wait(record, hold_ns, image, session, tally);
             }
         }
-        if !order::is_section(record) && place.ordered && !self.over {
+        if (!order::is_section(record) || record.ticks <= self.joined_ticks) && place.ordered && !self.over {
             tally.orders.hold_ended(self.placed(record, place, session), image, session);
         }
         if record.flags() & (Flags::SHARED | Flags::REENTRY | Flags::CONTINUED) == 0 {
@@ -318,6 +332,9 @@ impl Drain {
                     site.wait.record(wait_ns);
                     share.contended += 1;
                     share.wait_ns += wait_ns;
+                }
+                if session.lock(place.lock).kind == Kind::Join {
+                    self.joined_ticks = record.ticks;
                 }
                 tally.orders.done(self.placed(record, place, session), image, session);
             }
@@ -421,7 +438,7 @@ pub const NO_STACK: StackId = StackId(0);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Kind, ProcessId};
+    use crate::model::ProcessId;
 
     /// Rounds of (ticks, thread) as they are read, ring after ring; how often the owner changed.
     fn changes(rounds: &[&[(u64, u32)]]) -> u64 {

@@ -269,8 +269,9 @@ impl Source {
             let mut records = self.image.tape.blank();
             let read = ring.drain(slots, |record| records.push(record));
             tick.records += read;
-            let slots_len = slots.len() as u64;
-            tick.fullest = tick.fullest.max(read as f64 / slots_len as f64);
+            tick.fullest = tick.fullest.max(read as f64 / slots.len() as f64);
+            // Into a ring that is full but for its reserve, records are folded.
+            let room = slots.len().saturating_sub(RESERVE as usize);
             if read == 0 {
                 self.image.tape.give_back(records);
                 return;
@@ -290,11 +291,8 @@ impl Source {
                     none.insert(Drain::new(number, thread))
                 }
             };
-            // Into a ring that is full but for its reserve, records are folded.
-            let full = read + u64::from(RESERVE) >= slots_len;
-            drain.looks.saw(records.first().map_or(0, |first| first.ticks), full);
             let now = lockprof_now(&self.image);
-            drain.apply_all(records, now, &mut self.image, session, tally);
+            drain.apply_all(records, room, now, &mut self.image, session, tally);
             if next.is_none() {
                 return;
             }

@@ -22,10 +22,12 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// Records were read, the first one of this time.
-    pub fn saw(&mut self, first_ticks: u64, full: bool) {
-        if self.full {
-            self.folded_until = first_ticks;
+    /// Records were read; `full`: there was no room for more.
+    pub fn saw(&mut self, records: &[Record], full: bool) {
+        if self.full
+            && let Some(first) = records.first()
+        {
+            self.folded_until = first.ticks.saturating_add(first.payload());
         }
         self.full = full;
     }

@@ -17,7 +17,7 @@ use lockprof_wire::{Flags, Record};
 
 use super::clock::Ticks;
 use super::image::{Image, traits_of};
-use crate::model::order::{Event, Fold, How, Logged, LoggedWhat, Misuse, MisuseKind, What};
+use crate::model::order::{Event, Fold, Gate, How, Logged, LoggedWhat, Misuse, MisuseKind, What};
 use crate::model::{Kind, Lock, LockId, Mode, Order, Session, SiteKey, StackId, ThreadId};
 
 /// Whether acquisitions of the lock are part of the order of locks.
@@ -66,15 +66,20 @@ impl Orders {
         order.log.push(Logged { at_ns, until_ns, thread, lock: key.lock, stack: key.stack, what });
     }
 
-    /// The end of a hold that is more than a section: nested, taken again by its owner, or never given back.
+    /// The end of a hold that is more than a section: nested, taken again by its owner, never given back, or with
+    /// a join in between.
     #[inline(never)]
     pub fn hold_ended(&mut self, placed: Placed, image: &Image, session: &mut Session) {
         if placed.has(Flags::REENTRY) {
             return;
         }
-        let SiteKey { lock, mode, .. } = placed.key;
+        let SiteKey { lock, mode, stack } = placed.key;
         let start_ns = image.ticks.moment_ns(placed.record.ticks);
         let end_ns = start_ns + image.ticks.duration_ns(placed.record.payload());
+        if is_section(placed.record) {
+            let gate = Gate { lock, mode, stack };
+            return self.fold.spanned(&mut session.order, placed.thread, gate, start_ns, end_ns);
+        }
         let position = placed.position();
         let (at_ns, what) = if placed.has(Flags::UNRELEASED) {
             self.held_at_thread_exit(placed, image, session);
@@ -120,8 +125,7 @@ impl Orders {
         let what = match session.lock(lock).kind {
             Kind::Semaphore | Kind::Condvar => What::Taken { lock, until_ns },
             Kind::Barrier => What::Barrier { lock, count: record.extra as u32, until_ns },
-            Kind::Join if placed.has(Flags::TIMED) => What::JoinedInTime { lock, key: address, until_ns },
-            Kind::Join => What::Joined { lock, key: address, until_ns },
+            Kind::Join => What::JoinedBy { how: how_of(record.flags()), lock, key: address, until_ns },
             _ => return,
         };
         self.fold.belongs(placed.thread, image.process);
@@ -164,6 +168,11 @@ impl Orders {
     pub fn misused(record: Record, thread: ThreadId, image: &mut Image, session: &mut Session) {
         let holder = image.stack(session, record.extra as u32);
         count_misuse(record, holder, record.payload(), (thread, 1), image, session);
+    }
+
+    /// Records of the thread may have been folded here.
+    pub fn doubt(&mut self, thread: ThreadId) {
+        self.fold.doubt(thread);
     }
 
     /// Joins what was read of different threads.

@@ -27,7 +27,7 @@ pub enum What {
         /// See above.
         token: u32,
     },
-    /// Took a lock, and holds it at least until it asks for another one or passes a mark. One that was told before
+    /// Took a lock, and held it at least until now. It may be told late, when another one is taken under it. One that was told before
     /// (same place, lock and time) is the same acquisition: after a restart, what is still held is told again.
     Acquired {
         /// The lock.
@@ -67,7 +67,7 @@ pub enum What {
         /// How it holds it.
         mode: Mode,
     },
-    /// Took a lock and gave it back, with nothing taken under it.
+    /// Took a lock and gave it back, with nothing taken under it. Marks may lie in between.
     Section {
         /// The lock.
         lock: LockId,
@@ -99,8 +99,10 @@ pub enum What {
         /// When it had, ns.
         until_ns: u64,
     },
-    /// As `Joined`, by a request that would have given up after a time.
-    JoinedInTime {
+    /// As `Joined`, by a request that would not have waited for ever.
+    JoinedBy {
+        /// How it asked.
+        how: How,
         /// As in `Joined`.
         lock: LockId,
         /// As in `Joined`.

@@ -3,7 +3,7 @@
 //! Each thread's events come in its own order; threads come in any order among each other (the collector reads
 //! one ring after the other), so what joins two threads is resolved later, by [`Fold::settle`].
 
-use super::kin::{Creation, Join, Kin};
+use super::kin::{Join, Kin, Span};
 use super::{
     ChainId, Event, Gate, How, Link, Logged, LoggedWhat, Mark, MarkWhat, Order, Request, RequestKey, Run, What,
 };
@@ -14,14 +14,18 @@ use crate::model::profile::Mode;
 #[derive(Clone, Copy, Debug)]
 struct Open {
     position: u32,
-    /// Different for every acquisition of the thread.
-    serial: u64,
     at_ns: u64,
     lock: LockId,
     mode: Mode,
     stack: StackId,
     /// The list of held locks with it on top, once something was asked for under it.
     chain: Option<ChainId>,
+}
+
+impl Open {
+    fn gate(&self) -> Gate {
+        Gate { lock: self.lock, mode: self.mode, stack: self.stack }
+    }
 }
 
 /// What is remembered of a thread between its events.
@@ -32,7 +36,21 @@ struct State {
     open: Vec<Open>,
     /// What was held before a restart and was not told again yet.
     doubtful: Vec<Open>,
-    serials: u64,
+    /// Something may have been given back without a word, so `open` may say too much.
+    unsure: bool,
+    joins: Vec<Joining>,
+}
+
+/// A join that was over.
+#[derive(Clone, Copy, Debug)]
+struct Joining {
+    mark: u32,
+    lock: LockId,
+    how: How,
+    stack: StackId,
+    at_ns: u64,
+    /// It was over while `open` was not to be relied on: who holds what tells it later.
+    unsure: bool,
 }
 
 /// See the module.
@@ -52,17 +70,19 @@ impl Fold {
 
     /// A thread is one of this process: where its beginning was not seen, nothing else says so.
     pub fn belongs(&mut self, thread: ThreadId, process: ProcessId) {
+        self.meet(thread);
+        self.states[thread.index()].process = process;
+    }
+
+    fn meet(&mut self, thread: ThreadId) {
         if thread.index() >= self.states.len() {
             self.states.resize_with(thread.index() + 1, State::default);
         }
-        self.states[thread.index()].process = process;
     }
 
     /// Applies one event of a thread.
     pub fn apply(&mut self, order: &mut Order, thread: ThreadId, event: Event) {
-        if thread.index() >= self.states.len() {
-            self.states.resize_with(thread.index() + 1, State::default);
-        }
+        self.meet(thread);
         let Event { at_ns, stack, what } = event;
         match what {
             What::Acquired { .. } | What::Reached { .. } | What::Section { .. } => {}
@@ -72,7 +92,10 @@ impl Fold {
             order.log.push(Logged { at_ns, until_ns, thread, lock, stack, what });
         };
         match what {
-            What::Section { lock, mode, until_ns } => log(order, until_ns, lock, LoggedWhat::Section(mode)),
+            What::Section { lock, mode, until_ns } => {
+                log(order, until_ns, lock, LoggedWhat::Section(mode));
+                self.spanned(order, thread, Gate { lock, mode, stack }, at_ns, until_ns);
+            }
             What::Acquired { lock, mode, how, reacquired, position, restart } => {
                 self.make_room(order, thread, at_ns, position, restart);
                 if self.known_again(thread, position, lock, at_ns) {
@@ -82,26 +105,31 @@ impl Fold {
                 if how != How::Try {
                     self.request(order, thread, lock, mode, how, reacquired, stack);
                 }
+                let open = Open { position, at_ns, lock, mode, stack, chain: None };
                 let state = &mut self.states[thread.index()];
                 if state.open.len() >= Self::MOST_HELD {
                     order.dropped += 1;
                     return;
                 }
-                state.serials += 1;
-                state.open.push(Open { position, serial: state.serials, at_ns, lock, mode, stack, chain: None });
+                state.open.push(open);
                 log(order, 0, lock, LoggedWhat::Acquired(mode));
+                // While it was held alone, nobody told.
+                self.joined_under(order, thread, open.gate(), at_ns, false);
             }
             What::Reached { position, restart } => self.make_room(order, thread, at_ns, position, restart),
             What::Released { position, lock } => {
-                if self.release(thread, position, lock) {
+                if let Some(open) = self.release(thread, position, lock) {
                     log(order, 0, lock, LoggedWhat::Released);
+                    self.ended(order, thread, open, at_ns);
                 }
             }
-            What::Kept { position, lock, mode } => {
-                if !self.release(thread, position, lock) {
+            What::Kept { position, lock, mode } => match self.release(thread, position, lock) {
+                Some(open) => self.ended(order, thread, open, u64::MAX),
+                None => {
                     log(order, 0, lock, LoggedWhat::Acquired(mode));
+                    self.spanned(order, thread, Gate { lock, mode, stack }, at_ns, u64::MAX);
                 }
-            }
+            },
             What::Wanted { lock, mode, how } => {
                 if how != How::Try
                     && let Some(request) = self.request(order, thread, lock, mode, how, false, stack)
@@ -111,27 +139,22 @@ impl Fold {
             }
             What::Started { process, key, token } => {
                 let state = &mut self.states[thread.index()];
-                (state.process, state.key) = (process, key);
-                state.open.clear();
+                *state = State { process, key, ..State::default() };
                 order.life(thread);
                 self.kin.named(process, key, thread, at_ns);
                 self.kin.started(order, process, thread, token);
             }
             What::Created { token } => {
-                let open = self.gates(thread);
                 if let Some(mark) = self.mark(order, thread, event, at_ns, MarkWhat::Created(None)) {
                     let process = self.states[thread.index()].process;
-                    self.kin.created(order, process, token, Creation { thread, mark, open });
+                    self.kin.created(order, process, token, (thread, mark));
                 }
             }
-            What::Joined { lock, key, until_ns } | What::JoinedInTime { lock, key, until_ns } => {
-                let how = if matches!(what, What::Joined { .. }) { How::Block } else { How::Timed };
-                self.request(order, thread, lock, Mode::Exclusive, how, false, stack);
-                let open = self.gates(thread).into_iter().map(|(serial, _)| serial).collect();
-                if let Some(mark) = self.mark(order, thread, event, until_ns, MarkWhat::Joined(None)) {
-                    let process = self.states[thread.index()].process;
-                    self.kin.joined(Join { process, thread, mark, key, at_ns, until_ns, open });
-                }
+            What::Joined { lock, key, until_ns } => {
+                self.joined(order, thread, event, (lock, How::Block), key, until_ns)
+            }
+            What::JoinedBy { how, lock, key, until_ns } => {
+                self.joined(order, thread, event, (lock, how), key, until_ns);
             }
             What::Barrier { lock, count, until_ns } => {
                 self.mark(order, thread, event, until_ns, MarkWhat::Barrier { lock, count });
@@ -188,13 +211,77 @@ impl Fold {
         order.request(key, Run { first: segment, last: segment, count: 1 })
     }
 
-    fn gates(&self, thread: ThreadId) -> Vec<(u64, Gate)> {
-        let gate = |open: &Open| Gate { lock: open.lock, mode: open.mode, stack: open.stack };
-        self.states[thread.index()].open.iter().map(|open| (open.serial, gate(open))).collect()
+    /// What it joined a thread with: what it holds, or what later turns out to have been held then.
+    fn joined(
+        &mut self,
+        order: &mut Order,
+        thread: ThreadId,
+        event: Event,
+        (lock, how): (LockId, How),
+        key: u64,
+        until_ns: u64,
+    ) {
+        let Event { at_ns, stack, .. } = event;
+        let State { process, unsure, .. } = self.states[thread.index()];
+        if how != How::Try && !unsure {
+            self.request(order, thread, lock, Mode::Exclusive, how, false, stack);
+        }
+        if let Some(mark) = self.mark(order, thread, event, until_ns, MarkWhat::Joined(None)) {
+            if how != How::Try {
+                self.states[thread.index()].joins.push(Joining { mark, lock, how, stack, at_ns, unsure });
+            }
+            self.kin.joined(Join { process, thread, mark, key, at_ns, until_ns });
+        }
+    }
+
+    /// A lock was held since then, and that is told only now: threads were joined under it. `told`: it was told
+    /// before, so only the joins during which that was not to be relied on are new.
+    fn joined_under(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, since_ns: u64, told: bool) {
+        let state = &self.states[thread.index()];
+        let since = state.joins.iter().rev().take_while(|join| join.at_ns >= since_ns);
+        let under: Vec<_> = since.filter(|join| !told || join.unsure).copied().collect();
+        for Joining { mark, lock, how, stack, .. } in under {
+            let Gate { lock: held, mode, stack: taken } = gate;
+            let Some(held) = order.chains.try_intern(Link { outer: ChainId::EMPTY, lock: held, mode, stack: taken })
+            else {
+                order.dropped += 1;
+                continue;
+            };
+            let key = RequestKey { thread, lock, mode: Mode::Exclusive, how, reacquired: false, stack, held };
+            order.request(key, Run { first: mark, last: mark, count: 1 });
+        }
+    }
+
+    /// A lock was held alone, with marks in between: it may be what guards a thread, and threads were joined under it.
+    pub fn spanned(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, at_ns: u64, until_ns: u64) {
+        self.meet(thread);
+        self.joined_under(order, thread, gate, at_ns, false);
+        self.guards(order, thread, gate, at_ns, until_ns);
+    }
+
+    /// A hold that was told at its beginning is over.
+    fn ended(&mut self, order: &mut Order, thread: ThreadId, open: Open, until_ns: u64) {
+        self.joined_under(order, thread, open.gate(), open.at_ns, true);
+        self.guards(order, thread, open.gate(), open.at_ns, until_ns);
+    }
+
+    fn guards(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, at_ns: u64, until_ns: u64) {
+        if self.states[thread.index()].joins.last().is_some_and(|join| join.at_ns >= at_ns) {
+            order.life(thread);
+            self.kin.spanned(Span { thread, gate, at_ns, until_ns });
+        }
+    }
+
+    /// Records of the thread may have been folded: what was told to be held may have been given back since.
+    pub fn doubt(&mut self, thread: ThreadId) {
+        if let Some(state) = self.states.get_mut(thread.index()) {
+            state.unsure = !state.open.is_empty();
+        }
     }
 
     /// What is at this place or behind was given back, though nobody told; a restart puts all of it in doubt.
     fn make_room(&mut self, order: &mut Order, thread: ThreadId, at_ns: u64, position: u32, restart: bool) {
+        self.states[thread.index()].unsure = false;
         if restart {
             self.forget_doubtful(order, thread, at_ns);
             let state = &mut self.states[thread.index()];
@@ -224,14 +311,14 @@ impl Fold {
         true
     }
 
-    fn release(&mut self, thread: ThreadId, position: u32, lock: LockId) -> bool {
+    fn release(&mut self, thread: ThreadId, position: u32, lock: LockId) -> Option<Open> {
         let open = &mut self.states[thread.index()].open;
         let is = |open: &Open| open.position == position && open.lock == lock;
-        let Some(at) = open.iter().rposition(is) else { return false };
-        open.remove(at);
+        let at = open.iter().rposition(is)?;
+        let released = open.remove(at);
         // The lists above it hold it no longer.
         open[at..].iter_mut().for_each(|open| open.chain = None);
-        true
+        Some(released)
     }
 
     fn mark(
@@ -258,6 +345,14 @@ impl Fold {
 
     /// Joins what was read of different threads. Call when all rings were read once more; `all`: nothing more comes.
     pub fn settle(&mut self, order: &mut Order, all: bool) {
+        if all {
+            for (state, thread) in std::mem::take(&mut self.states).into_iter().zip(0..) {
+                for open in state.open {
+                    let (gate, at_ns) = (open.gate(), open.at_ns);
+                    self.kin.spanned(Span { thread: ThreadId(thread), gate, at_ns, until_ns: u64::MAX });
+                }
+            }
+        }
         self.kin.settle(order, all);
     }
 }

@@ -1,22 +1,13 @@
-//! Who created and who joined whom.
+//! Who created and who joined whom, and what was held meanwhile.
 //!
 //! Rings are read one after the other, so a thread's start may be read before its creation. A creation is resolved
 //! as soon as both sides are there; a join when all rings were read once more: the joined thread had written
-//! everything before the join was over.
+//! everything before the join was over. Gates are found at the very end: a hold is told when it is over.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Gate, MarkWhat, Order};
 use crate::model::ids::{ProcessId, ThreadId};
-
-/// A creation whose thread is not known yet.
-#[derive(Debug)]
-pub(super) struct Creation {
-    pub thread: ThreadId,
-    pub mark: u32,
-    /// What the creator holds: number of the acquisition, and the lock.
-    pub open: Vec<(u64, Gate)>,
-}
 
 /// A join whose thread is not known yet.
 #[derive(Debug)]
@@ -27,8 +18,6 @@ pub(super) struct Join {
     pub key: u64,
     pub at_ns: u64,
     pub until_ns: u64,
-    /// Acquisitions that the joiner holds.
-    pub open: Vec<u64>,
 }
 
 /// One of the threads that have had the same name one after the other.
@@ -40,32 +29,51 @@ struct Bearer {
     joined: bool,
 }
 
+/// A hold during which its thread created or joined others.
+#[derive(Debug)]
+pub(super) struct Span {
+    pub thread: ThreadId,
+    pub gate: Gate,
+    pub at_ns: u64,
+    pub until_ns: u64,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Kin {
-    /// By process and token.
-    creations: FxHashMap<(ProcessId, u32), Creation>,
+    /// Creators and their marks, by process and token.
+    creations: FxHashMap<(ProcessId, u32), (ThreadId, u32)>,
     /// Threads whose creation was not read yet, by process and token.
     started: FxHashMap<(ProcessId, u32), ThreadId>,
     /// By what joiners call them, in the order in which they began.
     bearers: FxHashMap<(ProcessId, u64), Vec<Bearer>>,
-    /// What a creator held when it created a thread.
-    held_at_creation: FxHashMap<ThreadId, Vec<(u64, Gate)>>,
     /// Joins whose thread has been read by now.
     ripe: Vec<Join>,
     /// Joins that were read since the last settling.
     fresh: Vec<Join>,
+    spans: Vec<Span>,
 }
 
 impl Kin {
-    /// A thread began; `key` and `token` as in [`What::Started`](super::What::Started).
+    /// Holds that are kept to find gates; what is missing makes a verdict more careful.
+    const MOST_SPANS: usize = 1 << 18;
+
+    /// A thread began.
     pub fn started(&mut self, order: &mut Order, process: ProcessId, thread: ThreadId, token: u32) {
         if token == 0 {
             return;
         }
         match self.creations.remove(&(process, token)) {
-            Some(creation) => self.parent(order, creation, thread),
+            Some(creator) => parent(order, creator, thread),
             None => _ = self.started.insert((process, token), thread),
+        }
+    }
+
+    /// A thread is about to be created.
+    pub fn created(&mut self, order: &mut Order, process: ProcessId, token: u32, creator: (ThreadId, u32)) {
+        match self.started.remove(&(process, token)) {
+            Some(child) => parent(order, creator, child),
+            None => _ = self.creations.insert((process, token), creator),
         }
     }
 
@@ -87,24 +95,15 @@ impl Kin {
         }
     }
 
-    /// A thread is about to be created.
-    pub fn created(&mut self, order: &mut Order, process: ProcessId, token: u32, creation: Creation) {
-        match self.started.remove(&(process, token)) {
-            Some(child) => self.parent(order, creation, child),
-            None => _ = self.creations.insert((process, token), creation),
-        }
-    }
-
     /// A thread was joined.
     pub fn joined(&mut self, join: Join) {
         self.fresh.push(join);
     }
 
-    fn parent(&mut self, order: &mut Order, creation: Creation, child: ThreadId) {
-        order.life(child).creator = Some((creation.thread, creation.mark));
-        order.life(creation.thread).marks[creation.mark as usize].what = MarkWhat::Created(Some(child));
-        if !creation.open.is_empty() {
-            self.held_at_creation.insert(child, creation.open);
+    /// A lock was held while others were created or joined.
+    pub fn spanned(&mut self, span: Span) {
+        if self.spans.len() < Self::MOST_SPANS {
+            self.spans.push(span);
         }
     }
 
@@ -117,13 +116,16 @@ impl Kin {
         // One who bore the name before must be known as joined when the next one's turn comes.
         ripe.sort_by_key(|join| join.until_ns);
         for join in ripe {
-            let Some(child) = self.bearer(&join) else { continue };
-            order.life(join.thread).marks[join.mark as usize].what = MarkWhat::Joined(Some(child));
-            let Some(held) = self.held_at_creation.remove(&child) else { continue };
-            if order.life(child).creator.is_some_and(|(creator, _)| creator == join.thread) {
-                let still = held.into_iter().filter(|(serial, _)| join.open.contains(serial));
-                order.life(child).gates = still.map(|(_, gate)| gate).collect();
+            if let Some(child) = self.bearer(&join) {
+                order.life(join.thread).marks[join.mark as usize].what = MarkWhat::Joined(Some(child));
             }
+        }
+        if all {
+            self.spans.drain(..).for_each(|span| guard(order, &span));
+            order.lives.iter_mut().for_each(|life| {
+                life.gates.sort();
+                life.gates.dedup();
+            });
         }
     }
 
@@ -145,5 +147,28 @@ impl Kin {
         };
         bearers[at].joined = true;
         Some(bearers[at].thread)
+    }
+}
+
+fn parent(order: &mut Order, creator: (ThreadId, u32), child: ThreadId) {
+    order.life(child).creator = Some(creator);
+    order.life(creator.0).marks[creator.1 as usize].what = MarkWhat::Created(Some(child));
+}
+
+/// Threads that were created and joined within the hold are guarded by it.
+fn guard(order: &mut Order, span: &Span) {
+    let marks = &order.life(span.thread).marks;
+    let first = marks.partition_point(|mark| mark.until_ns < span.at_ns);
+    let mut created = FxHashSet::default();
+    let mut guarded = Vec::new();
+    for mark in marks[first..].iter().take_while(|mark| mark.until_ns <= span.until_ns) {
+        match mark.what {
+            MarkWhat::Created(Some(child)) if mark.at_ns >= span.at_ns => _ = created.insert(child),
+            MarkWhat::Joined(Some(child)) if created.contains(&child) => guarded.push(child),
+            _ => {}
+        }
+    }
+    for child in guarded {
+        order.life(child).gates.push(span.gate);
     }
 }
