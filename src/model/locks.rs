@@ -137,3 +137,22 @@ pub struct Lock {
     /// How many locks this row stands for: more than one where too many were met to tell them apart.
     pub merged: u64,
 }
+
+impl Lock {
+    /// A lock of which nothing more is known.
+    pub fn new(process: ProcessId, address: u64, kind: Kind) -> Self {
+        Self {
+            process,
+            address,
+            kind,
+            traits: Traits::default(),
+            origin: Origin::FirstUsed,
+            origin_stack: StackId(0),
+            name: None,
+            class: String::new(),
+            max_waiters: 0,
+            owner_changes: 0,
+            merged: 1,
+        }
+    }
+}
