@@ -48,6 +48,11 @@ impl Chains {
         })
     }
 
+    /// The list with this lock on top, where there is one.
+    pub fn find(&self, link: &Link) -> Option<ChainId> {
+        self.index.get(link).copied()
+    }
+
     /// Number of lists but the empty one.
     pub fn len(&self) -> usize {
         self.links.len()
