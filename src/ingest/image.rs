@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use lockprof_wire::layout::note;
+use lockprof_wire::LockInfo;
 use lockprof_wire::lock::traits;
 use lockprof_wire::stack::TRUNCATED;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -201,7 +202,7 @@ impl Image {
         for (number, id) in self.locks.iter().enumerate().filter_map(|(number, id)| id.map(|id| (number, id))) {
             let Some(info) = self.segment.lock(number as u32) else { continue };
             let lock = &mut session.locks[id.index()];
-            lock.traits = traits_of(info.traits.load(Ordering::Relaxed));
+            lock.traits = traits_of(info);
             lock.max_waiters = info.max_waiters.load(Ordering::Relaxed);
             lock.merged = u64::from(info.merged.load(Ordering::Relaxed).max(1));
             let len = info.name_len.load(Ordering::Acquire);
@@ -241,8 +242,9 @@ impl Image {
     }
 }
 
-/// What the bits of [`traits`] say.
-pub fn traits_of(bits: u8) -> Traits {
+/// What the shim says of a lock.
+pub fn traits_of(info: &LockInfo) -> Traits {
+    let bits = info.traits.load(Ordering::Relaxed);
     let is = |bit: u8| bits & bit != 0;
     Traits {
         recursive: is(traits::RECURSIVE),
@@ -250,6 +252,7 @@ pub fn traits_of(bits: u8) -> Traits {
         writers_first: is(traits::WRITERS_FIRST),
         binary: is(traits::BINARY),
         handed_over: is(traits::HANDED_OVER),
+        initial: info.initial.load(Ordering::Relaxed),
     }
 }
 

@@ -108,6 +108,8 @@ pub struct Traits {
     pub binary: bool,
     /// It was given back by another thread than the one that took it: it orders threads, but nobody owns it.
     pub handed_over: bool,
+    /// A semaphore's value at the start; 0 where it is unknown.
+    pub initial: u32,
 }
 
 /// One generation of one lock address in one process.

@@ -6,7 +6,7 @@
 pub mod flamegraph;
 pub mod frames;
 pub mod json;
-pub mod names;
+pub use crate::analysis::names;
 pub mod paint;
 pub mod table;
 pub mod text;

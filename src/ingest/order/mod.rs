@@ -10,7 +10,6 @@ mod tape;
 pub use folds::{Looks, tables};
 pub use tape::Tape;
 
-use std::sync::atomic::Ordering;
 
 use lockprof_wire::record::{OPENED, RESTART, misuse};
 use lockprof_wire::{Flags, Record};
@@ -93,8 +92,8 @@ impl Orders {
     fn held_at_thread_exit(&mut self, placed: Placed, image: &Image, session: &mut Session) {
         let SiteKey { lock, stack, .. } = placed.key;
         let row = image.segment.lock(placed.record.lock);
-        let traits = row.map_or(0, |info| info.traits.load(Ordering::Relaxed));
-        if session.lock(lock).kind != Kind::Semaphore && !traits_of(traits).robust {
+        let robust = row.is_some_and(|info| traits_of(info).robust);
+        if session.lock(lock).kind != Kind::Semaphore && !robust {
             let misuse = Misuse { kind: MisuseKind::HeldAtThreadExit, lock, stack, holder: stack };
             session.order.misused(misuse, placed.thread, 1);
         }

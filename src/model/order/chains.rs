@@ -56,6 +56,11 @@ impl Chains {
         if self.links.len() < Self::MOST { Some(self.intern(link)) } else { self.index.get(&link).copied() }
     }
 
+    /// The list with this lock on top, where there is one.
+    pub fn find(&self, link: &Link) -> Option<ChainId> {
+        self.index.get(link).copied()
+    }
+
     /// Number of lists but the empty one.
     pub fn len(&self) -> usize {
         self.links.len()
