@@ -54,7 +54,8 @@ pub enum What {
         /// The lock, to be sure.
         lock: LockId,
     },
-    /// Took a lock and gave it back, with nothing taken under it.
+    /// Took a lock and gave it back, with nothing taken under it, by a request that would have waited for ever (others
+    /// are acquired and released).
     Section {
         /// The lock.
         lock: LockId,
@@ -195,7 +196,8 @@ impl Fold {
                 state.serials += 1;
                 let chain = order.chains.intern(link);
                 state.open.push(Open { position, serial: state.serials, link, chain });
-                log(order, 0, lock, LoggedWhat::Acquired(mode));
+                let blocks = how == How::Block;
+                log(order, 0, lock, if blocks { LoggedWhat::Acquired(mode) } else { LoggedWhat::Tried(mode, how) });
             }
             What::Released { position, lock } => {
                 if self.release(order, thread, position, lock) {
