@@ -10,10 +10,15 @@ pub(super) type Centres = Vec<Vec<f64>>;
 const ROUNDS: usize = 40;
 
 /// Finds the centres; the leftmost item begins at 0.
-pub(super) fn centres(graph: &Graph, layers: &Layers, width: &dyn Fn(Item) -> f64, gap: f64) -> Centres {
+pub(super) fn centres(
+    graph: &Graph,
+    layers: &Layers,
+    width: &dyn Fn(Item) -> f64,
+    gap: &dyn Fn(Item, Item) -> f64,
+) -> Centres {
     // How far apart the centres of neighbours in a row have to be.
     let apart: Vec<Vec<f64>> = (layers.rows.iter())
-        .map(|row| row.windows(2).map(|pair| (width(pair[0]) + width(pair[1])) / 2.0 + gap).collect())
+        .map(|row| row.windows(2).map(|pair| (width(pair[0]) + width(pair[1])) / 2.0 + gap(pair[0], pair[1])).collect())
         .collect();
     let mut centres: Centres = (apart.iter().zip(&layers.rows))
         .map(|(apart, row)| {

@@ -52,6 +52,12 @@ impl Route {
         out
     }
 
+    /// Points all along the line.
+    pub(super) fn points(&self) -> impl Iterator<Item = Point> + '_ {
+        let steps = self.pieces.len() * 14;
+        (0..=steps).map(move |at| self.at(at as f64 / steps as f64))
+    }
+
     /// The point at this share of the way, 0 to 1.
     pub(super) fn at(&self, share: f64) -> Point {
         let scaled = share.clamp(0.0, 1.0) * self.pieces.len() as f64;
@@ -76,17 +82,36 @@ pub(super) struct Block {
 }
 
 impl Block {
+    fn covers(&self, point: Point) -> bool {
+        (self.centre.0 - point.0).abs() < self.width / 2.0 && (self.centre.1 - point.1).abs() < self.height / 2.0
+    }
+
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         (self.centre.0 - other.centre.0).abs() < (self.width + other.width) / 2.0
             && (self.centre.1 - other.centre.1).abs() < (self.height + other.height) / 2.0
     }
 }
 
-/// Where on the line a label of this size overlaps nothing; `None` where there is no such place.
-pub(super) fn place_label(route: &Route, width: f64, height: f64, taken: &[Block]) -> Option<Block> {
+/// Where on the line, or right beside it, a label of this size overlaps no block and as few other lines as may be;
+/// `others` are points of these. `None` where there is no such place.
+pub(super) fn place_label(route: &Route, width: f64, height: f64, taken: &[Block], others: &[Point]) -> Option<Block> {
     const SHARES: [f64; 13] = [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.2, 0.8, 0.15, 0.85, 0.11, 0.89];
-    SHARES
-        .into_iter()
-        .map(|share| Block { centre: route.at(share), width, height })
-        .find(|block| !taken.iter().any(|other| other.overlaps(block)))
+    /// What it costs to go on to the next share, to leave the line, and to cover a point of another one.
+    const COSTS: (f64, f64, f64) = (0.1, 0.5, 1.0);
+    let mut best: Option<(f64, Block)> = None;
+    for (rank, share) in SHARES.into_iter().enumerate() {
+        let on_line = route.at(share);
+        for (side, leaves) in [(0.0, 0.0), (width / 2.0 + 5.0, 1.0), (-width / 2.0 - 5.0, 1.0)] {
+            let block = Block { centre: (on_line.0 + side, on_line.1), width, height };
+            if taken.iter().any(|other| other.overlaps(&block)) {
+                continue;
+            }
+            let covered = others.iter().filter(|point| block.covers(**point)).count();
+            let cost = rank as f64 * COSTS.0 + leaves * COSTS.1 + covered as f64 * COSTS.2;
+            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                best = Some((cost, block));
+            }
+        }
+    }
+    best.map(|(_, block)| block)
 }

@@ -15,8 +15,8 @@ use crate::render::units::{plural, short_count};
 const HEIGHT: f64 = 40.0;
 /// Between boxes of a row.
 const GAP: f64 = 26.0;
-/// Room that a bend takes in a row.
-const BEND: f64 = 10.0;
+/// Between a line on its way and a box, and between two lines.
+const LINE_GAPS: [f64; 2] = [16.0, 13.0];
 /// Room beside a box for an order of a class to itself.
 const RING: f64 = 34.0;
 /// Between rows, where few orders pass.
@@ -121,9 +121,14 @@ impl Sketch {
         let layers = Layers::of(graph, &widths, GAP, WIDEST);
         let width_of = |item: Item| match item {
             Item::Node(at) => widths[at],
-            Item::Bend(_) => BEND,
+            Item::Bend(_) => 0.0,
         };
-        let centres = centres(graph, &layers, &width_of, GAP);
+        let gap_of = |a: Item, b: Item| match (a, b) {
+            (Item::Node(_), Item::Node(_)) => GAP,
+            (Item::Bend(_), Item::Bend(_)) => LINE_GAPS[1],
+            _ => LINE_GAPS[0],
+        };
+        let centres = centres(graph, &layers, &width_of, &gap_of);
         // More orders between two rows need more room, to tell them apart.
         let mut between = vec![0usize; layers.rows.len()];
         for edge in 0..graph.edges.len() {
@@ -213,14 +218,19 @@ impl Sketch {
     /// Room for each order's label, the loud ones first.
     fn labels(&self, graph: &Graph, order: &[usize]) -> Vec<Option<(Block, String)>> {
         let mut taken: Vec<Block> = self.blocks.clone();
+        let points: Vec<Vec<Point>> = self.routes.iter().map(|route| route.points().collect()).collect();
         let mut labels = vec![None; graph.edges.len()];
         for at in order.iter().rev() {
             let edge = &graph.edges[*at];
+            let others: Vec<Point> = (points.iter().enumerate())
+                .filter(|(other, _)| other != at)
+                .flat_map(|(_, points)| points.iter().copied())
+                .collect();
             let mut texts = vec![format!("{}×", short_count(edge.count))];
             texts.extend(edge.cycle.map(|class| format!("{}× {}", short_count(edge.count), class.name())));
             labels[*at] = texts.into_iter().rev().find_map(|text| {
                 let width = text.chars().count() as f64 * SMALL_LETTER + 4.0;
-                let block = place_label(&self.routes[*at], width, 14.0, &taken)?;
+                let block = place_label(&self.routes[*at], width, 14.0, &taken, &others)?;
                 Some((block, text))
             });
             taken.extend(labels[*at].as_ref().map(|(block, _)| *block));
