@@ -12,7 +12,9 @@ mod suite {
     mod fixtures;
     mod interruptions;
     mod limits;
+    mod misuse;
     mod neighbours;
+    mod nesting;
     mod oracle;
     mod power;
     mod primitives;

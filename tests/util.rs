@@ -3,10 +3,12 @@
 pub mod build;
 pub mod oracle;
 pub mod random;
+pub mod raw;
 pub mod report;
 pub mod run;
 pub mod server;
 pub mod skip;
+pub mod story;
 pub mod truth;
 
 pub use build::{Build, fixture};

@@ -15,6 +15,7 @@
 compile_error!("lockprof records on x86-64 Linux only");
 
 mod clock;
+mod handed_over;
 mod hooks;
 mod init;
 mod locks;
@@ -24,6 +25,7 @@ mod recorder;
 mod segment;
 mod spin;
 mod sys;
+mod tags;
 mod thread;
 mod unwind;
 

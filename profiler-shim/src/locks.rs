@@ -5,13 +5,15 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use lockprof_wire::LockInfo;
 use lockprof_wire::layout::note;
+use lockprof_wire::lock::{kind, traits};
 
 use crate::process::Process;
-use crate::{clock, real::Ptr};
+use crate::{clock, real::Ptr, tags};
 
-/// An address and, in one word, the lock there: row | kind << 32 | traits ([`RECURSIVE`],
-/// [`ROBUST`], [`PECULIAR`]); 0 while there is none.
+/// An address and, in one word, the lock there: row | kind << 32 | traits ([`RECURSIVE`] and the like);
+/// 0 while there is none.
 #[repr(C)]
 pub struct AddressEntry {
     pub address: AtomicU64,
@@ -26,6 +28,12 @@ pub const ROBUST: u64 = 1 << 41;
 /// Bit of [`AddressEntry::lock`]: a mutex that is not just glibc's plain one (error-checking, adaptive,
 /// priority-inheriting, with lock elision): its lock word does not tell whether it was free.
 pub const PECULIAR: u64 = 1 << 42;
+/// Bit of [`AddressEntry::lock`]: it has no tag of ours and never gets one (see `tags`).
+pub const UNTAGGED: u64 = 1 << 43;
+/// Bit of [`AddressEntry::lock`]: a semaphore that is used as a lock.
+pub const BINARY: u64 = 1 << 44;
+/// Bit of [`AddressEntry::lock`]: readers wait behind a waiting writer.
+pub const WRITERS_FIRST: u64 = 1 << 45;
 /// Where the bits of traits begin.
 pub const TRAITS: u32 = 40;
 
@@ -98,9 +106,11 @@ impl AddressTable {
 pub struct Sight {
     pub kind: u8,
     pub initialised: bool,
-    /// [`RECURSIVE`], [`ROBUST`], [`PECULIAR`].
+    /// [`RECURSIVE`] and the like.
     pub traits: u64,
     pub stack: u32,
+    /// A semaphore's value, a barrier's count.
+    pub initial: u32,
 }
 
 impl Process {
@@ -142,8 +152,71 @@ impl Process {
             info.initialised.store(u8::from(sight.initialised), Ordering::Relaxed);
             info.module.store(module, Ordering::Relaxed);
             info.merged.store(1, Ordering::Relaxed);
+            info.initial.store(sight.initial, Ordering::Relaxed);
+            info.traits.store(told_traits(sight.traits), Ordering::Relaxed);
         })?;
         Some(u64::from(row) | u64::from(sight.kind) << 32 | sight.traits)
+    }
+
+    /// A lock of the same kind was put at this address without a call: the row of the one that lives there now.
+    /// What was never held together with another lock keeps its row, since then its identity changes nothing.
+    #[cold]
+    pub fn renew(&'static self, object: Ptr, sight: Sight) -> u64 {
+        let address = object as u64;
+        let Some(_guard) = self.making.lock() else {
+            self.note(note::GAVE_UP);
+            return self.many_locks(sight.kind);
+        };
+        let found = self.addresses.find(address).map(|entry| (entry, entry.lock.load(Ordering::Relaxed)));
+        let Some((entry, known)) = found.filter(|(_, known)| *known as u32 != 0) else {
+            return self.many_locks(sight.kind);
+        };
+        // SAFETY: the caller is about to take the lock, so it is there.
+        if unsafe { !tags::is_blank(object, sight.kind) } && sight.traits & UNTAGGED == 0 {
+            // Another thread was faster.
+            return known;
+        }
+        let info = self.segment.lock(known as u32);
+        let nested = info.traits.load(Ordering::Relaxed) & traits::NESTED != 0;
+        // Locks that come and go at one address must not take all rows.
+        let room = self.header().lock_count.load(Ordering::Relaxed) < self.segment.layout().lock_slots / 2;
+        let word = match if nested && room { self.new_lock(address, sight) } else { None } {
+            Some(word) => {
+                info.destroyed_ticks.store(clock::now(), Ordering::Relaxed);
+                word
+            }
+            None => {
+                if nested {
+                    info.merged.fetch_add(1, Ordering::Relaxed);
+                }
+                let kept = info.traits.load(Ordering::Relaxed) & !OF_KIND;
+                info.traits.store(kept | told_traits(sight.traits), Ordering::Relaxed);
+                known & ((1 << TRAITS) - 1) | sight.traits
+            }
+        };
+        entry.lock.store(word, Ordering::Relaxed);
+        if sight.traits & UNTAGGED == 0 {
+            // Behind the row: who finds the tag finds the row.
+            // SAFETY: as above.
+            unsafe { tags::write(object, sight.kind) };
+        }
+        word
+    }
+
+    /// Another thread gives the lock back than the one that took it. A semaphore is no lock from then on.
+    #[cold]
+    pub fn hand_over(&'static self, address: u64, row: u32, ticks: u64) {
+        let info: &LockInfo = self.segment.lock(row);
+        info.traits.fetch_and(!traits::BINARY, Ordering::Relaxed);
+        info.traits.fetch_or(traits::HANDED_OVER, Ordering::Relaxed);
+        if let Some(entry) = self.addresses.find(address)
+            && entry.lock.load(Ordering::Relaxed) as u32 == row
+        {
+            entry.lock.fetch_and(!BINARY, Ordering::Relaxed);
+        }
+        if let Some(_guard) = self.making.lock() {
+            self.handed_over.note(row, ticks);
+        }
     }
 
     /// The row that stands for all locks of a kind that have none of their own.
@@ -154,7 +227,7 @@ impl Process {
             self.segment.lock(known as u32).merged.fetch_add(1, Ordering::Relaxed);
             return known;
         }
-        let sight = Sight { kind, initialised: false, traits: 0, stack: 0 };
+        let sight = Sight { kind, initialised: false, traits: 0, stack: 0, initial: 0 };
         let made = self.new_lock(0, sight).unwrap_or(u64::from(kind) << 32);
         many.store(made, Ordering::Relaxed);
         made
@@ -182,7 +255,7 @@ impl Process {
 
     /// Gives the lock at an address the user's name.
     pub fn name_lock(&'static self, address: u64, kind: u8, stack: u32, name: &[u8]) {
-        let (_, word) = self.lock_at(address, Sight { kind, initialised: false, traits: 0, stack });
+        let (_, word) = self.lock_at(address, Sight { kind, initialised: false, traits: 0, stack, initial: 0 });
         if word as u32 == 0 {
             return;
         }
@@ -201,15 +274,55 @@ impl Process {
     }
 }
 
-/// What is unusual about a glibc mutex, by `__data.__kind` (byte 16: part of the public ABI): the low two
-/// bits are 0 plain, 1 recursive, 2 error-checking, 3 adaptive; bit 4 is robust, bit 7 process-shared.
+/// Traits that a lock has from its initialisation on.
+const OF_KIND: u8 = traits::RECURSIVE | traits::ROBUST | traits::WRITERS_FIRST;
+
+/// The bits of [`AddressEntry::lock`] that the collector is told, as it knows them.
+fn told_traits(word: u64) -> u8 {
+    let told = [
+        (RECURSIVE, traits::RECURSIVE),
+        (ROBUST, traits::ROBUST),
+        (WRITERS_FIRST, traits::WRITERS_FIRST),
+        (BINARY, traits::BINARY),
+    ];
+    told.iter().filter(|(bit, _)| word & bit != 0).fold(0, |all, (_, told)| all | told)
+}
+
+/// Bit of a mutex's `__data.__kind`: it was asked to be plain, so that glibc never elides it.
+pub const NO_ELISION: u32 = 512;
+
+/// What is unusual about a lock, by its own words (glibc's layout, which is public ABI).
 ///
 /// # Safety
-/// `mutex` points to a `pthread_mutex_t`.
-pub unsafe fn mutex_traits(mutex: Ptr) -> u64 {
+/// `object` points to a lock of this kind.
+pub unsafe fn traits_of(object: Ptr, kind: u8) -> u64 {
+    let bit = |is: bool, bit: u64| if is { bit } else { 0 };
+    // SAFETY: the caller's contract.
+    unsafe {
+        match kind {
+            kind::MUTEX => mutex_traits(object),
+            kind::RWLOCK => {
+                const PREFER_WRITER_NONRECURSIVE: u32 = 2;
+                // `__data.__shared` and `__data.__flags`.
+                let (shared, flags) = (object.cast::<u32>().add(7).read(), object.cast::<u32>().add(12).read());
+                bit(flags == PREFER_WRITER_NONRECURSIVE, WRITERS_FIRST)
+                    | bit(!tags::may_have(kind, false, shared != 0), UNTAGGED)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// The same for a mutex, by `__data.__kind` (byte 16): the low two bits are 0 plain, 1 recursive,
+/// 2 error-checking, 3 adaptive; bit 4 is robust, bit 7 process-shared, bit 9 forbids lock elision.
+unsafe fn mutex_traits(mutex: Ptr) -> u64 {
     const SHARED: u32 = 128;
     // SAFETY: the caller's contract.
     let kind = unsafe { mutex.cast::<u32>().add(4).read() };
     let bit = |is: bool, bit: u64| if is { bit } else { 0 };
-    bit(kind & 3 == 1, RECURSIVE) | bit(kind & 16 != 0, ROBUST) | bit(kind & !SHARED != 0, PECULIAR)
+    let robust = kind & 16 != 0;
+    bit(kind & 3 == 1, RECURSIVE)
+        | bit(robust, ROBUST)
+        | bit(kind & !(SHARED | NO_ELISION) != 0, PECULIAR)
+        | bit(!tags::may_have(kind::MUTEX, robust, kind & SHARED != 0), UNTAGGED)
 }

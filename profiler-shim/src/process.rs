@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use lockprof_wire::layout::{SPARE, SPARE_SIZE, SPARES};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, Header, option};
 
+use crate::handed_over::HandedOver;
 use crate::hooks::thread::{STARTS, Start};
 use crate::locks::AddressTable;
 use crate::segment::Segment;
@@ -35,6 +36,9 @@ pub struct Process {
     pub locals: Locals,
     /// Threads that are being started.
     pub starts: [Start; STARTS],
+    /// The last token given to a `Created` record.
+    pub tokens: AtomicU32,
+    pub handed_over: HandedOver,
 }
 
 const NEW: u32 = 0;

@@ -92,6 +92,8 @@ real! {
     fn sem_trywait(sem: Ptr) -> c_int;
     fn sem_timedwait(sem: Ptr, until: Ptr) -> c_int;
     fn sem_clockwait(sem: Ptr, clock: Clock, until: Ptr) -> c_int;
+    fn sem_post(sem: Ptr) -> c_int;
+    fn sem_getvalue(sem: Ptr, value: *mut c_int) -> c_int;
     fn pthread_barrier_init(barrier: Ptr, attr: Ptr, count: c_uint) -> c_int;
     fn pthread_barrier_destroy(barrier: Ptr) -> c_int;
     fn pthread_barrier_wait(barrier: Ptr) -> c_int;
@@ -110,9 +112,12 @@ real! {
     fn cnd_destroy(cond: Ptr);
     fn cnd_wait(cond: Ptr, mutex: Ptr) -> c_int;
     fn cnd_timedwait(cond: Ptr, mutex: Ptr, until: Ptr) -> c_int;
+    fn cnd_signal(cond: Ptr) -> c_int;
+    fn cnd_broadcast(cond: Ptr) -> c_int;
     fn pthread_create(thread: Ptr, attr: Ptr, start: Ptr, arg: Ptr) -> c_int;
     fn thrd_create(thread: Ptr, start: Ptr, arg: Ptr) -> c_int;
     fn pthread_join(thread: Ptr, result: Ptr) -> c_int;
+    fn pthread_tryjoin_np(thread: Ptr, result: Ptr) -> c_int;
     fn pthread_timedjoin_np(thread: Ptr, result: Ptr, until: Ptr) -> c_int;
     fn pthread_clockjoin_np(thread: Ptr, result: Ptr, clock: Clock, until: Ptr) -> c_int;
     fn thrd_join(thread: Ptr, result: Ptr) -> c_int;
@@ -130,6 +135,40 @@ pub fn resolve_all() {
     for entry in &TABLE {
         entry.at.store(find_next(entry.name), Ordering::Relaxed);
     }
+    if locks_are_glibcs() {
+        crate::tags::allow();
+    }
+}
+
+/// Whether locks are taken by glibc itself, of version 2.30 or newer (read-write locks had another layout before
+/// 2.25): another preloaded library may have locks of its own making in the place of glibc's.
+fn locks_are_glibcs() -> bool {
+    [Index::pthread_mutex_lock, Index::pthread_mutex_clocklock, Index::pthread_rwlock_wrlock].into_iter().all(|index| {
+        let entry = &TABLE[index as usize];
+        let found = entry.at.load(Ordering::Relaxed);
+        !found.is_null() && is_in_libc(entry.name, found)
+    })
+}
+
+/// Whether libc's own function of this name is at this address.
+fn is_in_libc(name: &CStr, address: *mut c_void) -> bool {
+    let mut object = first_object();
+    while !object.is_null() {
+        // SAFETY: nodes stay while their object is loaded, names end with a NUL.
+        let map = unsafe { &*object };
+        // SAFETY: as above.
+        let path = unsafe { CStr::from_ptr(map.name) }.to_bytes();
+        let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+        let is_libc = [&b"libc.so.6"[..], b"libc-2.", b"libpthread.so.0", b"libpthread-2."]
+            .iter()
+            .any(|known| file.starts_with(known));
+        // SAFETY: as in `find_next`.
+        if is_libc && unsafe { find_in(map.dynamic, map.bias, name) } == address {
+            return true;
+        }
+        object = map.next;
+    }
+    false
 }
 
 #[cold]

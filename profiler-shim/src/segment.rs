@@ -116,6 +116,11 @@ impl Segment {
         unsafe { &*self.base.load(Ordering::Relaxed).add(offset as usize).cast::<T>() }
     }
 
+    /// The offset of something in the mapping.
+    pub fn offset_of<T>(&self, thing: &'static T) -> u64 {
+        core::ptr::from_ref(thing) as u64 - self.base.load(Ordering::Relaxed) as u64
+    }
+
     /// The header.
     pub fn header(&self) -> &'static Header {
         // SAFETY: the first page is unlocked by `create` before anything else.

@@ -83,6 +83,15 @@ pub struct Local {
     pub writing: AtomicU32,
     /// Records to fold before the ring is looked at again.
     pub patience: AtomicU32,
+    /// `Open` records are being written: a signal handler that finds it so folds its own.
+    pub telling: AtomicU32,
+    /// What the collector has as open is not to be relied on.
+    pub restart: AtomicU32,
+    /// Records written that order this thread and others for certain.
+    pub order_marks: AtomicU32,
+    /// Their number when an `Open` was folded last, and how many numbers there were.
+    pub folded_mark: AtomicU32,
+    pub fold_segments: AtomicU32,
     pub overflow: *const lockprof_wire::HeldEntry,
     pub overflow_len: u32,
     pub serial: u32,
@@ -257,6 +266,11 @@ impl Local {
 /// handler inside the recorder has to do without.
 #[cold]
 pub fn local_slowly(stack_pointer: u64) -> Option<*mut Local> {
+    local_of_new(stack_pointer, 0)
+}
+
+/// The same for a thread that begins. `token`: of the `Created` record that announced it.
+pub fn local_of_new(stack_pointer: u64, token: u32) -> Option<*mut Local> {
     let process = Process::get()?;
     let at = local();
     if !at.is_null() {
@@ -270,21 +284,21 @@ pub fn local_slowly(stack_pointer: u64) -> Option<*mut Local> {
             return Some(at);
         }
     }
-    attach(process, stack_pointer)
+    attach(process, stack_pointer, token)
 }
 
 /// Gives this thread a slot.
-fn attach(process: &'static Process, stack_pointer: u64) -> Option<*mut Local> {
+fn attach(process: &'static Process, stack_pointer: u64, token: u32) -> Option<*mut Local> {
     // A handler in between would attach the thread a second time.
     let signals = sys::block_signals();
-    let local = attach_blocked(process, stack_pointer, signals);
+    let local = attach_blocked(process, stack_pointer, signals, token);
     if local.is_none() {
         sys::restore_signals(signals);
     }
     local
 }
 
-fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64) -> Option<*mut Local> {
+fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64, token: u32) -> Option<*mut Local> {
     let tid = sys::gettid();
     let number = {
         let guard = process.making.lock();
@@ -307,6 +321,9 @@ fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64) -
     this.serial = process.locals.serials.fetch_add(1, Ordering::Relaxed) + 1;
     this.rounds = 0;
     this.pending.mutex = 0;
+    for left_over in [&this.telling, &this.restart, &this.order_marks, &this.folded_mark, &this.fold_segments] {
+        left_over.store(0, Ordering::Relaxed);
+    }
     slot.tid.store(tid, Ordering::Relaxed);
     slot.serial.store(this.serial, Ordering::Relaxed);
     slot.depth.store(0, Ordering::Relaxed);
@@ -322,7 +339,7 @@ fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64) -
     this.attached.store(1, Ordering::Relaxed);
     set_local(local);
     // SAFETY: `local` is this thread's, and its ring is there.
-    unsafe { crate::recorder::thread_started(local, tid) };
+    unsafe { crate::recorder::thread_started(local, tid, token) };
     this.signals.store(signals, Ordering::Relaxed);
     this.inside.store(1, Ordering::Relaxed);
     this.refresh();
@@ -362,15 +379,21 @@ impl Local {
     }
 }
 
-/// Where this thread's stack ends: glibc puts a thread's control block at the end of its stack; the main
-/// thread's is where `__libc_stack_end` says. A guess only: what lies beyond is asked of the kernel.
-fn stack_end(stack_pointer: u64) -> u64 {
-    const NEAR: u64 = 256 << 20;
+/// This thread's `pthread_t`: the address of its control block.
+pub fn pthread_self() -> u64 {
     let control: u64;
     // SAFETY: on x86-64 Linux the first word of the control block is its own address.
     unsafe {
         core::arch::asm!("mov {}, fs:[0]", out(reg) control, options(nostack, preserves_flags, readonly));
     }
+    control
+}
+
+/// Where this thread's stack ends: glibc puts a thread's control block at the end of its stack; the main
+/// thread's is where `__libc_stack_end` says. A guess only: what lies beyond is asked of the kernel.
+fn stack_end(stack_pointer: u64) -> u64 {
+    const NEAR: u64 = 256 << 20;
+    let control = pthread_self();
     let page = (stack_pointer & !4095) + 4096;
     let on_thread_stack = control > stack_pointer
         && control - stack_pointer < NEAR

@@ -6,6 +6,7 @@ pub mod blame;
 pub mod contention;
 pub mod filter;
 pub mod groups;
+pub mod names;
 pub mod order;
 #[cfg(test)]
 pub(crate) mod testing;

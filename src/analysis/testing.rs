@@ -1,8 +1,8 @@
 //! Recordings built by hand, for tests.
 
 use crate::model::{
-    CodeAddress, Coverage, Exit, Frame, Kind, Lock, LockId, LockName, Mode, Module, ModuleId, NameSource, Origin,
-    Overhead, Process, ProcessId, Session, SiteKey, StackId, Stacks, Thread, ThreadId, WaitEvent, WaitKey,
+    CodeAddress, Coverage, Exit, Frame, Kind, Lock, LockId, LockName, Mode, Module, ModuleId, NameSource, Overhead,
+    Process, ProcessId, Session, SiteKey, StackId, Stacks, Thread, ThreadId, WaitEvent, WaitKey,
 };
 
 /// Builds a session step by step.
@@ -47,18 +47,11 @@ impl Builder {
 
     pub fn lock(&mut self, name: &str, kind: Kind) -> LockId {
         let at = self.session.locks.len();
+        let address = 0x7f00_0000_0000 + 64 * at as u64;
         self.session.locks.push(Lock {
-            process: ProcessId(0),
-            address: 0x7f00_0000_0000 + 64 * at as u64,
-            kind,
-            traits: crate::model::Traits::default(),
-            origin: Origin::FirstUsed,
-            origin_stack: Stacks::UNKNOWN,
             name: (!name.is_empty()).then(|| LockName { text: name.into(), source: NameSource::Global }),
             class: format!("server+{:#x}", 0x100 + at),
-            max_waiters: 0,
-            owner_changes: 0,
-            merged: 1,
+            ..Lock::new(ProcessId(0), address, kind)
         });
         LockId::from(at)
     }

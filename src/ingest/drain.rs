@@ -5,7 +5,10 @@ use rustc_hash::FxHashMap;
 
 use super::blame::{Blame, Span};
 use super::image::Image;
-use crate::model::{Lock, LockId, Mode, Session, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitEvent, WaitKey};
+use super::order::{self, Looks, Orders, Placed};
+use crate::model::{
+    Kind, Lock, LockId, Mode, Session, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitEvent, WaitKey,
+};
 
 /// Where the counts of one (lock, stack, mode, thread) are.
 #[derive(Clone, Copy)]
@@ -15,6 +18,8 @@ struct Place {
     lock: LockId,
     site: u32,
     share: u32,
+    /// The lock takes part in the order of locks.
+    ordered: bool,
 }
 
 /// Remembers the places of the keys met lately: sets of two, as a processor's cache. Most threads use few
@@ -27,7 +32,8 @@ struct Places {
 impl Places {
     const FIRST: usize = 128;
     const MOST: usize = 8192;
-    const NOWHERE: Place = Place { key: u64::MAX, mode_and_thread: u64::MAX, lock: LockId(0), site: 0, share: 0 };
+    const NOWHERE: Place =
+        Place { key: u64::MAX, mode_and_thread: u64::MAX, lock: LockId(0), site: 0, share: 0, ordered: false };
 
     fn new() -> Self {
         Self { entries: vec![Self::NOWHERE; Self::FIRST].into(), misses: 0 }
@@ -69,6 +75,12 @@ pub struct Drain {
     pending: Vec<Record>,
     /// Acquisition time of the last `Hold`: one whose release was under way when the program died is not counted twice.
     pub last_hold: (u64, u32),
+    /// The process is over: holds come from the list of what is held, not from the ring.
+    pub over: bool,
+    /// At the ring.
+    pub looks: Looks,
+    /// When it last began to join a thread.
+    joined_ticks: u64,
 }
 
 /// Counts that are kept apart from the session while recording, for speed.
@@ -82,6 +94,8 @@ pub struct Tally {
     unsettled: Vec<LockId>,
     /// Acquisitions with an event of their own.
     pub recorded: u64,
+    /// The order of locks.
+    pub orders: Orders,
 }
 
 /// Who has had a lock.
@@ -103,7 +117,45 @@ impl Owners {
 impl Drain {
     /// Reads the ring of this slot.
     pub fn new(slot: u32, thread: ThreadId) -> Self {
-        Self { slot, thread, places: Places::new(), pending: Vec::new(), last_hold: (0, 0) }
+        Self {
+            slot,
+            thread,
+            places: Places::new(),
+            pending: Vec::new(),
+            last_hold: (0, 0),
+            over: false,
+            looks: Looks::default(),
+            joined_ticks: 0,
+        }
+    }
+
+    /// Counts what was read from the ring at one time (`now`, ticks), and keeps it for a while. While as many as
+    /// `room` were not read yet, others may have been folded.
+    pub fn apply_all(
+        &mut self,
+        records: Vec<Record>,
+        room: usize,
+        now: u64,
+        image: &mut Image,
+        session: &mut Session,
+        tally: &mut Tally,
+    ) {
+        let mut threads = vec![(0, self.thread)];
+        self.looks.saw(&records, records.len() >= room);
+        for (record, at) in records.iter().zip(0u32..) {
+            if at as usize == room {
+                tally.orders.doubt(self.thread);
+            }
+            let before = self.thread;
+            self.apply(*record, image, session, tally);
+            if self.thread != before {
+                threads.push((at, self.thread));
+            }
+        }
+        if records.len() == room {
+            tally.orders.doubt(self.thread);
+        }
+        image.tape.keep(records, threads, now);
     }
 
     /// Counts one record. A `NextRing` record is the caller's business.
@@ -111,6 +163,8 @@ impl Drain {
     pub fn apply(&mut self, record: Record, image: &mut Image, session: &mut Session, tally: &mut Tally) {
         if record.word as u8 == Op::Hold as u8 {
             self.hold(record, image, session, tally);
+        } else if record.word as u8 == Op::Open as u8 {
+            self.open(record, image, session, tally);
         } else {
             self.other(record, image, session, tally);
         }
@@ -142,7 +196,8 @@ impl Drain {
         let mode = if record.flags() & Flags::SHARED != 0 { Mode::Shared } else { Mode::Exclusive };
         let site = session.profile.site(SiteKey { lock, stack, mode });
         let share = tally.share(self.thread, site);
-        let place = Place { key, mode_and_thread, lock, site: site.0, share };
+        let ordered = order::takes_part(session.lock(lock));
+        let place = Place { key, mode_and_thread, lock, site: site.0, share, ordered };
         self.places.remember(place);
         place
     }
@@ -184,9 +239,26 @@ impl Drain {
                 self.finish_wait(record, hold_ns, image, session, tally);
             }
         }
+        if (!order::is_section(record) || record.ticks <= self.joined_ticks) && place.ordered && !self.over {
+            tally.orders.hold_ended(self.placed(record, place, session), image, session);
+        }
         if record.flags() & (Flags::SHARED | Flags::REENTRY | Flags::CONTINUED) == 0 {
             tally.owned(place.lock, record.ticks, self.thread);
         }
+    }
+
+    fn placed(&self, record: Record, place: Place, session: &Session) -> Placed {
+        let key = session.profile.sites[place.site as usize].key;
+        Placed { record, thread: self.thread, key, ordered: place.ordered }
+    }
+
+    /// An acquisition beside others. It is counted when it ends.
+    #[inline(never)]
+    fn open(&mut self, record: Record, image: &mut Image, session: &mut Session, tally: &mut Tally) {
+        let place = self.place(record, image, session, tally);
+        let placed = self.placed(record, place, session);
+        image.tape.nested();
+        tally.orders.opened(placed, &image.ticks, &mut session.order);
     }
 
     /// The acquisition to which a `Waited` record belongs.
@@ -234,8 +306,12 @@ impl Drain {
                     Some(id) => id,
                     None => image.start_thread(session, self.slot, record.lock, Some(record.ticks)),
                 };
+                tally.orders.started(record, self.thread, image, session);
             }
-            Op::ThreadEnd => session.threads[self.thread.index()].end_ns = Some(image.ticks.moment_ns(record.ticks)),
+            Op::ThreadEnd => {
+                session.threads[self.thread.index()].end_ns = Some(image.ticks.moment_ns(record.ticks));
+                tally.orders.ended(record, self.thread, image, session);
+            }
             Op::Waited => {
                 /// More than that are not on their way in one thread: something is wrong with the ring.
                 const MOST: usize = 4096;
@@ -257,7 +333,14 @@ impl Drain {
                     share.contended += 1;
                     share.wait_ns += wait_ns;
                 }
+                if session.lock(place.lock).kind == Kind::Join {
+                    self.joined_ticks = record.ticks;
+                }
+                tally.orders.done(self.placed(record, place, session), image, session);
             }
+            Op::Posted => tally.orders.posted(record, self.thread, image, session),
+            Op::Created => tally.orders.created(record, self.thread, image, session),
+            Op::Misuse => Orders::misused(record, self.thread, image, session),
             Op::TryFailed | Op::TimedOut | Op::Failed => {
                 let place = self.place(record, image, session, tally);
                 let wasted = image.ticks.duration_ns(record.payload());
@@ -271,7 +354,7 @@ impl Drain {
                     _ => site.failures += 1,
                 }
             }
-            Op::Hold | Op::NextRing | Op::Posted | Op::Misuse | Op::Open | Op::Created => {}
+            Op::Hold | Op::Open | Op::NextRing => {}
         }
     }
 }
@@ -321,6 +404,7 @@ impl Tally {
     /// Puts the acquisitions read since the last call into their order and counts changes of owner.
     pub fn settle(&mut self, session: &mut Session, all: bool) {
         self.blame.settle(session, all);
+        self.orders.settle(&mut session.order, all);
         for lock in self.unsettled.drain(..) {
             let owners = &mut self.owners[lock.index()];
             if !owners.shared {
@@ -341,6 +425,7 @@ impl Tally {
     /// Gives the shares to the session.
     pub fn finish(&mut self, session: &mut Session) {
         self.settle(session, true);
+        session.order.log.sort();
         for (key, share) in &self.shares {
             session.profile.by_thread.insert(*key, *share);
         }
@@ -353,27 +438,11 @@ pub const NO_STACK: StackId = StackId(0);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Kind, Origin, ProcessId};
-
-    fn lock() -> Lock {
-        Lock {
-            process: ProcessId(0),
-            address: 0,
-            kind: Kind::Mutex,
-            traits: crate::model::Traits::default(),
-            origin: Origin::FirstUsed,
-            origin_stack: StackId(0),
-            name: None,
-            class: String::new(),
-            max_waiters: 0,
-            owner_changes: 0,
-            merged: 1,
-        }
-    }
+    use crate::model::ProcessId;
 
     /// Rounds of (ticks, thread) as they are read, ring after ring; how often the owner changed.
     fn changes(rounds: &[&[(u64, u32)]]) -> u64 {
-        let mut session = Session { locks: vec![lock()], ..Session::default() };
+        let mut session = Session { locks: vec![Lock::new(ProcessId(0), 0, Kind::Mutex)], ..Session::default() };
         let mut tally = Tally::default();
         for round in rounds {
             round.iter().for_each(|(ticks, thread)| tally.owned(LockId(0), *ticks, ThreadId(*thread)));
@@ -394,7 +463,7 @@ mod tests {
     fn places_are_found_again_until_others_push_them_out() {
         let mut places = Places::new();
         for key in 0..20_000u64 {
-            let place = Place { key, mode_and_thread: 2, lock: LockId(0), site: key as u32, share: 0 };
+            let place = Place { key, mode_and_thread: 2, lock: LockId(0), site: key as u32, share: 0, ordered: true };
             places.remember(place);
             assert_eq!(places.find(key, 2).map(|found| found.site), Some(key as u32));
             assert!(places.find(key, 3).is_none());

@@ -5,14 +5,17 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use lockprof_wire::layout::note;
+use lockprof_wire::LockInfo;
+use lockprof_wire::lock::traits;
 use lockprof_wire::stack::TRUNCATED;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::clock::{Rate, Ticks};
+use super::order::Tape;
 use super::segment::{self, Segment};
 use crate::model::{
     CodeAddress, Kind, Lock, LockId, LockName, Module, ModuleId, NameSource, Origin, Process, ProcessId, Session,
-    StackId, Thread, ThreadId,
+    StackId, Thread, ThreadId, Traits,
 };
 
 /// A process image that is being read.
@@ -34,6 +37,8 @@ pub struct Image {
     pub data_addresses: FxHashMap<LockId, CodeAddress>,
     /// Innermost frames of stacks that could not be followed further.
     pub truncated: FxHashSet<StackId>,
+    /// What was read last.
+    pub tape: Tape,
 }
 
 impl Image {
@@ -72,6 +77,7 @@ impl Image {
             threads: Vec::new(),
             data_addresses: FxHashMap::default(),
             truncated: FxHashSet::default(),
+            tape: Tape::default(),
         }))
     }
 
@@ -81,19 +87,7 @@ impl Image {
             return *id;
         }
         let id = LockId::from(session.locks.len());
-        let mut lock = Lock {
-            process: self.process,
-            address: 0,
-            kind: Kind::Mutex,
-            traits: crate::model::Traits::default(),
-            origin: Origin::FirstUsed,
-            origin_stack: StackId(0),
-            name: None,
-            class: String::new(),
-            max_waiters: 0,
-            owner_changes: 0,
-            merged: 1,
-        };
+        let mut lock = Lock::new(self.process, 0, Kind::Mutex);
         if let Some(info) = self.segment.lock(number) {
             lock.address = info.address.load(Ordering::Relaxed);
             lock.kind = Kind::ALL.get(usize::from(info.kind.load(Ordering::Relaxed))).copied().unwrap_or(Kind::Mutex);
@@ -203,11 +197,12 @@ impl Image {
         }
     }
 
-    /// What the shim says once for each lock: names by the user, most waiters.
+    /// What the shim says once for each lock: names by the user, traits, most waiters.
     pub fn finish_locks(&self, session: &mut Session) {
         for (number, id) in self.locks.iter().enumerate().filter_map(|(number, id)| id.map(|id| (number, id))) {
             let Some(info) = self.segment.lock(number as u32) else { continue };
             let lock = &mut session.locks[id.index()];
+            lock.traits = traits_of(info);
             lock.max_waiters = info.max_waiters.load(Ordering::Relaxed);
             lock.merged = u64::from(info.merged.load(Ordering::Relaxed).max(1));
             let len = info.name_len.load(Ordering::Acquire);
@@ -217,6 +212,11 @@ impl Image {
                 lock.name = Some(LockName { text, source: NameSource::User });
             }
         }
+    }
+
+    /// Writes down the single sections that were read last.
+    pub fn finish_tape(&mut self, session: &mut Session) {
+        std::mem::take(&mut self.tape).finish(self, session);
     }
 
     /// What the shim could not do, in whole sentences.
@@ -239,6 +239,20 @@ impl Image {
         say(note::SHAPES_FULL, "more distinct stack shapes than can be remembered: later ones were unwound each time");
         say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
         said
+    }
+}
+
+/// What the shim says of a lock.
+pub fn traits_of(info: &LockInfo) -> Traits {
+    let bits = info.traits.load(Ordering::Relaxed);
+    let is = |bit: u8| bits & bit != 0;
+    Traits {
+        recursive: is(traits::RECURSIVE),
+        robust: is(traits::ROBUST),
+        writers_first: is(traits::WRITERS_FIRST),
+        binary: is(traits::BINARY),
+        handed_over: is(traits::HANDED_OVER),
+        initial: info.initial.load(Ordering::Relaxed),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use lockprof_wire::ring::RESERVE;
 use lockprof_wire::thread::state;
 use lockprof_wire::{Flags, Op, Record, fold, layout};
 use rustc_hash::FxHashMap;
@@ -15,6 +16,7 @@ use super::clock::{Rate, monotonic_ns};
 use super::drain::{Drain, Tally, count_wait};
 use super::exit;
 use super::image::Image;
+use super::order::{self, Looks};
 use crate::model::{CodeAddress, LockId, Mode, ProcessId, Session, SiteKey, ThreadId, WaitKey};
 
 /// Collects a session while it runs.
@@ -173,6 +175,7 @@ impl Collector {
         source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
         source.still_held(&mut self.session, &mut self.tally);
         source.read_folds(&mut self.session, &mut self.tally, &mut self.folded, true);
+        source.image.finish_tape(&mut self.session);
         source.image.finish_locks(&mut self.session);
         for note in source.image.notes() {
             self.note(note);
@@ -247,28 +250,30 @@ impl Collector {
 
 impl Source {
     fn drain(&mut self, session: &mut Session, tally: &mut Tally, folded: &mut u64, tick: &mut Tick) {
-        let count = self.image.segment.thread_count();
-        if self.drains.len() < count as usize {
-            self.drains.resize_with(count as usize, || None);
-        }
-        for number in 0..count {
+        for number in 0..self.image.segment.thread_count() {
             self.drain_slot(number, session, tally, tick);
         }
         self.read_folds(session, tally, folded, false);
+        self.image.tape.end_round();
     }
 
     fn drain_slot(&mut self, number: u32, session: &mut Session, tally: &mut Tally, tick: &mut Tick) {
-        let mut records = Vec::new();
+        if self.drains.len() <= number as usize {
+            self.drains.resize_with(number as usize + 1, || None);
+        }
         loop {
             let Some(slot) = self.image.segment.thread(number) else { return };
             // Acquire: pairs with the shim's Release store; the ring's header is there.
             let offset = slot.ring.load(Ordering::Acquire);
             let Some((ring, slots)) = self.image.segment.ring(offset) else { return };
-            records.clear();
+            let mut records = self.image.tape.blank();
             let read = ring.drain(slots, |record| records.push(record));
             tick.records += read;
             tick.fullest = tick.fullest.max(read as f64 / slots.len() as f64);
+            // Into a ring that is full but for its reserve, records are folded.
+            let room = slots.len().saturating_sub(RESERVE as usize);
             if read == 0 {
+                self.image.tape.give_back(records);
                 return;
             }
             let next = records.last().filter(|last| last.op() == Some(Op::NextRing)).map(|last| last.extra);
@@ -286,9 +291,8 @@ impl Source {
                     none.insert(Drain::new(number, thread))
                 }
             };
-            for record in &records {
-                drain.apply(*record, &mut self.image, session, tally);
-            }
+            let now = lockprof_now(&self.image);
+            drain.apply_all(records, room, now, &mut self.image, session, tally);
             if next.is_none() {
                 return;
             }
@@ -298,7 +302,8 @@ impl Source {
     /// Locks that are held and never will be given back: acquisitions without a release.
     fn still_held(&mut self, session: &mut Session, tally: &mut Tally) {
         let now = lockprof_now(&self.image);
-        for number in 0..self.image.segment.thread_count() {
+        // Slots that came after the last look at the rings are of a process that goes on: nothing is left there.
+        for number in 0..self.drains.len() as u32 {
             let Some(slot) = self.image.segment.thread(number) else { continue };
             if slot.state.load(Ordering::Acquire) != state::ACTIVE {
                 continue;
@@ -332,6 +337,7 @@ impl Source {
                 .collect();
             let thread = self.image.thread(session, number);
             let drain = self.drains[number as usize].get_or_insert_with(|| Drain::new(number, thread));
+            drain.over = true;
             for record in open {
                 // A release that was written but not yet taken off the list when the program died.
                 if record.op() == Some(Op::Hold) && drain.last_hold == (record.ticks, record.lock) {
@@ -339,6 +345,7 @@ impl Source {
                 }
                 drain.apply(record, &mut self.image, session, tally);
             }
+            tally.orders.left(number, thread, &mut self.image, session);
         }
     }
 
@@ -351,15 +358,19 @@ impl Source {
             if !all && !ended {
                 continue;
             }
+            // Acquire: pairs with the shim's Release store; the table is there.
+            let first = slot.folds.load(Ordering::Acquire);
+            // What it wrote between the last look at its ring and its end comes before its folds.
+            if ended {
+                self.drain_slot(number, session, tally, &mut Tick::default());
+            }
             let thread = self.image.thread(session, number);
+            let looks = self.drains.get(number as usize).and_then(Option::as_ref).map_or(Looks::default(), |d| d.looks);
+            let now = lockprof_now(&self.image);
+            tally.orders.folded(first, thread, looks, now, &mut self.image, session);
             let mut counted = Vec::new();
-            let mut offset = self.image.segment.thread(number).map_or(0, |slot| slot.folds.load(Ordering::Acquire));
-            /// Tables hang on one another; a ring of them is not believed.
-            const MOST_TABLES: usize = 4096;
-            for _ in 0..MOST_TABLES {
-                let Some((table, entries)) = self.image.segment.folds(offset) else { break };
+            for (_, entries) in order::tables(&self.image.segment, first) {
                 counted.extend(entries.iter().filter_map(Folded::take));
-                offset = table.next.load(Ordering::Acquire);
             }
             for fold in counted {
                 fold.apply(thread, &mut self.image, session, tally, folded);

@@ -7,4 +7,5 @@ mod exit;
 pub mod file;
 pub mod image;
 pub mod live;
+pub mod order;
 pub mod segment;

@@ -108,6 +108,8 @@ pub struct Traits {
     pub binary: bool,
     /// It was given back by another thread than the one that took it: it orders threads, but nobody owns it.
     pub handed_over: bool,
+    /// A semaphore's value at the start; 0 where it is unknown.
+    pub initial: u32,
 }
 
 /// One generation of one lock address in one process.
@@ -136,4 +138,23 @@ pub struct Lock {
     pub owner_changes: u64,
     /// How many locks this row stands for: more than one where too many were met to tell them apart.
     pub merged: u64,
+}
+
+impl Lock {
+    /// A lock of which nothing more is known.
+    pub fn new(process: ProcessId, address: u64, kind: Kind) -> Self {
+        Self {
+            process,
+            address,
+            kind,
+            traits: Traits::default(),
+            origin: Origin::FirstUsed,
+            origin_stack: StackId(0),
+            name: None,
+            class: String::new(),
+            max_waiters: 0,
+            owner_changes: 0,
+            merged: 1,
+        }
+    }
 }

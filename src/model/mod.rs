@@ -4,6 +4,7 @@
 //! (`render::json`) have types of their own. Live recording and reading a trace back end in the
 //! same [`Session`].
 
+mod absorb;
 #[cfg(test)]
 pub mod arbitrary;
 pub mod frame;

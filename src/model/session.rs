@@ -117,6 +117,8 @@ pub struct Session {
     pub meta: Meta,
     /// Process images.
     pub processes: Vec<Process>,
+    /// The first process of each run that was added to the first one.
+    pub later_runs: Vec<ProcessId>,
     /// Threads.
     pub threads: Vec<Thread>,
     /// Locks.

@@ -8,7 +8,7 @@ pub mod flamegraph;
 pub mod frames;
 pub mod graph;
 pub mod json;
-pub mod names;
+pub use crate::analysis::names;
 pub mod paint;
 pub mod sources;
 pub mod table;

@@ -4,7 +4,8 @@ use core::ffi::{c_int, c_uint};
 
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Outcome, Request, Style, caller, destroyed, initialised, operate};
+use super::core::{Entry, Outcome, Request, Style, caller, destroyed, initialised};
+use super::operate::operate;
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 
@@ -36,7 +37,7 @@ unsafe extern "C" fn init(barrier: Ptr, attr: Ptr, count: c_uint, entry: Entry) 
     unsafe {
         let answer = real::pthread_barrier_init(barrier, attr, count);
         if answer == 0 {
-            initialised(barrier, kind::BARRIER, entry);
+            initialised(barrier, kind::BARRIER, 0, count, entry);
         }
         answer
     }

@@ -5,8 +5,9 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::cond::wait;
-use super::core::{C11, Entry, Request, acquire, acquire_mutex, destroyed, initialised, release, try_acquire};
+use super::cond::{posted, wait};
+use super::core::{C11, Entry, Request, acquire, acquire_mutex, destroy_lock, destroyed, initialised, try_acquire};
+use super::release::release;
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 
@@ -41,11 +42,10 @@ unsafe extern "C" fn timedlock(mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
     }
 }
 
-plain_hook! {
-    fn mtx_unlock(mutex: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe { release(mutex, move || real::mtx_unlock(mutex)) }
-    }
+hook!(mtx_unlock(mutex: Ptr) -> c_int, "rsi", unlock);
+unsafe extern "C" fn unlock(mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { release(mutex_request(mutex, 0), entry, move || real::mtx_unlock(mutex)) }
 }
 
 hook!(mtx_init(mutex: Ptr, variant: c_int) -> c_int, "rdx", init);
@@ -54,19 +54,20 @@ unsafe extern "C" fn init(mutex: Ptr, variant: c_int, entry: Entry) -> c_int {
     unsafe {
         let answer = real::mtx_init(mutex, variant);
         if answer == 0 {
-            initialised(mutex, kind::MUTEX, entry);
+            initialised(mutex, kind::MUTEX, 0, 0, entry);
         }
         answer
     }
 }
 
-plain_hook! {
-    fn mtx_destroy(mutex: Ptr) {
-        // SAFETY: the program's own call, handed on.
-        unsafe {
+hook!(mtx_destroy(mutex: Ptr), "rsi", destroy);
+unsafe extern "C" fn destroy(mutex: Ptr, entry: Entry) {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        destroy_lock(mutex, kind::MUTEX, entry, || {
             real::mtx_destroy(mutex);
-            destroyed(mutex);
-        }
+            0
+        });
     }
 }
 
@@ -88,7 +89,7 @@ unsafe extern "C" fn cond_init(cond: Ptr, entry: Entry) -> c_int {
     unsafe {
         let answer = real::cnd_init(cond);
         if answer == 0 {
-            initialised(cond, kind::CONDVAR, entry);
+            initialised(cond, kind::CONDVAR, 0, 0, entry);
         }
         answer
     }
@@ -101,5 +102,23 @@ plain_hook! {
             real::cnd_destroy(cond);
             destroyed(cond);
         }
+    }
+}
+
+hook!(cnd_signal(cond: Ptr) -> c_int, "rsi", signal);
+unsafe extern "C" fn signal(cond: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        posted(cond, entry);
+        real::cnd_signal(cond)
+    }
+}
+
+hook!(cnd_broadcast(cond: Ptr) -> c_int, "rsi", broadcast);
+unsafe extern "C" fn broadcast(cond: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        posted(cond, entry);
+        real::cnd_broadcast(cond)
     }
 }

@@ -3,13 +3,12 @@
 
 use core::ffi::c_int;
 
-use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Op};
 
-use super::core::{
-    Caller, Entry, Outcome, Posix, Request, Style, begin_wait, caller, destroyed, done, end_wait, initialised,
-    lock_word,
-};
+use super::core::{Caller, Entry, Outcome, Posix, Request, Style, caller, destroyed, initialised, lock_word, tell};
+use super::operate::done;
+use super::wait::{begin_wait, end_wait};
 use super::{hook, plain_hook};
 use crate::real::{self, Clock, Ptr};
 use crate::thread::PendingWait;
@@ -81,19 +80,34 @@ unsafe extern "C" fn clock_wait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr,
     }
 }
 
-// Programs from before glibc 2.3.2 ask for older versions of these functions, which know another layout.
-// Hooks have no version, so all of them go to the newer ones, together.
-plain_hook! {
-    fn pthread_cond_signal(cond: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe { real::pthread_cond_signal(cond) }
+/// A condition is about to be signalled.
+pub unsafe fn posted(cond: Ptr, entry: Entry) {
+    // SAFETY: the entry is the running hook's.
+    unsafe {
+        if let Some(caller) = caller(entry) {
+            let word = lock_word(caller, cond, kind::CONDVAR);
+            tell(caller, word, Op::Posted, 0, clock::now(), 0);
+        }
     }
 }
 
-plain_hook! {
-    fn pthread_cond_broadcast(cond: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe { real::pthread_cond_broadcast(cond) }
+// Programs from before glibc 2.3.2 ask for older versions of these functions, which know another layout.
+// Hooks have no version, so all of them go to the newer ones, together.
+hook!(pthread_cond_signal(cond: Ptr) -> c_int, "rsi", signal);
+unsafe extern "C" fn signal(cond: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        posted(cond, entry);
+        real::pthread_cond_signal(cond)
+    }
+}
+
+hook!(pthread_cond_broadcast(cond: Ptr) -> c_int, "rsi", broadcast);
+unsafe extern "C" fn broadcast(cond: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        posted(cond, entry);
+        real::pthread_cond_broadcast(cond)
     }
 }
 
@@ -103,7 +117,7 @@ unsafe extern "C" fn init(cond: Ptr, attr: Ptr, entry: Entry) -> c_int {
     unsafe {
         let answer = real::pthread_cond_init(cond, attr);
         if answer == 0 {
-            initialised(cond, kind::CONDVAR, entry);
+            initialised(cond, kind::CONDVAR, 0, 0, entry);
         }
         answer
     }

@@ -1,19 +1,20 @@
-//! What the hooks have in common: finding the thread, the stack and the lock; acquiring, releasing, blocking.
+//! What the hooks have in common: finding the thread, the stack and the lock; acquiring.
 
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
 
-use lockprof_wire::lock::kind;
-use lockprof_wire::record::misuse;
+use lockprof_wire::lock::{kind, traits};
 use lockprof_wire::{Flags, Op, Record};
 
-use crate::clock;
-use crate::locks::{RECURSIVE, ROBUST, Sight, TRAITS, mutex_traits};
+use super::misuse;
+use super::wait::{acquire_contended, looks_taken};
+use crate::locks::{RECURSIVE, ROBUST, Sight, TRAITS, UNTAGGED, traits_of};
 use crate::process::{self, Process};
 use crate::real::Ptr;
 use crate::recorder::{self, Wait};
 use crate::thread::{CACHED_LOCKS, CachedLock, Local, local, local_slowly};
 use crate::unwind::capture::capture;
+use crate::{clock, tags};
 
 /// The stack pointer at a hook's entry: it points to the return address.
 pub type Entry = *const u64;
@@ -74,6 +75,13 @@ pub struct Caller {
     pub stack: u32,
 }
 
+impl Caller {
+    /// How a lock of this kind that is met for the first time is seen, but for its traits.
+    pub fn sight(&self, kind: u8) -> Sight {
+        Sight { kind, initialised: false, traits: 0, stack: self.stack, initial: 0 }
+    }
+}
+
 /// The thread and the stack of a hook that runs; `None` if it is not recorded.
 #[cold]
 #[inline(never)]
@@ -116,14 +124,20 @@ pub unsafe fn lock_word(caller: Caller, object: Ptr, kind: u8) -> u64 {
                 return word;
             }
         }
-        lock_word_slowly(caller, object, kind, false)
+        lock_word_slowly(caller, object, kind)
     }
 }
 
-/// The same where the cache does not know it; `initialised`: it is a new lock in any case.
+/// The same where the cache does not know it.
 #[cold]
 #[inline(never)]
-pub unsafe fn lock_word_slowly(caller: Caller, object: Ptr, kind: u8, initialised: bool) -> u64 {
+unsafe fn lock_word_slowly(caller: Caller, object: Ptr, kind: u8) -> u64 {
+    // SAFETY: the object is one of this kind.
+    unsafe { find_or_make(caller, object, Sight { traits: traits_of(object, kind), ..caller.sight(kind) }) }
+}
+
+/// The lock at an address, made where it is new or `initialised`.
+pub unsafe fn find_or_make(caller: Caller, object: Ptr, sight: Sight) -> u64 {
     let address = object as u64;
     let Some(process) = Process::attached() else { return 0 };
     // SAFETY: the thread's own data; the object is one of this kind.
@@ -133,20 +147,60 @@ pub unsafe fn lock_word_slowly(caller: Caller, object: Ptr, kind: u8, initialise
         }
         let known = process.addresses.find(address);
         let word = known.map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
-        let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(kind);
-        let (entry, word) = if same_kind && !initialised {
+        let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(sight.kind);
+        let (entry, word) = if same_kind && !sight.initialised {
             (known, word)
         } else {
             if word as u32 != 0 && !same_kind {
                 // Something else lives there now.
                 process.forget_lock(address);
             }
-            let traits = if kind == kind::MUTEX { mutex_traits(object) } else { 0 };
-            process.lock_at(address, Sight { kind, initialised, traits, stack: caller.stack })
+            if sight.traits & UNTAGGED == 0 {
+                // Before the row can be seen: a lock with a row and without a tag is another one.
+                tags::write(object, sight.kind);
+            }
+            process.lock_at(address, sight)
         };
         if let Some(entry) = entry {
             (*caller.local).locks[cache_slot(address)] = CachedLock { address, entry };
         }
+        (*caller.local).leave();
+        word
+    }
+}
+
+/// The lock at an address that is to be taken. Where the tag is gone, another lock lives there than before.
+#[inline(always)]
+unsafe fn word_to_take<S>(caller: Caller, request: Request<S>) -> u64 {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        let word = lock_word(caller, request.object, request.kind);
+        if word & UNTAGGED == 0 && tags::is_blank(request.object, request.kind) {
+            return new_object(caller, request.object, request.kind, word);
+        }
+        word
+    }
+}
+
+/// A lock was put at this address without a call.
+#[cold]
+#[inline(never)]
+unsafe fn new_object(caller: Caller, object: Ptr, kind: u8, word: u64) -> u64 {
+    // Nothing is known of it where this is a signal handler inside the recorder.
+    let Some(process) = Process::attached().filter(|_| word as u32 != 0) else { return word };
+    // SAFETY: the object is one of this kind.
+    unsafe {
+        let is = traits_of(object, kind);
+        let nested = process.segment.lock(word as u32).traits.load(Ordering::Relaxed) & traits::NESTED != 0;
+        if !nested && is == word >> TRAITS << TRAITS {
+            // Its identity changes nothing, so the row is kept, without a lock of ours.
+            tags::write(object, kind);
+            return word;
+        }
+        if !(*caller.local).enter() {
+            return word;
+        }
+        let word = process.renew(object, Sight { traits: is, ..caller.sight(kind) });
         (*caller.local).leave();
         word
     }
@@ -177,8 +231,8 @@ pub unsafe fn acquire<S: Style + Copy>(
             return acquire_slowly(request, entry, try_real, block);
         }
         let caller = Caller { local: this, stack: capture(this, entry as u64 + 8, *entry) };
-        let word = lock_word(caller, request.object, request.kind);
-        if word & (RECURSIVE | ROBUST) != 0 {
+        let word = word_to_take(caller, request);
+        if word & (RECURSIVE | ROBUST | UNTAGGED) != 0 {
             return acquire_unusual(request, caller, word, try_real, block);
         }
         let answer = try_real();
@@ -209,9 +263,23 @@ pub unsafe fn acquire_mutex<S: Style + Copy>(
         }
         let caller = Caller { local: this, stack: capture(this, entry as u64 + 8, *entry) };
         let word = lock_word(caller, request.object, request.kind);
-        if word >> TRAITS != 0 {
+        if word >> TRAITS != 0 || tags::is_blank(request.object, kind::MUTEX) {
             return acquire_unusual(request, caller, word, try_real, block);
         }
+        acquire_plain(request, caller, word, block)
+    }
+}
+
+/// Takes one of glibc's plain mutexes. Only on the hot path: the time stamp counter is read.
+#[inline(always)]
+unsafe fn acquire_plain<S: Style + Copy>(
+    request: Request<S>,
+    caller: Caller,
+    word: u64,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller is the running hook's; the object is a mutex.
+    unsafe {
         let lock_word = request.object.cast::<u32>();
         if lock_word.read_volatile() != 0 {
             return acquire_contended(request, caller, word, true, block);
@@ -220,7 +288,7 @@ pub unsafe fn acquire_mutex<S: Style + Copy>(
         let answer = block();
         if answer == 0 && lock_word.read_volatile() == 1 {
             let (address, lock) = (request.object as u64, word as u32);
-            recorder::push(this, address, lock, caller.stack, request.flags, now);
+            recorder::push(caller.local, address, lock, caller.stack, request.flags, now);
             return 0;
         }
         doubtful(request, caller, word, answer, now)
@@ -276,21 +344,34 @@ unsafe fn acquire_slowly<S: Style + Copy>(
     }
 }
 
-/// Where something is not as usual: `--exact`, a robust or a recursive mutex.
+/// Where something is not as usual: `--exact`, a robust or a recursive mutex, a lock without a tag.
 #[cold]
 #[inline(never)]
 unsafe fn acquire_unusual<S: Style + Copy>(
     request: Request<S>,
     caller: Caller,
-    word: u64,
+    mut word: u64,
     try_real: impl FnOnce() -> c_int,
     block: impl FnOnce() -> c_int,
 ) -> c_int {
     // SAFETY: the caller is the running hook's.
     unsafe {
+        let is_new = if word & UNTAGGED == 0 {
+            tags::is_blank(request.object, request.kind)
+        } else {
+            // What could not have a tag was there before, or such locks are none of ours.
+            traits_of(request.object, request.kind) & UNTAGGED == 0
+        };
+        if is_new {
+            word = new_object(caller, request.object, request.kind, word);
+        }
         if process::exact() || word & ROBUST != 0 {
             let busy = looks_taken(request);
             return acquire_contended(request, caller, word, busy, block);
+        }
+        let is_plain = request.kind == kind::MUTEX && request.flags == 0 && word >> TRAITS << TRAITS & !UNTAGGED == 0;
+        if is_plain && (*caller.local).is_hot() {
+            return acquire_plain(request, caller, word, block);
         }
         tried(request, caller, word, try_real(), block)
     }
@@ -319,7 +400,7 @@ unsafe fn tried<S: Style + Copy>(
 }
 
 /// Notes an acquisition that did not wait.
-unsafe fn acquired<S>(request: Request<S>, caller: Caller, word: u64, flags: u8) {
+pub unsafe fn acquired<S>(request: Request<S>, caller: Caller, word: u64, flags: u8) {
     // SAFETY: the caller is the running hook's.
     unsafe {
         let mut flags = request.flags | flags;
@@ -334,7 +415,7 @@ unsafe fn acquired<S>(request: Request<S>, caller: Caller, word: u64, flags: u8)
 /// `Flags::REENTRY` if this thread has the lock already.
 #[cold]
 #[inline(never)]
-unsafe fn reentry(local: *mut Local, object: Ptr) -> u8 {
+pub unsafe fn reentry(local: *mut Local, object: Ptr) -> u8 {
     // SAFETY: the thread is the running hook's.
     if unsafe { recorder::find_held(local, object as u64) }.is_some() { Flags::REENTRY } else { 0 }
 }
@@ -348,7 +429,7 @@ pub unsafe fn try_acquire<S: Style + Copy>(
     // SAFETY: the entry is the running hook's.
     unsafe {
         let Some(caller) = caller(entry) else { return try_real() };
-        let word = lock_word(caller, request.object, request.kind);
+        let word = word_to_take(caller, request);
         let answer = try_real();
         match S::outcome(answer) {
             Outcome::Acquired => acquired(request, caller, word, Flags::TRY),
@@ -370,273 +451,18 @@ pub unsafe fn tell(caller: Caller, word: u64, op: Op, flags: u8, ticks: u64, pay
 }
 
 #[cold]
-unsafe fn failed(caller: Caller, word: u64, flags: u8, answer: c_int) {
+pub unsafe fn failed(caller: Caller, word: u64, flags: u8, answer: c_int) {
     // SAFETY: the caller is the running hook's.
     unsafe { tell(caller, word, Op::Failed, flags, clock::now(), u64::from(answer.unsigned_abs())) };
 }
 
-/// The real, blocking call, with the thread's wait shown meanwhile. `busy`: it is known to be taken.
-#[inline(never)]
-#[cold]
-unsafe fn acquire_contended<S: Style + Copy>(
-    request: Request<S>,
-    caller: Caller,
-    word: u64,
-    busy: bool,
-    block: impl FnOnce() -> c_int,
-) -> c_int {
-    // SAFETY: the caller is the running hook's.
-    unsafe {
-        let waiting = begin_wait(caller, word, request, busy);
-        let answer = block();
-        let now = clock::now();
-        end_wait(caller, word);
-        match S::outcome(answer) {
-            Outcome::Acquired if busy => {
-                let mut flags = request.flags;
-                if word & RECURSIVE != 0 {
-                    flags |= reentry(caller.local, request.object);
-                }
-                let wait = Wait { duration: now.saturating_sub(waiting.since), holder: waiting.holder };
-                let address = request.object as u64;
-                recorder::push_contended(caller.local, address, word as u32, caller.stack, flags, now, wait);
-            }
-            Outcome::Acquired => acquired(request, caller, word, 0),
-            Outcome::TimedOut => {
-                let waited = now.saturating_sub(waiting.since);
-                tell(caller, word, Op::TimedOut, request.flags, waiting.since, waited);
-            }
-            _ => failed(caller, word, request.flags, answer),
-        }
-        answer
-    }
-}
-
-/// Whether a lock's own word says that it is held (glibc's layout, which is public ABI): what stands for
-/// a try where there is none.
-unsafe fn looks_taken<S>(request: Request<S>) -> bool {
-    const OWNER_DIED: u32 = 1 << 30;
-    // SAFETY: the object is one of the kind.
-    let word = unsafe { request.object.cast::<u32>().read_volatile() };
-    match request.kind {
-        kind::SPINLOCK => word != 1,
-        kind::MUTEX => word != 0 && word & OWNER_DIED == 0,
-        _ => word != 0,
-    }
-}
-
-/// A wait that began.
-#[derive(Clone, Copy)]
-pub struct Waiting {
-    pub since: u64,
-    pub holder: u64,
-}
-
-/// Shows that this thread waits. `blame`: look who holds the lock.
-pub unsafe fn begin_wait<S>(caller: Caller, word: u64, request: Request<S>, blame: bool) -> Waiting {
-    // SAFETY: the caller is the running hook's.
-    unsafe {
-        let slot = (*caller.local).slot();
-        let process = Process::attached();
-        let holder = match process {
-            Some(process) if blame => find_holder(process, caller, word as u32, request.object, request.kind),
-            _ => 0,
-        };
-        let since = clock::now();
-        slot.wait_stack.store(caller.stack, Ordering::Relaxed);
-        slot.wait_since.store(since, Ordering::Relaxed);
-        slot.wait_holder.store(holder, Ordering::Relaxed);
-        slot.wait_flags.store(u64::from(request.flags), Ordering::Relaxed);
-        // Release: a reader that sees the lock sees the rest.
-        slot.wait_lock.store(word as u32, Ordering::Release);
-        if let Some(process) = process
-            && word as u32 != 0
-        {
-            let info = process.segment.lock(word as u32);
-            let waiters = info.waiters.fetch_add(1, Ordering::Relaxed) + 1;
-            info.max_waiters.fetch_max(waiters, Ordering::Relaxed);
-        }
-        Waiting { since, holder }
-    }
-}
-
-/// Shows that the wait is over.
-pub unsafe fn end_wait(caller: Caller, word: u64) {
-    // SAFETY: the caller is the running hook's.
-    unsafe {
-        (*caller.local).slot().wait_lock.store(0, Ordering::Release);
-        if let Some(process) = Process::attached()
-            && word as u32 != 0
-        {
-            process.segment.lock(word as u32).waiters.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Who has the lock: holder's stack | thread slot + 1 << 32; 0 if it cannot be seen.
-unsafe fn find_holder(process: &'static Process, caller: Caller, lock: u32, object: Ptr, kind: u8) -> u64 {
-    // Offsets of `__data.__owner` and `__data.__cur_writer`: part of glibc's public ABI.
-    let owner = match kind {
-        // SAFETY: the object is a `pthread_mutex_t`.
-        kind::MUTEX => unsafe { object.cast::<u32>().add(2).read_volatile() },
-        // SAFETY: the object is a `pthread_rwlock_t`.
-        kind::RWLOCK => unsafe { object.cast::<u32>().add(6).read_volatile() },
-        _ => 0,
-    };
-    // SAFETY: the caller is the running hook's.
-    let own = unsafe { (*caller.local).number };
-    if owner != 0
-        && let Some(number) = process.locals.slot_of(process, owner)
-        && let Some((stack, _)) = entry_of(process, number, lock, true)
-    {
-        return u64::from(stack) | (u64::from(number) + 1) << 32;
-    }
-    /// More threads than that are not looked at: it would delay the waiter.
-    const LOOKS: u32 = 256;
-    let count = process.header().thread_count.load(Ordering::Relaxed);
-    let mut best: Option<(u64, u32, u32)> = None;
-    for number in (0..count.min(LOOKS)).filter(|number| *number != own) {
-        if let Some((stack, ticks)) = entry_of(process, number, lock, false)
-            && best.is_none_or(|(since, _, _)| ticks < since)
-        {
-            best = Some((ticks, stack, number));
-        }
-    }
-    best.map_or(0, |(_, stack, number)| u64::from(stack) | (u64::from(number) + 1) << 32)
-}
-
-/// The stack with which a thread took the lock, and when. `just_left`: also if it gave it back just now.
-fn entry_of(process: &'static Process, number: u32, lock: u32, just_left: bool) -> Option<(u32, u64)> {
-    let slot = process.segment.thread(number);
-    let depth = slot.depth.load(Ordering::Relaxed) as usize;
-    let looked = slot.held.len().min(depth + usize::from(just_left));
-    slot.held[..looked].iter().rev().find_map(|entry| {
-        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let ticks = entry.ticks.load(Ordering::Relaxed);
-        (lock_and_stack as u32 == lock && (just_left || (ticks != 0 && ticks != u64::MAX)))
-            .then_some(((lock_and_stack >> 32) as u32, ticks))
-    })
-}
-
-/// Gives a lock back; the record is written after the real release.
-#[inline(always)]
-pub unsafe fn release(object: Ptr, real: impl FnOnce() -> c_int) -> c_int {
-    let this = local();
-    // SAFETY: the thread is the running hook's.
-    unsafe {
-        if this.is_null() || !(*this).is_hot() {
-            return release_slowly(object, real);
-        }
-        let Some(at) = recorder::find_held(this, object as u64) else { return release_unknown(this, object, real) };
-        let now = clock::tsc();
-        let answer = real();
-        if answer == 0 {
-            recorder::release(this, at, now, 0);
-        }
-        answer
-    }
-}
-
-#[cold]
-#[inline(never)]
-unsafe fn release_slowly(object: Ptr, real: impl FnOnce() -> c_int) -> c_int {
-    // SAFETY: the thread is the running hook's.
-    unsafe {
-        let Some(local) = thread() else { return real() };
-        let Some(at) = recorder::find_held(local, object as u64) else { return release_unknown(local, object, real) };
-        let now = clock::now();
-        let answer = real();
-        if answer == 0 {
-            recorder::release(local, at, now, 0);
-        }
-        answer
-    }
-}
-
-/// Not held as far as the recorder knows: after a cancelled wait it is held all the same.
-#[cold]
-#[inline(never)]
-unsafe fn release_unknown(local: *mut Local, object: Ptr, real: impl FnOnce() -> c_int) -> c_int {
-    // SAFETY: the thread is the running hook's.
-    unsafe {
-        let pending = (*local).pending;
-        if pending.mutex == object as u64 && pending.mutex != 0 {
-            // `pthread_cond_wait` was cancelled: it took the mutex again before the clean-up handlers ran.
-            (*local).pending.mutex = 0;
-            end_wait(
-                Caller { local, stack: pending.stack },
-                u64::from((*local).slot().wait_lock.load(Ordering::Relaxed)),
-            );
-            let now = clock::now();
-            recorder::push(local, pending.mutex, pending.mutex_lock, pending.stack, Flags::REACQUIRED, now);
-            return release(object, real);
-        }
-        let answer = real();
-        if answer == 0
-            && let Some(process) = Process::attached()
-            && let Some(entry) = process.addresses.find(object as u64)
-        {
-            let word = entry.lock.load(Ordering::Relaxed);
-            tell(Caller { local, stack: 0 }, word, Op::Misuse, 0, clock::now(), misuse::UNLOCK_NOT_OWNER);
-        }
-        answer
-    }
-}
-
-/// A blocking operation that is not held afterwards (barrier, join, once, semaphore, condition).
-pub unsafe fn operate<S: Style + Copy>(
-    request: Request<S>,
-    caller: Caller,
-    block: impl FnOnce() -> c_int,
-    waited: impl FnOnce(c_int) -> bool,
-) -> c_int {
-    // SAFETY: the caller is the running hook's.
-    unsafe {
-        let word = lock_word(caller, request.object, request.kind);
-        let waiting = begin_wait(caller, word, request, false);
-        let answer = block();
-        let duration = clock::now().saturating_sub(waiting.since);
-        end_wait(caller, word);
-        done(caller, word, request, waiting.since, duration, answer, waited(answer));
-        answer
-    }
-}
-
-/// Writes down how an operation ended.
-pub unsafe fn done<S: Style>(
-    caller: Caller,
-    word: u64,
-    request: Request<S>,
-    since: u64,
-    duration: u64,
-    answer: c_int,
-    waited: bool,
-) {
-    let outcome = S::outcome(answer);
-    let (op, payload) = match outcome {
-        Outcome::Acquired => (Op::Done, if waited { duration } else { 0 }),
-        Outcome::Busy => (Op::TryFailed, 0),
-        Outcome::TimedOut => (Op::TimedOut, duration),
-        Outcome::Failed => (Op::Failed, u64::from(answer.unsigned_abs())),
-    };
-    let flags = request.flags | if waited && op == Op::Done { Flags::CONTENDED } else { 0 };
-    let record = Record {
-        ticks: since,
-        lock: word as u32,
-        stack: caller.stack,
-        word: Record::pack(op, flags, payload),
-        extra: 0,
-    };
-    // SAFETY: the caller is the running hook's.
-    unsafe { recorder::emit_done(caller.local, record, op == Op::Done) };
-}
-
-/// An object was initialised: a new lock lives there.
-pub unsafe fn initialised(object: Ptr, kind: u8, entry: Entry) {
-    // SAFETY: the entry is the running hook's.
+/// An object was initialised: a new lock lives there. `initial`: a semaphore's value, a barrier's count.
+pub unsafe fn initialised(object: Ptr, kind: u8, more_traits: u64, initial: u32, entry: Entry) {
+    // SAFETY: the entry is the running hook's; the object is one of this kind.
     unsafe {
         if let Some(caller) = caller(entry) {
-            lock_word_slowly(caller, object, kind, true);
+            let traits = traits_of(object, kind) | more_traits;
+            find_or_make(caller, object, Sight { initialised: true, traits, initial, ..caller.sight(kind) });
         }
     }
 }
@@ -648,6 +474,22 @@ pub unsafe fn destroyed(object: Ptr) {
         && let Some(process) = Process::attached()
     {
         process.forget_lock(object as u64);
+    }
+}
+
+/// Destroys a lock.
+pub unsafe fn destroy_lock(object: Ptr, kind: u8, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the entry is the running hook's; the object is one of this kind.
+    unsafe {
+        let suspicion = misuse::before_destroy(object, kind);
+        let answer = real();
+        if let Some(suspicion) = suspicion {
+            suspicion.destroyed(entry);
+        }
+        if answer == 0 {
+            destroyed(object);
+        }
+        answer
     }
 }
 

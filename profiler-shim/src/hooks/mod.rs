@@ -10,13 +10,17 @@ mod cond;
 mod core;
 mod dl;
 pub mod exit;
+mod misuse;
 mod mutex;
 mod name;
 mod once;
+mod operate;
+mod release;
 mod rwlock;
 mod sem;
 mod spin;
 pub mod thread;
+mod wait;
 
 /// Exports a hook that is told where its caller's frame is. The last argument of the Rust function gets
 /// the stack pointer at the entry: it points to the return address.

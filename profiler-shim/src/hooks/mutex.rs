@@ -5,8 +5,9 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Posix, Request, acquire, acquire_mutex, destroyed, initialised, release, try_acquire};
-use super::{hook, plain_hook};
+use super::core::{Entry, Posix, Request, acquire, acquire_mutex, destroy_lock, initialised, try_acquire};
+use super::hook;
+use super::release::release;
 use crate::real::{self, Clock, Ptr};
 
 fn request(mutex: Ptr, flags: u8) -> Request<Posix> {
@@ -58,11 +59,10 @@ unsafe extern "C" fn clocklock(mutex: Ptr, clock: Clock, until: Ptr, entry: Entr
     }
 }
 
-plain_hook! {
-    fn pthread_mutex_unlock(mutex: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe { release(mutex, move || real::pthread_mutex_unlock(mutex)) }
-    }
+hook!(pthread_mutex_unlock(mutex: Ptr) -> c_int, "rsi", unlock);
+unsafe extern "C" fn unlock(mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { release(request(mutex, 0), entry, move || real::pthread_mutex_unlock(mutex)) }
 }
 
 hook!(pthread_mutex_init(mutex: Ptr, attr: Ptr) -> c_int, "rdx", init);
@@ -71,21 +71,14 @@ unsafe extern "C" fn init(mutex: Ptr, attr: Ptr, entry: Entry) -> c_int {
     unsafe {
         let answer = real::pthread_mutex_init(mutex, attr);
         if answer == 0 {
-            initialised(mutex, kind::MUTEX, entry);
+            initialised(mutex, kind::MUTEX, 0, 0, entry);
         }
         answer
     }
 }
 
-plain_hook! {
-    fn pthread_mutex_destroy(mutex: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe {
-            let answer = real::pthread_mutex_destroy(mutex);
-            if answer == 0 {
-                destroyed(mutex);
-            }
-            answer
-        }
-    }
+hook!(pthread_mutex_destroy(mutex: Ptr) -> c_int, "rsi", destroy);
+unsafe extern "C" fn destroy(mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { destroy_lock(mutex, kind::MUTEX, entry, || real::pthread_mutex_destroy(mutex)) }
 }

@@ -6,7 +6,8 @@ use core::ffi::c_int;
 
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Outcome, Posix, Request, Style, caller, operate};
+use super::core::{Entry, Outcome, Posix, Request, Style, caller};
+use super::operate::operate;
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 

@@ -5,8 +5,9 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Posix, Request, acquire, destroyed, initialised, release, try_acquire};
-use super::{hook, plain_hook};
+use super::core::{Entry, Posix, Request, acquire, destroy_lock, initialised, try_acquire};
+use super::hook;
+use super::release::release;
 use crate::real::{self, Clock, Ptr};
 
 fn request(lock: Ptr, flags: u8) -> Request<Posix> {
@@ -72,11 +73,10 @@ mode!(
     clocked_write
 );
 
-plain_hook! {
-    fn pthread_rwlock_unlock(lock: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe { release(lock, move || real::pthread_rwlock_unlock(lock)) }
-    }
+hook!(pthread_rwlock_unlock(lock: Ptr) -> c_int, "rsi", unlock);
+unsafe extern "C" fn unlock(lock: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { release(request(lock, 0), entry, move || real::pthread_rwlock_unlock(lock)) }
 }
 
 hook!(pthread_rwlock_init(lock: Ptr, attr: Ptr) -> c_int, "rdx", init);
@@ -85,21 +85,14 @@ unsafe extern "C" fn init(lock: Ptr, attr: Ptr, entry: Entry) -> c_int {
     unsafe {
         let answer = real::pthread_rwlock_init(lock, attr);
         if answer == 0 {
-            initialised(lock, kind::RWLOCK, entry);
+            initialised(lock, kind::RWLOCK, 0, 0, entry);
         }
         answer
     }
 }
 
-plain_hook! {
-    fn pthread_rwlock_destroy(lock: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe {
-            let answer = real::pthread_rwlock_destroy(lock);
-            if answer == 0 {
-                destroyed(lock);
-            }
-            answer
-        }
-    }
+hook!(pthread_rwlock_destroy(lock: Ptr) -> c_int, "rsi", destroy);
+unsafe extern "C" fn destroy(lock: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { destroy_lock(lock, kind::RWLOCK, entry, || real::pthread_rwlock_destroy(lock)) }
 }

@@ -1,17 +1,27 @@
 //! Semaphores, unnamed and named.
+//!
+//! One whose value is 1 at first and that is posted only by whoever waited last is a lock, and is recorded as
+//! one (`BINARY`): the wait takes it, the post gives it back. The first post by another thread, or the second
+//! in a row, shows that it is none: from then on its waits are operations that are not held, as those of all
+//! other semaphores.
 
 use core::ffi::{c_char, c_int, c_uint};
 
-use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Op};
 
 use super::core::{
-    ETIMEDOUT, Entry, Outcome, Request, Style, caller, destroyed, done, errno, initialised, lock_word, operate,
-    set_errno,
+    Caller, ETIMEDOUT, Entry, Outcome, Request, Style, caller, destroyed, errno, find_or_make, initialised, lock_word,
+    set_errno, tell,
 };
+use super::operate::{done, operate};
+use super::wait::{begin_wait, end_wait, looks_taken};
 use super::{hook, plain_hook};
 use crate::clock;
+use crate::locks::{BINARY, Sight};
+use crate::process::{self, Process};
 use crate::real::{self, Clock, Ptr};
+use crate::recorder::{self, Wait};
 
 const EAGAIN: c_int = 11;
 
@@ -45,27 +55,114 @@ unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int)
     // SAFETY: the entry is the running hook's.
     unsafe {
         let Some(caller) = caller(entry) else { return block() };
-        if !crate::process::exact() {
+        let request = request(sem, flags);
+        let word = lock_word(caller, sem, kind::SEMAPHORE);
+        if !process::exact() {
             let before = errno();
-            let word = lock_word(caller, sem, kind::SEMAPHORE);
             if real::sem_trywait(sem) == 0 {
-                done(caller, word, request(sem, flags), clock::now(), 0, 0, false);
+                taken(caller, request);
                 return 0;
             }
             set_errno(before);
         }
         let mut answer = 0;
-        operate(
-            request(sem, flags),
-            caller,
-            || {
-                answer = block();
-                error_of(answer)
-            },
-            |_| true,
-        );
+        let block = || {
+            answer = block();
+            error_of(answer)
+        };
+        if word & BINARY != 0 {
+            wait_for_lock(caller, request, word, block);
+        } else {
+            operate(request, caller, block, |_| true);
+        }
         answer
     }
+}
+
+/// Waits for one that is used as a lock.
+unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, word: u64, block: impl FnOnce() -> c_int) {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        let busy = !process::exact() || looks_taken(request);
+        let waiting = begin_wait(caller, word, request, busy);
+        let error = block();
+        let now = clock::now();
+        end_wait(caller, word);
+        let duration = now.saturating_sub(waiting.since);
+        if error != 0 {
+            done(caller, word, request, waiting.since, duration, error, true);
+        } else if !busy {
+            taken(caller, request);
+        } else {
+            // It may have turned out to be no lock meanwhile.
+            match still_lock(caller, request.object) {
+                Ok(word) => {
+                    let (address, wait) = (request.object as u64, Wait { duration, holder: waiting.holder });
+                    recorder::push_contended(
+                        caller.local,
+                        address,
+                        word as u32,
+                        caller.stack,
+                        request.flags,
+                        now,
+                        wait,
+                    );
+                }
+                Err(word) => done(caller, word, request, waiting.since, duration, 0, true),
+            }
+        }
+    }
+}
+
+/// A wait that was over at once.
+unsafe fn taken(caller: Caller, request: Request<Sem>) {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        let now = clock::now();
+        match still_lock(caller, request.object) {
+            Ok(word) => {
+                recorder::push(caller.local, request.object as u64, word as u32, caller.stack, request.flags, now);
+            }
+            Err(word) => done(caller, word, request, now, 0, 0, false),
+        }
+    }
+}
+
+/// The word of a semaphore that this thread got past: `Ok` if it is used as a lock. If this thread has it
+/// already, somebody else has posted, and it is none.
+unsafe fn still_lock(caller: Caller, sem: Ptr) -> Result<u64, u64> {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        let word = lock_word(caller, sem, kind::SEMAPHORE);
+        if word & BINARY == 0 {
+            return Err(word);
+        }
+        if recorder::find_held(caller.local, sem as u64).is_some() {
+            no_lock(caller, sem, word);
+            return Err(word & !BINARY);
+        }
+        Ok(word)
+    }
+}
+
+/// The semaphore is not used as a lock.
+#[cold]
+unsafe fn no_lock(caller: Caller, sem: Ptr, word: u64) {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        if let Some(process) = Process::attached()
+            && (*caller.local).enter()
+        {
+            process.hand_over(sem as u64, word as u32, clock::now());
+            (*caller.local).leave();
+        }
+        recorder::drop_handed_over(caller.local);
+    }
+}
+
+/// The traits of a semaphore with this value at first.
+fn traits_with(value: u32) -> u64 {
+    if value == 1 { BINARY } else { 0 }
 }
 
 hook!(sem_wait(sem: Ptr) -> c_int, "rsi", plain_wait);
@@ -93,8 +190,34 @@ unsafe extern "C" fn try_wait(sem: Ptr, entry: Entry) -> c_int {
         let Some(caller) = caller(entry) else { return real::sem_trywait(sem) };
         let word = lock_word(caller, sem, kind::SEMAPHORE);
         let answer = real::sem_trywait(sem);
-        done(caller, word, request(sem, Flags::TRY), clock::now(), 0, error_of(answer), false);
+        if answer == 0 {
+            taken(caller, request(sem, Flags::TRY));
+        } else {
+            done(caller, word, request(sem, Flags::TRY), clock::now(), 0, error_of(answer), false);
+        }
         answer
+    }
+}
+
+hook!(sem_post(sem: Ptr) -> c_int, "rsi", post);
+unsafe extern "C" fn post(sem: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let Some(caller) = caller(entry) else { return real::sem_post(sem) };
+        let word = lock_word(caller, sem, kind::SEMAPHORE);
+        let now = clock::now();
+        if word & BINARY != 0 {
+            if let Some(held) = recorder::find_held(caller.local, sem as u64) {
+                let answer = real::sem_post(sem);
+                if answer == 0 {
+                    recorder::release(caller.local, held, now, 0);
+                }
+                return answer;
+            }
+            no_lock(caller, sem, word);
+        }
+        tell(caller, word, Op::Posted, 0, now, 0);
+        real::sem_post(sem)
     }
 }
 
@@ -104,7 +227,7 @@ unsafe extern "C" fn init(sem: Ptr, shared: c_int, value: c_uint, entry: Entry) 
     unsafe {
         let answer = real::sem_init(sem, shared, value);
         if answer == 0 {
-            initialised(sem, kind::SEMAPHORE, entry);
+            initialised(sem, kind::SEMAPHORE, traits_with(value), value, entry);
         }
         answer
     }
@@ -119,11 +242,30 @@ unsafe extern "C" fn open(name: *const c_char, flags: c_int, mode: c_uint, value
         if !sem.is_null()
             && let Some(caller) = caller(entry)
         {
-            // Opening a name twice gives the same address: not a new one then.
-            lock_word(caller, sem, kind::SEMAPHORE);
+            let sight = caller.sight(kind::SEMAPHORE);
+            let sight = match opened(sem, flags, value) {
+                // Opening a name twice gives the same address: not a new one then.
+                None => sight,
+                Some(certain) => Sight { initialised: certain, traits: traits_with(value), initial: value, ..sight },
+            };
+            find_or_make(caller, sem, sight);
         }
         sem
     }
+}
+
+/// Whether `sem_open` made the semaphore, and so its value is the one at first: `None` if that is not so,
+/// otherwise whether it is certain.
+unsafe fn opened(sem: Ptr, flags: c_int, value: c_uint) -> Option<bool> {
+    const CREATE: c_int = 0o100;
+    const EXCLUSIVE: c_int = 0o200;
+    if flags & CREATE == 0 {
+        return None;
+    }
+    let mut now: c_int = 0;
+    // SAFETY: the semaphore was opened just now.
+    let known = unsafe { real::sem_getvalue(sem, &raw mut now) } == 0;
+    (flags & EXCLUSIVE != 0 || known && now as c_uint == value).then_some(flags & EXCLUSIVE != 0)
 }
 
 plain_hook! {

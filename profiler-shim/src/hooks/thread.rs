@@ -2,16 +2,18 @@
 //! stack's end is known.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Op, Record};
 
-use super::core::{C11, Entry, Posix, Request, Style, caller, operate};
+use super::core::{C11, Entry, Posix, Request, Style, caller};
 use super::hook;
+use super::operate::operate;
 use crate::process::Process;
 use crate::real::{self, Clock, Ptr};
-use crate::thread::local_slowly;
+use crate::thread::local_of_new;
+use crate::{clock, recorder};
 
 unsafe fn join<S: Style + Copy>(
     thread: Ptr,
@@ -24,7 +26,8 @@ unsafe fn join<S: Style + Copy>(
     unsafe {
         let Some(caller) = caller(entry) else { return block() };
         // The "lock" of a join is the thread joined.
-        operate(Request { object: thread, kind: kind::JOIN, flags, style }, caller, block, |_| true)
+        let waits = flags & Flags::TRY == 0;
+        operate(Request { object: thread, kind: kind::JOIN, flags, style }, caller, block, |_| waits)
     }
 }
 
@@ -32,6 +35,12 @@ hook!(pthread_join(thread: Ptr, result: Ptr) -> c_int, "rdx", plain_join);
 unsafe extern "C" fn plain_join(thread: Ptr, result: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
     unsafe { join(thread, 0, Posix, entry, || real::pthread_join(thread, result)) }
+}
+
+hook!(pthread_tryjoin_np(thread: Ptr, result: Ptr) -> c_int, "rdx", try_join);
+unsafe extern "C" fn try_join(thread: Ptr, result: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe { join(thread, Flags::TRY, Posix, entry, || real::pthread_tryjoin_np(thread, result)) }
 }
 
 hook!(pthread_timedjoin_np(thread: Ptr, result: Ptr, until: Ptr) -> c_int, "rcx", timed_join);
@@ -52,14 +61,26 @@ unsafe extern "C" fn c11_join(thread: Ptr, result: Ptr, entry: Entry) -> c_int {
     unsafe { join(thread, 0, C11, entry, || real::thrd_join(thread, result)) }
 }
 
-hook!(pthread_create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr) -> c_int, "r8", create);
-unsafe extern "C" fn create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr, _: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
+/// Starts a thread by the trampoline: `create` is the real call, which is given what to run; `without` makes
+/// it with what the program gave.
+unsafe fn start(
+    routine: Ptr,
+    argument: Ptr,
+    entry: Entry,
+    create: impl FnOnce(Ptr, Ptr) -> c_int,
+    without: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the entry is the running hook's.
     unsafe {
-        let Some(start) = Start::keep(routine, argument) else {
-            return real::pthread_create(thread, attr, routine, argument);
+        let Some(process) = Process::get() else { return without() };
+        // Nobody waits for 0: it says that a thread was not announced.
+        let token = process.tokens.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+        let Some(start) = Start::keep(process, routine, argument, token) else {
+            recorder::cut();
+            return without();
         };
-        let answer = real::pthread_create(thread, attr, trampoline as *mut _, start);
+        announce(entry, token);
+        let answer = create(trampoline as *mut _, start);
         if answer != 0 {
             Start::take(start);
         }
@@ -67,16 +88,47 @@ unsafe extern "C" fn create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr,
     }
 }
 
+/// Tells that this thread is about to create another one.
+unsafe fn announce(entry: Entry, token: u32) {
+    // SAFETY: the entry is the running hook's.
+    unsafe {
+        let Some(caller) = caller(entry) else { return recorder::cut() };
+        let record = Record {
+            ticks: clock::now(),
+            lock: 0,
+            stack: caller.stack,
+            word: Record::pack(Op::Created, 0, 0),
+            extra: u64::from(token),
+        };
+        recorder::write_order_mark(caller.local, record);
+    }
+}
+
+hook!(pthread_create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr) -> c_int, "r8", create);
+unsafe extern "C" fn create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        start(
+            routine,
+            argument,
+            entry,
+            |routine, argument| real::pthread_create(thread, attr, routine, argument),
+            || real::pthread_create(thread, attr, routine, argument),
+        )
+    }
+}
+
 hook!(thrd_create(thread: Ptr, routine: Ptr, argument: Ptr) -> c_int, "rcx", c11_create);
-unsafe extern "C" fn c11_create(thread: Ptr, routine: Ptr, argument: Ptr, _: Entry) -> c_int {
+unsafe extern "C" fn c11_create(thread: Ptr, routine: Ptr, argument: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on. An `int` comes back in the same register as a pointer.
     unsafe {
-        let Some(start) = Start::keep(routine, argument) else { return real::thrd_create(thread, routine, argument) };
-        let answer = real::thrd_create(thread, trampoline as *mut _, start);
-        if answer != 0 {
-            Start::take(start);
-        }
-        answer
+        start(
+            routine,
+            argument,
+            entry,
+            |routine, argument| real::thrd_create(thread, routine, argument),
+            || real::thrd_create(thread, routine, argument),
+        )
     }
 }
 
@@ -84,9 +136,9 @@ unsafe extern "C" fn c11_create(thread: Ptr, routine: Ptr, argument: Ptr, _: Ent
 unsafe extern "C" fn trampoline(start: Ptr) -> Ptr {
     // SAFETY: `start` was made by the creator for this thread alone.
     unsafe {
-        let (routine, argument) = Start::take(start);
+        let (routine, argument, token) = Start::take(start);
         let here = 0u64;
-        local_slowly(core::ptr::from_ref(&here) as u64 & !7);
+        local_of_new(core::ptr::from_ref(&here) as u64 & !7, token);
         let routine: unsafe extern "C" fn(Ptr) -> Ptr = core::mem::transmute(routine);
         routine(argument)
     }
@@ -97,31 +149,33 @@ unsafe extern "C" fn trampoline(start: Ptr) -> Ptr {
 pub struct Start {
     routine: AtomicPtr<c_void>,
     argument: AtomicPtr<c_void>,
+    token: AtomicU32,
 }
 
 /// Threads that may be on their way at one time; more are started without the trampoline.
 pub const STARTS: usize = 1024;
 
 impl Start {
-    /// Keeps the two for a thread that is about to start.
-    fn keep(routine: Ptr, argument: Ptr) -> Option<Ptr> {
-        let process = Process::get()?;
+    /// Keeps them for a thread that is about to start.
+    fn keep(process: &'static Process, routine: Ptr, argument: Ptr, token: u32) -> Option<Ptr> {
         let free = |start: &&Self| {
             // Acquire: the thread that freed it has read both.
             start.routine.compare_exchange(core::ptr::null_mut(), routine, Ordering::Acquire, Ordering::Relaxed).is_ok()
         };
         let start = process.starts.iter().find(free)?;
         start.argument.store(argument, Ordering::Relaxed);
+        start.token.store(token, Ordering::Relaxed);
         Some(core::ptr::from_ref(start) as Ptr)
     }
 
-    /// Gives the two back and frees the place.
-    unsafe fn take(start: Ptr) -> (Ptr, Ptr) {
+    /// Gives them back and frees the place.
+    unsafe fn take(start: Ptr) -> (Ptr, Ptr, u32) {
         // SAFETY: the pointer is from `keep`.
         let start = unsafe { &*start.cast::<Self>() };
-        let both = (start.routine.load(Ordering::Relaxed), start.argument.load(Ordering::Relaxed));
+        let routine = start.routine.load(Ordering::Relaxed);
+        let rest = (start.argument.load(Ordering::Relaxed), start.token.load(Ordering::Relaxed));
         // Release: pairs with the Acquire in `keep`.
         start.routine.store(core::ptr::null_mut(), Ordering::Release);
-        both
+        (routine, rest.0, rest.1)
     }
 }

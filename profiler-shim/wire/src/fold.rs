@@ -34,6 +34,9 @@ pub const fn bucket_low(bucket: usize) -> u64 {
 /// See [`FoldEntry::op_and_flags`].
 pub const CLAIMED: u32 = u32::MAX;
 
+/// Value of [`FoldEntry::segment`]: between any of the thread's records, no matter which.
+pub const ANY_SEGMENT: u32 = u32::MAX;
+
 /// A counter.
 #[repr(C, align(64))]
 pub struct FoldEntry {
@@ -55,7 +58,7 @@ pub struct FoldEntry {
     /// Greatest payload, ticks.
     pub max: AtomicU64,
     /// For `Open`: how many `Created` records and `Done` records of joins and barriers the thread had written
-    /// before; else 0.
+    /// before, or [`ANY_SEGMENT`]; else 0.
     pub segment: AtomicU32,
     _pad: AtomicU32,
     /// Payloads by bucket.

@@ -85,6 +85,9 @@ pub mod note {
     pub const SHAPES_FULL: u32 = 32;
     /// An internal lock of the recorder was not free in time: some stacks are missing.
     pub const GAVE_UP: u32 = 64;
+    /// Something that the order of locks depends on could not be noted: a nested acquisition, the creation of
+    /// a thread, the end of a join or of a barrier.
+    pub const ORDER_CUT: u32 = 128;
 }
 
 /// The first page of a segment.

@@ -3,7 +3,26 @@
 //! The verdicts are those of `docs/lock-order.md`. Nothing here fails: what was cut, dropped or cannot be known is
 //! part of the result and makes a verdict more careful, never less.
 
-use crate::model::{LockId, Mode, StackId, ThreadId};
+mod clocks;
+mod closure;
+mod components;
+mod cycles;
+mod edges;
+mod feasibility;
+mod findings;
+mod fingerprint;
+mod gates;
+mod links;
+mod places;
+mod reason;
+mod search;
+mod told;
+mod trace;
+mod verdict;
+mod wants;
+mod writers;
+
+use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
 /// How serious a cycle is; the most serious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -163,6 +182,15 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
+    /// Every kind, in the order in which findings are told.
+    pub const ALL: [Self; 5] = [
+        Self::SelfDeadlock,
+        Self::UnlockNotOwner,
+        Self::UnlockNotLocked,
+        Self::DestroyedWhileHeld,
+        Self::LockHeldAtThreadExit,
+    ];
+
     /// The word of the contract.
     pub fn name(self) -> &'static str {
         match self {
@@ -252,3 +280,38 @@ pub struct Orders {
     /// Whether everything that happened was looked at.
     pub complete: bool,
 }
+
+/// Judges the order in which locks were taken.
+pub fn orders(session: &Session) -> Orders {
+    let wants = wants::Wants::new(session);
+    let places = places::Places::new(session);
+    let knots = edges::knots(session, &wants);
+    let findings = findings::findings(session, &knots.own, &places);
+    let mut orders = Orders { findings, complete: true, ..Orders::default() };
+    if session.order.dropped > 0 {
+        orders.complete = false;
+        let dropped = session.order.dropped;
+        orders.notes.push(format!("{dropped} requests had no room: cycles that need them are missing"));
+    }
+    if knots.edges.is_empty() && knots.own.is_empty() {
+        return orders;
+    }
+    let (must, soft) = (links::Links::new(session, false), links::Links::new(session, true));
+    let mut teller = told::Teller::new(session, &wants, &places, &must, &soft);
+    teller.tell_all(&knots);
+    orders.cycles = teller.cycles();
+    if teller.cut {
+        orders.complete = false;
+        orders.notes.push("there are too many ways to combine the requests: not all of them were looked at".into());
+    }
+    let pairs = &teller.court.pairs;
+    if pairs.must.exhausted() || pairs.soft.exhausted() {
+        let note = "there are too many creations, joins and hand-overs: some orders were not found, so some verdicts \
+                    are more serious than they need be";
+        orders.notes.push(note.into());
+    }
+    orders
+}
+
+#[cfg(test)]
+mod tests;

@@ -40,12 +40,25 @@ pub struct Chains {
 }
 
 impl Chains {
+    /// Lists that are kept.
+    pub const MOST: usize = 4 << 20;
+
     /// The list with this lock on top.
     pub fn intern(&mut self, link: Link) -> ChainId {
         *self.index.entry(link).or_insert_with(|| {
             self.links.push(link);
             ChainId(u32::try_from(self.links.len()).expect("fewer than 2^32 lists of held locks"))
         })
+    }
+
+    /// The same; `None` where it is new and there are too many.
+    pub fn try_intern(&mut self, link: Link) -> Option<ChainId> {
+        if self.links.len() < Self::MOST { Some(self.intern(link)) } else { self.index.get(&link).copied() }
+    }
+
+    /// The list with this lock on top, where there is one.
+    pub fn find(&self, link: &Link) -> Option<ChainId> {
+        self.index.get(link).copied()
     }
 
     /// Number of lists but the empty one.

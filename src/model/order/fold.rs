@@ -3,167 +3,61 @@
 //! Each thread's events come in its own order; threads come in any order among each other (the collector reads
 //! one ring after the other), so what joins two threads is resolved later, by [`Fold::settle`].
 
-use rustc_hash::FxHashMap;
-
-use super::{ChainId, Gate, How, Life, Link, Logged, LoggedWhat, Mark, MarkWhat, Order, Request, RequestKey, Run};
+use super::kin::{Join, Kin, Span};
+use super::{
+    ChainId, Event, Gate, How, Link, Logged, LoggedWhat, Mark, MarkWhat, Order, Request, RequestKey, Run, What,
+};
 use crate::model::ids::{LockId, ProcessId, StackId, ThreadId};
 use crate::model::profile::Mode;
-
-/// One event of a thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// When, ns since the start of the session.
-    pub at_ns: u64,
-    /// Where.
-    pub stack: StackId,
-    /// What.
-    pub what: What,
-}
-
-/// What an [`Event`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// The thread begins. `key`: what a joiner calls it (its `pthread_t`); `token`: what its creator called it, 0 if unknown.
-    Started {
-        /// See above.
-        process: ProcessId,
-        /// See above.
-        key: u64,
-        /// See above.
-        token: u32,
-    },
-    /// Took a lock, and holds it at least until it asks for another one or passes a mark.
-    Acquired {
-        /// The lock.
-        lock: LockId,
-        /// How it holds it.
-        mode: Mode,
-        /// How it asked.
-        how: How,
-        /// Inside a condition wait.
-        reacquired: bool,
-        /// Place in the thread's list of held locks: what was at this place or behind is given back.
-        position: u32,
-        /// Nothing acquired before is known to be held still.
-        restart: bool,
-    },
-    /// Gave back what is at this place.
-    Released {
-        /// As in `Acquired`.
-        position: u32,
-        /// The lock, to be sure.
-        lock: LockId,
-    },
-    /// Took a lock and gave it back, with nothing taken under it.
-    Section {
-        /// The lock.
-        lock: LockId,
-        /// How it held it.
-        mode: Mode,
-        /// When it gave it back, ns.
-        until_ns: u64,
-    },
-    /// Asked for a lock and never had it, with what it holds now.
-    Wanted {
-        /// The lock.
-        lock: LockId,
-        /// How it wanted it.
-        mode: Mode,
-        /// How it asked.
-        how: How,
-    },
-    /// Is about to create a thread.
-    Created {
-        /// What its `Started` calls it.
-        token: u32,
-    },
-    /// Joined a thread.
-    Joined {
-        /// The lock of kind `Join` that stands for it.
-        lock: LockId,
-        /// What its `Started` calls it.
-        key: u64,
-        /// When it had, ns.
-        until_ns: u64,
-    },
-    /// Met others at a barrier.
-    Barrier {
-        /// The barrier.
-        lock: LockId,
-        /// How many threads meet there.
-        count: u32,
-        /// When it went on, ns.
-        until_ns: u64,
-    },
-    /// Posts a semaphore, signals a condition variable.
-    Posted {
-        /// Which.
-        lock: LockId,
-    },
-    /// Had a semaphore, was woken on a condition variable.
-    Taken {
-        /// Which.
-        lock: LockId,
-        /// When, ns; `at_ns` is when it asked.
-        until_ns: u64,
-    },
-    /// The thread ends.
-    Ended,
-}
 
 /// A lock that a thread holds.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     position: u32,
-    /// Different for every acquisition of the thread.
-    serial: u64,
-    link: Link,
-    /// The list of held locks with it on top.
-    chain: ChainId,
+    at_ns: u64,
+    lock: LockId,
+    mode: Mode,
+    stack: StackId,
+    /// The list of held locks with it on top, once something was asked for under it.
+    chain: Option<ChainId>,
+}
+
+impl Open {
+    fn gate(&self) -> Gate {
+        Gate { lock: self.lock, mode: self.mode, stack: self.stack }
+    }
 }
 
 /// What is remembered of a thread between its events.
 #[derive(Debug, Default)]
 struct State {
     process: ProcessId,
-    open: Vec<Open>,
-    serials: u64,
-}
-
-/// A creation whose thread is not known yet.
-#[derive(Debug)]
-struct Creation {
-    thread: ThreadId,
-    mark: u32,
-    open: Vec<(u64, Gate)>,
-}
-
-/// A join whose thread is not known yet.
-#[derive(Debug)]
-struct Join {
-    process: ProcessId,
-    thread: ThreadId,
-    mark: u32,
     key: u64,
-    until_ns: u64,
-    open: Vec<u64>,
+    open: Vec<Open>,
+    /// What was held before a restart and was not told again yet.
+    doubtful: Vec<Open>,
+    /// Something may have been given back without a word, so `open` may say too much.
+    unsure: bool,
+    joins: Vec<Joining>,
+}
+
+/// A join that was over.
+#[derive(Clone, Copy, Debug)]
+struct Joining {
+    mark: u32,
+    lock: LockId,
+    how: How,
+    stack: StackId,
+    at_ns: u64,
+    /// It was over while `open` was not to be relied on: who holds what tells it later.
+    unsure: bool,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Fold {
     states: Vec<State>,
-    /// By process and token.
-    creations: FxHashMap<(ProcessId, u32), Creation>,
-    /// Threads whose creation was not read yet.
-    started: Vec<(ProcessId, u32, ThreadId)>,
-    /// By what joiners call them: when each began.
-    keys: FxHashMap<(ProcessId, u64), Vec<(u64, ThreadId)>>,
-    joins: Vec<Join>,
-    /// Joins that were read since the last [`Fold::settle`]: the ring of the joined thread may be behind.
-    fresh: Vec<Join>,
-    /// What a creator held when it created a thread.
-    held_at_creation: FxHashMap<ThreadId, Vec<(u64, Gate)>>,
+    kin: Kin,
 }
 
 impl Fold {
@@ -171,77 +65,96 @@ impl Fold {
     pub const MOST_SOFT_MARKS: usize = 4096;
     /// Marks of one thread that are kept.
     pub const MOST_MARKS: usize = 1 << 16;
+    /// Locks that a thread holds at one time; requests under more are counted as dropped.
+    pub const MOST_HELD: usize = 1 << 16;
 
-    /// Applies one event of a thread.
-    pub fn apply(&mut self, order: &mut Order, thread: ThreadId, event: Event) {
+    /// A thread is one of this process: where its beginning was not seen, nothing else says so.
+    pub fn belongs(&mut self, thread: ThreadId, process: ProcessId) {
+        self.meet(thread);
+        self.states[thread.index()].process = process;
+    }
+
+    fn meet(&mut self, thread: ThreadId) {
         if thread.index() >= self.states.len() {
             self.states.resize_with(thread.index() + 1, State::default);
         }
+    }
+
+    /// Applies one event of a thread.
+    pub fn apply(&mut self, order: &mut Order, thread: ThreadId, event: Event) {
+        self.meet(thread);
         let Event { at_ns, stack, what } = event;
+        match what {
+            What::Acquired { .. } | What::Reached { .. } | What::Section { .. } => {}
+            _ => self.forget_doubtful(order, thread, at_ns),
+        }
         let log = |order: &mut Order, until_ns, lock, what| {
             order.log.push(Logged { at_ns, until_ns, thread, lock, stack, what });
         };
         match what {
-            What::Section { lock, mode, until_ns } => log(order, until_ns, lock, LoggedWhat::Section(mode)),
+            What::Section { lock, mode, until_ns } => {
+                log(order, until_ns, lock, LoggedWhat::Section(mode));
+                self.spanned(order, thread, Gate { lock, mode, stack }, at_ns, until_ns);
+            }
             What::Acquired { lock, mode, how, reacquired, position, restart } => {
                 self.make_room(order, thread, at_ns, position, restart);
-                let held = self.held(thread);
-                if held != ChainId::EMPTY && how != How::Try {
-                    let key = RequestKey { thread, lock, mode, how, reacquired, stack, held };
-                    order.request(key, now(order_segment(order, thread)));
+                if self.known_again(thread, position, lock, at_ns) {
+                    return;
                 }
-                let link = Link { outer: held, lock, mode, stack };
+                self.forget_doubtful(order, thread, at_ns);
+                if how != How::Try {
+                    self.request(order, thread, lock, mode, how, reacquired, stack);
+                }
+                let open = Open { position, at_ns, lock, mode, stack, chain: None };
                 let state = &mut self.states[thread.index()];
-                state.serials += 1;
-                let chain = order.chains.intern(link);
-                state.open.push(Open { position, serial: state.serials, link, chain });
+                if state.open.len() >= Self::MOST_HELD {
+                    order.dropped += 1;
+                    return;
+                }
+                state.open.push(open);
                 log(order, 0, lock, LoggedWhat::Acquired(mode));
+                // While it was held alone, nobody told.
+                self.joined_under(order, thread, open.gate(), at_ns, false);
             }
+            What::Reached { position, restart } => self.make_room(order, thread, at_ns, position, restart),
             What::Released { position, lock } => {
-                if self.release(order, thread, position, lock) {
+                if let Some(open) = self.release(thread, position, lock) {
                     log(order, 0, lock, LoggedWhat::Released);
+                    self.ended(order, thread, open, at_ns);
                 }
             }
+            What::Kept { position, lock, mode } => match self.release(thread, position, lock) {
+                Some(open) => self.ended(order, thread, open, u64::MAX),
+                None => {
+                    log(order, 0, lock, LoggedWhat::Acquired(mode));
+                    self.spanned(order, thread, Gate { lock, mode, stack }, at_ns, u64::MAX);
+                }
+            },
             What::Wanted { lock, mode, how } => {
-                let held = self.held(thread);
-                if held != ChainId::EMPTY && how != How::Try {
-                    let key = RequestKey { thread, lock, mode, how, reacquired: false, stack, held };
-                    if let Some(request) = order.request(key, now(order_segment(order, thread))) {
-                        request.unanswered = true;
-                    }
+                if how != How::Try
+                    && let Some(request) = self.request(order, thread, lock, mode, how, false, stack)
+                {
+                    request.unanswered = true;
                 }
             }
             What::Started { process, key, token } => {
                 let state = &mut self.states[thread.index()];
-                state.process = process;
-                state.open.clear();
+                *state = State { process, key, ..State::default() };
                 order.life(thread);
-                if key != 0 {
-                    self.keys.entry((process, key)).or_default().push((at_ns, thread));
-                }
-                if token != 0 {
-                    self.started.push((process, token, thread));
-                }
+                self.kin.named(process, key, thread, at_ns);
+                self.kin.started(order, process, thread, token);
             }
             What::Created { token } => {
-                let open = self.gates(thread);
                 if let Some(mark) = self.mark(order, thread, event, at_ns, MarkWhat::Created(None)) {
                     let process = self.states[thread.index()].process;
-                    self.creations.insert((process, token), Creation { thread, mark, open });
+                    self.kin.created(order, process, token, (thread, mark));
                 }
             }
             What::Joined { lock, key, until_ns } => {
-                let held = self.held(thread);
-                if held != ChainId::EMPTY {
-                    let mode = Mode::Exclusive;
-                    let key = RequestKey { thread, lock, mode, how: How::Block, reacquired: false, stack, held };
-                    order.request(key, now(order_segment(order, thread)));
-                }
-                let open = self.gates(thread).into_iter().map(|(serial, _)| serial).collect();
-                if let Some(mark) = self.mark(order, thread, event, until_ns, MarkWhat::Joined(None)) {
-                    let process = self.states[thread.index()].process;
-                    self.fresh.push(Join { process, thread, mark, key, until_ns, open });
-                }
+                self.joined(order, thread, event, (lock, How::Block), key, until_ns)
+            }
+            What::JoinedBy { how, lock, key, until_ns } => {
+                self.joined(order, thread, event, (lock, how), key, until_ns);
             }
             What::Barrier { lock, count, until_ns } => {
                 self.mark(order, thread, event, until_ns, MarkWhat::Barrier { lock, count });
@@ -252,49 +165,160 @@ impl Fold {
             What::Taken { lock, until_ns } => {
                 self.mark(order, thread, event, until_ns, MarkWhat::Taken(lock));
             }
-            What::Ended => self.make_room(order, thread, at_ns, 0, true),
+            What::Ended => {
+                self.make_room(order, thread, at_ns, 0, false);
+                let state = &self.states[thread.index()];
+                self.kin.ended(state.process, state.key, thread, at_ns);
+            }
         }
     }
 
-    /// Counts requests without events of their own (folds): `chain` was held during `segments` of the thread.
-    pub fn requested(&self, order: &mut Order, key: RequestKey, segments: (u32, u32), count: u64) -> Option<usize> {
-        let (first, last) = segments;
-        order.request(key, Run { first, last, count }).map(|request| request.runs.len())
+    /// The list of locks that the thread holds; `None` where there is no room for it.
+    pub fn held(&mut self, order: &mut Order, thread: ThreadId) -> Option<ChainId> {
+        let Some(state) = self.states.get_mut(thread.index()) else { return Some(ChainId::EMPTY) };
+        // Lists are made when something is asked for under them: most never are.
+        let known = state.open.iter().rposition(|open| open.chain.is_some());
+        let mut outer = known.and_then(|at| state.open[at].chain).unwrap_or(ChainId::EMPTY);
+        for open in &mut state.open[known.map_or(0, |at| at + 1)..] {
+            let Open { lock, mode, stack, .. } = *open;
+            outer = order.chains.try_intern(Link { outer, lock, mode, stack })?;
+            open.chain = Some(outer);
+        }
+        Some(outer)
     }
 
-    /// The list of locks that the thread holds.
-    pub fn held(&self, thread: ThreadId) -> ChainId {
-        let open = self.states.get(thread.index()).and_then(|state| state.open.last());
-        open.map_or(ChainId::EMPTY, |open| open.chain)
+    /// Counts a request, if anything is held.
+    #[allow(clippy::too_many_arguments)]
+    fn request<'a>(
+        &mut self,
+        order: &'a mut Order,
+        thread: ThreadId,
+        lock: LockId,
+        mode: Mode,
+        how: How,
+        reacquired: bool,
+        stack: StackId,
+    ) -> Option<&'a mut Request> {
+        let Some(held) = self.held(order, thread) else {
+            order.dropped += 1;
+            return None;
+        };
+        if held == ChainId::EMPTY {
+            return None;
+        }
+        let segment = order.lives.get(thread.index()).map_or(0, |life| life.marks.len() as u32);
+        let key = RequestKey { thread, lock, mode, how, reacquired, stack, held };
+        order.request(key, Run { first: segment, last: segment, count: 1 })
     }
 
-    fn gates(&self, thread: ThreadId) -> Vec<(u64, Gate)> {
-        let gate = |open: &Open| Gate { lock: open.link.lock, mode: open.link.mode, stack: open.link.stack };
-        self.states[thread.index()].open.iter().map(|open| (open.serial, gate(open))).collect()
+    /// What it joined a thread with: what it holds, or what later turns out to have been held then.
+    fn joined(
+        &mut self,
+        order: &mut Order,
+        thread: ThreadId,
+        event: Event,
+        (lock, how): (LockId, How),
+        key: u64,
+        until_ns: u64,
+    ) {
+        let Event { at_ns, stack, .. } = event;
+        let State { process, unsure, .. } = self.states[thread.index()];
+        if how != How::Try && !unsure {
+            self.request(order, thread, lock, Mode::Exclusive, how, false, stack);
+        }
+        if let Some(mark) = self.mark(order, thread, event, until_ns, MarkWhat::Joined(None)) {
+            if how != How::Try {
+                self.states[thread.index()].joins.push(Joining { mark, lock, how, stack, at_ns, unsure });
+            }
+            self.kin.joined(Join { process, thread, mark, key, at_ns, until_ns });
+        }
     }
 
-    /// What is at this place or behind was given back, though nobody told.
+    /// A lock was held since then, and that is told only now: threads were joined under it. `told`: it was told
+    /// before, so only the joins during which that was not to be relied on are new.
+    fn joined_under(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, since_ns: u64, told: bool) {
+        let state = &self.states[thread.index()];
+        let since = state.joins.iter().rev().take_while(|join| join.at_ns >= since_ns);
+        let under: Vec<_> = since.filter(|join| !told || join.unsure).copied().collect();
+        for Joining { mark, lock, how, stack, .. } in under {
+            let Gate { lock: held, mode, stack: taken } = gate;
+            let Some(held) = order.chains.try_intern(Link { outer: ChainId::EMPTY, lock: held, mode, stack: taken })
+            else {
+                order.dropped += 1;
+                continue;
+            };
+            let key = RequestKey { thread, lock, mode: Mode::Exclusive, how, reacquired: false, stack, held };
+            order.request(key, Run { first: mark, last: mark, count: 1 });
+        }
+    }
+
+    /// A lock was held alone, with marks in between: it may be what guards a thread, and threads were joined under it.
+    pub fn spanned(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, at_ns: u64, until_ns: u64) {
+        self.meet(thread);
+        self.joined_under(order, thread, gate, at_ns, false);
+        self.guards(order, thread, gate, at_ns, until_ns);
+    }
+
+    /// A hold that was told at its beginning is over.
+    fn ended(&mut self, order: &mut Order, thread: ThreadId, open: Open, until_ns: u64) {
+        self.joined_under(order, thread, open.gate(), open.at_ns, true);
+        self.guards(order, thread, open.gate(), open.at_ns, until_ns);
+    }
+
+    fn guards(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, at_ns: u64, until_ns: u64) {
+        if self.states[thread.index()].joins.last().is_some_and(|join| join.at_ns >= at_ns) {
+            order.life(thread);
+            self.kin.spanned(Span { thread, gate, at_ns, until_ns });
+        }
+    }
+
+    /// Records of the thread may have been folded: what was told to be held may have been given back since.
+    pub fn doubt(&mut self, thread: ThreadId) {
+        if let Some(state) = self.states.get_mut(thread.index()) {
+            state.unsure = !state.open.is_empty();
+        }
+    }
+
+    /// What is at this place or behind was given back, though nobody told; a restart puts all of it in doubt.
     fn make_room(&mut self, order: &mut Order, thread: ThreadId, at_ns: u64, position: u32, restart: bool) {
+        self.states[thread.index()].unsure = false;
+        if restart {
+            self.forget_doubtful(order, thread, at_ns);
+            let state = &mut self.states[thread.index()];
+            std::mem::swap(&mut state.open, &mut state.doubtful);
+            return;
+        }
         let open = &mut self.states[thread.index()].open;
-        while let Some(last) = open.last().filter(|last| restart || last.position >= position) {
-            let Link { lock, stack, .. } = last.link;
-            order.log.push(Logged { at_ns, until_ns: 0, thread, lock, stack, what: LoggedWhat::Released });
-            open.pop();
+        while let Some(last) = open.pop_if(|last| last.position >= position) {
+            order.log.push(released(thread, &last, at_ns));
         }
     }
 
-    fn release(&mut self, order: &mut Order, thread: ThreadId, position: u32, lock: LockId) -> bool {
-        let open = &mut self.states[thread.index()].open;
-        let is = |open: &Open| open.position == position && open.link.lock == lock;
-        let Some(at) = open.iter().rposition(is) else { return false };
-        let mut below = open.remove(at).link.outer;
-        // The lists above it hold it no longer.
-        for open in &mut open[at..] {
-            open.link.outer = below;
-            open.chain = order.chains.intern(open.link);
-            below = open.chain;
+    /// What was not told again after a restart was given back before it.
+    fn forget_doubtful(&mut self, order: &mut Order, thread: ThreadId, at_ns: u64) {
+        for open in self.states[thread.index()].doubtful.drain(..).rev() {
+            order.log.push(released(thread, &open, at_ns));
         }
+    }
+
+    /// Whether it is an acquisition from before the restart: it goes on.
+    fn known_again(&mut self, thread: ThreadId, position: u32, lock: LockId, at_ns: u64) -> bool {
+        let state = &mut self.states[thread.index()];
+        let is = |open: &Open| (open.position, open.lock, open.at_ns) == (position, lock, at_ns);
+        let Some(at) = state.doubtful.iter().position(is) else { return false };
+        let open = state.doubtful.remove(at);
+        state.open.push(Open { chain: None, ..open });
         true
+    }
+
+    fn release(&mut self, thread: ThreadId, position: u32, lock: LockId) -> Option<Open> {
+        let open = &mut self.states[thread.index()].open;
+        let is = |open: &Open| open.position == position && open.lock == lock;
+        let at = open.iter().rposition(is)?;
+        let released = open.remove(at);
+        // The lists above it hold it no longer.
+        open[at..].iter_mut().for_each(|open| open.chain = None);
+        Some(released)
     }
 
     fn mark(
@@ -305,15 +329,12 @@ impl Fold {
         until_ns: u64,
         what: MarkWhat,
     ) -> Option<u32> {
-        let life: &mut Life = order.life(thread);
+        let life = order.life(thread);
         let at = life.marks.len();
-        if at >= Self::MOST_MARKS {
+        let most = if what.is_must() { Self::MOST_MARKS } else { Self::MOST_SOFT_MARKS };
+        if at >= most {
             life.must_dropped += u64::from(what.is_must());
             life.soft_dropped += u64::from(!what.is_must());
-            return None;
-        }
-        if at >= Self::MOST_SOFT_MARKS && !what.is_must() {
-            life.soft_dropped += 1;
             return None;
         }
         life.marks.push(Mark { at_ns: event.at_ns, until_ns, what, stack: event.stack });
@@ -324,51 +345,19 @@ impl Fold {
 
     /// Joins what was read of different threads. Call when all rings were read once more; `all`: nothing more comes.
     pub fn settle(&mut self, order: &mut Order, all: bool) {
-        let (creations, held) = (&mut self.creations, &mut self.held_at_creation);
-        self.started.retain(|(process, token, child)| match creations.remove(&(*process, *token)) {
-            Some(creation) => {
-                order.life(*child).creator = Some((creation.thread, creation.mark));
-                order.life(creation.thread).marks[creation.mark as usize].what = MarkWhat::Created(Some(*child));
-                if !creation.open.is_empty() {
-                    held.insert(*child, creation.open);
-                }
-                false
-            }
-            None => !all,
-        });
         if all {
-            self.joins.append(&mut self.fresh);
-        }
-        let keys = &self.keys;
-        self.joins.retain(|join| {
-            let began = keys.get(&(join.process, join.key));
-            // The same name is given to one thread after the other: the last that began before the join was over.
-            let child = began.and_then(|began| began.iter().filter(|(at, _)| *at <= join.until_ns).max());
-            let Some((_, child)) = child else { return !all };
-            order.life(join.thread).marks[join.mark as usize].what = MarkWhat::Joined(Some(*child));
-            if let Some(held) = held.remove(child)
-                && order.life(*child).creator.is_some_and(|(creator, _)| creator == join.thread)
-            {
-                let still = held.into_iter().filter(|(serial, _)| join.open.contains(serial));
-                order.life(*child).gates = still.map(|(_, gate)| gate).collect();
+            for (state, thread) in std::mem::take(&mut self.states).into_iter().zip(0..) {
+                for open in state.open {
+                    let (gate, at_ns) = (open.gate(), open.at_ns);
+                    self.kin.spanned(Span { thread: ThreadId(thread), gate, at_ns, until_ns: u64::MAX });
+                }
             }
-            false
-        });
-        self.joins.append(&mut self.fresh);
+        }
+        self.kin.settle(order, all);
     }
 }
 
-fn order_segment(order: &Order, thread: ThreadId) -> u32 {
-    order.lives.get(thread.index()).map_or(0, |life| life.marks.len() as u32)
-}
-
-fn now(segment: u32) -> Run {
-    Run { first: segment, last: segment, count: 1 }
-}
-
-impl Request {
-    /// Whether the request was made in a segment between these, both included.
-    pub fn within(&self, first: u32, last: u32) -> bool {
-        self.runs.iter().any(|run| run.first <= last && first <= run.last)
-    }
+fn released(thread: ThreadId, open: &Open, at_ns: u64) -> Logged {
+    let Open { lock, stack, .. } = *open;
+    Logged { at_ns, until_ns: 0, thread, lock, stack, what: LoggedWhat::Released }
 }

@@ -21,7 +21,7 @@ pub enum LoggedWhat {
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Logged {
-    /// When, ns since the start of the session. Events of one thread come in the order of their ends.
+    /// When, ns since the start of the session. Events come in the order of their ends.
     pub at_ns: u64,
     /// See [`LoggedWhat`].
     pub until_ns: u64,
@@ -36,13 +36,28 @@ pub struct Logged {
 }
 
 /// The latest events: whole chunks are dropped from the front.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
-    chunks: VecDeque<Vec<Logged>>,
+    full: VecDeque<Chunk>,
+    last: Chunk,
     /// Nothing is missing after this time, ns; 0: nothing is missing at all.
     pub complete_from_ns: u64,
     /// Events that were dropped.
     pub dropped: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    events: Vec<Logged>,
+    /// Nothing in it ends later.
+    ends_ns: u64,
+}
+
+impl PartialEq for Log {
+    fn eq(&self, other: &Self) -> bool {
+        (self.complete_from_ns, self.dropped) == (other.complete_from_ns, other.dropped)
+            && self.events().eq(other.events())
+    }
 }
 
 impl Log {
@@ -54,40 +69,59 @@ impl Log {
     /// Appends an event.
     #[inline]
     pub fn push(&mut self, event: Logged) {
-        match self.chunks.back_mut() {
-            Some(last) if last.len() < Self::CHUNK => last.push(event),
-            _ => self.push_chunk(event),
+        if self.last.events.len() == self.last.events.capacity() {
+            self.next_chunk();
         }
+        self.last.ends_ns = self.last.ends_ns.max(event.at_ns).max(event.until_ns);
+        self.last.events.push(event);
     }
 
     #[cold]
-    fn push_chunk(&mut self, event: Logged) {
-        let mut chunk = if self.chunks.len() >= Self::MOST_CHUNKS {
-            let mut oldest = self.chunks.pop_front().unwrap_or_default();
-            self.dropped += oldest.len() as u64;
-            let ends = oldest.iter().map(|event| event.at_ns.max(event.until_ns)).max();
-            self.complete_from_ns = self.complete_from_ns.max(ends.unwrap_or(0));
-            oldest.clear();
-            oldest
+    #[inline(never)]
+    fn next_chunk(&mut self) {
+        let mut next = Chunk::default();
+        if self.full.len() + 1 >= Self::MOST_CHUNKS
+            && let Some(oldest) = self.full.pop_front()
+        {
+            self.dropped += oldest.events.len() as u64;
+            self.missing_until(oldest.ends_ns);
+            next.events = oldest.events;
+            next.events.clear();
         } else {
-            Vec::with_capacity(Self::CHUNK)
-        };
-        chunk.push(event);
-        self.chunks.push_back(chunk);
+            next.events.reserve_exact(Self::CHUNK);
+        }
+        let full = std::mem::replace(&mut self.last, next);
+        if !full.events.is_empty() {
+            self.full.push_back(full);
+        }
+    }
+
+    /// Some event up to this time, ns, was not told.
+    pub fn missing_until(&mut self, ns: u64) {
+        self.complete_from_ns = self.complete_from_ns.max(ns);
+    }
+
+    /// Puts events that came in parts into the order of their ends. Call once, at the end.
+    pub fn sort(&mut self) {
+        let mut events: Vec<Logged> = self.events().copied().collect();
+        // What ends at the same time came one after the other in its thread: whoever began earlier comes first.
+        events.sort_by_key(|event| (event.at_ns.max(event.until_ns), event.at_ns));
+        (self.full, self.last) = Default::default();
+        events.into_iter().for_each(|event| self.push(event));
     }
 
     /// The events that are kept, in the order in which they came.
     pub fn events(&self) -> impl Iterator<Item = &Logged> + '_ {
-        self.chunks.iter().flatten()
+        self.full.iter().chain([&self.last]).flat_map(|chunk| &chunk.events)
     }
 
     /// Their number.
     pub fn len(&self) -> usize {
-        self.chunks.iter().map(Vec::len).sum()
+        self.full.iter().map(|chunk| chunk.events.len()).sum::<usize>() + self.last.events.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.len() == 0
     }
 }

@@ -6,11 +6,17 @@
 //! is room (it takes part in witnesses only).
 
 mod chains;
+mod cyclic;
+mod event;
 mod fold;
+mod kin;
 mod log;
+#[cfg(test)]
+mod tests;
 
 pub use chains::{ChainId, Chains, Link};
-pub use fold::{Event, Fold, What};
+pub use event::{Event, What};
+pub use fold::Fold;
 pub use log::{Log, Logged, LoggedWhat};
 
 use rustc_hash::FxHashMap;
@@ -75,6 +81,11 @@ impl Request {
     /// How often it was made.
     pub fn count(&self) -> u64 {
         self.runs.iter().map(|run| run.count).sum()
+    }
+
+    /// Whether the request was made in a segment between these, both included.
+    pub fn within(&self, first: u32, last: u32) -> bool {
+        self.runs.iter().any(|run| run.first <= last && first <= run.last)
     }
 }
 
@@ -143,6 +154,20 @@ pub struct Life {
     pub soft_dropped: u64,
     /// Creations, joins and barriers that were not kept.
     pub must_dropped: u64,
+}
+
+impl Life {
+    /// The segments between two marks that must hold, as numbers of segments between all marks: those behind the
+    /// `must`-th such mark and before the next, first and last.
+    pub fn segments(&self, must: u32) -> (u32, u32) {
+        let all = self.marks.len() as u32;
+        let mut places = (0..all).filter(|at| self.marks[*at as usize].what.is_must());
+        let first = match must.checked_sub(1) {
+            None => 0,
+            Some(before) => places.nth(before as usize).map_or(all, |at| at + 1),
+        };
+        (first, places.next().unwrap_or(all))
+    }
 }
 
 /// How a lock was used as it may not be.
@@ -222,6 +247,13 @@ impl Order {
             _ => request.runs.push(run),
         }
         Some(request)
+    }
+
+    /// Counts requests without events of their own (folds), made at some time during these segments of the thread,
+    /// first and last.
+    pub fn requested(&mut self, key: RequestKey, segments: (u32, u32), count: u64) {
+        let (first, last) = segments;
+        self.request(key, Run { first, last, count });
     }
 
     /// A thread's life, made where it is new.

@@ -62,17 +62,9 @@ impl Recording {
         });
         self.data.push(data.map(|address| CodeAddress { module, address }));
         self.session.locks.push(Lock {
-            process: ProcessId(0),
-            address: 0x7fff_1234_5678 + self.data.len() as u64,
-            kind,
-            traits: crate::model::Traits::default(),
             origin,
             origin_stack,
-            name: None,
-            class: String::new(),
-            max_waiters: 0,
-            owner_changes: 0,
-            merged: 1,
+            ..Lock::new(ProcessId(0), 0x7fff_1234_5678 + self.data.len() as u64, kind)
         });
     }
 

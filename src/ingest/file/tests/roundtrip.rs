@@ -107,17 +107,12 @@ pub fn large_session() -> Session {
     }
     for at in 0..1_000 {
         session.locks.push(Lock {
-            process: ProcessId(0),
-            address: 0x7F00_0000_0000 + next(1 << 30),
-            kind: Kind::ALL[at % 3],
-            traits: crate::model::Traits::default(),
-            origin: Origin::FirstUsed,
             origin_stack: StackId(next(100_000) as u32),
             name: Some(LockName { text: format!("cache.shard[{at}].mu"), source: NameSource::Global }),
             class: format!("server+0x{at:x}"),
             max_waiters: 4,
             owner_changes: next(1000),
-            merged: 1,
+            ..Lock::new(ProcessId(0), 0x7F00_0000_0000 + next(1 << 30), Kind::ALL[at % 3])
         });
     }
     for _ in 0..30_000 {

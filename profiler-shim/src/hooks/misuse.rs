@@ -1,0 +1,195 @@
+//! Locks that are used as they may not be: given back by a thread that does not hold them, destroyed while held.
+//!
+//! Told only where both the lock's own words and what was recorded say so. The recorder does not see all: a
+//! lock may have been taken before it came, in the parent of a fork, in another process, or in a signal
+//! handler that interrupted the recorder. In all of these the lock's words say that somebody has it whom the
+//! recorder does not know, and nothing is told.
+
+use core::ffi::c_int;
+use core::sync::atomic::Ordering;
+
+use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::record::misuse;
+use lockprof_wire::{Op, Record};
+
+use super::core::{Caller, Entry, Outcome, Request, Style, caller, lock_word, thread};
+use super::wait::entry_of;
+use crate::locks::NO_ELISION;
+use crate::process::Process;
+use crate::real::Ptr;
+use crate::thread::Local;
+use crate::{clock, recorder};
+
+/// A misuse that is about to happen.
+#[derive(Clone, Copy)]
+pub struct Suspicion {
+    /// A number of [`misuse`].
+    payload: u64,
+    /// The lock's row.
+    row: u32,
+    /// As `extra` of a `Waited` record.
+    holder: u64,
+    ticks: u64,
+}
+
+/// What a lock's own words say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    Free,
+    /// Held by the thread with this kernel id; 0: by somebody.
+    Held(u32),
+    /// Nothing that can be relied on.
+    Unclear,
+}
+
+/// Reads a lock's own words (glibc's layout, which is public ABI).
+unsafe fn words_of(lock: Ptr, kind: u8) -> Words {
+    // SAFETY: the object is one of this kind.
+    let word = |number: usize| unsafe { lock.cast::<u32>().add(number).read_volatile() };
+    match kind {
+        kind::MUTEX => {
+            // Plain, recursive, error-checking, adaptive; in the others the first word has more in it, or more
+            // than one process uses it.
+            let (state, owner, kind) = (word(0), word(2), word(4) & !NO_ELISION);
+            match (kind, state) {
+                (0..=3, 0) => Words::Free,
+                // The owner is written behind the state and wiped before it.
+                (0..=3, _) if owner != 0 => Words::Held(owner),
+                _ => Words::Unclear,
+            }
+        }
+        kind::RWLOCK => {
+            const WRITER_HAS_IT: u32 = 2;
+            const READERS: u32 = 3;
+            let (readers, writer, shared) = (word(0), word(6), word(7));
+            match (shared, readers >> READERS, readers & WRITER_HAS_IT) {
+                (0, 0, 0) => Words::Free,
+                (0, ..) => Words::Held(writer),
+                _ => Words::Unclear,
+            }
+        }
+        kind::SPINLOCK => {
+            if word(0) == 1 {
+                Words::Free
+            } else {
+                Words::Held(0)
+            }
+        }
+        _ => Words::Unclear,
+    }
+}
+
+/// The row of a lock, if it has one.
+fn row_of(process: &Process, object: Ptr, kind: u8) -> u32 {
+    let word = process.addresses.find(object as u64).map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
+    if word >> 32 & 0xff == u64::from(kind) { word as u32 } else { 0 }
+}
+
+/// Who has this lock by both accounts, as `extra` of a `Waited` record; 0 if that is not so. `own`: the
+/// slot of this thread, which is looked at as well if `with_own`.
+fn recorded_holder(process: &'static Process, row: u32, owner: u32, own: u32, with_own: bool) -> u64 {
+    let number = if owner != 0 {
+        process.locals.slot_of(process, owner).filter(|number| with_own || *number != own)
+    } else if process.segment.lock(row).traits.load(Ordering::Relaxed) & traits::HANDED_OVER != 0 {
+        // Whoever had it once may not know yet that it was taken away.
+        None
+    } else {
+        /// More threads than that are not looked at.
+        const LOOKS: u32 = 256;
+        let count = process.header().thread_count.load(Ordering::Relaxed).min(LOOKS);
+        (0..count).find(|number| (with_own || *number != own) && entry_of(process, *number, row, false).is_some())
+    };
+    let found = number.and_then(|number| Some((number, entry_of(process, number, row, false)?.0)));
+    found.map_or(0, |(number, stack)| u64::from(stack) | (u64::from(number) + 1) << 32)
+}
+
+/// Looks at a lock that this thread is about to give back without having it, as far as is known.
+pub unsafe fn before_unlock<S>(local: *mut Local, request: Request<S>, entry: Entry) -> Option<Suspicion> {
+    let process = Process::attached()?;
+    let mut row = row_of(process, request.object, request.kind);
+    // SAFETY: the thread is the running hook's; the object is one of this kind.
+    let (slot, words) = unsafe { ((*local).slot(), words_of(request.object, request.kind)) };
+    // SAFETY: as above.
+    let own = unsafe { (*local).number };
+    let (payload, holder) = match words {
+        Words::Free => {
+            if row == 0 {
+                // SAFETY: the entry is the running hook's.
+                row = unsafe { lock_word(caller(entry)?, request.object, request.kind) } as u32;
+            }
+            (misuse::UNLOCK_NOT_LOCKED, 0)
+        }
+        // Read locks have no owner; this one may have been taken where the recorder was not.
+        Words::Held(0) if request.kind == kind::RWLOCK => return None,
+        Words::Held(owner) if owner != slot.tid.load(Ordering::Relaxed) && row != 0 => {
+            match recorded_holder(process, row, owner, own, false) {
+                0 => return None,
+                holder => (misuse::UNLOCK_NOT_OWNER, holder),
+            }
+        }
+        _ => return None,
+    };
+    Some(Suspicion { payload, row, holder, ticks: clock::now() })
+}
+
+/// Looks at a lock that is about to be destroyed.
+pub unsafe fn before_destroy(object: Ptr, kind: u8) -> Option<Suspicion> {
+    let process = Process::attached()?;
+    // SAFETY: the thread is the running hook's; the object is one of this kind.
+    let (local, words) = unsafe { (thread()?, words_of(object, kind)) };
+    let row = row_of(process, object, kind);
+    let Words::Held(owner) = words else { return None };
+    if row == 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    let own = unsafe { (*local).number };
+    let holder = recorded_holder(process, row, owner, own, true);
+    (holder != 0).then(|| Suspicion { payload: misuse::DESTROYED_WHILE_HELD, row, holder, ticks: clock::now() })
+}
+
+impl Suspicion {
+    /// The lock was given back, or the real call refused to do so.
+    #[cold]
+    pub unsafe fn unlocked<S: Style>(self, request: Request<S>, entry: Entry, answer: c_int) {
+        let outcome = S::outcome(answer);
+        // SAFETY: the entry is the running hook's.
+        let Some(caller) = (unsafe { caller(entry) }) else { return };
+        if !matches!(outcome, Outcome::Acquired | Outcome::Failed) {
+            return;
+        }
+        // SAFETY: the caller is the running hook's. The lock may be gone by now: its address is all that counts.
+        unsafe {
+            if self.payload == misuse::UNLOCK_NOT_OWNER
+                && outcome == Outcome::Acquired
+                && let Some(process) = Process::attached()
+                && (*caller.local).enter()
+            {
+                process.hand_over(request.object as u64, self.row, self.ticks);
+                (*caller.local).leave();
+            }
+        }
+        self.tell(caller);
+    }
+
+    /// The lock was to be destroyed.
+    #[cold]
+    pub unsafe fn destroyed(self, entry: Entry) {
+        // SAFETY: the entry is the running hook's.
+        if let Some(caller) = unsafe { caller(entry) } {
+            self.tell(caller);
+        }
+    }
+
+    fn tell(self, caller: Caller) {
+        let record = Record {
+            ticks: self.ticks,
+            lock: self.row,
+            stack: caller.stack,
+            word: Record::pack(Op::Misuse, 0, self.payload),
+            extra: self.holder,
+        };
+        // SAFETY: the caller is the running hook's.
+        unsafe { recorder::emit(caller.local, record) };
+    }
+}

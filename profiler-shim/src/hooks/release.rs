@@ -1,0 +1,83 @@
+//! Giving a lock back: the record is written after the real release.
+
+use core::ffi::c_int;
+use core::sync::atomic::Ordering;
+
+use lockprof_wire::Flags;
+
+use super::core::{Caller, Entry, Request, Style, thread};
+use super::misuse;
+use super::wait::end_wait;
+use crate::thread::{Local, local};
+use crate::{clock, recorder};
+
+/// Gives a lock back.
+#[inline(always)]
+pub unsafe fn release<S: Style + Copy>(request: Request<S>, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
+    let this = local();
+    // SAFETY: the thread is the running hook's.
+    unsafe {
+        if this.is_null() || !(*this).is_hot() {
+            return release_slowly(request, entry, real);
+        }
+        let Some(held) = recorder::find_held(this, request.object as u64) else {
+            return release_unknown(this, request, entry, real);
+        };
+        let now = clock::tsc();
+        let answer = real();
+        if answer == 0 {
+            recorder::release(this, held, now, 0);
+        }
+        answer
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the thread is the running hook's.
+    unsafe {
+        let Some(local) = thread() else { return real() };
+        let Some(held) = recorder::find_held(local, request.object as u64) else {
+            return release_unknown(local, request, entry, real);
+        };
+        let now = clock::now();
+        let answer = real();
+        if answer == 0 {
+            recorder::release(local, held, now, 0);
+        }
+        answer
+    }
+}
+
+/// Not held as far as the recorder knows: after a cancelled wait it is held all the same.
+#[cold]
+#[inline(never)]
+unsafe fn release_unknown<S: Style + Copy>(
+    local: *mut Local,
+    request: Request<S>,
+    entry: Entry,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the thread is the running hook's.
+    unsafe {
+        let pending = (*local).pending;
+        if pending.mutex == request.object as u64 && pending.mutex != 0 {
+            // `pthread_cond_wait` was cancelled: it took the mutex again before the clean-up handlers ran.
+            (*local).pending.mutex = 0;
+            end_wait(
+                Caller { local, stack: pending.stack },
+                u64::from((*local).slot().wait_lock.load(Ordering::Relaxed)),
+            );
+            let now = clock::now();
+            recorder::push(local, pending.mutex, pending.mutex_lock, pending.stack, Flags::REACQUIRED, now);
+            return release_slowly(request, entry, real);
+        }
+        let suspicion = misuse::before_unlock(local, request, entry);
+        let answer = real();
+        if let Some(suspicion) = suspicion {
+            suspicion.unlocked(request, entry, answer);
+        }
+        answer
+    }
+}

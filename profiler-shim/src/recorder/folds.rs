@@ -1,0 +1,216 @@
+//! Folds: exact counters for what has no room in the ring.
+//!
+//! Each counter is changed by one instruction, so that a signal handler may do the same in between.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use lockprof_wire::{Flags, FoldEntry, HeldEntry, Op, Record, fold};
+
+use super::unrecorded_again;
+use crate::process::Process;
+use crate::thread::{CACHED_FOLDS, Local, add_here, count_here, count_here_32};
+
+/// Counts a record without an event.
+#[cold]
+pub unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let key = Key {
+            op_and_flags: key_of(record.word as u16),
+            lock: record.lock,
+            stack: record.stack,
+            holder,
+            segment: 0,
+        };
+        if let Some(entry) = find_fold(local, key) {
+            let payload = record.payload();
+            if payload > entry.max.load(Ordering::Relaxed) {
+                entry.max.fetch_max(payload, Ordering::Relaxed);
+            }
+            if !payload > entry.not_min.load(Ordering::Relaxed) {
+                entry.not_min.fetch_max(!payload, Ordering::Relaxed);
+            }
+            add_here(&entry.sum, payload);
+            count_here_32(&entry.buckets[fold::bucket(payload)]);
+            count_here(&entry.count);
+        } else if matches!(record.op(), Some(Op::Hold)) {
+            unrecorded_again((*local).slot());
+        }
+    }
+}
+
+/// Operation and flags as they are part of a key.
+fn key_of(op_and_flags: u16) -> u32 {
+    u32::from(op_and_flags) & !(u32::from(Flags::CONTENDED) << 8)
+}
+
+/// The counter of a chain of held locks: each acquisition hangs on the one around it. `None` if there is no room.
+pub unsafe fn fold_open(
+    local: *mut Local,
+    mut chain: impl Iterator<Item = &'static HeldEntry>,
+) -> Option<&'static FoldEntry> {
+    let process = Process::attached()?;
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let segment = segment_of_folds(&*local);
+        chain.try_fold(None, |around: Option<&'static FoldEntry>, entry| {
+            let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+            let flags = entry.flags.load(Ordering::Relaxed) as u8;
+            let key = Key {
+                op_and_flags: key_of(u16::from(flags) << 8 | Op::Open as u16),
+                lock: lock_and_stack as u32,
+                stack: (lock_and_stack >> 32) as u32,
+                holder: around.map_or(0, |around| process.segment.offset_of(around) as u32),
+                segment,
+            };
+            find_fold(local, key).map(Some)
+        })?
+    }
+}
+
+/// How many order marks the thread has written, as far as folds tell them apart: each value is a tree of its own,
+/// and a thread that goes through barriers all day must not fill the memory with them.
+fn segment_of_folds(local: &Local) -> u32 {
+    const MOST: u32 = 256;
+    let now = local.order_marks.load(Ordering::Relaxed);
+    if local.folded_mark.load(Ordering::Relaxed) != now {
+        local.folded_mark.store(now, Ordering::Relaxed);
+        count_here_32(&local.fold_segments);
+    }
+    if local.fold_segments.load(Ordering::Relaxed) > MOST { fold::ANY_SEGMENT } else { now }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    op_and_flags: u32,
+    lock: u32,
+    stack: u32,
+    holder: u32,
+    segment: u32,
+}
+
+impl Key {
+    fn of(entry: &FoldEntry) -> Self {
+        let word = |word: &AtomicU32| word.load(Ordering::Relaxed);
+        Self {
+            op_and_flags: word(&entry.op_and_flags),
+            lock: word(&entry.lock),
+            stack: word(&entry.stack),
+            holder: word(&entry.holder),
+            segment: word(&entry.segment),
+        }
+    }
+
+    fn hash(self) -> u64 {
+        let mixed = u64::from(self.lock) << 32 | u64::from(self.stack);
+        let more = u64::from(self.holder) << 13 ^ u64::from(self.op_and_flags) << 50 ^ u64::from(self.segment) << 21;
+        (mixed ^ more).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+    }
+
+    fn is_open(self) -> bool {
+        self.op_and_flags as u8 == Op::Open as u8
+    }
+}
+
+unsafe fn find_fold(local: *mut Local, key: Key) -> Option<&'static FoldEntry> {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let cached = &mut (*local).folds[key.hash() as usize % CACHED_FOLDS];
+        if !cached.is_null() && Key::of(&**cached) == key {
+            return Some(&**cached);
+        }
+        let found = search_folds(local, key)?;
+        (*local).folds[key.hash() as usize % CACHED_FOLDS] = found;
+        Some(found)
+    }
+}
+
+/// Searches the slot's tables, which grow by a factor of eight up to a limit.
+unsafe fn search_folds(local: *mut Local, key: Key) -> Option<&'static FoldEntry> {
+    const FIRST: u64 = 64;
+    const LARGEST: u64 = 512;
+    const PROBES: u64 = 8;
+    let process = Process::attached()?;
+    // SAFETY: tables were carved for their capacity.
+    unsafe {
+        let mut link: &AtomicU64 = &(*local).slot().folds;
+        let mut capacity = FIRST;
+        loop {
+            let mut at = link.load(Ordering::Relaxed);
+            if at == 0 {
+                let Some(made) = make_fold_table(process, local, link, capacity) else {
+                    // No room for more: an entry of the first table takes it, without lock and stack. A chain of
+                    // held locks would say nothing without them.
+                    let first = (*local).slot().folds.load(Ordering::Relaxed);
+                    if first == 0 || key.is_open() {
+                        return None;
+                    }
+                    let op_and_flags = key.op_and_flags & 0xff;
+                    let many = Key { op_and_flags, lock: 0, stack: 0, holder: 0, segment: 0 };
+                    let base: *const FoldEntry =
+                        core::ptr::from_ref(process.segment.at::<fold::FoldTable>(first)).add(1).cast();
+                    return claim(&*base.add(usize::from(key.op_and_flags as u8) % FIRST as usize), many);
+                };
+                at = made;
+            }
+            let table: &'static fold::FoldTable = process.segment.at(at);
+            let entries: *const FoldEntry = core::ptr::from_ref(table).add(1).cast();
+            let capacity_here = table.capacity.load(Ordering::Relaxed);
+            for probe in 0..PROBES {
+                // The first entries are kept for what finds no other place.
+                let number = 16 + (key.hash() + probe) % (capacity_here - 16);
+                if let Some(entry) = claim(&*entries.add(number as usize), key) {
+                    return Some(entry);
+                }
+            }
+            link = &table.next;
+            capacity = (capacity_here * 8).min(LARGEST);
+        }
+    }
+}
+
+/// The entry, if it has this key or none yet.
+fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
+    let known = Key::of(entry);
+    if known == key {
+        return Some(entry);
+    }
+    if known.op_and_flags != 0
+        || entry.op_and_flags.compare_exchange(0, fold::CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_err()
+    {
+        return None;
+    }
+    entry.lock.store(key.lock, Ordering::Relaxed);
+    entry.stack.store(key.stack, Ordering::Relaxed);
+    entry.holder.store(key.holder, Ordering::Relaxed);
+    entry.segment.store(key.segment, Ordering::Relaxed);
+    // Release: the collector that sees the operation sees the key.
+    entry.op_and_flags.store(key.op_and_flags, Ordering::Release);
+    Some(entry)
+}
+
+/// Hangs a new table on `link`, unless a signal handler has done so meanwhile; its offset.
+unsafe fn make_fold_table(process: &Process, local: *mut Local, link: &AtomicU64, capacity: u64) -> Option<u64> {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        if !(*local).enter() {
+            return None;
+        }
+        // Signals that wait are delivered by `leave`: by then the table must hang there.
+        let known = link.load(Ordering::Relaxed);
+        let made = if known != 0 {
+            Some(known)
+        } else {
+            let carved =
+                process.making.lock().and_then(|_guard| process.segment.carve(fold::FoldTable::bytes(capacity)));
+            if let Some(at) = carved {
+                process.segment.at::<fold::FoldTable>(at).capacity.store(capacity, Ordering::Relaxed);
+                // Release: the collector that sees the table sees its capacity.
+                link.store(at, Ordering::Release);
+            }
+            carved
+        };
+        (*local).leave();
+        made
+    }
+}

@@ -1,0 +1,77 @@
+//! Writes down what the hooks saw: the list of held locks, the ring, the folds.
+//!
+//! Everything here may be interrupted by a signal handler that does the same: places are reserved before
+//! they are filled (held entries), and what comes while a ring slot is being written is folded.
+
+mod folds;
+mod held;
+mod nested;
+mod ring;
+
+use core::sync::atomic::Ordering;
+
+use lockprof_wire::{Flags, Op, Record, ThreadSlot};
+
+pub use held::{Wait, find_held, push, push_contended, release};
+pub use nested::{cut, drop_handed_over};
+pub use ring::{emit, emit_done, write_order_mark};
+
+use crate::clock;
+use crate::process::Process;
+use crate::thread::{Local, add_here};
+
+/// What was pushed last goes on with an earlier acquisition: it is not counted again.
+pub unsafe fn not_an_acquisition(local: *mut Local) {
+    // SAFETY: the caller's contract is that of `push`.
+    add_here(unsafe { &(*local).slot().acquisitions }, 1u64.wrapping_neg());
+}
+
+/// An acquisition that could not be noted: it is counted.
+#[cold]
+pub fn unrecorded() {
+    if let Some(process) = Process::attached() {
+        process.header().unrecorded.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The same for one that was already counted with its thread.
+#[cold]
+fn unrecorded_again(slot: &ThreadSlot) {
+    add_here(&slot.acquisitions, 1u64.wrapping_neg());
+    unrecorded();
+}
+
+/// Begins a thread's part of its ring. `token`: of the `Created` record that announced it.
+pub unsafe fn thread_started(local: *mut Local, tid: u32, token: u32) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let start = Record {
+            ticks: clock::now(),
+            lock: tid,
+            stack: token,
+            word: Record::pack(Op::ThreadStart, 0, 0),
+            extra: crate::thread::pthread_self(),
+        };
+        if !ring::write_essential(local, &[start]) {
+            cut();
+        }
+    }
+}
+
+/// Ends a thread's part of its ring: what it still holds is told.
+pub unsafe fn thread_ended(local: *mut Local) {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        drop_handed_over(local);
+        let now = clock::now();
+        let depth = (*local).slot().depth.load(Ordering::Relaxed);
+        for at in (0..depth).rev() {
+            if let Some(entry) = held::entry_at(local, at).filter(|entry| held::live(entry)) {
+                release(local, held::Held { at, entry }, now, Flags::UNRELEASED);
+            }
+        }
+        (*local).slot().depth.store(0, Ordering::Relaxed);
+        let end = Record { ticks: now, word: Record::pack(Op::ThreadEnd, 0, 0), ..Record::default() };
+        ring::write_essential(local, &[end]);
+    }
+}

@@ -1,0 +1,187 @@
+//! Nested acquisitions are told when they happen: what the analysis of lock order lives on.
+//!
+//! A `Hold` record comes at the release, which is too late (a deadlocked thread never gets there), and does
+//! not say what was held around it. So where something is held already, an `Open` record is written for each
+//! acquisition that was not told yet, from the outermost on, and marked as told in the held list. The
+//! collector has the open ones of a thread as a list: an `Open` adds to it, a `Hold` with `OPENED` takes off.
+//!
+//! - An acquisition is told only after all live ones around it, so behind the innermost told one no search is needed.
+//! - Where the ring has no room, the chain is folded instead, and nothing is marked: the fold says it all.
+//! - If the `Hold` of a told one had to be folded, the collector's list is wrong from then on: all marks are
+//!   wiped at the next nested acquisition, and the first `Open` says so (`RESTART`).
+//! - A signal handler that interrupts the telling folds its own chains.
+
+use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+
+use lockprof_wire::layout::note;
+use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::record::{RESTART, extra_hold};
+use lockprof_wire::thread::TOLD;
+use lockprof_wire::{Flags, HeldEntry, Op, Record};
+
+use super::folds::fold_open;
+use super::held::{Held, entry_at, live, release};
+use super::ring::{write, write_where_room};
+use crate::process::Process;
+use crate::thread::{Local, count_here};
+
+/// Tells of the acquisition at this position and of those around it, if it is nested in one of another lock.
+#[inline(never)]
+pub unsafe fn tell(local: *mut Local, at: u32) {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let this = &*local;
+        let (Some(process), Some(entry)) = (Process::attached(), entry_at(local, at)) else { return };
+        if process.handed_over.any() {
+            drop_handed_over(local);
+        }
+        if !counts(entry) {
+            return;
+        }
+        let anew = this.restart.load(Ordering::Relaxed) != 0;
+        let Some(from) = first_untold(local, at, row_of(entry), anew) else { return };
+        if this.telling.load(Ordering::Relaxed) != 0 {
+            return fold(process, local, at);
+        }
+        this.telling.store(1, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        if anew {
+            (0..at).filter_map(|below| entry_at(local, below)).for_each(|entry| mark(&entry.flags, false));
+        }
+        let told = (from..=at).all(|position| {
+            let Some(entry) = entry_at(local, position) else { return true };
+            if !counts(entry) || is_told(entry) {
+                return true;
+            }
+            mark_nested(process, row_of(entry));
+            open(local, entry, position)
+        });
+        compiler_fence(Ordering::SeqCst);
+        this.telling.store(0, Ordering::Relaxed);
+        if !told {
+            fold(process, local, at);
+        }
+    }
+}
+
+/// Whether an entry takes part: a re-entry is no event, and what is not known cannot be ordered.
+fn counts(entry: &HeldEntry) -> bool {
+    live(entry) && entry.flags.load(Ordering::Relaxed) & u64::from(Flags::REENTRY) == 0 && row_of(entry) != 0
+}
+
+fn row_of(entry: &HeldEntry) -> u32 {
+    entry.lock_and_stack.load(Ordering::Relaxed) as u32
+}
+
+fn is_told(entry: &HeldEntry) -> bool {
+    entry.flags.load(Ordering::Relaxed) & TOLD != 0
+}
+
+fn mark(flags: &AtomicU64, told: bool) {
+    let others = flags.load(Ordering::Relaxed) & !TOLD;
+    flags.store(if told { others | TOLD } else { others }, Ordering::Relaxed);
+}
+
+/// The outermost position that has to be told; `None` where nothing but the lock itself is held around `at`.
+unsafe fn first_untold(local: *mut Local, at: u32, row: u32, anew: bool) -> Option<u32> {
+    let (mut from, mut is_nested) = (at, false);
+    for below in (0..at).rev() {
+        // SAFETY: the caller's contract is that of `push`.
+        let Some(entry) = unsafe { entry_at(local, below) }.filter(|entry| counts(entry)) else { continue };
+        is_nested |= row_of(entry) != row;
+        if anew || !is_told(entry) {
+            from = below;
+        } else if is_nested {
+            break;
+        }
+    }
+    is_nested.then_some(from)
+}
+
+/// Writes an `Open` record and marks the entry; false if the ring has no room.
+unsafe fn open(local: *mut Local, entry: &HeldEntry, position: u32) -> bool {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let this = &*local;
+        // Taken down before the record is written: a handler in between may put it up again.
+        let restart = this.restart.swap(0, Ordering::Relaxed) != 0;
+        let ticks = entry.ticks.load(Ordering::Relaxed);
+        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+        let word = Record::pack(Op::Open, entry.flags.load(Ordering::Relaxed) as u8, 0);
+        let extra = extra_hold(position) | if restart { RESTART } else { 0 };
+        let fast = this.head.load(Ordering::Relaxed) < this.soft_limit.load(Ordering::Relaxed)
+            && this.writing.load(Ordering::Relaxed) == 0;
+        if fast {
+            write(local, ticks, lock_and_stack, word, extra);
+        } else {
+            let (lock, stack) = (lock_and_stack as u32, (lock_and_stack >> 32) as u32);
+            if !write_where_room(local, Record { ticks, lock, stack, word, extra }) {
+                if restart {
+                    begin_anew(local);
+                }
+                return false;
+            }
+        }
+        mark(&entry.flags, true);
+        true
+    }
+}
+
+/// Counts the chain of held locks up to this position.
+#[cold]
+unsafe fn fold(process: &Process, local: *mut Local, at: u32) {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let chain = (0..=at).filter_map(|position| entry_at(local, position)).filter(|entry| counts(entry));
+        let marked = chain.inspect(|entry| mark_nested(process, row_of(entry)));
+        match fold_open(local, marked) {
+            Some(innermost) => count_here(&innermost.count),
+            None => cut(),
+        }
+    }
+}
+
+/// What the collector has as open is not to be relied on: the next `Open` says so.
+pub unsafe fn begin_anew(local: *mut Local) {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe { (*local).restart.store(1, Ordering::Relaxed) };
+}
+
+/// Something that orders locks or threads could not be noted.
+#[cold]
+pub fn cut() {
+    if let Some(process) = Process::attached() {
+        process.note(note::ORDER_CUT);
+    }
+}
+
+fn mark_nested(process: &Process, row: u32) {
+    let known = &process.segment.lock(row).traits;
+    if known.load(Ordering::Relaxed) & traits::NESTED == 0 {
+        known.fetch_or(traits::NESTED, Ordering::Relaxed);
+    }
+}
+
+/// Takes off the list what another thread has given back meanwhile: its hold ended then.
+#[cold]
+pub unsafe fn drop_handed_over(local: *mut Local) {
+    let Some(process) = Process::attached().filter(|process| process.handed_over.any()) else { return };
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let depth = (*local).slot().depth.load(Ordering::Relaxed);
+        for at in (0..depth).rev() {
+            let Some(entry) = entry_at(local, at).filter(|entry| live(entry) && row_of(entry) != 0) else { continue };
+            let info = process.segment.lock(row_of(entry));
+            if info.traits.load(Ordering::Relaxed) & traits::HANDED_OVER == 0 {
+                continue;
+            }
+            let since = entry.ticks.load(Ordering::Relaxed);
+            let until = process.handed_over.last(row_of(entry)).filter(|until| *until > since);
+            // A semaphore that was handed over once is no lock any more.
+            let is_semaphore = info.kind.load(Ordering::Relaxed) == kind::SEMAPHORE;
+            if until.is_some() || is_semaphore {
+                release(local, Held { at, entry }, until.unwrap_or(since), 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The lock-order graph, and what of it lies on cycles.
+//!
+//! A request under n locks stands for n edges. To find the strongly connected components they are not needed: each
+//! list of held locks is a node of its own, behind its lock and behind the list that it grew from, and the request
+//! leads from its list to the wanted lock. What reaches what among the locks is the same, and the graph is no larger
+//! than the recording, however deep locks are nested.
+
+use super::components::{Rows, components};
+use super::wants::{Want, Wants, holds};
+use crate::model::order::{How, Link};
+use crate::model::{Kind, LockId, Mode, Session, StackId, Stacks};
+
+/// A node held while another one is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edge {
+    pub from: u32,
+    pub to: u32,
+    pub want: u32,
+    pub held_mode: Mode,
+    pub held_stack: StackId,
+}
+
+/// What may be part of a cycle.
+#[derive(Debug, Default)]
+pub(super) struct Knots {
+    /// Edges within a component of several nodes: by component, then by `from`, `to` and `want`.
+    pub edges: Vec<Edge>,
+    /// Where each component begins in `edges`, and the end.
+    pub starts: Vec<usize>,
+    /// Requests for a lock that the thread holds already.
+    pub own: Vec<u32>,
+    /// There were too many edges to keep all.
+    pub cut: bool,
+}
+
+/// Edges within components that are kept: 320 MB.
+const MOST_EDGES: usize = 16 << 20;
+
+const NONE: u32 = u32::MAX;
+
+/// Finds them.
+pub(super) fn knots(session: &Session, wants: &Wants<'_>) -> Knots {
+    let chains = &session.order.chains;
+    let mut knots = Knots::default();
+    let mut targets: Vec<u32> = Vec::with_capacity(wants.len() as usize);
+    for number in 0..wants.len() {
+        let want = wants.get(number);
+        let own = want.as_ref().is_some_and(|want| chains.walk(want.held).any(|link| link.lock == want.lock));
+        if own {
+            knots.own.push(number);
+        }
+        targets.push(want.filter(|_| !own).map_or(NONE, |want| want.node));
+    }
+    let nodes = wants.nodes();
+    let is_lock = |lock: LockId| session.locks.get(lock.index()).is_some_and(holds);
+    let graph = Rows::new(nodes + chains.len(), |edge| {
+        for (at, link) in chains.links().iter().enumerate() {
+            let list = (nodes + at) as u32;
+            if is_lock(link.lock) {
+                edge(link.lock.0, list);
+            }
+            if let Some(outer) = link.outer.index().checked_sub(1) {
+                edge((nodes + outer) as u32, list);
+            }
+        }
+        for (number, target) in (0u32..).zip(&targets) {
+            if *target == NONE {
+                continue;
+            }
+            if let Some(want) = wants.get(number) {
+                if let Some(list) = want.held.index().checked_sub(1) {
+                    edge((nodes + list) as u32, *target);
+                }
+                if want.child {
+                    edge(wants.end_of(want.thread), *target);
+                }
+            }
+        }
+    });
+    let component = components(&graph);
+    drop(graph);
+    // Components with several nodes.
+    let mut members = vec![0u32; component.iter().max().map_or(0, |most| *most as usize + 1)];
+    for of in &component[..nodes] {
+        members[*of as usize] += 1;
+    }
+    let mut keyed: Vec<(u32, Edge)> = Vec::new();
+    for (number, target) in (0u32..).zip(targets) {
+        if target == NONE || members[component[target as usize] as usize] < 2 {
+            continue;
+        }
+        let of = component[target as usize];
+        let Some(want) = wants.get(number) else { continue };
+        for edge in edges_of(session, wants, number, &want) {
+            if component[edge.from as usize] != of {
+                continue;
+            }
+            if keyed.len() >= MOST_EDGES {
+                knots.cut = true;
+                break;
+            }
+            keyed.push((of, edge));
+        }
+    }
+    keyed.sort_unstable_by_key(|(of, edge)| (*of, edge.from, edge.to, edge.want));
+    let mut last = NONE;
+    for (at, (of, _)) in keyed.iter().enumerate() {
+        if *of != last {
+            knots.starts.push(at);
+            last = *of;
+        }
+    }
+    knots.starts.push(keyed.len());
+    knots.edges = keyed.into_iter().map(|(_, edge)| edge).collect();
+    knots
+}
+
+/// The edges of a want: one from each lock that is held.
+pub(super) fn edges_of<'a>(
+    session: &'a Session,
+    wants: &'a Wants<'a>,
+    number: u32,
+    want: &Want<'_>,
+) -> impl Iterator<Item = Edge> + 'a {
+    let chains = &session.order.chains;
+    let (to, held) = (want.node, want.held);
+    let end = want.child.then(|| {
+        let life = session.order.lives.get(want.thread.index());
+        let creation = life.and_then(|life| life.creator).and_then(|(creator, mark)| {
+            session.order.lives.get(creator.index())?.marks.get(mark as usize)
+        });
+        let held_stack = creation.map_or(Stacks::UNKNOWN, |mark| mark.stack);
+        Edge { from: wants.end_of(want.thread), to, want: number, held_mode: Mode::Exclusive, held_stack }
+    });
+    // A reader may hold a lock twice: told once.
+    let again = move |link: &Link| {
+        let row = session.locks.get(link.lock.index());
+        row.is_some_and(|row| row.kind == Kind::Rwlock)
+            && chains.walk(link.outer).any(|outer| outer.lock == link.lock)
+    };
+    let links = chains.walk(held);
+    let locks = links.filter(move |link| session.locks.get(link.lock.index()).is_some_and(holds) && !again(link));
+    end.into_iter().chain(locks.map(move |link| Edge {
+        from: link.lock.0,
+        to,
+        want: number,
+        held_mode: link.mode,
+        held_stack: link.stack,
+    }))
+}
+
+/// A read lock that is read again by its reader.
+pub(super) fn reads_again(session: &Session, want: &Want<'_>) -> Option<Link> {
+    let row = session.locks.get(want.lock.index())?;
+    if row.kind != Kind::Rwlock || want.mode != Mode::Shared || want.how == How::Try || row.merged > 1 {
+        return None;
+    }
+    let mut held = session.order.chains.walk(want.held).filter(|link| link.lock == want.lock);
+    held.next().filter(|link| link.mode == Mode::Shared).copied()
+}

@@ -1,0 +1,219 @@
+//! Whether the recorded events reach a deadlock, and by which schedule.
+
+use std::collections::VecDeque;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::closure::{Care, Closed, Closure, Instances, Signals};
+use super::links::Links;
+use super::search::Candidate;
+use super::trace::{Event, Trace, What};
+use super::wants::{Want, Wants, holds};
+use super::{Action, Step};
+use crate::model::order::MarkWhat;
+use crate::model::{Kind, LockId, Session, ThreadId};
+
+/// What was found out.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// This schedule reaches it.
+    Feasible(Vec<Step>),
+    /// It would, but this acquisition followed another one and may depend on what was done before.
+    HandOver(Event),
+    /// It would, but this acquisition came after a signal to those who wait.
+    Signal(Event),
+    /// Critical sections would have to change places.
+    NoWitness,
+    /// The requests are not in the part of the recording that is kept event by event.
+    NotKept,
+    /// Some creations, joins or hand-overs were not kept.
+    Dropped,
+    /// There was too much to look at.
+    TooMuch,
+}
+
+/// Judges requests by the trace, which is made when it is asked for first.
+pub(super) struct Feasibility<'a> {
+    session: &'a Session,
+    wants: &'a Wants<'a>,
+    links: &'a Links,
+    trace: Option<(Trace, Signals)>,
+    /// Events that may still be looked at.
+    steps: u64,
+}
+
+impl<'a> Feasibility<'a> {
+    /// Events that are looked at in all: some seconds.
+    const MOST_STEPS: u64 = 150_000_000;
+    /// Steps of a schedule that are told in full.
+    const MOST_FULL: usize = 40;
+
+    pub fn new(session: &'a Session, wants: &'a Wants<'a>, links: &'a Links) -> Self {
+        Self { session, wants, links, trace: None, steps: Self::MOST_STEPS }
+    }
+
+    /// Whether these requests can all be waiting at the same time.
+    pub fn judge(&mut self, choice: &[Candidate]) -> Outcome {
+        if self.links.dropped {
+            return Outcome::Dropped;
+        }
+        if self.steps == 0 {
+            return Outcome::TooMuch;
+        }
+        let wants: Vec<Want<'_>> = choice.iter().filter_map(|candidate| self.wants.get(candidate.want)).collect();
+        let (trace, signals) = self.trace.get_or_insert_with(|| {
+            let trace = Trace::new(self.session);
+            let signals = signals(self.session, &trace);
+            (trace, signals)
+        });
+        let is_join = |want: &Want<'_>| self.wants.thread_of(want.node).is_some();
+        let instances = |want: &Want<'_>| (want.thread, trace.instances(self.session, want, is_join(want)));
+        let sides: Vec<Instances> = wants.iter().map(instances).collect();
+        self.steps = self.steps.saturating_sub(sides.iter().map(|side| side.1.len() as u64).sum());
+        if sides.iter().any(|(_, places)| places.is_empty()) {
+            return Outcome::NotKept;
+        }
+        let inside: Vec<LockId> = wants.iter().map(|want| want.lock).collect();
+        let mut closure =
+            Closure { trace, links: self.links, signals, care: Care::Strict, inside: &inside };
+        let cause = match closure.run(&sides, &mut self.steps) {
+            Closed::Reached(upto) => return Outcome::Feasible(witness(self.session, self.wants, trace, &upto, &wants)),
+            Closed::Exhausted => return Outcome::TooMuch,
+            Closed::Not(cause) => cause,
+        };
+        let event = |cause: Option<u32>| cause.and_then(|cause| trace.events.get(cause as usize).copied());
+        closure.care = Care::Signals;
+        let signal = match closure.run(&sides, &mut self.steps) {
+            Closed::Reached(_) => return event(cause).map_or(Outcome::NoWitness, Outcome::HandOver),
+            Closed::Exhausted => return Outcome::TooMuch,
+            Closed::Not(signal) => signal,
+        };
+        closure.care = Care::Plain;
+        match closure.run(&sides, &mut self.steps) {
+            Closed::Reached(_) if trace.complete => event(signal).map_or(Outcome::NoWitness, Outcome::Signal),
+            Closed::Exhausted => Outcome::TooMuch,
+            _ => Outcome::NoWitness,
+        }
+    }
+}
+
+/// Conditions on which nobody was seen to wait: whoever takes the lock under which one was signalled next need not
+/// have waited, as what it waits for was so already.
+fn signals(session: &Session, trace: &Trace) -> Signals {
+    let mut signals = Signals::default();
+    let marks = || session.order.lives.iter().flat_map(|life| &life.marks);
+    let awaited: FxHashSet<LockId> = marks()
+        .filter_map(|mark| if let MarkWhat::Taken(lock) = mark.what { Some(lock) } else { None })
+        .collect();
+    let condition = |lock: LockId| {
+        session.locks.get(lock.index()).is_some_and(|row| matches!(row.kind, Kind::Condvar | Kind::Cond))
+    };
+    let unawaited = |what: MarkWhat| {
+        matches!(what, MarkWhat::Posted(lock) if condition(lock) && !awaited.contains(&lock))
+    };
+    if !marks().any(|mark| unawaited(mark.what)) {
+        return signals;
+    }
+    let mut held: FxHashMap<ThreadId, Vec<LockId>> = FxHashMap::default();
+    for (number, event) in (0u32..).zip(&trace.events) {
+        let held = held.entry(event.thread).or_default();
+        match event.what {
+            What::Acquire(_) => held.push(event.lock),
+            What::Release => held.retain(|lock| *lock != event.lock),
+            What::Mark(mark) => {
+                let life = session.order.lives.get(event.thread.index());
+                let is = life.and_then(|life| life.marks.get(mark as usize)).is_some_and(|mark| unawaited(mark.what));
+                for lock in held.iter().filter(|_| is) {
+                    let Some(all) = trace.by_lock.get(lock) else { continue };
+                    let next = all.partition_point(|other| *other < number);
+                    let others = all[next..].iter();
+                    let mut others = others.filter(|at| trace.events[**at as usize].thread != event.thread);
+                    if let Some(next) = others.next() {
+                        signals.insert(*next, (event.thread, event.place + 1));
+                    }
+                }
+            }
+        }
+    }
+    signals
+}
+
+/// The schedule: what was taken in, in the order of the trace, and then the requests that wait for each other.
+fn witness(session: &Session, wants: &Wants<'_>, trace: &Trace, upto: &[u32], sides: &[Want<'_>]) -> Vec<Step> {
+    let within = |event: &Event| upto.get(event.thread.index()).is_some_and(|upto| event.place < *upto);
+    let given = |event: &Event| trace.events.get(event.mate as usize).is_some_and(&within);
+    let known = |event: &&Event| within(event) && event.place >= trace.before[event.thread.index()];
+    let all: Vec<&Event> = trace.events.iter().filter(known).collect();
+    let inside: FxHashSet<LockId> = sides.iter().map(|want| want.lock).collect();
+    let threads: FxHashSet<ThreadId> = sides.iter().map(|want| want.thread).collect();
+    let mark = |event: &Event, mark: u32| {
+        let life = session.order.lives.get(event.thread.index());
+        life.and_then(|life| life.marks.get(mark as usize)).map(|mark| mark.what)
+    };
+    let tree = |event: &Event| match event.what {
+        What::Mark(number) => matches!(mark(event, number), Some(MarkWhat::Created(_) | MarkWhat::Joined(_))),
+        _ => false,
+    };
+    let kept: Vec<&Event> = if all.len() <= Feasibility::MOST_FULL {
+        all
+    } else {
+        // Too long for people: what is about the locks of the cycle or held in the end, and the lives of threads.
+        let end: FxHashSet<LockId> = all
+            .iter()
+            .filter(|event| matches!(event.what, What::Acquire(_)) && !given(event))
+            .map(|event| event.lock)
+            .collect();
+        let about = |event: &&&Event| {
+            tree(event)
+                || !matches!(event.what, What::Mark(_)) && (inside.contains(&event.lock) || end.contains(&event.lock))
+        };
+        let some: Vec<&Event> = all.iter().filter(about).copied().collect();
+        if some.len() <= Feasibility::MOST_FULL {
+            some
+        } else {
+            // Still too long: what the sides hold in the end, and how they came to be.
+            let last = |event: &&&Event| match event.what {
+                What::Acquire(_) => threads.contains(&event.thread) && !given(event),
+                What::Release => false,
+                What::Mark(number) => match mark(event, number) {
+                    Some(MarkWhat::Created(Some(child))) => threads.contains(&child),
+                    _ => false,
+                },
+            };
+            some.iter().filter(last).copied().collect()
+        }
+    };
+    let mut open: VecDeque<Step> = kept.into_iter().filter_map(|event| step(session, wants, event, &mark)).collect();
+    open.extend(sides.iter().map(|want| Step {
+        thread: want.thread,
+        action: Action::Block(want.mode),
+        lock: Some(want.lock),
+        other: wants.thread_of(want.node),
+        stack: want.stack,
+    }));
+    open.into()
+}
+
+fn step(
+    session: &Session,
+    wants: &Wants<'_>,
+    event: &Event,
+    mark: &impl Fn(&Event, u32) -> Option<MarkWhat>,
+) -> Option<Step> {
+    let is_lock = |lock: LockId| session.locks.get(lock.index()).is_some_and(holds);
+    let end = |child: Option<ThreadId>| child.and_then(|child| wants.lock_of(wants.end_of(child)));
+    let (action, lock, other) = match event.what {
+        What::Acquire(mode) if is_lock(event.lock) => (Action::Acquire(mode), Some(event.lock), None),
+        What::Release if is_lock(event.lock) => (Action::Release, Some(event.lock), None),
+        What::Acquire(_) => (Action::Take, Some(event.lock), None),
+        What::Release => (Action::Post, Some(event.lock), None),
+        What::Mark(number) => match mark(event, number)? {
+            MarkWhat::Created(child) => (Action::Create, end(child), child),
+            MarkWhat::Joined(child) => (Action::Join, end(child), child),
+            MarkWhat::Barrier { lock, .. } => (Action::Barrier, Some(lock), None),
+            MarkWhat::Posted(lock) => (Action::Post, Some(lock), None),
+            MarkWhat::Taken(lock) => (Action::Take, Some(lock), None),
+        },
+    };
+    Some(Step { thread: event.thread, action, lock, other, stack: event.stack })
+}

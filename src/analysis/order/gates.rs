@@ -1,0 +1,77 @@
+//! Which locks protect a thread all its life, since its creator holds them meanwhile.
+//!
+//! Such a gate keeps the thread away from everyone who takes the gate himself, but not from its creator, nor from
+//! its siblings under the same gate: so each gate is kept with who holds it.
+
+use std::rc::Rc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::model::order::{Life, MarkWhat};
+use crate::model::{LockId, Mode, Session, StackId, ThreadId};
+
+/// A lock held on behalf of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holding {
+    pub lock: LockId,
+    pub mode: Mode,
+    pub stack: StackId,
+    /// Who holds it.
+    pub owner: ThreadId,
+}
+
+/// Creators above a thread that are looked at.
+const MOST_ANCESTORS: usize = 64;
+
+/// The gates of threads.
+#[derive(Debug)]
+pub(super) struct Gates<'a> {
+    lives: &'a [Life],
+    /// Threads that their creator joined.
+    joined: FxHashSet<ThreadId>,
+    memo: FxHashMap<ThreadId, Rc<[Holding]>>,
+}
+
+impl<'a> Gates<'a> {
+    pub fn new(session: &'a Session) -> Self {
+        let lives = &session.order.lives;
+        let mut joined = FxHashSet::default();
+        if lives.iter().any(|life| !life.gates.is_empty()) {
+            for (at, life) in lives.iter().enumerate() {
+                for mark in &life.marks {
+                    if let MarkWhat::Joined(Some(child)) = mark.what {
+                        let creator = lives.get(child.index()).and_then(|life| life.creator);
+                        if creator.is_some_and(|(creator, _)| creator.index() == at) {
+                            joined.insert(child);
+                        }
+                    }
+                }
+            }
+        }
+        Self { lives, joined, memo: FxHashMap::default() }
+    }
+
+    /// What is held on behalf of a thread from its beginning to its end. A gate of its creator counts where the
+    /// creator's life encloses the thread's.
+    pub fn of(&mut self, thread: ThreadId) -> Rc<[Holding]> {
+        if let Some(known) = self.memo.get(&thread) {
+            return known.clone();
+        }
+        let mut found = Vec::new();
+        let mut at = thread;
+        for _ in 0..MOST_ANCESTORS {
+            let Some(life) = self.lives.get(at.index()) else { break };
+            let Some((creator, _)) = life.creator.filter(|_| self.joined.contains(&at)) else { break };
+            found.extend(life.gates.iter().map(|gate| Holding {
+                lock: gate.lock,
+                mode: gate.mode,
+                stack: gate.stack,
+                owner: creator,
+            }));
+            at = creator;
+        }
+        let found: Rc<[Holding]> = found.into();
+        self.memo.insert(thread, found.clone());
+        found
+    }
+}

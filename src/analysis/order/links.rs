@@ -1,0 +1,232 @@
+//! What joins the lives of threads: creations, joins, barriers and hand-overs as links between segments.
+//!
+//! Links that must hold in every run: a creation, a join, and a round of a barrier that the same threads meet at
+//! each time. Soft ones, which ordered the threads in this run only: a semaphore's post that a wait needed, the
+//! signal within a condition wait, and a barrier at which more threads meet than it counts.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use crate::model::order::{Fold, Life, MarkWhat};
+use crate::model::{Kind, Lock, LockId, Session, ThreadId};
+
+/// What a link is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// The thread was created.
+    Created,
+    /// A thread that ended was joined.
+    Joined,
+    /// A round of a barrier, into it and out of it.
+    Met {
+        /// Whether the same threads meet each time.
+        must: bool,
+    },
+    /// A semaphore was posted, a condition signalled.
+    Posted,
+}
+
+/// From segment `seg` on, a node knows that the segments below `upto` of `node` had ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct In {
+    pub seg: u32,
+    pub node: u32,
+    pub upto: u32,
+    pub via: Via,
+}
+
+/// A round of a barrier.
+#[derive(Clone, Debug)]
+pub(super) struct Round {
+    pub must: bool,
+    /// Who met, and which of its marks it was.
+    pub met: Vec<(ThreadId, u32)>,
+}
+
+/// The links of a session. Nodes are threads, and behind them the rounds of barriers.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    into: Vec<Vec<In>>,
+    threads: usize,
+    creators: Vec<Option<(u32, u32)>>,
+    joined: FxHashMap<u32, (u32, u32)>,
+    pub rounds: Vec<Round>,
+    /// Each thread was created once and joined, if at all, by its creator, and nothing else orders threads.
+    pub is_tree: bool,
+    /// Some creations, joins, barriers or hand-overs were not kept.
+    pub dropped: bool,
+}
+
+impl Links {
+    /// `soft`: hand-overs as well.
+    pub fn new(session: &Session, soft: bool) -> Self {
+        let lives = &session.order.lives;
+        let mut links = Self {
+            into: vec![Vec::new(); lives.len()],
+            threads: lives.len(),
+            creators: vec![None; lives.len()],
+            is_tree: true,
+            dropped: lives.iter().any(|life| life.must_dropped > 0 || life.soft_dropped > 0),
+            ..Self::default()
+        };
+        let known = |thread: ThreadId| thread.index() < lives.len();
+        for (at, life) in lives.iter().enumerate() {
+            if let Some((creator, mark)) = life.creator.filter(|(creator, _)| known(*creator)) {
+                links.creators[at] = Some((creator.0, mark + 1));
+                links.into[at].push(In { seg: 0, node: creator.0, upto: mark + 1, via: Via::Created });
+            }
+            for (mark, what) in (1..).zip(life.marks.iter().map(|mark| mark.what)) {
+                if let MarkWhat::Joined(Some(child)) = what
+                    && known(child)
+                    && child.index() != at
+                {
+                    let by_creator = lives[child.index()].creator.is_some_and(|(creator, _)| creator.index() == at);
+                    links.is_tree &= by_creator;
+                    links.joined.entry(child.0).or_insert((at as u32, mark));
+                    links.into[at].push(In { seg: mark, node: child.0, upto: u32::MAX, via: Via::Joined });
+                }
+            }
+        }
+        links.meet(lives, soft);
+        if soft {
+            links.hand_over(lives, &session.locks);
+        }
+        for into in &mut links.into {
+            into.sort_by_key(|link| link.seg);
+        }
+        links
+    }
+
+    /// Threads and rounds.
+    pub fn nodes(&self) -> usize {
+        self.into.len()
+    }
+
+    /// What leads into a node, by segment.
+    pub fn into(&self, node: u32) -> &[In] {
+        self.into.get(node as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Who created a thread, and how many of its segments had ended by then.
+    pub fn creator(&self, thread: u32) -> Option<(u32, u32)> {
+        self.creators.get(thread as usize).copied().flatten()
+    }
+
+    /// Who joined a thread, and the first segment of it behind the join.
+    pub fn joined(&self, thread: u32) -> Option<(u32, u32)> {
+        self.joined.get(&thread).copied()
+    }
+
+    /// The round of a barrier that a node is.
+    pub fn round(&self, node: u32) -> Option<&Round> {
+        self.rounds.get((node as usize).checked_sub(self.threads)?)
+    }
+
+    /// With a count of N, the first N arrivals are a round, the next N the second one, and so on.
+    fn meet(&mut self, lives: &[Life], soft: bool) {
+        // What was not kept any more at one thread leaves the later rounds of all unknown.
+        let complete_until_ns = horizon(lives, Fold::MOST_MARKS, |life| life.must_dropped);
+        let mut arrivals: BTreeMap<(LockId, u32), Vec<(u64, u64, ThreadId, u32)>> = BTreeMap::new();
+        for (at, life) in lives.iter().enumerate() {
+            for (number, mark) in life.marks.iter().enumerate() {
+                if let MarkWhat::Barrier { lock, count } = mark.what {
+                    let arrival = (mark.at_ns, mark.until_ns, ThreadId::from(at), number as u32);
+                    arrivals.entry((lock, count)).or_default().push(arrival);
+                }
+            }
+        }
+        for ((_, count), mut arrivals) in arrivals {
+            self.is_tree = false;
+            arrivals.sort_unstable();
+            let mut threads: Vec<ThreadId> = arrivals.iter().map(|arrival| arrival.2).collect();
+            threads.sort_unstable();
+            threads.dedup();
+            // Where others may meet in another run, the round orders this run only.
+            let must = threads.len() == count as usize;
+            if !must && !soft {
+                continue;
+            }
+            for round in arrivals.chunks_exact(count.max(1) as usize) {
+                let last_in = round.iter().map(|arrival| arrival.0).max().unwrap_or(0);
+                let first_out = round.iter().map(|arrival| arrival.1).min().unwrap_or(0);
+                if last_in > first_out || last_in > complete_until_ns {
+                    // The threads did not meet as the count says: nothing that follows is certain.
+                    break;
+                }
+                self.add_round(must, round.iter().map(|arrival| (arrival.2, arrival.3)).collect());
+            }
+        }
+    }
+
+    fn add_round(&mut self, must: bool, met: Vec<(ThreadId, u32)>) {
+        let (node, via) = (self.into.len() as u32, Via::Met { must });
+        let arrival = |(thread, mark): &(ThreadId, u32)| In { seg: 0, node: thread.0, upto: mark + 1, via };
+        self.into.push(met.iter().map(arrival).collect());
+        for (thread, mark) in &met {
+            self.into[thread.index()].push(In { seg: mark + 1, node, upto: 1, via });
+        }
+        self.rounds.push(Round { must, met });
+    }
+
+    /// Which post a wait needed, which signal fell into a condition wait.
+    fn hand_over(&mut self, lives: &[Life], locks: &[Lock]) {
+        let complete_until_ns = horizon(lives, Fold::MOST_SOFT_MARKS, |life| life.soft_dropped + life.must_dropped);
+        #[derive(Default)]
+        struct Traffic {
+            /// When, who, which mark.
+            posts: Vec<(u64, u32, u32)>,
+            /// When it had it and when it asked, who, which mark.
+            takes: Vec<(u64, u64, u32, u32)>,
+        }
+        let mut traffic: BTreeMap<LockId, Traffic> = BTreeMap::new();
+        for (at, life) in lives.iter().enumerate() {
+            for (number, mark) in life.marks.iter().enumerate() {
+                let (thread, number) = (at as u32, number as u32);
+                match mark.what {
+                    MarkWhat::Posted(lock) => {
+                        traffic.entry(lock).or_default().posts.push((mark.at_ns, thread, number));
+                    }
+                    MarkWhat::Taken(lock) => {
+                        traffic.entry(lock).or_default().takes.push((mark.until_ns, mark.at_ns, thread, number));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (lock, Traffic { mut posts, mut takes }) in traffic {
+            let Some(lock) = locks.get(lock.index()).filter(|lock| !super::wants::holds(lock)) else { continue };
+            posts.sort_unstable();
+            takes.sort_unstable();
+            self.is_tree &= takes.is_empty();
+            let condition = matches!(lock.kind, Kind::Condvar | Kind::Cond);
+            for (number, (until_ns, at_ns, thread, mark)) in takes.iter().copied().enumerate() {
+                if until_ns > complete_until_ns {
+                    break;
+                }
+                let post = if condition {
+                    let by_then = posts.partition_point(|post| post.0 <= until_ns);
+                    posts[..by_then].last().filter(|post| post.0 >= at_ns)
+                } else {
+                    // The value at the start is taken first: the k-th wait needs the (k - value)-th post.
+                    number.checked_sub(lock.traits.initial as usize).and_then(|number| posts.get(number))
+                };
+                let Some((posted_ns, poster, posted)) = post.copied() else { continue };
+                if posted_ns > until_ns {
+                    // More was taken than had been posted: the value at the start is not what it is thought to be.
+                    break;
+                }
+                if poster != thread {
+                    let link = In { seg: mark + 1, node: poster, upto: posted + 1, via: Via::Posted };
+                    self.into[thread as usize].push(link);
+                }
+            }
+        }
+    }
+}
+
+/// Up to when marks are complete: those of a thread that had too many of them end `most` marks in.
+fn horizon(lives: &[Life], most: usize, dropped: impl Fn(&Life) -> u64) -> u64 {
+    let cut = lives.iter().filter(|life| dropped(life) > 0);
+    cut.map(|life| life.marks.get(most - 1).map_or(0, |mark| mark.at_ns)).min().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,282 @@
+//! The search for threads that can stand at the sides of a cycle at the same time.
+//!
+//! Each side of a cycle has candidates: requests, by threads, in segments. Wanted is one of each side such that every
+//! two of them go together: a clique with one node of each part, found by trying one side after the other and going
+//! back where nothing fits.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::clocks::Clocks;
+use super::gates::{Gates, Holding};
+use super::wants::{Want, Wants, holds};
+use crate::model::order::{ChainId, Run};
+use crate::model::{LockId, Mode, Session, StackId, ThreadId};
+
+/// A request that may stand at a side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    /// Its number.
+    pub want: u32,
+    pub thread: ThreadId,
+    /// How the thread holds the lock that the side before wants, and where it took it.
+    pub held_mode: Mode,
+    pub held_stack: StackId,
+}
+
+/// Requests under the same locks, taken at the same places: whatever holds of the locks holds of all.
+#[derive(Debug)]
+pub(super) struct Alike {
+    pub held: ChainId,
+    pub inherited: Rc<[Holding]>,
+    pub candidates: Vec<Candidate>,
+}
+
+/// Requests that one side of a told cycle stands for.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The side's part of the fingerprint.
+    pub hash: u64,
+    pub held_mode: Mode,
+    pub wanted_mode: Mode,
+    pub timed: bool,
+    pub alike: Vec<Alike>,
+    /// Requests made.
+    pub count: u64,
+}
+
+/// How much two sides may stand in each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    /// Not at all.
+    Free,
+    /// They may be ordered by hand-overs.
+    SoftOrdered,
+    /// They may hold a common lock as well.
+    Guarded,
+    /// They need only be different threads.
+    Ordered,
+}
+
+/// How a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Everything was looked at.
+    Complete,
+    /// Who asked had enough.
+    Stopped,
+    /// There was too much to look at.
+    Exhausted,
+}
+
+/// What is known of pairs of requests.
+pub(super) struct Pairs<'a> {
+    session: &'a Session,
+    wants: &'a Wants<'a>,
+    pub must: Clocks<'a>,
+    pub soft: Clocks<'a>,
+    pub gates: Gates<'a>,
+    /// Whether two lists of held locks have a gate in common.
+    gated: FxHashMap<(ChainId, ChainId), bool>,
+    /// Steps that are left for all searches.
+    pub steps: u64,
+}
+
+impl<'a> Pairs<'a> {
+    /// Pairs that one search looks at: about a second.
+    const MOST_STEPS: u64 = 10_000_000;
+    /// The same for all searches.
+    const MOST_STEPS_IN_ALL: u64 = 60_000_000;
+
+    pub fn new(session: &'a Session, wants: &'a Wants<'a>, must: Clocks<'a>, soft: Clocks<'a>) -> Self {
+        let gates = Gates::new(session);
+        Self { session, wants, must, soft, gates, gated: FxHashMap::default(), steps: Self::MOST_STEPS_IN_ALL }
+    }
+
+    /// What a thread holds at a request by itself, as far as it is one lock each.
+    fn own(&self, held: ChainId, owner: ThreadId) -> impl Iterator<Item = Holding> + '_ {
+        let links = self.session.order.chains.walk(held);
+        let gate = |lock: LockId| {
+            self.session.locks.get(lock.index()).is_some_and(|lock| lock.merged <= 1 && holds(lock))
+        };
+        links.filter(move |link| gate(link.lock)).map(move |link| Holding {
+            lock: link.lock,
+            mode: link.mode,
+            stack: link.stack,
+            owner,
+        })
+    }
+
+    /// The lock that keeps two requests apart: held by two different threads at the time, and not by both to read.
+    pub fn gate(&mut self, a: &Want<'_>, b: &Want<'_>) -> Option<(Holding, Holding)> {
+        let (inherited_a, inherited_b) = (self.gates.of(a.thread), self.gates.of(b.thread));
+        let of_b: Vec<Holding> = self.own(b.held, b.thread).chain(inherited_b.iter().copied()).collect();
+        let mut of_a = self.own(a.held, a.thread).chain(inherited_a.iter().copied());
+        of_a.find_map(|one| {
+            let apart = |other: &&Holding| {
+                other.lock == one.lock
+                    && other.owner != one.owner
+                    && (one.mode, other.mode) != (Mode::Shared, Mode::Shared)
+            };
+            of_b.iter().find(apart).map(|other| (one, *other))
+        })
+    }
+
+    /// The same for all requests of two kinds, where nothing depends on the threads.
+    fn gated(&mut self, a: &Alike, b: &Alike) -> Option<bool> {
+        if !a.inherited.is_empty() || !b.inherited.is_empty() {
+            return None;
+        }
+        let key = (a.held.min(b.held), a.held.max(b.held));
+        if let Some(known) = self.gated.get(&key) {
+            return Some(*known);
+        }
+        let of_b: Vec<Holding> = self.own(b.held, ThreadId(1)).collect();
+        let gated = self.own(a.held, ThreadId(0)).any(|one| {
+            of_b.iter().any(|other| other.lock == one.lock && (one.mode, other.mode) != (Mode::Shared, Mode::Shared))
+        });
+        self.gated.insert(key, gated);
+        Some(gated)
+    }
+
+    fn clocks(&mut self, soft: bool) -> &mut Clocks<'a> {
+        if soft { &mut self.soft } else { &mut self.must }
+    }
+
+    /// Whether two runs are not ordered.
+    fn apart(&mut self, soft: bool, a: (ThreadId, Run), b: (ThreadId, Run)) -> bool {
+        let clocks = self.clocks(soft);
+        !clocks.before(a.0, a.1.last, b.0, b.1.first) && !clocks.before(b.0, b.1.last, a.0, a.1.first)
+    }
+
+    /// Whether some run of one and some run of the other are not ordered.
+    pub fn concurrent(&mut self, soft: bool, a: &Want<'_>, b: &Want<'_>) -> bool {
+        self.concurrent_runs(soft, a, b).is_some()
+    }
+
+    /// Such runs.
+    pub fn concurrent_runs(&mut self, soft: bool, a: &Want<'_>, b: &Want<'_>) -> Option<(Run, Run)> {
+        for run in a.runs {
+            self.steps = self.steps.saturating_sub(1);
+            let clocks = self.clocks(soft);
+            let ended = clocks.ended(b.thread, a.thread, run.first);
+            // The first run of b that had not ended; if this one comes after a's, all later ones do.
+            let next = b.runs.get(b.runs.partition_point(|other| other.last < ended));
+            if let Some(next) = next
+                && !clocks.before(a.thread, run.last, b.thread, next.first)
+            {
+                return Some((*run, *next));
+            }
+        }
+        None
+    }
+
+    /// Whether two requests go together.
+    fn fits(&mut self, level: Level, a: &Want<'_>, b: &Want<'_>) -> bool {
+        self.steps = self.steps.saturating_sub(1);
+        if a.thread == b.thread {
+            return false;
+        }
+        match level {
+            Level::Free | Level::SoftOrdered => {
+                self.gate(a, b).is_none() && self.concurrent(level == Level::Free, a, b)
+            }
+            Level::Guarded => self.gate(a, b).is_some() || self.concurrent(false, a, b),
+            Level::Ordered => true,
+        }
+    }
+
+    /// Tells the choices of one candidate for each side that go together; `tell` says whether to go on.
+    pub fn search(
+        &mut self,
+        groups: &[Rc<Group>],
+        level: Level,
+        mut tell: impl FnMut(&mut Self, &[Candidate]) -> bool,
+    ) -> End {
+        let wants = self.wants;
+        let floor = self.steps.saturating_sub(Self::MOST_STEPS);
+        // Of each side so far: the kind and the candidate that is tried next.
+        let mut next = vec![(0usize, 0usize)];
+        let mut chosen: Vec<(usize, Candidate)> = Vec::new();
+        while let Some((kind, at)) = next.last_mut() {
+            let group = &groups[chosen.len()];
+            let Some(alike) = group.alike.get(*kind) else {
+                next.pop();
+                chosen.pop();
+                continue;
+            };
+            let Some(candidate) = alike.candidates.get(*at).copied() else {
+                (*kind, *at) = (*kind + 1, 0);
+                continue;
+            };
+            if *at == 0 && level <= Level::SoftOrdered {
+                let others = groups.iter().zip(&chosen).map(|(group, (kind, _))| &group.alike[*kind]);
+                if others.into_iter().any(|other| self.gated(alike, other) == Some(true)) {
+                    self.steps = self.steps.saturating_sub(1);
+                    (*kind, *at) = (*kind + 1, 0);
+                    continue;
+                }
+            }
+            let number = *kind;
+            *at += 1;
+            if self.steps <= floor {
+                return End::Exhausted;
+            }
+            let Some(want) = wants.get(candidate.want) else { continue };
+            let fits = chosen.iter().all(|(_, other)| {
+                candidate.thread != other.thread
+                    && wants.get(other.want).is_some_and(|other| self.fits(level, &want, &other))
+            });
+            if !fits {
+                continue;
+            }
+            chosen.push((number, candidate));
+            if chosen.len() < groups.len() {
+                next.push((0, 0));
+                continue;
+            }
+            let choice: Vec<Candidate> = chosen.iter().map(|(_, candidate)| *candidate).collect();
+            if self.runs_fit(level, &choice) && !tell(self, &choice) {
+                return End::Stopped;
+            }
+            chosen.pop();
+        }
+        End::Complete
+    }
+
+    /// Whether runs can be chosen such that all of them go together, not only every two requests.
+    fn runs_fit(&mut self, level: Level, choice: &[Candidate]) -> bool {
+        if level > Level::SoftOrdered || choice.len() < 3 {
+            return true;
+        }
+        let wants: Vec<Want<'_>> = choice.iter().filter_map(|candidate| self.wants.get(candidate.want)).collect();
+        if wants.iter().filter(|want| want.runs.len() > 1).count() < 2 {
+            return true;
+        }
+        let soft = level == Level::Free;
+        let mut next = vec![0usize];
+        let mut chosen: Vec<(ThreadId, Run)> = Vec::new();
+        while let Some(at) = next.last_mut() {
+            let want = &wants[chosen.len()];
+            let Some(run) = want.runs.get(*at).copied() else {
+                next.pop();
+                chosen.pop();
+                continue;
+            };
+            *at += 1;
+            self.steps = self.steps.saturating_sub(1);
+            if self.steps == 0 {
+                return true;
+            }
+            if chosen.iter().all(|other| self.apart(soft, *other, (want.thread, run))) {
+                chosen.push((want.thread, run));
+                if chosen.len() == wants.len() {
+                    return true;
+                }
+                next.push(0);
+            }
+        }
+        false
+    }
+}

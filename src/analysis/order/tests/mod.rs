@@ -1,0 +1,3 @@
+mod explore;
+mod random;
+mod simulate;

@@ -1,0 +1,430 @@
+//! From the graph to what is told: cycles of single locks become one entry for each fingerprint.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::clocks::Clocks;
+use super::cycles::{Limits, cycles};
+use super::edges::{Edge, Knots, reads_again};
+use super::feasibility::Feasibility;
+use super::fingerprint::{Fnv, of_cycle, smallest_rotation, text, written};
+use super::links::Links;
+use super::places::Places;
+use super::reason::Words;
+use super::search::{Alike, Candidate, Group, Pairs};
+use super::verdict::{Court, Verdict};
+use super::wants::Wants;
+use super::writers::Writers;
+use super::{Class, Cycle, Held, Side};
+use crate::model::order::How;
+use crate::model::{LockId, Mode, Session};
+
+/// What is told of cycles with one fingerprint.
+pub(super) struct Entry {
+    pub verdict: Verdict,
+    pub sides: Vec<Side>,
+    pub instances: u64,
+    judged: u32,
+}
+
+/// Entries by fingerprint, those of components too rich to tell apart from the others.
+pub(super) type Entries = BTreeMap<(bool, u64), (Entry, Option<u64>)>;
+
+/// Collects entries.
+pub(super) struct Teller<'a> {
+    session: &'a Session,
+    wants: &'a Wants<'a>,
+    places: &'a Places<'a>,
+    pub court: Court<'a>,
+    pub entries: Entries,
+    groups: FxHashMap<(u32, u32), Rc<[Rc<Group>]>>,
+    /// Some cycles or combinations were not looked at.
+    pub cut: bool,
+}
+
+impl<'a> Teller<'a> {
+    /// Work that goes into one component, and into all: about a second each, and some seconds.
+    const STEPS: u64 = 5_000_000;
+    const STEPS_IN_ALL: u64 = 50_000_000;
+    /// Cycles of two locks of one component: more than people read, fewer than take time.
+    const PAIRS: u64 = 50_000;
+    /// Longer cycles of one component.
+    const LONGER: u64 = 5_000;
+    /// Combinations of places in the code that are looked at for one cycle of locks, and told of them.
+    const COMBINATIONS: usize = 4096;
+    const TOLD: usize = 64;
+    /// Cycles of one fingerprint that are judged once no order was found that rules one out.
+    const JUDGED: u32 = 32;
+    /// Groups of edges that are remembered.
+    const GROUPS: usize = 1 << 16;
+
+    pub fn new(
+        session: &'a Session,
+        wants: &'a Wants<'a>,
+        places: &'a Places<'a>,
+        must: &'a Links,
+        soft: &'a Links,
+    ) -> Self {
+        let pairs = Pairs::new(session, wants, Clocks::new(must), Clocks::new(soft));
+        let feasibility = Feasibility::new(session, wants, soft);
+        let court = Court { session, wants, pairs, feasibility, writers: Writers::new(session) };
+        let (entries, groups) = (Entries::new(), FxHashMap::default());
+        Self { session, wants, places, court, entries, groups, cut: false }
+    }
+
+    /// All cycles of all components.
+    pub fn tell_all(&mut self, knots: &Knots) {
+        let mut left = Self::STEPS_IN_ALL;
+        self.cut |= knots.cut;
+        for bounds in knots.starts.windows(2) {
+            let edges = &knots.edges[bounds[0]..bounds[1]];
+            self.groups.clear();
+            self.component(edges, &mut left);
+        }
+        for number in &knots.own {
+            self.reads_again(*number);
+        }
+    }
+
+    fn component(&mut self, edges: &[Edge], left: &mut u64) {
+        let mut nodes: Vec<u32> = edges.iter().flat_map(|edge| [edge.from, edge.to]).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let local = |node: u32| nodes.binary_search(&node).unwrap_or(0);
+        let mut graph: Vec<Vec<u32>> = vec![Vec::new(); nodes.len()];
+        for edge in edges {
+            let (to, targets) = (local(edge.to) as u32, &mut graph[local(edge.from)]);
+            if targets.last() != Some(&to) {
+                targets.push(to);
+            }
+        }
+        let steps = Self::STEPS.min(*left);
+        let limits = Limits { steps, pairs: Self::PAIRS, longer: Self::LONGER };
+        let mut best: Option<((Class, bool), u64)> = None;
+        let mut cycle = Vec::new();
+        let (all, used) = cycles(&graph, limits, |found| {
+            cycle.clear();
+            cycle.extend(found.iter().map(|at| nodes[*at as usize]));
+            let told = self.tell(edges, &cycle);
+            best = best.into_iter().chain(told).min();
+        });
+        *left = left.saturating_sub(used);
+        if all {
+            return;
+        }
+        if best.is_none() {
+            let found: Vec<u32> = some_cycle(&graph).iter().map(|at| nodes[*at as usize]).collect();
+            best = self.tell(edges, &found);
+        }
+        if let Some((_, fingerprint)) = best
+            && let Some((entry, _)) = self.entries.get(&(false, fingerprint))
+        {
+            let mut classes: Vec<u64> =
+                nodes.iter().filter_map(|node| self.wants.lock_of(*node)).map(|lock| self.places.class(lock)).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            let fingerprint = classes.iter().fold(Fnv::new().bytes(b"component"), |hash, class| hash.number(*class));
+            let (verdict, sides, size) = (entry.verdict.clone(), entry.sides.clone(), nodes.len() as u64);
+            self.add(true, fingerprint.end(), verdict, Some(size), |_| sides);
+        }
+    }
+
+    /// Tells a cycle of nodes. Returns the most serious rank of what is told, with its fingerprint.
+    fn tell(&mut self, edges: &[Edge], cycle: &[u32]) -> Option<((Class, bool), u64)> {
+        let pairs = (0..cycle.len()).map(|at| (cycle[at], cycle[(at + 1) % cycle.len()]));
+        let choices: Vec<Rc<[Rc<Group>]>> = pairs.map(|(from, to)| self.groups(edges, from, to)).collect();
+        let locks: Option<Vec<LockId>> =
+            (0..cycle.len()).map(|at| self.wants.lock_of(cycle[(at + 1) % cycle.len()])).collect();
+        let locks = locks?;
+        let mut found: Vec<((Class, bool), u64, Option<Verdict>, Vec<Rc<Group>>)> = Vec::new();
+        let mut at = vec![0usize; choices.len()];
+        for looked in 0.. {
+            if looked >= Self::COMBINATIONS {
+                self.cut = true;
+                break;
+            }
+            let groups: Vec<Rc<Group>> = choices.iter().zip(&at).map(|(all, at)| all[*at].clone()).collect();
+            let hashes: Vec<u64> = groups.iter().map(|group| group.hash).collect();
+            let fingerprint = of_cycle(&hashes);
+            let known = self.entries.get(&(false, fingerprint)).map(|(entry, _)| entry);
+            match known.filter(|entry| entry.is_settled()) {
+                Some(entry) => found.push((entry.verdict.rank(), fingerprint, None, groups)),
+                None => {
+                    let verdict = self.court.judge(&groups, &locks);
+                    found.push((verdict.rank(), fingerprint, Some(verdict), groups));
+                }
+            }
+            // The next combination.
+            let Some(side) = (0..at.len()).find(|side| at[*side] + 1 < choices[*side].len()) else { break };
+            at[side] += 1;
+            at[..side].fill(0);
+        }
+        found.sort_by_key(|(rank, fingerprint, ..)| (*rank, *fingerprint));
+        let best = found.first().map(|(rank, fingerprint, ..)| (*rank, *fingerprint));
+        if found.len() > Self::TOLD {
+            found.truncate(Self::TOLD);
+            self.cut = true;
+        }
+        for (_, fingerprint, verdict, groups) in found {
+            match verdict {
+                Some(verdict) => self.add(false, fingerprint, verdict, None, |verdict| {
+                    sides(self.session, self.wants, verdict, &groups, cycle)
+                }),
+                None => {
+                    if let Some((entry, _)) = self.entries.get_mut(&(false, fingerprint)) {
+                        entry.instances += 1;
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    fn add(
+        &mut self,
+        rich: bool,
+        fingerprint: u64,
+        verdict: Verdict,
+        component: Option<u64>,
+        sides: impl FnOnce(&Verdict) -> Vec<Side>,
+    ) {
+        match self.entries.get_mut(&(rich, fingerprint)) {
+            Some((entry, size)) => {
+                entry.instances += 1;
+                entry.judged += 1;
+                *size = (*size).max(component);
+                if verdict.rank() < entry.verdict.rank() {
+                    entry.sides = sides(&verdict);
+                    entry.verdict = verdict;
+                }
+            }
+            None => {
+                let sides = sides(&verdict);
+                let entry = Entry { verdict, sides, instances: 1, judged: 1 };
+                self.entries.insert((rich, fingerprint), (entry, component));
+            }
+        }
+    }
+
+    /// The requests of an edge, by what tells them apart in a fingerprint.
+    fn groups(&mut self, edges: &[Edge], from: u32, to: u32) -> Rc<[Rc<Group>]> {
+        if let Some(known) = self.groups.get(&(from, to)) {
+            return known.clone();
+        }
+        if self.groups.len() >= Self::GROUPS {
+            self.groups.clear();
+        }
+        let begin = edges.partition_point(|edge| (edge.from, edge.to) < (from, to));
+        let edges = edges[begin..].iter().take_while(|edge| (edge.from, edge.to) == (from, to));
+        let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
+        for edge in edges {
+            let Some(want) = self.wants.get(edge.want) else { continue };
+            let (Some(held), timed) = (self.wants.lock_of(from), want.how == How::Timed) else { continue };
+            let hash = side_hash(self.places, (held, edge.held_mode), (want.lock, want.mode, timed), (
+                edge.held_stack,
+                want.stack,
+            ));
+            let group = groups.entry(hash).or_insert_with(|| Group {
+                hash,
+                held_mode: edge.held_mode,
+                wanted_mode: want.mode,
+                timed,
+                alike: Vec::new(),
+                count: 0,
+            });
+            group.count = want.runs.iter().fold(group.count, |sum, run| sum.saturating_add(run.count));
+            let candidate = Candidate {
+                want: edge.want,
+                thread: want.thread,
+                held_mode: edge.held_mode,
+                held_stack: edge.held_stack,
+            };
+            let inherited = self.court.pairs.gates.of(want.thread);
+            let alike = group.alike.iter_mut().rev().find(|alike| {
+                alike.held == want.held && alike.inherited == inherited
+            });
+            match alike {
+                Some(alike) => alike.candidates.push(candidate),
+                None => group.alike.push(Alike { held: want.held, inherited, candidates: vec![candidate] }),
+            }
+        }
+        let groups: Rc<[Rc<Group>]> = groups.into_values().map(Rc::new).collect();
+        self.groups.insert((from, to), groups.clone());
+        groups
+    }
+
+    /// A reader that reads again: a cycle of one lock.
+    fn reads_again(&mut self, number: u32) {
+        let Some(want) = self.wants.get(number) else { return };
+        let Some(link) = reads_again(self.session, &want) else { return };
+        let timed = want.how == How::Timed;
+        let lock = want.lock;
+        let hash = side_hash(self.places, (lock, link.mode), (lock, want.mode, timed), (link.stack, want.stack));
+        let candidate =
+            Candidate { want: number, thread: want.thread, held_mode: link.mode, held_stack: link.stack };
+        let Court { pairs, writers, wants, .. } = &mut self.court;
+        let (cause, fails) = writers.between(pairs, wants, &[lock], &[candidate]);
+        let (class, choice) = (Class::NeedsWriter, vec![candidate]);
+        let verdict = Verdict { class, fails: fails && !timed, choice, cause, witness: Vec::new() };
+        let count = want.runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.count));
+        let (held_mode, wanted_mode, alike) = (link.mode, want.mode, Vec::new());
+        let group = Rc::new(Group { hash, held_mode, wanted_mode, timed, alike, count });
+        self.add(false, of_cycle(&[hash]), verdict, None, |verdict| {
+            sides(self.session, self.wants, verdict, &[group], &[lock.0])
+        });
+    }
+
+    /// The cycles, the most serious first.
+    pub fn cycles(&self) -> Vec<Cycle> {
+        let heat = Heat::new(self.session, self.entries.values().map(|(entry, _)| entry));
+        let words = Words { session: self.session, places: self.places };
+        let Pairs { must, soft, .. } = &self.court.pairs;
+        let mut told: Vec<(Vec<String>, Cycle)> = Vec::new();
+        for ((_, fingerprint), (entry, component)) in &self.entries {
+            let Entry { verdict, sides, instances, .. } = entry;
+            let mut reason = words.reason(verdict, sides, must, soft);
+            if let Some(locks) = component {
+                reason = format!("{locks} locks are taken in so many orders that not every cycle is told; of this one: {reason}");
+            }
+            let cycle = Cycle {
+                fingerprint: written(*fingerprint),
+                class: verdict.class,
+                fails: verdict.fails,
+                reason,
+                advice: words.advice(verdict, sides),
+                sides: sides.clone(),
+                witness: verdict.witness.clone(),
+                instances: *instances,
+                component: *component,
+                heat: heat.of(sides),
+            };
+            told.push((sides.iter().map(|side| self.places.lock(side.held.lock)).collect(), cycle));
+        }
+        told.sort_by(|(names, a), (other, b)| {
+            let key = |cycle: &Cycle| (cycle.class, !cycle.fails, cycle.component.is_some());
+            key(a).cmp(&key(b)).then_with(|| names.cmp(other)).then_with(|| a.fingerprint.cmp(&b.fingerprint))
+        });
+        told.into_iter().map(|(_, cycle)| cycle).collect()
+    }
+}
+
+impl Entry {
+    /// Whether nothing more serious can be, or has to be, looked for.
+    fn is_settled(&self) -> bool {
+        self.verdict.class <= Class::Feasible
+            || self.verdict.class == Class::Possible && self.judged >= Teller::JUDGED
+    }
+}
+
+/// A side's part of a fingerprint.
+pub(super) fn side_hash(
+    places: &Places<'_>,
+    held: (LockId, Mode),
+    wanted: (LockId, Mode, bool),
+    stacks: (crate::model::StackId, crate::model::StackId),
+) -> u64 {
+    let mode = |mode: Mode| if mode == Mode::Shared { b"shared\0".as_slice() } else { b"exclusive\0" };
+    Fnv::new()
+        .number(places.class(held.0))
+        .bytes(mode(held.1))
+        .number(places.class(wanted.0))
+        .bytes(mode(wanted.1))
+        .bytes(if wanted.2 { b"timed\0" } else { b"\0" })
+        .number(places.site(stacks.0))
+        .number(places.site(stacks.1))
+        .end()
+}
+
+/// The sides of a verdict, in the order of the fingerprint.
+fn sides(
+    session: &Session,
+    wants: &Wants<'_>,
+    verdict: &Verdict,
+    groups: &[Rc<Group>],
+    cycle: &[u32],
+) -> Vec<Side> {
+    let hashes: Vec<u64> = groups.iter().map(|group| group.hash).collect();
+    let start = smallest_rotation(&hashes);
+    let count = cycle.len();
+    let turned = (0..count).map(|at| (start + at) % count);
+    turned
+        .filter_map(|at| {
+            let candidate = verdict.choice.get(at)?;
+            let want = wants.get(candidate.want)?;
+            let lock = wants.lock_of(cycle[at])?;
+            let held = Held { lock, mode: candidate.held_mode, stack: candidate.held_stack };
+            let mut also_held: Vec<Held> = session
+                .order
+                .chains
+                .walk(want.held)
+                .map(|link| Held { lock: link.lock, mode: link.mode, stack: link.stack })
+                .collect();
+            if let Some(at) = also_held.iter().position(|other| *other == held) {
+                also_held.remove(at);
+            }
+            also_held.reverse();
+            Some(Side {
+                thread: want.thread,
+                held,
+                wanted: want.lock,
+                wanted_mode: want.mode,
+                wanted_stack: want.stack,
+                also_held,
+                count: groups[at].count,
+                timed: groups[at].timed,
+                reacquired: want.reacquired,
+            })
+        })
+        .collect()
+}
+
+/// Any cycle of a component in which each node has a successor.
+fn some_cycle(graph: &[Vec<u32>]) -> Vec<u32> {
+    let mut met = vec![u32::MAX; graph.len()];
+    let mut path: Vec<u32> = Vec::new();
+    let mut at = 0u32;
+    loop {
+        if met[at as usize] != u32::MAX {
+            return path.split_off(met[at as usize] as usize);
+        }
+        met[at as usize] = path.len() as u32;
+        path.push(at);
+        let Some(next) = graph[at as usize].first() else { return Vec::new() };
+        at = *next;
+    }
+}
+
+/// How long the locks of cycles were waited for and held.
+struct Heat(FxHashMap<LockId, (u64, u64)>);
+
+impl Heat {
+    fn new<'e>(session: &Session, entries: impl Iterator<Item = &'e Entry>) -> Self {
+        let sides = entries.flat_map(|entry| &entry.sides);
+        let mut locks: FxHashMap<LockId, (u64, u64)> =
+            sides.flat_map(|side| [side.held.lock, side.wanted]).map(|lock| (lock, (0, 0))).collect();
+        if !locks.is_empty() {
+            for site in &session.profile.sites {
+                if let Some((wait, hold)) = locks.get_mut(&site.key.lock) {
+                    *wait = wait.saturating_add(site.wait.sum);
+                    *hold = hold.saturating_add(site.hold.sum);
+                }
+            }
+        }
+        Self(locks)
+    }
+
+    /// The waits for all locks, and the time that each of them was held at least: what all sides have to share.
+    fn of(&self, sides: &[Side]) -> f64 {
+        let known = || sides.iter().filter_map(|side| self.0.get(&side.held.lock));
+        let waits = known().fold(0u64, |sum, (wait, _)| sum.saturating_add(*wait));
+        let hold = known().map(|(_, hold)| *hold).min().unwrap_or(0);
+        waits as f64 + hold as f64
+    }
+}
+
+/// Not used by the graph of instances: what a text is in a fingerprint.
+pub(super) fn class_hash(class: &str) -> u64 {
+    text(class)
+}

@@ -1,0 +1,334 @@
+//! What wants what: the recorded requests in terms of the graph's nodes, joins included.
+//!
+//! A node is a lock, or the end of a thread that was joined with locks held: whoever joins wants the end, and the
+//! thread holds its end as long as it lives, over everything that it takes itself.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::model::order::{ChainId, How, LoggedWhat, MarkWhat, Request, Run};
+use crate::model::{Kind, Lock, LockId, Mode, Session, StackId, ThreadId};
+
+/// Whether a thread holds it from taking it until it gives it back.
+pub(super) fn holds(lock: &Lock) -> bool {
+    !lock.traits.handed_over
+        && match lock.kind {
+            Kind::Mutex | Kind::Rwlock | Kind::Spinlock | Kind::Once => true,
+            Kind::Semaphore => lock.traits.binary,
+            _ => false,
+        }
+}
+
+/// A thread wants a node while it holds others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want<'a> {
+    pub thread: ThreadId,
+    pub node: u32,
+    /// The lock, for a join the one of kind `Join`.
+    pub lock: LockId,
+    pub mode: Mode,
+    pub how: How,
+    pub reacquired: bool,
+    pub unanswered: bool,
+    pub stack: StackId,
+    pub held: ChainId,
+    /// Its thread's end counts as held, as someone joins it with locks held.
+    pub child: bool,
+    pub runs: &'a [Run],
+}
+
+#[derive(Debug)]
+struct Extra {
+    thread: ThreadId,
+    node: u32,
+    lock: LockId,
+    mode: Mode,
+    how: How,
+    reacquired: bool,
+    unanswered: bool,
+    stack: StackId,
+    held: ChainId,
+    child: bool,
+    runs: Vec<Run>,
+}
+
+/// All wants: those that are requests, and those that come from joins.
+#[derive(Debug)]
+pub(super) struct Wants<'a> {
+    session: &'a Session,
+    extras: Vec<Extra>,
+    /// The lock of kind `Join` by which a thread's end was wanted first.
+    ends: FxHashMap<ThreadId, LockId>,
+}
+
+impl<'a> Wants<'a> {
+    pub fn new(session: &'a Session) -> Self {
+        let mut wants = Self { session, extras: Vec::new(), ends: FxHashMap::default() };
+        let joins = session.order.requests.iter().filter(|request| wants.is(request.key.lock, Kind::Join));
+        let joins: Vec<&Request> = joins.collect();
+        if !joins.is_empty() {
+            let mut needed = Vec::new();
+            for request in joins {
+                wants.join(request, false, &mut needed);
+            }
+            wants.children(needed);
+        }
+        wants
+    }
+
+    /// Their number.
+    pub fn len(&self) -> u32 {
+        (self.session.order.requests.len() + self.extras.len()) as u32
+    }
+
+    /// Nodes of the graph.
+    pub fn nodes(&self) -> usize {
+        self.session.locks.len() + self.session.threads.len()
+    }
+
+    /// The node of a thread's end.
+    pub fn end_of(&self, thread: ThreadId) -> u32 {
+        (self.session.locks.len() + thread.index()) as u32
+    }
+
+    /// The thread whose end a node is.
+    pub fn thread_of(&self, node: u32) -> Option<ThreadId> {
+        (node as usize).checked_sub(self.session.locks.len()).map(ThreadId::from)
+    }
+
+    /// The lock that stands for a node.
+    pub fn lock_of(&self, node: u32) -> Option<LockId> {
+        match self.thread_of(node) {
+            Some(thread) => self.ends.get(&thread).copied(),
+            None => Some(LockId(node)),
+        }
+    }
+
+    /// A want by its number; `None` where the request makes no edge.
+    pub fn get(&self, number: u32) -> Option<Want<'_>> {
+        let requests = &self.session.order.requests;
+        let Some(request) = requests.get(number as usize) else {
+            let extra = self.extras.get(number as usize - requests.len())?;
+            let Extra { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, ref runs } = *extra;
+            return Some(Want { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, runs });
+        };
+        let key = &request.key;
+        let lock = self.session.locks.get(key.lock.index()).filter(|lock| holds(lock))?;
+        (key.how != How::Try && lock.process == self.session.threads.get(key.thread.index())?.process).then_some(Want {
+            thread: key.thread,
+            node: key.lock.0,
+            lock: key.lock,
+            mode: key.mode,
+            how: key.how,
+            reacquired: key.reacquired,
+            unanswered: request.unanswered,
+            stack: key.stack,
+            held: key.held,
+            child: false,
+            runs: &request.runs,
+        })
+    }
+
+    fn is(&self, lock: LockId, kind: Kind) -> bool {
+        self.session.locks.get(lock.index()).is_some_and(|lock| lock.kind == kind)
+    }
+
+    fn marks(&self, thread: ThreadId) -> &'a [crate::model::order::Mark] {
+        self.session.order.lives.get(thread.index()).map_or(&[], |life| &life.marks)
+    }
+
+    /// A join with locks held, once for each thread that it joined.
+    fn join(&mut self, request: &Request, child: bool, needed: &mut Vec<ThreadId>) {
+        let key = request.key;
+        let marks = self.marks(key.thread);
+        let mut found: Vec<(ThreadId, Vec<Run>)> = Vec::new();
+        for run in &request.runs {
+            for seg in run.first..=run.last.min(marks.len() as u32) {
+                let mark = marks.get(seg as usize).filter(|mark| mark.stack == key.stack || run.first == run.last);
+                if let Some(MarkWhat::Joined(Some(joined))) = mark.map(|mark| mark.what) {
+                    let run = Run { first: seg, last: seg, count: 1 };
+                    match found.iter_mut().find(|(known, _)| *known == joined) {
+                        Some((_, runs)) => runs.push(run),
+                        None => found.push((joined, vec![run])),
+                    }
+                }
+            }
+        }
+        if request.unanswered
+            && let Some(joined) = self.never_joined(key.thread)
+        {
+            found.push((joined, request.runs.last().copied().into_iter().collect()));
+        }
+        for (joined, runs) in found {
+            if joined.index() >= self.session.threads.len() {
+                continue;
+            }
+            self.ends.entry(joined).or_insert(key.lock);
+            needed.push(joined);
+            self.extras.push(Extra {
+                thread: key.thread,
+                node: self.end_of(joined),
+                lock: key.lock,
+                mode: Mode::Exclusive,
+                how: key.how,
+                reacquired: false,
+                unanswered: request.unanswered,
+                stack: key.stack,
+                held: key.held,
+                child,
+                runs,
+            });
+        }
+    }
+
+    /// The one thread that a creator did not join: whom a join that never ended waits for.
+    fn never_joined(&self, creator: ThreadId) -> Option<ThreadId> {
+        let lives = &self.session.order.lives;
+        let joined: FxHashSet<ThreadId> = lives
+            .iter()
+            .flat_map(|life| &life.marks)
+            .filter_map(|mark| if let MarkWhat::Joined(child) = mark.what { child } else { None })
+            .collect();
+        let mut left = self.marks(creator).iter().filter_map(|mark| match mark.what {
+            MarkWhat::Created(child) => child.filter(|child| !joined.contains(child)),
+            _ => None,
+        });
+        left.next().filter(|_| left.next().is_none())
+    }
+
+    /// What the joined threads want while they hold their ends, and those that they joined in turn.
+    fn children(&mut self, mut open: Vec<ThreadId>) {
+        let mut needed: FxHashSet<ThreadId> = FxHashSet::default();
+        while let Some(thread) = open.pop() {
+            if needed.insert(thread) {
+                let joined = self.marks(thread).iter().filter_map(|mark| match mark.what {
+                    MarkWhat::Joined(child) => child,
+                    _ => None,
+                });
+                open.extend(joined.filter(|child| child.index() < self.session.threads.len()));
+            }
+        }
+        let session = self.session;
+        let mut nested: FxHashSet<Taken> = FxHashSet::default();
+        // Joins made with locks held.
+        let mut locked: FxHashSet<(ThreadId, u32)> = FxHashSet::default();
+        for request in session.order.requests.iter().filter(|request| needed.contains(&request.key.thread)) {
+            let key = request.key;
+            nested.insert((key.thread, key.lock, key.stack, key.mode));
+            if self.is(key.lock, Kind::Join) {
+                locked.extend(request.runs.iter().flat_map(|run| run.first..=run.last).map(|seg| (key.thread, seg)));
+                self.join(request, true, &mut Vec::new());
+            } else if session.locks.get(key.lock.index()).is_some_and(holds) && key.how != How::Try {
+                self.extras.push(Extra {
+                    thread: key.thread,
+                    node: key.lock.0,
+                    lock: key.lock,
+                    mode: key.mode,
+                    how: key.how,
+                    reacquired: key.reacquired,
+                    unanswered: request.unanswered,
+                    stack: key.stack,
+                    held: key.held,
+                    child: true,
+                    runs: request.runs.clone(),
+                });
+            }
+        }
+        let mut threads: Vec<ThreadId> = needed.iter().copied().collect();
+        threads.sort_unstable();
+        for thread in &threads {
+            for (number, mark) in self.marks(*thread).iter().enumerate() {
+                let MarkWhat::Joined(Some(joined)) = mark.what else { continue };
+                if joined.index() < session.threads.len()
+                    && !locked.contains(&(*thread, number as u32))
+                    && let Some(lock) = self.ends.get(&joined).copied().or_else(|| self.ends.values().copied().min())
+                {
+                    self.ends.entry(joined).or_insert(lock);
+                    let seg = number as u32;
+                    let runs = vec![Run { first: seg, last: seg, count: 1 }];
+                    let node = self.end_of(joined);
+                    self.alone(*thread, node, lock, Mode::Exclusive, mark.stack, runs);
+                }
+            }
+        }
+        let taken = if session.order.log.dropped == 0 { self.from_log(&needed) } else { self.from_profile(&needed) };
+        for ((thread, lock, stack, mode), runs) in taken {
+            let complete = session.order.log.dropped == 0;
+            let is_lock = session.locks.get(lock.index()).is_some_and(holds);
+            if is_lock && (complete || !nested.contains(&(thread, lock, stack, mode))) {
+                self.alone(thread, lock.0, lock, mode, stack, runs);
+            }
+        }
+    }
+
+    /// A want of a joined thread that holds nothing but its end.
+    fn alone(&mut self, thread: ThreadId, node: u32, lock: LockId, mode: Mode, stack: StackId, runs: Vec<Run>) {
+        let (how, held) = (How::Block, ChainId::EMPTY);
+        let (reacquired, unanswered, child) = (false, false, true);
+        self.extras.push(Extra {
+            thread,
+            node,
+            lock,
+            mode,
+            how,
+            reacquired,
+            unanswered,
+            stack,
+            held,
+            child,
+            runs,
+        });
+    }
+
+    /// What threads took with nothing else held, and in which segments.
+    fn from_log(&self, needed: &FxHashSet<ThreadId>) -> Vec<(Taken, Vec<Run>)> {
+        let mut open: FxHashMap<ThreadId, Vec<LockId>> = FxHashMap::default();
+        let mut taken: FxHashMap<Taken, Vec<Run>> = FxHashMap::default();
+        for event in self.session.order.log.events().filter(|event| needed.contains(&event.thread)) {
+            let open = open.entry(event.thread).or_default();
+            let mode = match event.what {
+                LoggedWhat::Section(mode) => mode,
+                LoggedWhat::Acquired(mode) => {
+                    open.push(event.lock);
+                    if open.len() > 1 {
+                        continue;
+                    }
+                    mode
+                }
+                LoggedWhat::Released => {
+                    if let Some(at) = open.iter().rposition(|lock| *lock == event.lock) {
+                        open.remove(at);
+                    }
+                    continue;
+                }
+                LoggedWhat::Mark => continue,
+            };
+            let seg = self.marks(event.thread).partition_point(|mark| mark.at_ns <= event.at_ns) as u32;
+            let runs = taken.entry((event.thread, event.lock, event.stack, mode)).or_default();
+            match runs.last_mut() {
+                Some(last) if last.last == seg => last.count += 1,
+                _ => runs.push(Run { first: seg, last: seg, count: 1 }),
+            }
+        }
+        let mut taken: Vec<_> = taken.into_iter().collect();
+        taken.sort_unstable_by_key(|(key, _)| *key);
+        taken.iter_mut().for_each(|(_, runs)| runs.sort_unstable_by_key(|run| run.first));
+        taken
+    }
+
+    /// The same without the log: in some segment.
+    fn from_profile(&self, needed: &FxHashSet<ThreadId>) -> Vec<(Taken, Vec<Run>)> {
+        let profile = &self.session.profile;
+        let mut taken = Vec::new();
+        for ((thread, site), share) in profile.by_thread.iter().filter(|((thread, _), _)| needed.contains(thread)) {
+            let Some(key) = profile.sites.get(site.index()).map(|site| site.key) else { continue };
+            if share.acquisitions > 0 {
+                let run = Run { first: 0, last: self.marks(*thread).len() as u32, count: share.acquisitions };
+                taken.push(((*thread, key.lock, key.stack, key.mode), vec![run]));
+            }
+        }
+        taken.sort_unstable_by_key(|(key, _)| *key);
+        taken
+    }
+}
+
+type Taken = (ThreadId, LockId, StackId, Mode);

@@ -1,0 +1,120 @@
+//! The records read last, as they were read: single sections are made of them when a process is over.
+//!
+//! Most holds are sections (nothing else is held beside them). They matter for witnesses only, so nothing is done
+//! for them while the program runs but to keep the memory that they were read into.
+//!
+//! In a process that never nests two locks there is nothing to witness. As long as no nested acquisition was read,
+//! only the last two rounds are kept. What is dropped then does not matter later, either: whoever reads the first
+//! one in this round did not find it in the round before, so everything read up to the round before that one had
+//! been released before the first nested acquisition was told. Such sections are whole and depend on no nested
+//! acquisition, so a schedule may begin with all of them.
+
+use std::collections::VecDeque;
+
+use lockprof_wire::{Op, Record};
+
+use super::{Orders, is_section, lock_that_takes_part, mode_of};
+use crate::ingest::image::Image;
+use crate::model::{Session, SiteKey, ThreadId};
+
+/// Records of one ring, read at one time.
+#[derive(Debug)]
+struct Batch {
+    records: Vec<Record>,
+    /// Who wrote them, from which position on.
+    threads: Vec<(u32, ThreadId)>,
+    /// When it was read, ticks: nothing in it is later.
+    read_at: u64,
+    round: u64,
+}
+
+/// The records of one process that were read last. See the module.
+#[derive(Debug, Default)]
+pub struct Tape {
+    batches: VecDeque<Batch>,
+    /// Memory to read into.
+    spare: Vec<Vec<Record>>,
+    kept: usize,
+    round: u64,
+    nested: bool,
+    /// Something was dropped that may matter, up to this time, ticks.
+    dropped_until: u64,
+}
+
+impl Tape {
+    /// Records that are kept of one process, as long as they are of more than one batch: 8 MiB.
+    pub const MOST: usize = 1 << 18;
+    /// Empty memory that is kept.
+    const MOST_SPARE: usize = 64;
+
+    /// Memory to read into.
+    pub fn blank(&mut self) -> Vec<Record> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Gives back memory that holds nothing of interest.
+    pub fn give_back(&mut self, mut records: Vec<Record>) {
+        if self.spare.len() < Self::MOST_SPARE {
+            records.clear();
+            self.spare.push(records);
+        }
+    }
+
+    /// Keeps what was read from one ring. `threads`: who wrote it, from which position on; `now`: ticks.
+    pub fn keep(&mut self, records: Vec<Record>, threads: Vec<(u32, ThreadId)>, now: u64) {
+        self.kept += records.len();
+        self.batches.push_back(Batch { records, threads, read_at: now, round: self.round });
+        while self.kept > Self::MOST && self.batches.len() > 1 {
+            if let Some(read_at) = self.drop_oldest() {
+                self.dropped_until = read_at;
+            }
+        }
+    }
+
+    /// All rings were read once.
+    pub fn end_round(&mut self) {
+        self.round += 1;
+        while !self.nested && self.batches.front().is_some_and(|oldest| oldest.round + 2 <= self.round) {
+            self.drop_oldest();
+        }
+    }
+
+    /// A nested acquisition was read.
+    pub fn nested(&mut self) {
+        self.nested = true;
+    }
+
+    fn drop_oldest(&mut self) -> Option<u64> {
+        let oldest = self.batches.pop_front()?;
+        self.kept -= oldest.records.len();
+        self.give_back(oldest.records);
+        Some(oldest.read_at)
+    }
+
+    /// Writes the sections down. Call once, when nothing more comes.
+    pub fn finish(&mut self, image: &mut Image, session: &mut Session) {
+        if !self.nested {
+            return;
+        }
+        session.order.log.missing_until(image.ticks.moment_ns(self.dropped_until));
+        for batch in std::mem::take(&mut self.batches) {
+            let mut threads = batch.threads.into_iter().peekable();
+            let mut thread = None;
+            for (record, at) in batch.records.into_iter().zip(0u32..) {
+                while let Some((_, next)) = threads.next_if(|(from, _)| *from <= at) {
+                    thread = Some(next);
+                }
+                if record.op() != Some(Op::Hold) || !is_section(record) {
+                    continue;
+                }
+                let (Some(thread), Some(lock)) = (thread, lock_that_takes_part(image, session, record.lock)) else {
+                    continue;
+                };
+                let key = SiteKey { lock, stack: image.stack(session, record.stack), mode: mode_of(record.flags()) };
+                let start_ns = image.ticks.moment_ns(record.ticks);
+                let end_ns = start_ns + image.ticks.duration_ns(record.payload());
+                Orders::section(&mut session.order, thread, key, start_ns, end_ns);
+            }
+        }
+    }
+}

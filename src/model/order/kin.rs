@@ -1,0 +1,174 @@
+//! Who created and who joined whom, and what was held meanwhile.
+//!
+//! Rings are read one after the other, so a thread's start may be read before its creation. A creation is resolved
+//! as soon as both sides are there; a join when all rings were read once more: the joined thread had written
+//! everything before the join was over. Gates are found at the very end: a hold is told when it is over.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{Gate, MarkWhat, Order};
+use crate::model::ids::{ProcessId, ThreadId};
+
+/// A join whose thread is not known yet.
+#[derive(Debug)]
+pub(super) struct Join {
+    pub process: ProcessId,
+    pub thread: ThreadId,
+    pub mark: u32,
+    pub key: u64,
+    pub at_ns: u64,
+    pub until_ns: u64,
+}
+
+/// One of the threads that have had the same name one after the other.
+#[derive(Debug)]
+struct Bearer {
+    began_ns: u64,
+    ended_ns: u64,
+    thread: ThreadId,
+    joined: bool,
+}
+
+/// A hold during which its thread created or joined others.
+#[derive(Debug)]
+pub(super) struct Span {
+    pub thread: ThreadId,
+    pub gate: Gate,
+    pub at_ns: u64,
+    pub until_ns: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Kin {
+    /// Creators and their marks, by process and token.
+    creations: FxHashMap<(ProcessId, u32), (ThreadId, u32)>,
+    /// Threads whose creation was not read yet, by process and token.
+    started: FxHashMap<(ProcessId, u32), ThreadId>,
+    /// By what joiners call them, in the order in which they began.
+    bearers: FxHashMap<(ProcessId, u64), Vec<Bearer>>,
+    /// Joins whose thread has been read by now.
+    ripe: Vec<Join>,
+    /// Joins that were read since the last settling.
+    fresh: Vec<Join>,
+    spans: Vec<Span>,
+}
+
+impl Kin {
+    /// Holds that are kept to find gates; what is missing makes a verdict more careful.
+    const MOST_SPANS: usize = 1 << 18;
+
+    /// A thread began.
+    pub fn started(&mut self, order: &mut Order, process: ProcessId, thread: ThreadId, token: u32) {
+        if token == 0 {
+            return;
+        }
+        match self.creations.remove(&(process, token)) {
+            Some(creator) => parent(order, creator, thread),
+            None => _ = self.started.insert((process, token), thread),
+        }
+    }
+
+    /// A thread is about to be created.
+    pub fn created(&mut self, order: &mut Order, process: ProcessId, token: u32, creator: (ThreadId, u32)) {
+        match self.started.remove(&(process, token)) {
+            Some(child) => parent(order, creator, child),
+            None => _ = self.creations.insert((process, token), creator),
+        }
+    }
+
+    /// A thread goes by this name from now on.
+    pub fn named(&mut self, process: ProcessId, key: u64, thread: ThreadId, began_ns: u64) {
+        if key == 0 {
+            return;
+        }
+        let bearers = self.bearers.entry((process, key)).or_default();
+        let at = bearers.partition_point(|other| other.began_ns <= began_ns);
+        bearers.insert(at, Bearer { began_ns, ended_ns: u64::MAX, thread, joined: false });
+    }
+
+    /// A thread ended.
+    pub fn ended(&mut self, process: ProcessId, key: u64, thread: ThreadId, ended_ns: u64) {
+        let bearers = self.bearers.get_mut(&(process, key));
+        if let Some(bearer) = bearers.and_then(|all| all.iter_mut().rev().find(|bearer| bearer.thread == thread)) {
+            bearer.ended_ns = ended_ns;
+        }
+    }
+
+    /// A thread was joined.
+    pub fn joined(&mut self, join: Join) {
+        self.fresh.push(join);
+    }
+
+    /// A lock was held while others were created or joined.
+    pub fn spanned(&mut self, span: Span) {
+        if self.spans.len() < Self::MOST_SPANS {
+            self.spans.push(span);
+        }
+    }
+
+    /// See [`Fold::settle`](super::Fold::settle).
+    pub fn settle(&mut self, order: &mut Order, all: bool) {
+        let mut ripe = std::mem::replace(&mut self.ripe, std::mem::take(&mut self.fresh));
+        if all {
+            ripe.append(&mut self.ripe);
+        }
+        // One who bore the name before must be known as joined when the next one's turn comes.
+        ripe.sort_by_key(|join| join.until_ns);
+        for join in ripe {
+            if let Some(child) = self.bearer(&join) {
+                order.life(join.thread).marks[join.mark as usize].what = MarkWhat::Joined(Some(child));
+            }
+        }
+        if all {
+            self.spans.drain(..).for_each(|span| guard(order, &span));
+            order.lives.iter_mut().for_each(|life| {
+                life.gates.sort();
+                life.gates.dedup();
+            });
+        }
+    }
+
+    /// Whom it joined; `None` where that cannot be told.
+    fn bearer(&mut self, join: &Join) -> Option<ThreadId> {
+        let bearers = self.bearers.get_mut(&(join.process, join.key))?;
+        let last = bearers.partition_point(|bearer| bearer.began_ns <= join.until_ns).checked_sub(1)?;
+        // A name is free as soon as its thread was joined, a moment before the joiner says so: whoever began
+        // during the join may be the thread joined, or already the next one of its name.
+        let before = last.checked_sub(1).filter(|_| bearers[last].began_ns > join.at_ns);
+        let at = match before {
+            Some(before) if !bearers[before].joined => {
+                if bearers[last].ended_ns <= join.until_ns {
+                    return None;
+                }
+                before
+            }
+            _ => last,
+        };
+        bearers[at].joined = true;
+        Some(bearers[at].thread)
+    }
+}
+
+fn parent(order: &mut Order, creator: (ThreadId, u32), child: ThreadId) {
+    order.life(child).creator = Some(creator);
+    order.life(creator.0).marks[creator.1 as usize].what = MarkWhat::Created(Some(child));
+}
+
+/// Threads that were created and joined within the hold are guarded by it.
+fn guard(order: &mut Order, span: &Span) {
+    let marks = &order.life(span.thread).marks;
+    let first = marks.partition_point(|mark| mark.until_ns < span.at_ns);
+    let mut created = FxHashSet::default();
+    let mut guarded = Vec::new();
+    for mark in marks[first..].iter().take_while(|mark| mark.until_ns <= span.until_ns) {
+        match mark.what {
+            MarkWhat::Created(Some(child)) if mark.at_ns >= span.at_ns => _ = created.insert(child),
+            MarkWhat::Joined(Some(child)) if created.contains(&child) => guarded.push(child),
+            _ => {}
+        }
+    }
+    for child in guarded {
+        order.life(child).gates.push(span.gate);
+    }
+}

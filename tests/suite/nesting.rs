@@ -1,0 +1,248 @@
+//! What the order analysis needs, as the shim writes it: nested acquisitions, threads, posts, semaphores that are locks.
+
+use lockprof_wire::layout::note;
+use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::record::OPENED;
+use lockprof_wire::{Op, Record};
+
+use crate::util::story::Story;
+
+fn story(name: &str) -> Story {
+    Story::of("nested", name)
+}
+
+#[test]
+fn an_acquisition_inside_another_is_told_at_once() {
+    let story = story("plain");
+    let expected = [
+        "threadstart",
+        "hold a0",
+        "open a0",
+        "open b1",
+        "open c2",
+        "hold c2 opened",
+        "hold b1 opened",
+        "hold a0 opened",
+        "open a0",
+        "open b1",
+        "hold b1 opened",
+        "open c1",
+        "hold c1 opened",
+        "hold a0 opened",
+        "hold a0",
+    ];
+    assert_eq!(story.told(0), expected);
+    assert!(story.has("a", traits::NESTED) && story.has("c", traits::NESTED) && !story.raw.threads.is_empty());
+    let open: Vec<Record> = story.raw.all(Op::Open);
+    let holds = story.raw.all(Op::Hold);
+    // One acquisition has the same time and stack in both.
+    let same =
+        |open: &Record, hold: &Record| (open.ticks, open.lock, open.stack) == (hold.ticks, hold.lock, hold.stack);
+    assert!(open.iter().all(|open| holds.iter().any(|hold| same(open, hold))));
+}
+
+#[test]
+fn reentries_are_not_nested_in_themselves() {
+    let expected = [
+        "threadstart",
+        "hold r1 reentry",
+        "hold r0",
+        "open r0",
+        "open a2",
+        "hold a2 opened",
+        "hold r1 reentry",
+        "hold r0 opened",
+        "open a0",
+        "open r1",
+        "hold r2 reentry",
+        "hold r1 opened",
+        "hold a0 opened",
+    ];
+    let story = story("recursive");
+    assert_eq!(story.told(0), expected);
+    assert!(story.has("r", traits::RECURSIVE) && !story.has("a", traits::RECURSIVE));
+}
+
+#[test]
+fn the_mode_is_told() {
+    let expected = [
+        "threadstart",
+        "hold rw1 shared",
+        "hold rw0 shared",
+        "open rw0 shared",
+        "open a1",
+        "hold a1 opened",
+        "hold rw0 shared opened",
+        "open rw0",
+        "open a1",
+        "hold a1 opened",
+        "hold rw0 opened",
+    ];
+    assert_eq!(story("shared").told(0), expected);
+}
+
+#[test]
+fn tries_and_timed_requests_say_so() {
+    let expected = [
+        "threadstart",
+        "open a0",
+        "open b1 try",
+        "open c2 timed",
+        "tryfailed a try",
+        "hold c2 timed opened",
+        "hold b1 try opened",
+        "hold a0 opened",
+    ];
+    assert_eq!(story("ways").told(0), expected);
+}
+
+#[test]
+fn releases_in_any_order() {
+    let expected = [
+        "threadstart",
+        "open a0",
+        "open b1",
+        "hold a0 opened",
+        "open c2",
+        "hold b1 opened",
+        "open d3",
+        "hold c2 opened",
+        "hold d3 opened",
+        "hold a0",
+    ];
+    assert_eq!(story("hand-over-hand").told(0), expected);
+    let expected = [
+        "threadstart",
+        "open a0",
+        "open b1",
+        "open c2",
+        "hold a0 opened",
+        "hold b1 opened",
+        "open d3",
+        "hold d3 opened",
+        "hold c2 opened",
+    ];
+    assert_eq!(story("out-of-order").told(0), expected);
+}
+
+#[test]
+fn more_locks_than_a_slot_has_room_for() {
+    let story = story("overflow");
+    let positions = |op| story.raw.all(op).iter().map(|record| record.extra as u32).collect::<Vec<_>>();
+    assert_eq!(positions(Op::Open), (0..100).collect::<Vec<_>>());
+    assert_eq!(positions(Op::Hold), (0..100).rev().collect::<Vec<_>>());
+    assert!(story.raw.all(Op::Hold).iter().all(|record| record.extra & OPENED != 0));
+}
+
+#[test]
+fn a_condition_wait_gives_the_mutex_back_and_takes_it_inside_the_other() {
+    let expected = [
+        "threadstart",
+        "open a0",
+        "open b1",
+        "hold a0 opened",
+        "open a2 reacquired",
+        "timedout cond timed",
+        "hold a2 reacquired opened",
+        "hold b1 opened",
+    ];
+    assert_eq!(story("waiting").told(0), expected);
+}
+
+#[test]
+fn what_a_thread_leaves_locked() {
+    let expected = [
+        "threadstart",
+        "open r0",
+        "open rest1",
+        "hold rest1 unreleased opened",
+        "hold r0 unreleased opened",
+        "threadend",
+    ];
+    assert_eq!(story("ending").told(1), expected);
+}
+
+#[test]
+fn creation_start_join_and_barrier_can_be_matched() {
+    let story = story("threads");
+    let made: Vec<u64> = story.raw.all(Op::Created).iter().map(|record| record.extra).collect();
+    assert_eq!(made, [1, 2]);
+    assert!(story.raw.all(Op::Created).iter().all(|record| record.stack != 0), "the creator's stack");
+    for (token, name) in [(1, "first"), (2, "second")] {
+        let mut starts = story.raw.all(Op::ThreadStart).into_iter();
+        let start = starts.find(|start| start.stack == token).expect("a thread with this token");
+        assert_eq!(story.names.get(&start.extra).map(String::as_str), Some(name), "the thread's own address");
+        let joins: Vec<Record> =
+            story.raw.all(Op::Done).into_iter().filter(|done| done.lock == story.row(name)).collect();
+        assert_eq!(joins.len(), 1, "joins of {name}");
+    }
+    let met: Vec<u64> = (story.raw.all(Op::Done).iter().filter(|done| done.lock == story.row("barrier")))
+        .map(|done| done.extra)
+        .collect();
+    assert_eq!(met, [3, 3, 3]);
+    let tries = story.raw.all(Op::TryFailed);
+    assert!(!tries.is_empty() && tries.iter().all(|tried| matches!(story.name(tried.lock), "first" | "second")));
+}
+
+#[test]
+fn posts_are_told_before_they_happen() {
+    let expected = ["threadstart", "done items", "posted items", "done items try", "posted cond", "posted cond"];
+    let story = story("posting");
+    assert_eq!(story.told(0), expected);
+    assert!(story.raw.all(Op::Posted).iter().all(|record| record.stack != 0));
+    assert_eq!(story.raw.locks[story.row("items") as usize].initial, 2);
+}
+
+#[test]
+fn a_semaphore_is_a_lock_until_somebody_else_posts() {
+    let story = story("binary");
+    let expected = [
+        "threadstart",
+        "open one0",
+        "open a1",
+        "hold a1 opened",
+        "hold one0 opened",
+        "created",
+        // It was taken as a lock; that another thread had given it back was found at the next wait, a join.
+        "hold one0 try",
+        "done ?",
+        "open a0",
+        "open b1",
+        "hold b1 opened",
+        "hold a0 opened",
+        "done one",
+        "hold a0",
+    ];
+    assert_eq!(story.told(0), expected);
+    assert_eq!(story.told(1), ["threadstart", "posted one", "threadend"]);
+    assert!(story.has("one", traits::HANDED_OVER) && !story.has("one", traits::BINARY));
+    let one = story.raw.locks[story.row("one") as usize];
+    assert_eq!((one.kind, one.initial), (kind::SEMAPHORE, 1));
+}
+
+#[test]
+fn a_semaphore_posted_twice_is_no_lock() {
+    let story = story("twice");
+    assert_eq!(story.told(0), ["threadstart", "hold one0", "posted one", "done one"]);
+    assert!(story.has("one", traits::HANDED_OVER));
+}
+
+/// What has no room in the ring is folded with all that was held around it.
+#[test]
+fn overload_loses_no_nesting() {
+    let story = story("overload");
+    let records = &story.raw.threads[0].records;
+    let last: Vec<String> = records.iter().rev().take(4).map(|record| story.in_words(record)).collect();
+    let essential = ["done ?", "created", "hold c0 opened", "hold d1 opened"];
+    assert_eq!(last, essential, "the ends of what was told, and what orders threads, have room kept for them");
+    let opened = story.raw.all(Op::Open).iter().filter(|open| story.name(open.lock) == "e").count();
+    let expected = [
+        "a b c x10".to_owned(),
+        "a b x10".to_owned(),
+        "b c x5".to_owned(),
+        "c d after 2 x3".to_owned(),
+        format!("c d e x{}", 50_000 - opened),
+    ];
+    assert_eq!(story.chains(0), expected);
+    assert_eq!(story.raw.notes & note::ORDER_CUT, 0);
+}

@@ -1,0 +1,115 @@
+//! The gate on programs with a known truth: `fixtures/targets/orders.c` and `orders_cxx.cpp` say what each of their
+//! little programs is, and `lockprof check` has to say the same, with no false alarm and no miss.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::util::{LIMIT, finish, fixture, folder, lockprof};
+
+/// What a program says of itself.
+struct Truth {
+    name: String,
+    verdict: String,
+    classes: Vec<String>,
+}
+
+fn truths(program: &Path) -> Vec<Truth> {
+    let output = Command::new(program).output().expect("the fixture lists its programs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let truths: Vec<Truth> = (text.lines())
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let (name, verdict) = (words.next()?.to_owned(), words.next()?.to_owned());
+            Some(Truth { name, verdict, classes: words.next()?.split('|').map(str::to_owned).collect() })
+        })
+        .collect();
+    assert!(truths.len() > 10, "{text}");
+    truths
+}
+
+/// The most serious class of what was found, `none` where there is nothing: cycles come the most serious first.
+fn worst(check: &Value) -> String {
+    let first = |key: &str, word: &str| check[key].as_array().and_then(|all| Some(all.first()?[word].as_str()?.to_owned()));
+    first("findings", "kind").or_else(|| first("cycles", "class")).unwrap_or_else(|| "none".to_owned())
+}
+
+/// Checks the programs whose number leaves `rest` when divided by `parts`; all that is wrong is told at once.
+fn hold_against_truth(fixture_name: &str, rest: usize, parts: usize) {
+    let program = fixture(fixture_name);
+    let mut wrong = Vec::new();
+    for truth in truths(&program).into_iter().skip(rest).step_by(parts) {
+        let folder = folder();
+        let mut command = lockprof();
+        command.args(["check", "--format", "json", "--"]).arg(&program).arg(&truth.name).current_dir(folder.path());
+        let outcome = finish(&mut command, LIMIT);
+        let check: Value = serde_json::from_str(&outcome.stdout)
+            .unwrap_or_else(|error| panic!("{}: {error}\n{}\n{}", truth.name, outcome.stdout, outcome.stderr));
+        let (code, class) = (outcome.code(), worst(&check));
+        let right = check["verdict"] == truth.verdict.as_str()
+            && code == i32::from(truth.verdict == "fail")
+            && truth.classes.contains(&class);
+        if !right {
+            wrong.push(format!(
+                "{}: {} ({class}, exit code {code}), in truth {} ({})",
+                truth.name,
+                check["verdict"],
+                truth.verdict,
+                truth.classes.join(" or ")
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn c_programs_of_one_half() {
+    hold_against_truth("orders", 0, 2);
+}
+
+#[test]
+fn c_programs_of_the_other_half() {
+    hold_against_truth("orders", 1, 2);
+}
+
+#[test]
+fn cxx_programs() {
+    hold_against_truth("orders_cxx", 0, 1);
+}
+
+/// One report for each distinct cycle, however often and in however many threads it was met.
+#[test]
+fn repetitions_are_one_cycle() {
+    let program = fixture("orders");
+    for (name, sides) in [("repeated", 2), ("repeated_in_threads", 2), ("bank", 2), ("philosophers_30", 30)] {
+        let folder = folder();
+        let mut command = lockprof();
+        command.args(["check", "--format", "json", "--"]).arg(&program).arg(name).current_dir(folder.path());
+        let outcome = finish(&mut command, LIMIT);
+        let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
+        let failing: Vec<&Value> = check["cycles"].as_array().expect("cycles").iter().filter(|cycle| cycle["fails"] == true).collect();
+        assert_eq!(failing.len(), 1, "{name}: {}", outcome.stdout);
+        assert_eq!(failing[0]["edges"].as_array().map(Vec::len), Some(sides), "{name}: {}", outcome.stdout);
+    }
+}
+
+/// The same program twice, under ASLR: the same fingerprints.
+#[test]
+fn fingerprints_are_the_same_in_every_run() {
+    let program = fixture("orders");
+    for name in ["inversion", "three", "gate", "bank", "held_at_thread_exit"] {
+        let fingerprints = || {
+            let folder = folder();
+            let mut command = lockprof();
+            command.args(["check", "--format", "json", "--"]).arg(&program).arg(name).current_dir(folder.path());
+            let outcome = finish(&mut command, LIMIT);
+            let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
+            let of = |key: &str| check[key].as_array().into_iter().flatten().map(|one| one["fingerprint"].clone()).collect::<Vec<_>>();
+            [of("cycles"), of("findings")].concat()
+        };
+        let first = fingerprints();
+        assert!(!first.is_empty() && first.iter().all(Value::is_string), "{name}: {first:?}");
+        assert_eq!(first, fingerprints(), "{name}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Fixtures that tell where their locks are, and what the shim wrote about them, in words.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use lockprof_wire::record::{OPENED, RESTART};
+use lockprof_wire::{Flags, Op, Record};
+
+use super::raw::{self, Fold, Raw};
+use super::{Outcome, fixture};
+
+/// One story of a fixture: where its things are, and what was written.
+pub struct Story {
+    pub names: BTreeMap<u64, String>,
+    /// The first process image.
+    pub raw: Raw,
+    /// Those of its children.
+    pub children: Vec<Raw>,
+}
+
+impl Story {
+    pub fn of(program: &str, name: &str) -> Self {
+        let (outcome, mut children) = raw::run(&fixture(program), [name]);
+        assert_eq!(outcome.code(), 0, "{outcome:?}");
+        assert!(!children.is_empty(), "nothing was recorded");
+        let raw = children.remove(0);
+        Self { names: facts(&outcome).into_iter().map(|(name, at)| (at, name)).collect(), raw, children }
+    }
+
+    /// The address of something.
+    pub fn address(&self, name: &str) -> u64 {
+        *self.names.iter().find(|(_, known)| *known == name).expect("a name of the program's").0
+    }
+
+    /// What the program calls a row.
+    pub fn name(&self, row: u32) -> &str {
+        self.names.get(&self.raw.locks[row as usize].address).map_or("?", String::as_str)
+    }
+
+    /// The only row of something.
+    pub fn row(&self, name: &str) -> u32 {
+        let rows = self.raw.rows_at(self.address(name));
+        assert_eq!(rows.len(), 1, "rows of {name}");
+        rows[0]
+    }
+
+    /// Records in words: `open b1 timed`, `hold a0 opened`.
+    pub fn told(&self, thread: usize) -> Vec<String> {
+        self.raw.threads[thread].records.iter().map(|record| self.in_words(record)).collect()
+    }
+
+    /// One of them.
+    pub fn in_words(&self, record: &Record) -> String {
+        let op = record.op().expect("a known operation");
+        if op == Op::Misuse {
+            return format!("misuse {} {}", self.name(record.lock), record.payload());
+        }
+        let mut words = format!("{op:?}").to_lowercase();
+        if !matches!(op, Op::ThreadStart | Op::ThreadEnd | Op::Created) {
+            let _ = write!(words, " {}", self.name(record.lock));
+        }
+        if matches!(op, Op::Hold | Op::Open) {
+            let _ = write!(words, "{}", record.extra as u32);
+        }
+        words += &flags_in_words(record.flags());
+        match op {
+            Op::Hold if record.extra & OPENED != 0 => words + " opened",
+            Op::Open if record.extra & RESTART != 0 => words + " restart",
+            _ => words,
+        }
+    }
+
+    /// The chains of folded `Open`s from the outermost on, with how often: `a b c x10`.
+    pub fn chains(&self, thread: usize) -> Vec<String> {
+        let folds: Vec<Fold> =
+            self.raw.threads[thread].folds.iter().filter(|fold| fold.op == Some(Op::Open)).copied().collect();
+        let around = |fold: &Fold| folds.iter().find(|other| other.offset == fold.holder).copied();
+        let mut chains: Vec<String> = (folds.iter().filter(|fold| fold.count > 0))
+            .map(|fold| {
+                let mut chain = vec![self.name(fold.lock)];
+                let mut at = *fold;
+                while at.holder != 0 {
+                    at = around(&at).expect("the acquisition around a folded one");
+                    chain.insert(0, self.name(at.lock));
+                }
+                let after = if fold.segment > 0 { format!(" after {}", fold.segment) } else { String::new() };
+                format!("{}{}{after} x{}", chain.join(" "), flags_in_words(fold.flags), fold.count)
+            })
+            .collect();
+        chains.sort();
+        chains
+    }
+
+    /// Whether a lock has a trait.
+    pub fn has(&self, name: &str, bit: u8) -> bool {
+        self.raw.locks[self.row(name) as usize].traits & bit != 0
+    }
+}
+
+fn flags_in_words(flags: u8) -> String {
+    let words = [
+        (Flags::SHARED, " shared"),
+        (Flags::TRY, " try"),
+        (Flags::TIMED, " timed"),
+        (Flags::REENTRY, " reentry"),
+        (Flags::REACQUIRED, " reacquired"),
+        (Flags::CONTINUED, " continued"),
+        (Flags::UNRELEASED, " unreleased"),
+    ];
+    words.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, word)| *word).collect()
+}
+
+/// The program's own facts.
+fn facts(outcome: &Outcome) -> Vec<(String, u64)> {
+    let lines = outcome.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    lines.filter_map(|line| Some((line["fact"].as_str()?.to_owned(), line["value"].as_u64()?))).collect()
+}
