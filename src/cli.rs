@@ -1,5 +1,7 @@
 //! The command line: names, options and help. Types only; what they do is in `commands`.
 
+mod gate;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -8,6 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::analysis::Glob;
 use crate::model::Kind;
+
+pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
 
 /// lockprof's command line.
 #[derive(Debug, Parser)]
@@ -21,7 +25,8 @@ use crate::model::Kind;
                   lockprof demo                    see it work: a built-in contended program\n  \
                   lockprof run ./server -t 4       record a program\n  \
                   lockprof report                  the newest recording in this folder\n  \
-                  lockprof flamegraph -o lock.svg  the same as a picture",
+                  lockprof flamegraph -o lock.svg  the same as a picture\n  \
+                  lockprof check -- ./tests        fail where locks can deadlock",
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -82,6 +87,10 @@ pub enum Command {
     Report(ReportArgs),
     /// Draw a recording as a flame graph (SVG)
     Flamegraph(FlamegraphArgs),
+    /// Judge the order in which locks were taken: the CI gate
+    Check(CheckArgs),
+    /// Draw the lock-order graph
+    Graph(GraphArgs),
     /// Record a built-in contended program: the first thing to try
     Demo(DemoArgs),
 }

@@ -7,6 +7,8 @@ pub enum ExitCode {
     Success,
     /// `check`: at least one finding fails the gate.
     Findings,
+    /// The same with `--error-exitcode`.
+    FindingsAs(u8),
     /// Wrong usage, or lockprof itself could not do it: an unreadable or foreign trace, a program that
     /// cannot be traced, a file that cannot be written.
     Failure,
@@ -24,6 +26,7 @@ impl ExitCode {
         match self {
             Self::Success => 0,
             Self::Findings => 1,
+            Self::FindingsAs(code) => code,
             Self::Failure => 2,
             Self::Incomplete => 3,
             Self::Program(code) => code,

@@ -7,6 +7,7 @@ pub mod analysis;
 pub mod cli;
 pub mod commands;
 pub mod exit_code;
+pub mod gate;
 pub mod ingest;
 pub mod model;
 pub mod record;

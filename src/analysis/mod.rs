@@ -12,7 +12,7 @@ pub mod order;
 pub(crate) mod testing;
 pub mod wrapper;
 
-pub use contention::{Contention, Durations, LockReport, Query, SortKey};
+pub use contention::{Contention, Durations, LockReport, Query, SortKey, lock_name};
 pub use filter::{Filter, Glob};
 
 /// Adds to a sum that stays at its greatest value where a broken trace would overflow it.

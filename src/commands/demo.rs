@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::orders::orders;
 use super::output::{Console, Target};
 use super::run::session_of;
 use crate::analysis::contention::{Contention, Query};
@@ -30,7 +31,7 @@ pub(super) fn demo(console: &Console) -> anyhow::Result<ExitCode> {
     Target::File(PICTURE.into()).write(&draw(&session, &contention, &options).svg)?;
     if !console.quiet() {
         let options = text::SummaryOptions { layout: console.stderr_layout(), verbose: console.verbose() };
-        console.write_stderr(&text::summary(&session, &contention, TRACE, &options));
+        console.write_stderr(&text::summary(&session, &contention, &orders(&session), TRACE, &options));
         console.say(&format!("wrote {TRACE}, and {PICTURE}: open it in a browser"));
     }
     Ok(ExitCode::Success)

@@ -1,11 +1,16 @@
 //! The glue: reads what was asked for, calls the rooms, writes what they return. Nothing else does I/O on
 //! standard output and error, and nothing else turns errors into words.
 
+mod check;
 mod demo;
 mod flamegraph;
+mod graph;
+mod orders;
 mod output;
 mod report;
 mod run;
+mod settings;
+mod sources;
 mod trace;
 
 use crate::analysis::Filter;
@@ -58,6 +63,8 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Report(args) => report::report(console, &args),
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
+        Command::Check(args) => check::check(console, &args),
+        Command::Graph(args) => graph::graph(console, &args),
         Command::Run(args) => run::run(console, &args),
         Command::Demo(_) => demo::demo(console),
     }

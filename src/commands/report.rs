@@ -1,5 +1,6 @@
 //! `lockprof report`: the tables.
 
+use super::orders::orders;
 use super::output::{Console, Target};
 use super::trace;
 use crate::analysis::Filter;
@@ -12,12 +13,14 @@ pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<Exi
     let session = trace::load(console, args.trace.as_deref())?.session;
     let query = Query { filter: Filter::from(&args.filter), by: args.by.into(), sort: args.sort.into() };
     let contention = Contention::of(&session, &query);
+    let orders = orders(&session);
     let limit = args.limit.map(|limit| limit as usize);
     let out = match args.format {
-        Format::Json => json::report(&session, &contention, limit),
+        Format::Json => json::report(&session, &contention, &orders, limit),
         Format::Text => text::report(
             &session,
             &contention,
+            &orders,
             &text::Options { layout: console.stdout_layout(), limit, verbose: console.verbose() },
         ),
     };

@@ -1,10 +1,11 @@
 //! `lockprof run`: records a program, writes one trace, says what stands out.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::orders::orders;
 use super::output::Console;
 use crate::analysis::contention::{Contention, Query};
 use crate::cli::RunArgs;
@@ -28,7 +29,9 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
         let contention = Contention::of(&session, &Query::default());
         let layout = console.stderr_layout();
         let options = text::SummaryOptions { layout, verbose: console.verbose() };
-        console.write_stderr(&text::summary(&session, &contention, &path.display().to_string(), &options));
+        let orders = orders(&session);
+        let path = path.display().to_string();
+        console.write_stderr(&text::summary(&session, &contention, &orders, &path, &options));
     }
     Ok(match exit {
         Exit::Code(code) => ExitCode::Program(code as u8),
@@ -79,7 +82,7 @@ fn overhead(session: &Session) -> Overhead {
 }
 
 /// Fails before the program is started if the recording could not be written afterwards.
-fn check_writable(pattern: &OsString) -> anyhow::Result<()> {
+pub(super) fn check_writable(pattern: &OsStr) -> anyhow::Result<()> {
     let path = Path::new(pattern);
     if path.file_name().is_none() || path.is_dir() {
         bail!("-o {} names a folder: name a file", path.display());

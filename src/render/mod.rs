@@ -3,11 +3,14 @@
 //! No I/O, no clock, no environment: colour and width are told by the caller, so the same input gives
 //! the same output to the byte.
 
+pub mod check;
 pub mod flamegraph;
 pub mod frames;
+pub mod graph;
 pub mod json;
 pub use crate::analysis::names;
 pub mod paint;
+pub mod sources;
 pub mod table;
 pub mod text;
 pub mod units;

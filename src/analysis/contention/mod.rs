@@ -18,6 +18,7 @@ use super::groups::{self, GroupRow};
 use crate::model::{Histogram, Kind, LockId, Mode, ProcessId, Session, StackId};
 
 pub(crate) use cut::{Cut, Spread};
+pub use order::name as lock_name;
 
 /// What the rows of the view are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -49,7 +49,7 @@ pub(super) fn canonical(session: &Session) -> Vec<Ranked> {
 }
 
 /// What people call a lock.
-fn name(session: &Session, id: LockId) -> String {
+pub fn name(session: &Session, id: LockId) -> String {
     let lock = session.lock(id);
     match &lock.name {
         Some(name) if !name.text.is_empty() => name.text.clone(),

@@ -1,22 +1,29 @@
-//! `report --format json`: the contract that scripts rely on.
+//! JSON: the contract that scripts rely on.
 //!
 //! Keys are never renamed or dropped; adding keys is free. The types are this room's own, so that the
 //! model can change without changing the contract.
 
+mod check;
+mod findings;
+mod graph;
 mod layout;
 mod report;
 
 use serde::Serialize;
 
 use crate::analysis::Contention;
+use crate::analysis::order::Orders;
 use crate::model::{Exit, Session, StackId};
 
 /// Version of the contract.
 pub const SCHEMA_VERSION: u32 = 1;
 
+pub use check::check;
+pub use graph::graph;
+
 /// The report, ending in a line break. `limit` cuts the list of locks (and groups).
-pub fn report(session: &Session, contention: &Contention, limit: Option<usize>) -> String {
-    layout::to_string(&report::Report::of(session, contention, limit))
+pub fn report(session: &Session, contention: &Contention, orders: &Orders, limit: Option<usize>) -> String {
+    layout::to_string(&report::Report::of(session, contention, orders, limit))
 }
 
 /// A frame of a call stack.
@@ -84,13 +91,13 @@ mod tests {
     fn golden_report() {
         let session = server();
         let query = Query { by: GroupBy::Thread, ..Query::default() };
-        golden::check("report.json", &report(&session, &Contention::of(&session, &query), None));
+        golden::check("report.json", &report(&session, &Contention::of(&session, &query), &Orders::default(), None));
     }
 
     #[test]
     fn has_every_key_of_the_contract() {
         let session = server();
-        let text = report(&session, &Contention::of(&session, &Query::default()), None);
+        let text = report(&session, &Contention::of(&session, &Query::default()), &Orders::default(), None);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let has = |value: &serde_json::Value, keys: &str| {
             for key in keys.split_whitespace() {
@@ -119,5 +126,26 @@ mod tests {
         let unsymbolised = json["locks"].as_array().unwrap().iter().find(|lock| lock["kind"] == "spinlock");
         let frame = &unsymbolised.unwrap()["sites"][0]["stack"][0];
         assert!(frame["function"].is_null() && frame["offset"] == "0x2344" && frame["module"] == "server");
+    }
+
+    #[test]
+    fn findings_have_every_key_of_the_contract() {
+        let (session, orders) = crate::gate::testing::bank();
+        let mut query = Query::default();
+        let findings = |query: &Query| -> serde_json::Value {
+            let text = report(&session, &Contention::of(&session, query), &orders, None);
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()["findings"].take()
+        };
+        let all = findings(&query);
+        assert_eq!(all.as_array().unwrap().len(), 2);
+        for key in "kind severity lock name message count total_ns call stacks".split(' ') {
+            assert!(all[0].get(key).is_some(), "{key} is missing");
+        }
+        assert_eq!((&all[0]["kind"], &all[0]["name"]), (&"self-deadlock".into(), &"config_lock".into()));
+        assert!(
+            all[0]["lock"].as_str().unwrap().starts_with('L') && all[0]["stacks"][0][0]["function"] == "load_config"
+        );
+        query.filter.lock = Some(crate::analysis::Glob::new("config_lock"));
+        assert_eq!(findings(&query).as_array().unwrap().len(), 1, "a filter leaves findings out, too");
     }
 }

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use super::findings::FindingRow;
 use super::{ExitStatus, Frame, SCHEMA_VERSION, frames};
 use crate::analysis::contention::{Contention, Durations, GroupBy, LockReport, Totals};
 use crate::analysis::groups::{GroupKey, GroupRow};
+use crate::analysis::order::Orders;
 use crate::model::{Mode, NameSource, Origin, Session};
 use crate::render::frames::place_label;
 
@@ -26,7 +28,7 @@ pub(super) struct Report<'a> {
     locks: Vec<Lock<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<Group>>,
-    findings: [(); 0],
+    findings: Vec<FindingRow<'a>>,
     notes: &'a [String],
 }
 
@@ -196,7 +198,7 @@ struct Group {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn of(session: &'a Session, view: &'a Contention, limit: Option<usize>) -> Self {
+    pub(super) fn of(session: &'a Session, view: &'a Contention, orders: &'a Orders, limit: Option<usize>) -> Self {
         let (meta, seen) = (&session.meta, &session.coverage);
         let limit = limit.unwrap_or(usize::MAX);
         let groups = matches!(view.query.by, GroupBy::Site | GroupBy::Thread)
@@ -235,10 +237,19 @@ impl<'a> Report<'a> {
             blocked: Sums::from(&view.blocked),
             locks: view.locks.iter().take(limit).map(|row| lock(session, row)).collect(),
             groups,
-            findings: [],
+            findings: findings(session, view, orders),
             notes: &view.notes,
         }
     }
+}
+
+/// Misuses of the locks that the view shows. A lock without a counted acquisition is shown where nothing is left out.
+fn findings<'a>(session: &'a Session, view: &Contention, orders: &'a Orders) -> Vec<FindingRow<'a>> {
+    let kept = orders.findings.iter().filter_map(|finding| {
+        let id = view.row_of(finding.lock).map(|row| row.id.clone());
+        (id.is_some() || view.query.filter.is_empty()).then_some((finding, id))
+    });
+    kept.map(|(finding, id)| FindingRow::of(session, finding, id, finding.fails)).collect()
 }
 
 fn process(process: &crate::model::Process) -> Process<'_> {

@@ -9,9 +9,10 @@ mod header;
 mod overview;
 mod summary;
 
-use super::paint::Layout;
-use super::units;
+use super::paint::{Layout, Style, wrap};
+use super::{check, units};
 use crate::analysis::Contention;
+use crate::analysis::order::Orders;
 use crate::model::Session;
 
 pub use advice::advice;
@@ -35,7 +36,7 @@ pub const DEFAULT_ROWS: usize = 10;
 const DETAILED: usize = 3;
 
 /// The whole report.
-pub fn report(session: &Session, contention: &Contention, options: &Options) -> String {
+pub fn report(session: &Session, contention: &Contention, orders: &Orders, options: &Options) -> String {
     let layout = &options.layout;
     let mut out = header::header(session, layout);
     if options.verbose {
@@ -46,6 +47,10 @@ pub fn report(session: &Session, contention: &Contention, options: &Options) -> 
         out.push_str(&reason);
         out.push('\n');
         return out;
+    }
+    if contention.query.filter.is_empty() {
+        out.push_str(&order_line(session, orders, "", layout));
+        out.push('\n');
     }
     let rows = options.limit.unwrap_or(DEFAULT_ROWS);
     out.push_str(&overview::overview(session, contention, layout, rows));
@@ -68,6 +73,18 @@ pub fn report(session: &Session, contention: &Contention, options: &Options) -> 
         out.push_str(&detail::detail(session, contention, row, layout));
     }
     out
+}
+
+/// The verdict on lock orders in a sentence, with the command that says more.
+fn order_line(session: &Session, orders: &Orders, trace: &str, layout: &Layout) -> String {
+    let found = !orders.cycles.is_empty() || !orders.findings.is_empty();
+    let fails = orders.cycles.iter().any(|cycle| cycle.fails) || orders.findings.iter().any(|found| found.fails);
+    let mut text = check::line(orders, session);
+    if found {
+        text.push_str(&format!(" — `{}` tells more", format!("lockprof check {trace}").trim_end()));
+    }
+    let style = if fails { Style::Bad } else { Style::Good };
+    layout.paint(style, wrap(&text, layout.width, "", "  ").trim_end()) + "\n"
 }
 
 /// Why there is nothing to show: no lock operation was recorded. `None` where there is something.
@@ -107,7 +124,7 @@ mod tests {
     fn render(query: &Query, width: usize) -> String {
         let session = server();
         let options = Options { layout: Layout { color: false, width }, limit: None, verbose: false };
-        let text = report(&session, &Contention::of(&session, query), &options);
+        let text = report(&session, &Contention::of(&session, query), &Orders::default(), &options);
         for line in text.lines() {
             assert!(columns(line) <= width, "over {width} columns: {line}");
         }
@@ -132,7 +149,7 @@ mod tests {
         let session = busy();
         for width in [60, 80, 140] {
             let options = Options { layout: Layout { color: false, width }, limit: None, verbose: false };
-            let text = report(&session, &Contention::of(&session, &Query::default()), &options);
+            let text = report(&session, &Contention::of(&session, &Query::default()), &Orders::default(), &options);
             for line in text.lines() {
                 assert!(columns(line) <= width, "over {width} columns: {line}");
             }
@@ -148,7 +165,7 @@ mod tests {
         let view = Contention::of(&session, &Query::default());
         let at = |color| {
             let options = Options { layout: Layout { color, width: 80 }, limit: None, verbose: false };
-            report(&session, &view, &options)
+            report(&session, &view, &Orders::default(), &options)
         };
         let mut plain = String::new();
         let mut escape = false;
@@ -168,9 +185,16 @@ mod tests {
         let session = server();
         let view = Contention::of(&session, &Query::default());
         let options = SummaryOptions { verbose: true, ..SummaryOptions::default() };
-        golden::check("summary.txt", &summary(&session, &view, "server.4242.lockprof", &options));
+        golden::check("summary.txt", &summary(&session, &view, &Orders::default(), "server.4242.lockprof", &options));
+        let (session, orders) = crate::gate::testing::bank();
+        let view = Contention::of(&session, &Query::default());
+        let text = summary(&session, &view, &orders, "server.4242.lockprof", &options);
+        golden::check("summary-orders.txt", &text);
         let session = empty();
         let view = Contention::of(&session, &Query::default());
-        golden::check("summary-empty.txt", &summary(&session, &view, "server.4242.lockprof", &options));
+        golden::check(
+            "summary-empty.txt",
+            &summary(&session, &view, &Orders::default(), "server.4242.lockprof", &options),
+        );
     }
 }

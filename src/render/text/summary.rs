@@ -2,9 +2,10 @@
 
 use super::advice::advice;
 use super::overview::label;
-use super::{header, nothing_seen};
+use super::{header, nothing_seen, order_line};
 use crate::analysis::Contention;
 use crate::analysis::contention::share;
+use crate::analysis::order::Orders;
 use crate::model::Session;
 use crate::render::paint::{Layout, Style, wrap};
 use crate::render::table::{Column, table};
@@ -23,7 +24,13 @@ pub struct SummaryOptions {
 }
 
 /// The end-of-run summary for standard error. `trace_path` is as the person would type it.
-pub fn summary(session: &Session, contention: &Contention, trace_path: &str, options: &SummaryOptions) -> String {
+pub fn summary(
+    session: &Session,
+    contention: &Contention,
+    orders: &Orders,
+    trace_path: &str,
+    options: &SummaryOptions,
+) -> String {
     let layout = &options.layout;
     let mut facts = vec![
         format!("lockprof: {}", duration(session.meta.duration_ns)),
@@ -55,6 +62,7 @@ pub fn summary(session: &Session, contention: &Contention, trace_path: &str, opt
     }
     out.push('\n');
     out.push_str(&hottest(session, contention, layout));
+    out.push_str(&order_line(session, orders, &shell_quoted(trace_path), layout));
     out.push('\n');
     out.push_str(&next(trace_path, contention.contention.contended > 0, layout));
     out

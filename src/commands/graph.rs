@@ -1,0 +1,53 @@
+//! `lockprof graph`: the lock-order graph as a picture or for other programs.
+
+use std::io::IsTerminal;
+
+use super::orders;
+use super::output::{Console, Target};
+use super::trace;
+use crate::cli::{GraphArgs, GraphBy, GraphFormat};
+use crate::exit_code::ExitCode;
+use crate::render::graph::{Fitted, MOST_EDGES, MOST_NODES, Options, dot, mermaid, svg};
+use crate::render::json;
+
+pub(super) fn graph(console: &Console, args: &GraphArgs) -> anyhow::Result<ExitCode> {
+    let trace = trace::load(console, args.trace.as_deref())?;
+    let session = &trace.session;
+    let orders = orders::orders(session);
+    let graph = orders::graph(session, &orders, args.by, args.cycles_only);
+    for note in &orders.notes {
+        console.say(note);
+    }
+    let by_class = args.by == GraphBy::Class;
+    let title = format!("Lock order of {}", session.meta.command.join(" "));
+    let options = Options { title, by_class, cycles_only: args.cycles_only };
+    // Graphviz and jq do not mind a large graph; people do.
+    let fitted = match args.format {
+        GraphFormat::Svg | GraphFormat::Mermaid => Fitted::of(&graph, MOST_NODES, MOST_EDGES),
+        GraphFormat::Dot | GraphFormat::Json => Fitted::of(&graph, usize::MAX, usize::MAX),
+    };
+    if let Some(notice) = fitted.notice() {
+        console.say(&notice);
+    }
+    let text = match args.format {
+        GraphFormat::Svg => svg(session, &fitted, &options),
+        GraphFormat::Dot => dot(session, &fitted, &options),
+        GraphFormat::Mermaid => mermaid(session, &fitted, &options),
+        GraphFormat::Json => json::graph(session, &graph, by_class),
+    };
+    let target = match &args.output {
+        Some(path) if path.as_os_str() == "-" => Target::Stdout,
+        Some(path) => Target::File(path.clone()),
+        None if args.format == GraphFormat::Svg && std::io::stdout().is_terminal() => {
+            // A flame graph of the same recording has the plain ending.
+            Target::File(trace.path.with_extension("graph.svg"))
+        }
+        None => Target::Stdout,
+    };
+    target.write(text.as_bytes())?;
+    if let Target::File(path) = &target {
+        let hint = if args.format == GraphFormat::Svg { ": open it in a browser" } else { "" };
+        console.say(&format!("wrote {}{hint}", path.display()));
+    }
+    Ok(ExitCode::Success)
+}

@@ -1,0 +1,171 @@
+//! `--baseline`: what is known already and does not fail again.
+
+use serde_json::{Value, json};
+
+use super::fail_on::Word;
+use super::{BaselineUse, Entry, Subject};
+use crate::analysis::order::Class;
+
+/// The format's version.
+const VERSION: u64 = 1;
+/// Tells our files from others.
+const MARK: &str = "lockprof_baseline";
+
+/// One thing that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    fingerprint: String,
+    word: Word,
+    /// For people.
+    what: String,
+}
+
+/// What is known already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Baseline {
+    known: Vec<Known>,
+}
+
+/// What the baseline says of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    New,
+    /// It is known.
+    Known,
+    /// It is known, but was less serious then.
+    LessSerious(Class),
+}
+
+impl Baseline {
+    /// Reads a baseline.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let json: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+        match json.get(MARK).and_then(Value::as_u64) {
+            Some(VERSION) => {}
+            Some(other) => return Err(format!("written by a newer lockprof (version {other} of the format)")),
+            None => return Err(format!("not a baseline: it has no \"{MARK}\"")),
+        }
+        let rows = json.get("known").and_then(Value::as_array).ok_or("it has no list \"known\"")?;
+        let known = rows.iter().enumerate().map(|(at, row)| {
+            let word = |key: &str| row.get(key).and_then(Value::as_str);
+            let fail = |what: &str| format!("entry {} has {what}", at + 1);
+            Ok(Known {
+                fingerprint: word("fingerprint").ok_or_else(|| fail("no \"fingerprint\""))?.to_owned(),
+                word: word("class")
+                    .and_then(Word::parse)
+                    .ok_or_else(|| fail("no \"class\" that this lockprof knows"))?,
+                what: word("what").unwrap_or_default().to_owned(),
+            })
+        });
+        Ok(Self { known: known.collect::<Result<_, String>>()? })
+    }
+
+    /// A baseline that knows these entries; budgets are no part of it, they have limits of their own.
+    pub fn of<'e>(entries: impl Iterator<Item = &'e Entry<'e>>) -> Self {
+        let mut known: Vec<Known> = entries
+            .filter_map(|entry| {
+                let word = match &entry.subject {
+                    Subject::Cycle(cycle) => Word::Class(cycle.class),
+                    Subject::Finding(finding) => Word::Kind(finding.kind),
+                    Subject::Budget(_) => return None,
+                };
+                let what = entry.lock_names().join(" ↔ ");
+                Some(Known { fingerprint: entry.fingerprint(), word, what })
+            })
+            .collect();
+        // An order that depends on nothing else: the file's differences are readable.
+        known.sort_by(|a, b| (&a.fingerprint, &a.what).cmp(&(&b.fingerprint, &b.what)));
+        Self { known }
+    }
+
+    /// The file's text: an entry a line.
+    pub fn to_text(&self) -> String {
+        let rows: Vec<String> = (self.known.iter())
+            .map(|known| {
+                let class = match known.word {
+                    Word::Class(class) => class.name(),
+                    Word::Kind(kind) => kind.name(),
+                };
+                // In this order, whatever order a map would give the keys.
+                format!(
+                    "    {{\"fingerprint\": {}, \"class\": {}, \"what\": {}}}",
+                    json!(known.fingerprint),
+                    json!(class),
+                    json!(known.what)
+                )
+            })
+            .collect();
+        let rows = if rows.is_empty() { "[]".into() } else { format!("[\n{}\n  ]", rows.join(",\n")) };
+        format!("{{\n  \"{MARK}\": {VERSION},\n  \"known\": {rows}\n}}\n")
+    }
+
+    /// How many things it knows.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether it knows nothing.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// What it says of an entry.
+    pub(super) fn look_up(&self, entry: &Entry<'_>) -> Found {
+        let fingerprint = entry.fingerprint();
+        let same = self.known.iter().filter(|known| known.fingerprint == fingerprint);
+        match &entry.subject {
+            Subject::Cycle(cycle) => {
+                let classes = same.filter_map(|known| match known.word {
+                    Word::Class(class) => Some(class),
+                    Word::Kind(_) => None,
+                });
+                match classes.min() {
+                    // The most serious class is the least.
+                    Some(class) if cycle.class >= class => Found::Known,
+                    Some(class) => Found::LessSerious(class),
+                    None => Found::New,
+                }
+            }
+            Subject::Finding(finding) => {
+                let known = same.into_iter().any(|known| known.word == Word::Kind(finding.kind));
+                if known { Found::Known } else { Found::New }
+            }
+            Subject::Budget(_) => Found::New,
+        }
+    }
+
+    pub(super) fn usage(&self, entries: &[Entry<'_>]) -> BaselineUse {
+        let met: Vec<String> = entries.iter().map(Entry::fingerprint).collect();
+        let not_met = (self.known.iter())
+            .filter(|known| !met.contains(&known.fingerprint))
+            .map(|known| format!("{} ({})", known.what, known.fingerprint))
+            .collect();
+        let known = entries.iter().filter(|entry| entry.standing == super::Standing::Known).count();
+        BaselineUse { known, not_met }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_files_are_told() {
+        for (text, want) in [
+            ("", "not JSON"),
+            ("[]", "not a baseline"),
+            (r#"{"lockprof_baseline": 9}"#, "newer lockprof"),
+            (r#"{"lockprof_baseline": 1}"#, "no list"),
+            (r#"{"lockprof_baseline": 1, "known": [{}]}"#, "entry 1 has no \"fingerprint\""),
+            (r#"{"lockprof_baseline": 1, "known": [{"fingerprint": "a", "class": "x"}]}"#, "entry 1 has no \"class\""),
+        ] {
+            let error = Baseline::parse(text).unwrap_err();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+        assert!(Baseline::parse(&Baseline::default().to_text()).unwrap().is_empty());
+    }
+}

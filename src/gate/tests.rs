@@ -1,0 +1,181 @@
+//! What fails, what does not, and what is told of it.
+
+use super::testing::{bank, clean};
+use super::*;
+use crate::analysis::Glob;
+
+fn words(verdict: &Verdict<'_>) -> Vec<&'static str> {
+    verdict.failing().map(Entry::word).collect()
+}
+
+fn with<R>(policy: &Policy, ended: Option<Ended>, check: impl FnOnce(&Verdict<'_>) -> R) -> R {
+    let (session, orders) = bank();
+    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    check(&judge(&recordings, policy, ended))
+}
+
+fn suppressing(text: &str) -> Policy {
+    let mut suppressions = Suppressions::default();
+    suppressions.add("s", text).unwrap();
+    Policy { suppressions, today: Date { year: 2026, month: 6, day: 30 }, ..Policy::default() }
+}
+
+#[test]
+fn what_fails_by_default_is_what_the_analysis_says() {
+    with(&Policy::default(), None, |verdict| {
+        assert_eq!(verdict.outcome, Outcome::Fail);
+        assert_eq!(words(verdict), ["feasible", "possible", "self-deadlock", "unlock-not-owner"]);
+        let passing: Vec<_> = verdict.passing().map(Entry::word).collect();
+        assert_eq!(passing, ["needs-writer", "guarded", "same-thread"]);
+    });
+}
+
+#[test]
+fn fail_on_replaces_the_default() {
+    let policy =
+        |words: &[&str]| Policy { fail_on: FailOn::parse(words.iter().copied()).unwrap(), ..Policy::default() };
+    with(&policy(&["feasible", "guarded"]), None, |verdict| assert_eq!(words(verdict), ["feasible", "guarded"]));
+    with(&policy(&["default", "guarded"]), None, |verdict| assert_eq!(words(verdict).len(), 5));
+    with(&policy(&["none"]), None, |verdict| assert_eq!(verdict.outcome, Outcome::Pass));
+}
+
+#[test]
+fn the_programs_end_fails_too() {
+    let none = Policy { fail_on: FailOn::parse(["none"]).unwrap(), ..Policy::default() };
+    for (ended, want) in [
+        (Ended::Code(0), None),
+        (Ended::Code(7), Some("the program failed: exit code 7")),
+        (Ended::Signal(11), Some("the program failed: signal 11 ended it")),
+        (Ended::Hung, Some("the program deadlocked and was ended")),
+        (Ended::TimedOut(1_500_000_000), Some("the program was not done after 1.5 s and was ended")),
+    ] {
+        with(&none, Some(ended), |verdict| {
+            assert_eq!(verdict.program.as_deref(), want);
+            assert_eq!(verdict.outcome == Outcome::Fail, want.is_some());
+        });
+    }
+}
+
+#[test]
+fn suppressions_by_fingerprint_locks_and_function() {
+    for (text, allowed) in [
+        ("[[allow]]\nfingerprint = \"5f0c2a9d41be77e3\"\nreason = \"r\"", vec!["feasible"]),
+        ("[[allow]]\nlocks = [\"journal.mu\", \"acct*\"]\nreason = \"r\"", vec!["feasible"]),
+        ("[[allow]]\nlocks = [\"journal.mu\"]\nreason = \"r\"", vec![]),
+        ("[[allow]]\nfunction = \"Bank::pay\"\nclass = \"possible\"\nreason = \"r\"", vec!["possible"]),
+        ("[[allow]]\nfunction = \"load_config\"\nkind = \"self-deadlock\"\nreason = \"r\"", vec!["self-deadlock"]),
+        ("deadlock:Bank::pay", vec!["feasible", "possible", "self-deadlock"]),
+        ("deadlock:src/audit.cc", vec!["possible"]),
+        ("mutex:^Account::settle", vec!["unlock-not-owner"]),
+        ("deadlock:/srv/server", vec!["feasible", "possible", "self-deadlock"]),
+        ("deadlock:no_such_function", vec![]),
+    ] {
+        with(&suppressing(text), None, |verdict| {
+            let suppressed: Vec<_> = verdict.suppressed().map(|(entry, _)| entry.word()).collect();
+            assert_eq!(suppressed, allowed, "{text}");
+            assert_eq!(words(verdict).len(), 4 - allowed.len(), "{text}");
+        });
+    }
+}
+
+#[test]
+fn unused_and_expired_suppressions_are_told() {
+    let text = "[[allow]]\nlocks = [\"nobody\"]\nreason = \"old\"\n\
+                [[allow]]\nfunction = \"Bank::pay\"\nreason = \"until June\"\nexpires = 2026-06-29\n\
+                [[allow]]\nfunction = \"flusher\"\nreason = \"today is its last day\"\nexpires = 2026-06-30\n";
+    with(&suppressing(text), None, |verdict| {
+        assert_eq!(verdict.unused, ["s:1 (old)"]);
+        assert_eq!(verdict.expired, ["s:4 (until June): expired on 2026-06-29"]);
+        assert!(verdict.suppressed().all(|(_, by)| by.contains("its last day")));
+        assert!(verdict.suppressed().count() > 0);
+    });
+}
+
+#[test]
+fn a_suppression_of_what_would_pass_anyway_is_used_but_changes_nothing() {
+    with(&suppressing("[[allow]]\nfingerprint = \"1122334455667788\"\nreason = \"r\""), None, |verdict| {
+        assert!(verdict.unused.is_empty() && verdict.suppressed().count() == 0);
+    });
+}
+
+#[test]
+fn a_baseline_knows_what_it_was_made_of_and_nothing_more_serious() {
+    let text = with(&Policy::default(), None, |verdict| Baseline::of(verdict.failing()).to_text());
+    let baseline = Baseline::parse(&text).unwrap();
+    assert_eq!(baseline.to_text(), text, "{text}");
+    let policy = Policy { baseline: Some(baseline.clone()), ..Policy::default() };
+    with(&policy, None, |verdict| {
+        assert_eq!(verdict.outcome, Outcome::Pass);
+        assert_eq!(verdict.baseline, Some(BaselineUse { known: 4, not_met: Vec::new() }));
+    });
+    let (session, mut orders) = bank();
+    orders.cycles[1].class = Class::Feasible;
+    orders.cycles[0].class = Class::Possible;
+    orders.findings.clear();
+    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let verdict = judge(&recordings, &policy, None);
+    let failing: Vec<_> = verdict.failing().map(|entry| (entry.fingerprint(), entry.standing.clone())).collect();
+    assert_eq!(failing, [("88d1f0aa07c45b12".to_owned(), Standing::Fails(Some(Class::Possible)))]);
+    assert_eq!(verdict.known().count(), 1);
+    assert_eq!(verdict.baseline.unwrap().not_met.len(), 2);
+}
+
+#[test]
+fn budgets_fail_and_tell_what_they_did_not_cover() {
+    let budget = |measure, glob: &str, limit_ns| Budget { measure, locks: Glob::new(glob), limit_ns };
+    let budgets = vec![
+        budget(Measure::Wait, "journal*", 5_000_000),
+        budget(Measure::Hold, "*", 1_000_000),
+        budget(Measure::Hold, "journal*", 1_000_000),
+        budget(Measure::Wait, "nobody", 1),
+    ];
+    let policy = Policy { budgets, ..Policy::default() };
+    let (session, orders) = clean();
+    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let verdict = judge(&recordings, &policy, None);
+    let failing: Vec<_> = verdict.failing().map(Entry::fingerprint).collect();
+    assert_eq!(failing, ["max-wait:journal*", "max-hold:*"]);
+    assert_eq!(verdict.failing().nth(1).unwrap().lock_names(), ["config_lock"]);
+    assert!(verdict.notes[0].starts_with("--max-wait nobody: no lock of that name"), "{:?}", verdict.notes);
+}
+
+#[test]
+fn incomplete_recordings_count_only_when_strict() {
+    let (mut session, mut orders) = clean();
+    session.coverage.lost = 3;
+    session.order.dropped = 2;
+    session.meta.cut = true;
+    orders.complete = false;
+    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let strict = Policy { strict: true, ..Policy::default() };
+    assert_eq!(judge(&recordings, &Policy::default(), None).outcome, Outcome::Pass);
+    let verdict = judge(&recordings, &strict, None);
+    assert_eq!((verdict.outcome, verdict.incomplete.len()), (Outcome::Incomplete, 3));
+    assert_eq!(judge(&recordings, &strict, Some(Ended::Code(1))).outcome, Outcome::Fail);
+
+    let (mut session, orders) = clean();
+    session.coverage = crate::model::Coverage::default();
+    session.coverage.notes.push("the program is static".into());
+    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let verdict = judge(&recordings, &strict, None);
+    assert_eq!(verdict.incomplete, ["no lock operation was seen (the program is static)"]);
+}
+
+#[test]
+fn several_recordings_tell_each_cycle_once_at_its_worst() {
+    let ((one, mut first), (two, second)) = (bank(), bank());
+    first.cycles[0].class = Class::Guarded;
+    first.cycles[0].fails = false;
+    first.notes.push("cut".into());
+    let recordings = [
+        Recording { name: "a", session: &one, orders: &first },
+        Recording { name: "b", session: &two, orders: &second },
+    ];
+    let policy = Policy::default();
+    let verdict = judge(&recordings, &policy, None);
+    assert_eq!(verdict.entries.len(), 7);
+    assert_eq!(words(&verdict), ["feasible", "possible", "self-deadlock", "unlock-not-owner"]);
+    let feasible = verdict.failing().next().unwrap();
+    assert_eq!((feasible.recording.name, feasible.met_in, feasible.times), ("b", 2, 8));
+    assert_eq!(verdict.notes, ["a: cut"]);
+}

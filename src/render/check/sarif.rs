@@ -1,0 +1,372 @@
+//! `check --format sarif`: SARIF 2.1.0, as GitHub code scanning and editors read it.
+//!
+//! What does not fail because of its class is left out: code scanning would raise an alert for each. It is counted in
+//! the run's properties.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::github::primary;
+use super::words::{Names, Spot, advice, reason, spot, title};
+use crate::analysis::order::{Action, Class, Cycle, FindingKind};
+use crate::gate::{Entry, Standing, Subject, Verdict};
+use crate::model::{Session, StackId};
+use crate::render::paint::printable;
+use crate::render::sources::Sources;
+
+/// Where the schema is published.
+const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
+/// The base of paths within the repository, as GitHub and others name it.
+const ROOT: &str = "%SRCROOT%";
+
+/// What the file says of the run beside its results.
+#[derive(Clone, Debug, Default)]
+pub struct Run<'a> {
+    /// Tells runs of different programs apart.
+    pub id: &'a str,
+    /// lockprof's version.
+    pub version: &'a str,
+}
+
+/// A rule: its id, what it is called, its level, and a text that helps.
+struct Rule {
+    id: String,
+    name: &'static str,
+    short: &'static str,
+    help: &'static str,
+}
+
+/// The file, ending in a line break.
+pub fn sarif(verdict: &Verdict<'_>, sources: &Sources, run: &Run<'_>) -> String {
+    let entries: Vec<_> = verdict.entries.iter().filter(|entry| entry.standing != Standing::Passes).collect();
+    let mut rules: BTreeMap<String, Rule> = BTreeMap::new();
+    for entry in &entries {
+        let rule = rule(entry);
+        rules.insert(rule.id.clone(), rule);
+    }
+    let ids: Vec<&String> = rules.keys().collect();
+    let results: Vec<Value> = (entries.iter())
+        .map(|entry| {
+            let id = rule(entry).id;
+            let index = ids.iter().position(|other| **other == id).unwrap_or(0);
+            result(verdict, entry, sources, &id, index)
+        })
+        .collect();
+    let mut notifications: Vec<Value> = Vec::new();
+    let mut notify = |level: &str, text: &str| {
+        notifications.push(json!({ "level": level, "message": { "text": text } }));
+    };
+    verdict.program.iter().for_each(|text| notify("error", text));
+    let level = if verdict.strict { "error" } else { "warning" };
+    verdict.incomplete.iter().for_each(|text| notify(level, &format!("the recording is incomplete: {text}")));
+    verdict.unused.iter().for_each(|rule| notify("warning", &format!("unused suppression: {rule}")));
+    verdict.expired.iter().for_each(|rule| notify("warning", &format!("expired suppression: {rule}")));
+    verdict.notes.iter().for_each(|text| notify("note", text));
+    let id = run.id;
+    let file = json!({
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "lockprof",
+                "version": run.version,
+                "semanticVersion": run.version,
+                "rules": rules.values().map(told_rule).collect::<Vec<_>>(),
+            }},
+            // What comes before the last slash is the category: GitHub replaces results by category.
+            "automationDetails": { "id": format!("lockprof/{id}/") },
+            "columnKind": "utf16CodeUnits",
+            "originalUriBaseIds": { ROOT: { "description": { "text": "The root of the repository." } } },
+            "invocations": [{
+                "executionSuccessful": true,
+                "toolExecutionNotifications": notifications,
+            }],
+            "results": results,
+            "properties": {
+                "verdict": verdict.outcome.name(),
+                "notFailing": verdict.passing().count(),
+            },
+        }],
+    });
+    let mut text = serde_json::to_string_pretty(&file).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn told_rule(rule: &Rule) -> Value {
+    json!({
+        "id": rule.id,
+        "name": rule.name,
+        "shortDescription": { "text": rule.short },
+        "fullDescription": { "text": rule.help },
+        "help": { "text": rule.help, "markdown": rule.help },
+        "defaultConfiguration": { "level": "error" },
+        "properties": {
+            "tags": ["concurrency", "deadlock", "correctness"],
+            "precision": "high",
+            "problem.severity": "error",
+        },
+    })
+}
+
+fn result(verdict: &Verdict<'_>, entry: &Entry<'_>, sources: &Sources, rule: &str, index: usize) -> Value {
+    let session = entry.recording.session;
+    let mut text = vec![format!("{}.", title(entry)), reason(entry)];
+    text.extend(advice(entry));
+    let stacks = primary(entry);
+    let first = stacks.iter().copied().find(|stack| spot(session, *stack, sources).is_some_and(|at| at.file.is_some()));
+    let first = first.or(stacks.first().copied());
+    let mut result = json!({
+        "ruleId": rule,
+        "ruleIndex": index,
+        "level": "error",
+        "message": { "text": text.join(" ") },
+        "locations": first.map(|stack| location(session, stack, sources, None)).into_iter().collect::<Vec<_>>(),
+        "partialFingerprints": {
+            // GitHub looks at this one only; ours does not change when lines move.
+            "primaryLocationLineHash": format!("{}:1", entry.fingerprint()),
+            "lockprof/v1": entry.fingerprint(),
+        },
+        "properties": { "class": entry.word(), "locks": entry.lock_names(), "times": entry.times },
+    });
+    let related: Vec<Value> = (related(entry).into_iter().enumerate())
+        .map(|(at, (stack, message))| {
+            let mut location = location(session, stack, sources, Some(&message));
+            location["id"] = json!(at + 1);
+            location
+        })
+        .collect();
+    result["relatedLocations"] = json!(related);
+    if let Subject::Cycle(cycle) = &entry.subject {
+        result["codeFlows"] = json!([{
+            "message": { "text": if cycle.witness.is_empty() { "What each thread does" } else { "A schedule that reaches the deadlock" } },
+            "threadFlows": flows(entry, cycle, sources),
+        }]);
+    }
+    if let Standing::Suppressed(by) = &entry.standing {
+        result["suppressions"] = json!([{ "kind": "external", "status": "accepted", "justification": by }]);
+    }
+    if verdict.baseline.is_some() {
+        result["baselineState"] = json!(match &entry.standing {
+            Standing::Known => "unchanged",
+            Standing::Fails(Some(_)) => "updated",
+            _ => "new",
+        });
+    }
+    result
+}
+
+/// Every place of an entry, with what happens there.
+fn related(entry: &Entry<'_>) -> Vec<(StackId, String)> {
+    let names = Names::of(entry);
+    match &entry.subject {
+        Subject::Cycle(cycle) => (cycle.sides.iter())
+            .flat_map(|side| {
+                let thread = names.thread(side.thread);
+                [
+                    (side.held.stack, format!("{thread} takes {} here", names.lock(side.held.lock))),
+                    (side.wanted_stack, format!("{thread} wants {} here", names.lock(side.wanted))),
+                ]
+            })
+            .collect(),
+        Subject::Finding(finding) => (finding.stacks.iter().enumerate())
+            .map(|(at, stack)| (*stack, if at == 0 { "here" } else { "it was taken here" }.to_owned()))
+            .collect(),
+        Subject::Budget(breach) => {
+            let holder = breach.holder.map(|stack| (stack, "the lock was held from here on".to_owned()));
+            std::iter::once((breach.stack, "here".to_owned())).chain(holder).collect()
+        }
+    }
+}
+
+/// A flow for each thread: its part of the witness, or its two requests.
+fn flows(entry: &Entry<'_>, cycle: &Cycle, sources: &Sources) -> Vec<Value> {
+    let session = entry.recording.session;
+    let names = Names::of(entry);
+    let mut flows: Vec<(String, Vec<Value>)> = Vec::new();
+    let mut add = |thread: String, step: Value| match flows.iter_mut().find(|(other, _)| *other == thread) {
+        Some((_, steps)) => steps.push(step),
+        None => flows.push((thread, vec![step])),
+    };
+    if cycle.witness.is_empty() {
+        for side in &cycle.sides {
+            let thread = names.thread(side.thread);
+            for (stack, verb, lock) in
+                [(side.held.stack, "takes", side.held.lock), (side.wanted_stack, "wants", side.wanted)]
+            {
+                let message = format!("{thread} {verb} {}", names.lock(lock));
+                let importance = if verb == "wants" { "essential" } else { "important" };
+                let location = location(session, stack, sources, Some(&message));
+                add(thread.clone(), json!({ "location": location, "importance": importance }));
+            }
+        }
+    }
+    for (at, step) in cycle.witness.iter().enumerate() {
+        let thread = names.thread(step.thread);
+        let message = format!("{thread} {}", names.action(step));
+        let importance = if matches!(step.action, Action::Block(_)) { "essential" } else { "important" };
+        let location = location(session, step.stack, sources, Some(&message));
+        add(thread, json!({ "location": location, "executionOrder": at + 1, "importance": importance }));
+    }
+    flows.into_iter().map(|(thread, steps)| json!({ "id": thread, "locations": steps })).collect()
+}
+
+/// A place. Code without a source line is told by the module it is in, since a place without a file is refused.
+fn location(session: &Session, stack: StackId, sources: &Sources, message: Option<&str>) -> Value {
+    let spot = spot(session, stack, sources);
+    let mut location = match &spot {
+        Some(spot @ Spot { file: Some(file), .. }) => {
+            let mut region = json!({ "startLine": spot.line.max(1) });
+            if spot.column > 0 {
+                region["startColumn"] = json!(spot.column);
+            }
+            json!({ "physicalLocation": { "artifactLocation": artifact(sources, file), "region": region } })
+        }
+        _ => {
+            let module = session.stacks.walk(stack).next().and_then(|node| node.address.module);
+            let module = module.map_or("unknown", |module| session.stacks.modules[module.index()].name());
+            json!({ "physicalLocation": {
+                "artifactLocation": { "uri": uri(module) },
+                "region": { "startLine": 1 },
+            }})
+        }
+    };
+    if let Some(spot) = &spot {
+        location["logicalLocations"] = json!([{ "fullyQualifiedName": spot.function, "kind": "function" }]);
+    }
+    if let Some(message) = message {
+        location["message"] = json!({ "text": message });
+    }
+    location
+}
+
+fn artifact(sources: &Sources, file: &str) -> Value {
+    match sources.get(file).filter(|source| source.inside) {
+        Some(source) => json!({ "uri": uri(&source.path), "uriBaseId": ROOT }),
+        None if file.starts_with('/') => json!({ "uri": format!("file://{}", uri(file)) }),
+        None => json!({ "uri": uri(file) }),
+    }
+}
+
+/// A path as a part of a URI.
+fn uri(path: &str) -> String {
+    let mut out = String::new();
+    for byte in printable(path).bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-~+@".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn rule(entry: &Entry<'_>) -> Rule {
+    let (area, name, short, help) = match &entry.subject {
+        Subject::Cycle(cycle) => {
+            let (name, short, help) = match cycle.class {
+                Class::Hung => (
+                    "LockOrderHung",
+                    "The program was deadlocked",
+                    "Threads waited for each other in a circle while the program was recorded: each held the lock that \
+                     the next one wanted. Take these locks in one order everywhere.",
+                ),
+                Class::Confirmed => (
+                    "LockOrderConfirmed",
+                    "Locks deadlocked in a steered run",
+                    "A run that held threads back at the right places reached the deadlock. Take these locks in one \
+                     order everywhere.",
+                ),
+                Class::Feasible => (
+                    "LockOrderFeasible",
+                    "Locks are taken in orders that can deadlock",
+                    "Threads take these locks in different orders, and a reordering of what was recorded lets each hold \
+                     the lock that the next one wants. Take these locks in one order everywhere, or release the first \
+                     before taking the second.",
+                ),
+                Class::Possible => (
+                    "LockOrderPossible",
+                    "Locks are taken in orders that may deadlock",
+                    "Threads take these locks in different orders, and nothing that was seen keeps them apart. Take \
+                     these locks in one order everywhere, or release the first before taking the second.",
+                ),
+                Class::NeedsWriter => (
+                    "LockOrderNeedsWriter",
+                    "Read locks may deadlock when a writer comes in between",
+                    "Threads read-lock these locks in different orders. Readers that wait behind a waiting writer then \
+                     wait for each other.",
+                ),
+                Class::SoftOrdered => (
+                    "LockOrderSoftOrdered",
+                    "Locks are taken in different orders, kept apart by a hand-over",
+                    "Only a condition variable, semaphore or other hand-over kept the threads apart while the program \
+                     was recorded.",
+                ),
+                Class::Guarded => (
+                    "LockOrderGuarded",
+                    "Locks are taken in different orders under a common lock",
+                    "A common lock keeps the threads apart. It has to stay around both.",
+                ),
+                Class::Ordered => (
+                    "LockOrderOrdered",
+                    "Locks are taken in different orders, one after the other",
+                    "Thread creation, join or a barrier keeps the threads apart.",
+                ),
+                Class::SameThread => (
+                    "LockOrderSameThread",
+                    "One thread takes locks in different orders",
+                    "A second thread that does the same can deadlock with it.",
+                ),
+            };
+            ("lock-order", name, short, help)
+        }
+        Subject::Finding(finding) => {
+            let (name, short, help) = match finding.kind {
+                FindingKind::SelfDeadlock => (
+                    "SelfDeadlock",
+                    "A lock is taken again by its owner",
+                    "The thread holds the lock already and waits for itself. Take it in one of the callers only, or use \
+                     a recursive lock.",
+                ),
+                FindingKind::UnlockNotOwner => (
+                    "UnlockNotOwner",
+                    "A lock is unlocked by a thread that does not hold it",
+                    "Only the owner may unlock a mutex or a write lock; anything else is undefined. Use a semaphore for \
+                     hand-overs between threads.",
+                ),
+                FindingKind::UnlockNotLocked => (
+                    "UnlockNotLocked",
+                    "A lock is unlocked while nobody holds it",
+                    "Unlocking a lock that is not held is undefined: the next owner may lose it.",
+                ),
+                FindingKind::DestroyedWhileHeld => (
+                    "DestroyedWhileHeld",
+                    "A lock is destroyed while it is held",
+                    "Destroying a held lock is undefined. Make sure that every thread is done with it.",
+                ),
+                FindingKind::LockHeldAtThreadExit => (
+                    "LockHeldAtThreadExit",
+                    "A thread ends and holds a lock still",
+                    "Nobody can unlock it any more: whoever wants it waits for ever.",
+                ),
+            };
+            ("lock-misuse", name, short, help)
+        }
+        Subject::Budget(breach) => match breach.budget.measure {
+            crate::gate::Measure::Wait => (
+                "lock-budget",
+                "MaxWait",
+                "A lock was waited for longer than its budget",
+                "The longest single wait is over the limit given by --max-wait.",
+            ),
+            crate::gate::Measure::Hold => (
+                "lock-budget",
+                "MaxHold",
+                "A lock was held longer than its budget",
+                "The longest single hold is over the limit given by --max-hold.",
+            ),
+        },
+    };
+    Rule { id: format!("{area}/{}", entry.word()), name, short, help }
+}

@@ -1,0 +1,298 @@
+//! What things are called in a verdict: cycles, locks, threads, places.
+
+use crate::analysis::lock_name;
+use crate::analysis::order::{Action, Class, Cycle, FindingKind, Side, Step};
+use crate::analysis::wrapper::is_wrapper;
+use crate::gate::{Entry, Measure, Subject};
+use crate::model::{Frame, Kind, LockId, Mode, Session, StackId, ThreadId};
+use crate::render::frames::{Line, code_label, lines};
+use crate::render::names::{fit_end, short_file, short_function};
+use crate::render::paint::printable;
+use crate::render::sources::Sources;
+use crate::render::units::{count, duration};
+
+/// A headline does not get easier with a longer name.
+const NAME_WIDTH: usize = 40;
+/// A cycle of more locks is told by its first ones.
+const MOST_NAMES: usize = 4;
+
+/// Names within one entry: locks and threads that share a name are told apart.
+pub(crate) struct Names<'a> {
+    session: &'a Session,
+    locks: Vec<LockId>,
+    threads: Vec<ThreadId>,
+}
+
+fn push<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn of(entry: &Entry<'a>) -> Self {
+        let (mut locks, mut threads) = (Vec::new(), Vec::new());
+        match &entry.subject {
+            Subject::Cycle(cycle) => {
+                cycle.sides.iter().for_each(|side| push(&mut locks, side.held.lock));
+                for side in &cycle.sides {
+                    push(&mut threads, side.thread);
+                    push(&mut locks, side.wanted);
+                    side.also_held.iter().for_each(|held| push(&mut locks, held.lock));
+                }
+                for step in &cycle.witness {
+                    push(&mut threads, step.thread);
+                    step.other.iter().for_each(|thread| push(&mut threads, *thread));
+                    step.lock.iter().for_each(|lock| push(&mut locks, *lock));
+                }
+            }
+            Subject::Finding(finding) => {
+                locks.push(finding.lock);
+                threads.push(finding.thread);
+            }
+            Subject::Budget(breach) => {
+                locks.push(breach.lock);
+                threads.extend(breach.thread);
+            }
+        }
+        Self { session: entry.recording.session, locks, threads }
+    }
+
+    /// A lock's name, `acct->lock #2` where another of the entry has the same.
+    pub(crate) fn lock(&self, lock: LockId) -> String {
+        let name = lock_name(self.session, lock);
+        let same: Vec<_> = self.locks.iter().filter(|other| lock_name(self.session, **other) == name).collect();
+        let name = fit_end(&printable(&name), NAME_WIDTH);
+        match same.iter().position(|other| **other == lock) {
+            Some(at) if same.len() > 1 => format!("{name} #{}", at + 1),
+            _ => name,
+        }
+    }
+
+    /// A thread's name, with its id where another of the entry has the same.
+    pub(crate) fn thread(&self, thread: ThreadId) -> String {
+        let row = self.session.thread(thread);
+        let name = printable(&row.name);
+        let same = self.threads.iter().filter(|other| self.session.thread(**other).name == row.name).count();
+        let process = self.session.process(row.process);
+        let mut name = match name.as_str() {
+            "" => format!("thread {}", row.tid),
+            _ if same > 1 => format!("{name} ({})", row.tid),
+            _ => name,
+        };
+        if self.session.processes.len() > 1 {
+            name.push_str(&format!(" of process {}", process.pid));
+        }
+        name
+    }
+
+    /// ` for reading`, where a lock knows modes.
+    pub(crate) fn mode(&self, lock: LockId, mode: Mode) -> &'static str {
+        match (self.session.lock(lock).kind, mode) {
+            (Kind::Rwlock, Mode::Exclusive) => " for writing",
+            (_, Mode::Shared) => " for reading",
+            _ => "",
+        }
+    }
+
+    /// `a ↔ b`, or `a → b → c → a`.
+    pub(crate) fn cycle(&self, cycle: &Cycle) -> String {
+        let names: Vec<String> = cycle.sides.iter().map(|side| self.lock(side.held.lock)).collect();
+        match names.as_slice() {
+            [] => "a cycle of locks".into(),
+            [one] => one.clone(),
+            [one, other] => format!("{one} ↔ {other}"),
+            many if many.len() > MOST_NAMES => {
+                let first = many[..MOST_NAMES - 1].join(" → ");
+                format!("{first} → … ({} locks) → {}", many.len(), many[0])
+            }
+            many => format!("{} → {}", many.join(" → "), many[0]),
+        }
+    }
+
+    /// What a thread does in a step of a witness.
+    pub(crate) fn action(&self, step: &Step) -> String {
+        let lock = step.lock.map(|lock| self.lock(lock));
+        let named = |fallback: &str| lock.clone().unwrap_or_else(|| fallback.to_owned());
+        let other = step.other.map_or_else(|| "a thread".to_owned(), |thread| self.thread(thread));
+        let mode = |mode| step.lock.map_or("", |lock| self.mode(lock, mode));
+        let is_join = step.lock.is_some_and(|lock| self.session.lock(lock).kind == Kind::Join);
+        match step.action {
+            Action::Acquire(of) => format!("takes {}{}", named("a lock"), mode(of)),
+            Action::Release => format!("releases {}", named("a lock")),
+            Action::Block(_) if is_join => format!("waits for {other} to end"),
+            Action::Block(of) => format!("waits for {}{}", named("a lock"), mode(of)),
+            Action::Create => format!("starts {other}"),
+            Action::Join => format!("joins {other}"),
+            Action::Barrier => format!("passes {}", named("a barrier")),
+            Action::Post => format!("posts {}", named("a semaphore")),
+            Action::Take => format!("gets {}", named("a semaphore")),
+        }
+    }
+
+    /// `worker-0 holds a and wants b for reading`.
+    pub(crate) fn side(&self, side: &Side) -> String {
+        let wants = match self.session.lock(side.wanted).kind {
+            Kind::Join => format!("joins {}", self.lock(side.wanted)),
+            _ if side.reacquired => format!("wants {} back after a condition wait", self.lock(side.wanted)),
+            _ => format!("wants {}{}", self.lock(side.wanted), self.mode(side.wanted, side.wanted_mode)),
+        };
+        let limit = if side.timed { ", for a limited time" } else { "" };
+        let held = format!("{}{}", self.lock(side.held.lock), self.mode(side.held.lock, side.held.mode));
+        format!("{} holds {held} and {wants}{limit}", self.thread(side.thread))
+    }
+}
+
+/// One line that says what is wrong, without the word of its class.
+pub(crate) fn title(entry: &Entry<'_>) -> String {
+    let names = Names::of(entry);
+    match &entry.subject {
+        Subject::Cycle(cycle) => {
+            let locks = names.cycle(cycle);
+            if let Some(number) = cycle.component {
+                return format!("{} locks are taken in every order, such as {locks}", count(number));
+            }
+            if cycle.sides.len() == 1 {
+                return format!("{locks} is taken again by the thread that holds it");
+            }
+            match cycle.class {
+                Class::Hung => format!("the program was deadlocked: {locks}"),
+                Class::Confirmed => format!("{locks} deadlocked in a steered run"),
+                Class::Feasible => format!("{locks} can deadlock"),
+                Class::Possible => format!("{locks} may deadlock"),
+                Class::NeedsWriter => format!("{locks} may deadlock if a writer comes in between"),
+                Class::SoftOrdered => format!("{locks} in both orders, kept apart by a hand-over"),
+                Class::Guarded => format!("{locks} in both orders, under a common lock"),
+                Class::Ordered => format!("{locks} in both orders, one after the other"),
+                Class::SameThread => format!("{locks} in both orders, by one thread"),
+            }
+        }
+        Subject::Finding(finding) => {
+            let lock = names.lock(finding.lock);
+            match finding.kind {
+                FindingKind::SelfDeadlock => format!("{lock} is taken again by its owner"),
+                FindingKind::UnlockNotOwner => format!("{lock} is unlocked by a thread that does not hold it"),
+                FindingKind::UnlockNotLocked => format!("{lock} is unlocked while nobody holds it"),
+                FindingKind::DestroyedWhileHeld => format!("{lock} is destroyed while it is held"),
+                FindingKind::LockHeldAtThreadExit => format!("{lock} is still held when its thread ends"),
+            }
+        }
+        Subject::Budget(breach) => {
+            let verb = match breach.budget.measure {
+                Measure::Wait => "waited for",
+                Measure::Hold => "held for",
+            };
+            format!(
+                "{} was {verb} {}; --{} {} allows {}",
+                names.lock(breach.lock),
+                duration(breach.measured_ns),
+                breach.budget.measure.name(),
+                printable(breach.budget.locks.as_str()),
+                duration(breach.budget.limit_ns)
+            )
+        }
+    }
+}
+
+/// Why, in one sentence.
+pub(crate) fn reason(entry: &Entry<'_>) -> String {
+    match &entry.subject {
+        Subject::Cycle(cycle) => printable(&cycle.reason),
+        Subject::Finding(finding) => printable(&finding.message),
+        Subject::Budget(breach) => {
+            let who = breach
+                .thread
+                .map_or_else(String::new, |thread| format!("{} waited longest", Names::of(entry).thread(thread)));
+            let what = match breach.budget.measure {
+                Measure::Wait if !who.is_empty() => who,
+                Measure::Wait => "this is the longest wait".into(),
+                Measure::Hold => "this is the longest hold".into(),
+            };
+            let place = place(entry.recording.session, breach.stack);
+            match breach.holder {
+                Some(holder) => {
+                    let holder = self::place(entry.recording.session, holder);
+                    format!("{what}, in {place}; {holder} held the lock when the wait began.")
+                }
+                None => format!("{what}, in {place}."),
+            }
+        }
+    }
+}
+
+/// What to do, where that can be said.
+pub(crate) fn advice(entry: &Entry<'_>) -> Option<String> {
+    let text = match &entry.subject {
+        Subject::Cycle(cycle) => printable(&cycle.advice),
+        Subject::Finding(finding) => match finding.kind {
+            FindingKind::SelfDeadlock => "Make one of the two callers take the lock, or make the lock recursive.",
+            FindingKind::UnlockNotOwner => "Unlock in the thread that locked; a semaphore may be handed over.",
+            FindingKind::UnlockNotLocked => "Remove the second unlock, or find the path that never locked.",
+            FindingKind::DestroyedWhileHeld => "Destroy the lock only when every thread is done with it.",
+            FindingKind::LockHeldAtThreadExit => "Unlock on every way out of the thread's function.",
+        }
+        .into(),
+        Subject::Budget(breach) => match breach.budget.measure {
+            Measure::Wait => "`lockprof report --lock NAME` shows who held it meanwhile.".into(),
+            Measure::Hold => "Move what does not need the lock out of that hold.".into(),
+        },
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// A place in the code that a person can open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spot<'a> {
+    /// The function, or the module and offset of code without a symbol.
+    pub function: String,
+    /// The file as the debug information has it.
+    pub file: Option<&'a str>,
+    /// From 1; 0 is unknown.
+    pub line: u32,
+    /// From 1; 0 is unknown.
+    pub column: u32,
+}
+
+/// Where a stack is, for people: the innermost frame of the program's own that lies in the repository, else the
+/// innermost one with a line, else the innermost one.
+pub(crate) fn spot<'a>(session: &'a Session, stack: StackId, sources: &Sources) -> Option<Spot<'a>> {
+    let own = || {
+        let nodes = session.stacks.walk(stack);
+        nodes.flat_map(|node| node.frames.iter()).filter(|frame| !is_wrapper(frame))
+    };
+    let inside =
+        |frame: &&Frame| frame.file.as_deref().and_then(|file| sources.get(file)).is_some_and(|source| source.inside);
+    let named = |frame: &Frame| frame.function.as_deref().map(|name| printable(&short_function(name)));
+    let best = own()
+        .find(|frame| frame.line > 0 && inside(frame))
+        .or_else(|| own().find(|frame| frame.line > 0 && frame.file.is_some()))
+        .filter(|frame| frame.function.is_some());
+    if let Some(frame) = best {
+        return Some(Spot {
+            function: named(frame).unwrap_or_default(),
+            file: frame.file.as_deref(),
+            line: frame.line,
+            column: frame.column,
+        });
+    }
+    let node = session.stacks.walk(stack).next()?;
+    let function = own().next().and_then(named).unwrap_or_else(|| code_label(session, node));
+    Some(Spot { function, file: None, line: 0, column: 0 })
+}
+
+/// A stack in one piece of text: `flush (journal.cc:42)`.
+pub(crate) fn place(session: &Session, stack: StackId) -> String {
+    crate::render::frames::headline(session, stack)
+}
+
+/// The callers of a stack's spot, innermost first, at most so many.
+pub(crate) fn callers(session: &Session, stack: StackId, spot: &Spot<'_>, most: usize) -> Vec<String> {
+    let all = lines(session, stack);
+    let at = all.iter().position(|line| is_at(line, spot)).map_or(0, |at| at + 1);
+    all[at.min(all.len())..].iter().take(most).map(Line::one).collect()
+}
+
+fn is_at(line: &Line, spot: &Spot<'_>) -> bool {
+    let place = spot.file.map_or_else(String::new, |file| format!("{}:{}", printable(short_file(file)), spot.line));
+    line.function == spot.function && (line.place == place || spot.file.is_none())
+}
