@@ -19,13 +19,17 @@ const MISUSES: [MisuseKind; 4] = [
     MisuseKind::DestroyedWhileHeld,
     MisuseKind::HeldAtThreadExit,
 ];
-const EVENTS: [LoggedWhat; 6] = [
+const EVENTS: [LoggedWhat; 10] = [
     LoggedWhat::Acquired(Mode::Exclusive),
     LoggedWhat::Acquired(Mode::Shared),
     LoggedWhat::Released,
     LoggedWhat::Section(Mode::Exclusive),
     LoggedWhat::Section(Mode::Shared),
     LoggedWhat::Mark,
+    LoggedWhat::Tried(Mode::Exclusive, How::Timed),
+    LoggedWhat::Tried(Mode::Shared, How::Timed),
+    LoggedWhat::Tried(Mode::Exclusive, How::Try),
+    LoggedWhat::Tried(Mode::Shared, How::Try),
 ];
 
 /// A lock, how it is held, and where it was taken.
