@@ -217,7 +217,7 @@ impl Fold {
                 let state = &mut self.states[thread.index()];
                 state.process = process;
                 state.open.clear();
-                order.life(thread);
+                order.life(thread).key = key;
                 if key != 0 {
                     self.keys.entry((process, key)).or_default().push((at_ns, thread));
                 }
