@@ -264,19 +264,7 @@ impl<'a> Wants<'a> {
     fn alone(&mut self, thread: ThreadId, node: u32, lock: LockId, mode: Mode, stack: StackId, runs: Vec<Run>) {
         let (how, held) = (How::Block, ChainId::EMPTY);
         let (reacquired, unanswered, child) = (false, false, true);
-        self.extras.push(Extra {
-            thread,
-            node,
-            lock,
-            mode,
-            how,
-            reacquired,
-            unanswered,
-            stack,
-            held,
-            child,
-            runs,
-        });
+        self.extras.push(Extra { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, runs });
     }
 
     /// What threads took with nothing else held, and in which segments.
