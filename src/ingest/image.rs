@@ -214,9 +214,11 @@ impl Image {
         }
     }
 
-    /// Writes down the single sections that were read last.
-    pub fn finish_tape(&mut self, session: &mut Session) {
+    /// Writes down the single sections that were read last, and whether the order of locks was seen whole.
+    pub fn finish_order(&mut self, session: &mut Session) {
         std::mem::take(&mut self.tape).finish(self, session);
+        let notes = self.segment.header().notes.load(Ordering::Relaxed);
+        session.order.dropped += u64::from(notes & note::ORDER_CUT != 0);
     }
 
     /// What the shim could not do, in whole sentences.
@@ -237,6 +239,10 @@ impl Image {
         say(note::NO_TSC, "the processor's time stamp counter is not invariant: slower clock readings were used");
         say(note::THREADS_FULL, "more threads at one time than there is room for: some were not recorded");
         say(note::SHAPES_FULL, "more distinct stack shapes than can be remembered: later ones were unwound each time");
+        say(
+            note::ORDER_CUT,
+            "no room to note every nested acquisition, or every thread's beginning and end: the order of locks is not complete",
+        );
         say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
         said
     }

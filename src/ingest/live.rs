@@ -175,7 +175,7 @@ impl Collector {
         source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
         source.still_held(&mut self.session, &mut self.tally);
         source.read_folds(&mut self.session, &mut self.tally, &mut self.folded, true);
-        source.image.finish_tape(&mut self.session);
+        source.image.finish_order(&mut self.session);
         source.image.finish_locks(&mut self.session);
         for note in source.image.notes() {
             self.note(note);

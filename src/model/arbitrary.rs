@@ -8,6 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::order::arbitrary::raw_order;
 use super::*;
 
 /// Counts and times stay below this, so that sums of many stay within a `u64`.
@@ -116,11 +117,12 @@ prop_compose! {
     fn lock()(
         process in any::<Index>(), stack in any::<Index>(), address in any::<u64>(), kind in select(&Kind::ALL[..]),
         origin in select(vec![Origin::Initialised, Origin::FirstUsed]), name in name(), class in text(),
-        max_waiters in any::<u32>(), owner_changes in count(), merged in count(),
+        max_waiters in any::<u32>(), owner_changes in count(), merged in count(), traits in any::<[bool; 5]>(),
     ) -> (Index, Index, Lock) {
-        let (process_id, origin_stack) = (ProcessId(0), StackId(0));
+        let [recursive, robust, writers_first, binary, handed_over] = traits;
+        let traits = Traits { recursive, robust, writers_first, binary, handed_over };
         let lock = Lock {
-            process: process_id, address, kind, traits: crate::model::Traits::default(), origin, origin_stack, name, class, max_waiters, owner_changes, merged,
+            traits, origin, name, class, max_waiters, owner_changes, merged, ..Lock::new(ProcessId(0), address, kind)
         };
         (process, stack, lock)
     }
@@ -168,6 +170,7 @@ prop_compose! {
         waits in vec(wait(), 0..12), events in vec((any::<bool>(), any::<Index>(), wait()), 0..12),
         counters in prop::array::uniform3(option::of(any::<u64>())),
         overhead in (0.0..1e6f64, 0.0..1.0f64), dropped in count(),
+        order in raw_order(),
     ) -> Session {
         let [task_clock_ns, context_switches, cycles] = counters;
         let mut session = Session {
@@ -202,6 +205,7 @@ prop_compose! {
         if session.threads.is_empty() {
             return session;
         }
+        session.order = order.of(&session);
         if !session.profile.sites.is_empty() {
             for ((thread, site), [acquisitions, contended, wait_ns, hold_ns]) in shares {
                 let thread = ThreadId::from(thread.index(session.threads.len()));

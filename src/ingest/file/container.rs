@@ -120,6 +120,8 @@ impl<'a> ChunkWriter<'a> {
 pub struct Chunk<'a> {
     /// What it holds.
     pub tag: Tag,
+    /// The layout of its rows.
+    pub revision: u8,
     /// Number of rows.
     pub rows: u32,
     /// The rows, one after the other.
@@ -198,7 +200,7 @@ impl<R: Read> ChunkReader<R> {
         };
         self.offset += (CHUNK_HEADER_LEN + self.stored.len()) as u64;
         let tag = [header[0], header[1], header[2], header[3]];
-        Ok(Chunk { tag, rows: u32_at(&header, 16), raw })
+        Ok(Chunk { tag, revision: header[4], rows: u32_at(&header, 16), raw })
     }
 }
 

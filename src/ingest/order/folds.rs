@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::fold::{CLAIMED, FoldTable};
+use lockprof_wire::fold::{ANY_SEGMENT, CLAIMED, FoldTable};
 use lockprof_wire::record::misuse;
 use lockprof_wire::{Flags, FoldEntry, Op, Record};
 use rustc_hash::FxHashMap;
@@ -62,7 +62,7 @@ struct Nested {
     flags: u8,
     /// Offset of the entry of the acquisition around it; 0 for the outermost one.
     outer: u64,
-    /// Marks that must hold before it.
+    /// Marks that must hold before it, or [`ANY_SEGMENT`].
     must: u32,
 }
 
@@ -207,7 +207,11 @@ impl Lists {
             stack: image.stack(session, entry.stack),
             held,
         };
-        let segments = session.order.life(thread).segments(entry.must);
+        let life = session.order.life(thread);
+        let segments = match entry.must {
+            ANY_SEGMENT => (0, life.marks.len() as u32),
+            must => life.segments(must),
+        };
         session.order.requested(key, segments, count);
         Some(())
     }

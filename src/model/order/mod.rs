@@ -5,6 +5,8 @@
 //! them), the *lives* of threads (what must have come before what) and a *log* of single events as far as there
 //! is room (it takes part in witnesses only).
 
+#[cfg(test)]
+pub mod arbitrary;
 mod chains;
 mod cyclic;
 mod event;
@@ -18,6 +20,8 @@ pub use chains::{ChainId, Chains, Link};
 pub use event::{Event, What};
 pub use fold::Fold;
 pub use log::{Log, Logged, LoggedWhat};
+
+use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
@@ -247,6 +251,14 @@ impl Order {
             _ => request.runs.push(run),
         }
         Some(request)
+    }
+
+    /// Adds a request with all its runs; false if there is one like it already.
+    pub fn insert(&mut self, request: Request) -> bool {
+        let Entry::Vacant(new) = self.index.entry(request.key) else { return false };
+        new.insert(self.requests.len() as u32);
+        self.requests.push(request);
+        true
     }
 
     /// Counts requests without events of their own (folds), made at some time during these segments of the thread,

@@ -36,6 +36,12 @@ fn assert_part_of(part: &Session, whole: &Session) {
     assert!(whole.profile.sites.starts_with(&part.profile.sites));
     assert!(whole.profile.wait_events.starts_with(&part.profile.wait_events));
     assert!(part.profile.waits.iter().all(|(key, stats)| whole.profile.waits[key] == *stats));
+    let (order, all) = (&part.order, &whole.order);
+    assert!(all.chains.links().starts_with(order.chains.links()) && all.requests.starts_with(&order.requests));
+    assert!(order.misuses.iter().all(|(misuse, count)| all.misuses[misuse] == *count));
+    assert!(order.lives.iter().zip(&all.lives).all(|(part, whole)| whole.marks.starts_with(&part.marks)));
+    assert!(order.requests.len() == all.requests.len() || order.dropped > 0, "edges are missing, and nobody says so");
+    assert!(order.log == all.log || order.log.complete_from_ns == u64::MAX, "so are events");
     assert!(part.profile.by_thread.iter().all(|(key, share)| whole.profile.by_thread[key] == *share));
     for at in 0..part.stacks.len() {
         let [part, whole] = [part, whole].map(|session| session.stacks.node(StackId::from(at)));

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::model::order::{Event, Fold, How, Misuse, MisuseKind, Run, What};
 
 fn path_of(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -64,18 +65,16 @@ pub fn golden_session() -> Session {
     let sources = [User, Global, Source, Function, Address];
     for (at, kind) in Kind::ALL.into_iter().enumerate() {
         let name = sources.get(at).map(|source| LockName { text: format!("lock {at}"), source: *source });
+        let is = |bit: usize| at == 2 * bit;
         session.locks.push(Lock {
-            process: ProcessId(at as u32 % 2),
-            address: 0x5000 + 64 * at as u64,
-            kind,
-            traits: crate::model::Traits::default(),
+            traits: Traits { recursive: is(0), robust: is(1), writers_first: is(2), binary: is(3), handed_over: is(4) },
             origin: if at % 2 == 0 { Origin::Initialised } else { Origin::FirstUsed },
             origin_stack: [main, work, Stacks::UNKNOWN][at % 3],
             name,
             class: format!("server+0x{at}"),
             max_waiters: at as u32,
             owner_changes: 12,
-            merged: 1,
+            ..Lock::new(ProcessId(at as u32 % 2), 0x5000 + 64 * at as u64, kind)
         });
     }
     for (lock, stack, mode) in [(0, work, Mode::Exclusive), (1, work, Mode::Shared), (1, jit, Mode::Exclusive)] {
@@ -102,16 +101,78 @@ pub fn golden_session() -> Session {
         session.profile.wait_events.push(WaitEvent { key, start_ns, wait_ns: 1_000, hold_ns: 40 });
     }
     session.profile.wait_events_dropped = 3;
+    session.order = golden_order(main, work);
+    session
+}
+
+/// Two locks in both orders, the second one by a thread that the first created, guarded, and joined.
+fn golden_order(main: StackId, work: StackId) -> Order {
+    let mut order = Order::default();
+    let (mut fold, parent, child) = (Fold::default(), ThreadId(0), ThreadId(1));
+    let mut apply = |thread, at_ns, stack, what| fold.apply(&mut order, thread, Event { at_ns, stack, what });
+    let take = |lock, mode, how, position, restart| What::Acquired {
+        lock: LockId(lock),
+        mode,
+        how,
+        reacquired: false,
+        position,
+        restart,
+    };
+    let (exclusive, shared, process) = (Mode::Exclusive, Mode::Shared, ProcessId(0));
+    apply(parent, 1, main, What::Started { process, key: 70, token: 0 });
+    apply(parent, 2, main, take(0, exclusive, How::Block, 0, false));
+    apply(parent, 3, main, take(1, shared, How::Timed, 1, false));
+    apply(parent, 4, main, take(2, exclusive, How::Try, 2, false));
+    apply(parent, 5, work, What::Released { position: 1, lock: LockId(1) });
+    apply(parent, 6, work, What::Released { position: 2, lock: LockId(2) });
+    apply(parent, 7, work, What::Created { token: 9 });
+    apply(child, 8, main, What::Started { process, key: 71, token: 9 });
+    apply(child, 9, work, What::Barrier { lock: LockId(5), count: 2, until_ns: 11 });
+    apply(child, 12, work, What::Posted { lock: LockId(3) });
+    apply(child, 13, work, What::Section { lock: LockId(2), mode: exclusive, until_ns: 14 });
+    apply(child, 15, work, take(1, shared, How::Block, 0, false));
+    apply(child, 16, work, What::Wanted { lock: LockId(0), mode: exclusive, how: How::Block });
+    apply(child, 17, work, What::Ended);
+    apply(parent, 18, main, What::Taken { lock: LockId(3), until_ns: 19 });
+    apply(parent, 20, main, What::Joined { lock: LockId(7), key: 71, until_ns: 21 });
+    apply(parent, 22, work, What::Section { lock: LockId(2), mode: shared, until_ns: 23 });
+    apply(parent, 24, main, What::Created { token: 10 });
+    fold.settle(&mut order, true);
+    order.requests[0].runs.push(Run { first: 1, last: 3, count: 5 });
+    for (kind, holder) in [
+        (MisuseKind::UnlockNotOwner, main),
+        (MisuseKind::UnlockNotLocked, Stacks::UNKNOWN),
+        (MisuseKind::DestroyedWhileHeld, main),
+        (MisuseKind::HeldAtThreadExit, work),
+    ] {
+        order.misused(Misuse { kind, lock: LockId(1), stack: work, holder }, child, 2);
+    }
+    (order.lives[1].soft_dropped, order.lives[1].must_dropped) = (6, 7);
+    (order.dropped, order.log.dropped, order.log.complete_from_ns) = (4, 5, 1);
+    order
+}
+
+/// What the first version of the format could say.
+fn first_session() -> Session {
+    let mut session = golden_session();
+    session.locks.iter_mut().for_each(|lock| lock.traits = Traits::default());
+    session.order = Order::default();
     session
 }
 
 #[test]
 fn version_1_is_still_read() {
-    let path = path_of("fixtures/traces/v1.lockprof");
+    assert_eq!(read(&path_of("fixtures/traces/v1.lockprof")).unwrap(), first_session());
+}
+
+#[test]
+fn the_current_version_is_read() {
+    let path = path_of("fixtures/traces/v1.1.lockprof");
     if std::env::var_os("LOCKPROF_BLESS").is_some() {
         write_to_path(&golden_session(), &path).unwrap();
     }
     assert_eq!(read(&path).unwrap(), golden_session());
+    assert!(!golden_session().order.log.is_empty() && !golden_session().order.lives[1].gates.is_empty());
 }
 
 /// The session of the example in the specification.

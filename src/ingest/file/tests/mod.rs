@@ -50,4 +50,38 @@ fn exercise(session: &Session) {
         session.stacks.node(key.waiter);
         session.stacks.node(key.holder);
     }
+    let order = &session.order;
+    for link in order.chains.links() {
+        session.lock(link.lock);
+        session.stacks.node(link.stack);
+    }
+    for request in &order.requests {
+        session.thread(request.key.thread);
+        session.lock(request.key.lock);
+        session.stacks.node(request.key.stack);
+        assert!(order.chains.walk(request.key.held).next().is_some() && !request.runs.is_empty());
+        let marks = order.lives.get(request.key.thread.index()).map_or(0, |life| life.marks.len());
+        assert!(request.runs.iter().all(|run| run.first <= run.last && run.last as usize <= marks));
+    }
+    for (at, life) in order.lives.iter().enumerate() {
+        session.thread(ThreadId::from(at));
+        life.gates.iter().for_each(|gate| assert!(gate.lock.index() < session.locks.len()));
+        // Whoever follows creators comes to an end.
+        let mut next = life.creator;
+        let mut steps = 0;
+        while let Some((creator, mark)) = next {
+            assert!((mark as usize) < order.lives[creator.index()].marks.len() && steps < order.lives.len());
+            next = order.lives[creator.index()].creator;
+            steps += 1;
+        }
+    }
+    for event in order.log.events() {
+        match event.what {
+            order::LoggedWhat::Mark => {
+                assert!(event.lock.index() < order.lives[event.thread.index()].marks.len());
+            }
+            _ => _ = session.lock(event.lock),
+        }
+    }
+    order.is_cyclic(|lock| session.lock(lock).kind == Kind::Join);
 }

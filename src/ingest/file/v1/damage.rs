@@ -25,6 +25,12 @@ impl Progress {
     pub fn settle(&self, session: &mut Session, damage: &Damage, offset: u64) {
         session.meta.cut = true;
         session.coverage.notes.push(self.note(damage, offset));
+        let missing = |table: Table| self.total[table as usize].saturating_sub(self.read[table as usize]);
+        // Nobody shall take the lock-order graph for whole, or what is there of the single events.
+        session.order.dropped = session.order.dropped.saturating_add(missing(Table::Requests));
+        if missing(Table::OrderEvents) > 0 || missing(Table::Missing) > 0 {
+            session.order.log.complete_from_ns = u64::MAX;
+        }
         let sites = Table::Sites as usize;
         if self.read[sites] < self.total[sites] {
             let sum = |count: fn(&crate::model::Site) -> u64| {

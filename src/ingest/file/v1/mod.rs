@@ -5,7 +5,9 @@
 
 mod counts;
 mod damage;
+mod orders;
 mod read;
+mod read_orders;
 mod rows;
 mod write;
 
@@ -40,15 +42,22 @@ pub enum Table {
     Strings,
     FrameLists,
     Symbols,
+    Chains,
+    Marks,
+    Lives,
+    Requests,
+    Misuses,
+    Missing,
     Shares,
     WaitKeys,
     Waits,
     WaitEvents,
+    OrderEvents,
 }
 
 impl Table {
     /// All of them, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::Arguments,
         Self::Notes,
         Self::Processes,
@@ -60,10 +69,17 @@ impl Table {
         Self::Strings,
         Self::FrameLists,
         Self::Symbols,
+        Self::Chains,
+        Self::Marks,
+        Self::Lives,
+        Self::Requests,
+        Self::Misuses,
+        Self::Missing,
         Self::Shares,
         Self::WaitKeys,
         Self::Waits,
         Self::WaitEvents,
+        Self::OrderEvents,
     ];
 
     /// The tag of its chunks, and what its rows are for a person.
@@ -80,11 +96,23 @@ impl Table {
             Self::Strings => (b"STRS", "symbol strings"),
             Self::FrameLists => (b"FRAM", "frames"),
             Self::Symbols => (b"SYMB", "symbolised stack nodes"),
+            Self::Chains => (b"CHAN", "lists of held locks"),
+            Self::Marks => (b"MARK", "marks in threads' lives"),
+            Self::Lives => (b"LIFE", "threads' lives"),
+            Self::Requests => (b"EDGE", "edges of the lock order"),
+            Self::Misuses => (b"MISU", "misuses of locks"),
+            Self::Missing => (b"ORDR", "totals of the lock order"),
             Self::Shares => (b"SHAR", "shares of threads"),
             Self::WaitKeys => (b"WKEY", "pairs of waiter and holder"),
             Self::Waits => (b"WAIT", "wait totals"),
             Self::WaitEvents => (b"WEVT", "single waits"),
+            Self::OrderEvents => (b"OEVT", "single events of the lock order"),
         }
+    }
+
+    /// The layout of the rows that this writer knows; a reader passes over fields that it does not know.
+    pub fn revision(self) -> u8 {
+        u8::from(self == Self::Locks)
     }
 
     pub fn tag(self) -> Tag {

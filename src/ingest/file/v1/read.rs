@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
 use super::damage::Progress;
-use super::rows::{EndRow, FrameRow, LockRow, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow};
+use super::read_orders::Reached;
+use super::rows::{EndRow, FrameRow, LockRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow};
 use super::{END, META, Table};
 use crate::ingest::file::container::{Chunk, ChunkReader, Damage, Tag};
 use crate::ingest::file::error::ReadError;
@@ -49,6 +50,7 @@ pub fn read<R: Read>(chunks: &mut ChunkReader<R>, memory: u64) -> Result<Session
             Err(damage) => break Some((damage, offset)),
         }
     };
+    builder.untangle();
     let mut session = builder.session;
     if let Some((damage, offset)) = damage {
         builder.progress.settle(&mut session, &damage, offset);
@@ -73,8 +75,8 @@ fn decode<'a, T: Deserialize<'a>>(row: &'a [u8]) -> Result<T, Damage> {
 }
 
 /// The session so far, and what the rows to come refer to.
-struct Builder {
-    session: Session,
+pub struct Builder {
+    pub(super) session: Session,
     progress: Progress,
     strings: Vec<String>,
     /// Frames, and the bytes that a copy of them takes.
@@ -83,6 +85,7 @@ struct Builder {
     last_share: Option<(ThreadId, crate::model::SiteId)>,
     wait_keys: Vec<WaitKey>,
     last_start_ns: u64,
+    pub(super) reached: Reached,
     memory_left: u64,
     /// All events counted anywhere: a sum that analyses may build without overflow.
     counted: u64,
@@ -106,6 +109,7 @@ impl Builder {
             last_share: None,
             wait_keys: Vec::new(),
             last_start_ns: 0,
+            reached: Reached::default(),
             memory_left: memory,
             counted: 0,
         })
@@ -130,7 +134,8 @@ impl Builder {
             Table::Threads => self.each(chunk, table, Self::thread),
             Table::Modules => self.each(chunk, table, Self::module),
             Table::Nodes => self.each(chunk, table, Self::node),
-            Table::Locks => self.each(chunk, table, Self::lock),
+            Table::Locks if chunk.revision == 0 => self.each(chunk, table, |this, row: LockRow| this.lock(row.lock())),
+            Table::Locks => self.each(chunk, table, |this, row: LockRow1| this.lock(row.lock())),
             Table::Sites => self.each(chunk, table, Self::site),
             Table::Strings => self.each(chunk, table, Self::string),
             Table::FrameLists => self.each(chunk, table, Self::frames),
@@ -139,6 +144,13 @@ impl Builder {
             Table::WaitKeys => self.each(chunk, table, Self::wait_key),
             Table::Waits => self.each(chunk, table, Self::wait),
             Table::WaitEvents => self.each(chunk, table, Self::wait_event),
+            Table::Chains => self.each(chunk, table, Self::chain),
+            Table::Marks => self.each(chunk, table, Self::mark),
+            Table::Lives => self.each(chunk, table, Self::life),
+            Table::Requests => self.each(chunk, table, Self::request),
+            Table::Misuses => self.each(chunk, table, Self::misuse),
+            Table::Missing => self.each(chunk, table, Self::missing),
+            Table::OrderEvents => self.each(chunk, table, Self::order_event),
         }
     }
 
@@ -157,12 +169,12 @@ impl Builder {
         Ok(())
     }
 
-    fn charge(&mut self, bytes: u64) -> Result<(), Damage> {
+    pub(super) fn charge(&mut self, bytes: u64) -> Result<(), Damage> {
         self.memory_left = self.memory_left.checked_sub(bytes).ok_or(Damage::TooLarge)?;
         Ok(())
     }
 
-    fn count(&mut self, events: u64) -> Result<(), Damage> {
+    pub(super) fn count(&mut self, events: u64) -> Result<(), Damage> {
         self.counted = self.counted.checked_add(events).ok_or(Damage::Senseless("the counts overflow"))?;
         Ok(())
     }
@@ -214,9 +226,9 @@ impl Builder {
         Ok(())
     }
 
-    fn lock(&mut self, row: LockRow) -> Result<(), Damage> {
+    fn lock(&mut self, lock: Option<Lock>) -> Result<(), Damage> {
         self.charge(size_of::<Lock>() as u64)?;
-        let lock = row.lock().ok_or(Damage::Senseless("a lock of an unknown sort"))?;
+        let lock = lock.ok_or(Damage::Senseless("a lock of an unknown sort"))?;
         check(lock.process.index(), self.session.processes.len(), "a lock of an unknown process")?;
         self.known_stack(lock.origin_stack)?;
         self.session.locks.push(lock);
@@ -331,12 +343,8 @@ impl Builder {
         self.session.profile.wait_events.push(WaitEvent { key, start_ns, wait_ns, hold_ns });
         Ok(())
     }
-
-    fn known_stack(&self, stack: StackId) -> Result<(), Damage> {
-        check(stack.index(), self.session.stacks.len(), "a stack that is not there")
-    }
 }
 
-fn check(index: usize, len: usize, what: &'static str) -> Result<(), Damage> {
+pub fn check(index: usize, len: usize, what: &'static str) -> Result<(), Damage> {
     if index < len { Ok(()) } else { Err(Damage::Senseless(what)) }
 }

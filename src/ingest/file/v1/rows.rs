@@ -9,7 +9,7 @@ use super::STRING_LIMIT;
 use crate::ingest::file::container::Tag;
 use crate::model::{
     Counters, Coverage, Exit, Kind, Lock, LockName, Meta, Mode, NameSource, Origin, Overhead, Process, ProcessId,
-    Session, StackId, Thread,
+    Session, StackId, Thread, Traits,
 };
 
 /// The text, shortened at a character where it is too long for a row.
@@ -213,6 +213,25 @@ pub struct LockRow<'a> {
     merged: u64,
 }
 
+impl<'a> From<&'a Lock> for LockRow1<'a> {
+    fn from(lock: &'a Lock) -> Self {
+        let Traits { recursive, robust, writers_first, binary, handed_over } = lock.traits;
+        let bits = [recursive, robust, writers_first, binary, handed_over];
+        let traits = bits.into_iter().rev().fold(0, |bits, bit| bits << 1 | u8::from(bit));
+        Self { row: lock.into(), traits }
+    }
+}
+
+impl LockRow1<'_> {
+    /// `None` where a number has no meaning here.
+    pub fn lock(self) -> Option<Lock> {
+        let is = |bit: u8| self.traits >> bit & 1 != 0;
+        let traits =
+            Traits { recursive: is(0), robust: is(1), writers_first: is(2), binary: is(3), handed_over: is(4) };
+        Some(Lock { traits, ..self.row.lock()? })
+    }
+}
+
 // A value's number in the file is its place in these lists: only ever add at the end.
 const KINDS: [Kind; 12] = [
     Kind::Mutex,
@@ -233,7 +252,7 @@ const SOURCES: [NameSource; 5] =
     [NameSource::User, NameSource::Global, NameSource::Source, NameSource::Function, NameSource::Address];
 const MODES: [Mode; 2] = [Mode::Exclusive, Mode::Shared];
 
-fn number<T: PartialEq>(list: &[T], value: T) -> u8 {
+pub fn number<T: PartialEq>(list: &[T], value: T) -> u8 {
     // A value that is missing from its list reads back as unknown, and the test of all values fails.
     list.iter().position(|known| *known == value).map_or(u8::MAX, |at| at as u8)
 }
@@ -246,6 +265,14 @@ pub fn mode_number(mode: Mode) -> u8 {
 /// The mode of a number.
 pub fn mode(number: u8) -> Option<Mode> {
     MODES.get(usize::from(number)).copied()
+}
+
+/// `LOCK` in revision 1.
+#[derive(Serialize, Deserialize)]
+pub struct LockRow1<'a> {
+    #[serde(borrow)]
+    row: LockRow<'a>,
+    traits: u8,
 }
 
 impl<'a> From<&'a Lock> for LockRow<'a> {
@@ -274,11 +301,8 @@ impl LockRow<'_> {
             }
             None => None,
         };
+        let kind = *KINDS.get(usize::from(self.kind))?;
         Some(Lock {
-            process: ProcessId(self.process),
-            address: self.address,
-            kind: *KINDS.get(usize::from(self.kind))?,
-            traits: crate::model::Traits::default(),
             origin: *ORIGINS.get(usize::from(self.origin))?,
             origin_stack: StackId(self.origin_stack),
             name,
@@ -286,6 +310,7 @@ impl LockRow<'_> {
             max_waiters: self.max_waiters,
             owner_changes: self.owner_changes,
             merged: self.merged,
+            ..Lock::new(ProcessId(self.process), self.address, kind)
         })
     }
 }

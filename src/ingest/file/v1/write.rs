@@ -9,24 +9,25 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
-use super::rows::{EndRow, FrameRow, LockRow, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow, clip};
+use super::orders::{ChainRow, LifeRow, MarkRow, MissingRow, MisuseRow, OrderEventRow, RequestRow};
+use super::rows::{EndRow, FrameRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow, clip};
 use super::{END, FRAMES_LIMIT, META, STRING_LIMIT, Table};
 use crate::ingest::file::container::{CHUNK_TARGET, ChunkWriter, Tag};
 use crate::ingest::file::error::WriteError;
 use crate::ingest::file::{FORMAT_MAJOR, FORMAT_MINOR};
-use crate::model::{Frame, Session, StackId, WaitKey};
-
-/// The layout of the rows that this writer knows, for every tag.
-const REVISION: u8 = 0;
+use crate::model::order::{Logged, Mark};
+use crate::model::{Frame, Kind, Session, StackId, WaitKey};
 
 /// See [`write`](crate::ingest::file::write).
 pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
     let symbols = Symbols::collect(session);
     let wait_keys = wait_keys(session);
-    let Session { processes, threads, locks, stacks, profile, .. } = session;
+    // Single events are evidence about cycles only.
+    let logged = session.order.is_cyclic(|lock| session.lock(lock).kind == Kind::Join);
+    let Session { processes, threads, locks, stacks, profile, order, .. } = session;
 
     let mut writer = RowWriter::new(ChunkWriter::begin(out, FORMAT_MAJOR, FORMAT_MINOR)?);
-    let totals = Table::ALL.map(|table| (table.tag(), rows_of(table, session, &symbols, &wait_keys) as u64));
+    let totals = Table::ALL.map(|table| (table.tag(), rows_of(table, session, &symbols, &wait_keys, logged) as u64));
     writer.rows(META, [MetaRow::new(session, totals.to_vec())])?;
 
     for table in Table::ALL {
@@ -51,7 +52,7 @@ pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
                     NodeRow { back: at as u32 - node.caller.0, module, address: node.address.address }
                 }),
             ),
-            Table::Locks => writer.rows(tag, locks.iter().map(LockRow::from)),
+            Table::Locks => writer.rows(tag, locks.iter().map(LockRow1::from)),
             Table::Sites => writer.rows(tag, profile.sites.iter().map(SiteRow::from)),
             Table::Strings => writer.rows(tag, symbols.strings.iter()),
             Table::FrameLists => writer.rows(tag, symbols.lists.iter()),
@@ -62,6 +63,34 @@ pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
                     SymbolRow { node_step, frames }
                 };
                 writer.rows(tag, symbols.nodes.iter().map(step))
+            }
+            Table::Chains => {
+                let links = order.chains.links().iter().zip(1..);
+                writer.rows(tag, links.map(|(link, number)| ChainRow::new(number, link)))
+            }
+            Table::Marks => {
+                let (mut last, mut last_ns) = (0, 0);
+                let marks =
+                    order.lives.iter().zip(0..).flat_map(|(life, at)| life.marks.iter().map(move |mark| (mark, at)));
+                let row = |(mark, thread): (&Mark, u32)| {
+                    let step = thread - std::mem::replace(&mut last, thread);
+                    MarkRow::new(step, std::mem::replace(&mut last_ns, mark.at_ns), mark)
+                };
+                writer.rows(tag, marks.map(row))
+            }
+            Table::Lives => writer.rows(tag, order.lives.iter().map(LifeRow::from)),
+            Table::Requests => writer.rows(tag, order.requests.iter().map(RequestRow::from)),
+            Table::Misuses => {
+                let mut misuses: Vec<_> = order.misuses.iter().map(|(misuse, count)| (*misuse, *count)).collect();
+                misuses.sort_unstable_by_key(|(misuse, _)| *misuse);
+                writer.rows(tag, misuses.into_iter().map(|(misuse, count)| MisuseRow::new(misuse, count)))
+            }
+            Table::Missing => writer.rows(tag, MissingRow::new(order, logged)),
+            Table::OrderEvents => {
+                let mut last_ns = 0;
+                let events = order.log.events().filter(|_| logged);
+                let row = |event: &Logged| OrderEventRow::new(std::mem::replace(&mut last_ns, event.at_ns), event);
+                writer.rows(tag, events.map(row))
             }
             Table::Shares => {
                 let mut shares: Vec<_> = profile.by_thread.iter().map(|(key, share)| (*key, *share)).collect();
@@ -97,7 +126,7 @@ pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
     writer.out.flush()
 }
 
-fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[WaitKey]) -> usize {
+fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[WaitKey], logged: bool) -> usize {
     match table {
         Table::Arguments => session.meta.command.len(),
         Table::Notes => session.coverage.notes.len(),
@@ -114,6 +143,14 @@ fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[Wait
         Table::WaitKeys => wait_keys.len(),
         Table::Waits => session.profile.waits.len(),
         Table::WaitEvents => session.profile.wait_events.len(),
+        Table::Chains => session.order.chains.len(),
+        Table::Marks => session.order.lives.iter().map(|life| life.marks.len()).sum(),
+        Table::Lives => session.order.lives.len(),
+        Table::Requests => session.order.requests.len(),
+        Table::Misuses => session.order.misuses.len(),
+        Table::Missing => usize::from(MissingRow::new(&session.order, logged).is_some()),
+        Table::OrderEvents if logged => session.order.log.len(),
+        Table::OrderEvents => 0,
     }
 }
 
@@ -216,7 +253,8 @@ impl<'a> RowWriter<'a> {
     }
 
     fn flush(&mut self, tag: Tag, count: &mut u32) -> Result<(), WriteError> {
-        self.out.write(tag, REVISION, *count, &self.raw)?;
+        let revision = Table::of(tag).map_or(0, Table::revision);
+        self.out.write(tag, revision, *count, &self.raw)?;
         self.raw.clear();
         *count = 0;
         Ok(())
