@@ -11,6 +11,7 @@ mod suite {
     mod counts;
     mod endings;
     mod fixtures;
+    mod identity;
     mod interruptions;
     mod limits;
     mod misuse;

@@ -25,9 +25,9 @@ fn unlocked_by_another_thread() {
     let holder = story.raw.all(Op::Hold).into_iter().find(|hold| hold.lock == told.lock).expect("a hold of it");
     assert_eq!(told.extra, u64::from(holder.stack) | 1 << 32, "the first thread, and where it took the lock");
     assert!(story.has("a", traits::HANDED_OVER));
-    // From the next acquisition on it does not count as held.
+    // From the next wait or nested acquisition on it does not count as held.
     let expected =
-        ["threadstart", "created", "done ?", "hold a0", "open b1", "open c2", "hold c2 opened", "hold b1 opened"];
+        ["threadstart", "created", "hold a0", "done ?", "open b0", "open c1", "hold c1 opened", "hold b0 opened"];
     assert_eq!(story.told(0), expected);
 }
 
@@ -43,7 +43,8 @@ fn refused_by_an_error_checking_mutex() {
 
 #[test]
 fn spin_locks() {
-    assert_eq!(misuses(&story("spinning")), [("spin", UNLOCK_NOT_LOCKED), ("spin", UNLOCK_NOT_OWNER)]);
+    let expected = [UNLOCK_NOT_LOCKED, UNLOCK_NOT_LOCKED, UNLOCK_NOT_OWNER].map(|what| ("spin", what));
+    assert_eq!(misuses(&story("spinning")), expected);
 }
 
 #[test]

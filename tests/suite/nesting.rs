@@ -129,8 +129,8 @@ fn releases_in_any_order() {
 fn more_locks_than_a_slot_has_room_for() {
     let story = story("overflow");
     let positions = |op| story.raw.all(op).iter().map(|record| record.extra as u32).collect::<Vec<_>>();
-    assert_eq!(positions(Op::Open), (0..100).collect::<Vec<_>>());
-    assert_eq!(positions(Op::Hold), (0..100).rev().collect::<Vec<_>>());
+    assert_eq!(positions(Op::Open), (0..200).collect::<Vec<_>>());
+    assert_eq!(positions(Op::Hold), (0..200).rev().collect::<Vec<_>>());
     assert!(story.raw.all(Op::Hold).iter().all(|record| record.extra & OPENED != 0));
 }
 
@@ -244,5 +244,44 @@ fn overload_loses_no_nesting() {
         format!("c d e x{}", 50_000 - opened),
     ];
     assert_eq!(story.chains(0), expected);
+    assert_eq!(story.raw.notes & note::ORDER_CUT, 0);
+}
+
+/// Where the end of what was told had to be folded, everything is told anew.
+#[test]
+fn what_is_open_is_told_anew_when_its_end_was_folded() {
+    let story = Story::emptied("nested", "restart");
+    let told = story.told(0);
+    let restarts: Vec<&String> = told.iter().filter(|words| words.ends_with("restart")).collect();
+    assert_eq!(restarts, ["open c0 restart"]);
+    let after = told.iter().position(|words| words.ends_with("restart")).expect("it is there");
+    let rounds = told[after..].iter().filter(|words| *words == "open b2").count();
+    assert!(told[after..].starts_with(&["open c0 restart", "open a1", "open b2", "hold b2 opened"].map(str::to_owned)));
+    // Whatever came before the ring was looked at again was folded.
+    let folded = format!("c a b x{}", 500 - rounds);
+    assert!(rounds > 400 && story.chains(0).contains(&folded), "{rounds} rounds, {:?}", story.chains(0));
+    assert_eq!(told.last().map(String::as_str), Some("hold c0 opened"));
+    assert!(story.opened(0).iter().rev().take(2 * rounds).all(|chain| chain[0] == "c" && chain.len() <= 3));
+}
+
+/// Handlers nest where they interrupt code that nests: each nesting is told, with what was held around it and in its order.
+#[test]
+fn handlers_lose_no_nesting_and_mix_none_up() {
+    let story = story("signalled");
+    let opened = story.opened(0);
+    let folded = story.folded(0);
+    let chains = opened.iter().chain(folded.iter().map(|(chain, _)| chain));
+    for chain in chains {
+        let (outer, inner) = chain.split_at(chain.iter().position(|name| *name == "d").unwrap_or(chain.len()));
+        assert!(["a", "b", "c"].starts_with(outer) && ["d", "e"].starts_with(inner), "{chain:?}");
+    }
+    let ends_with = |chain: &Vec<&str>, name: &str| chain.last() == Some(&name);
+    let told = |name: &str| {
+        let records = opened.iter().filter(|chain| ends_with(chain, name)).count() as u64;
+        records + folded.iter().filter(|(chain, _)| ends_with(chain, name)).map(|(_, fold)| fold.count).sum::<u64>()
+    };
+    assert_eq!(told("e"), story.address("handled"), "each time inside the other");
+    // One that was folded may be told once more, as what is around a handler's.
+    assert!(told("c") >= story.address("rounds"));
     assert_eq!(story.raw.notes & note::ORDER_CUT, 0);
 }

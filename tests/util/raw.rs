@@ -1,21 +1,23 @@
 //! What a shim wrote, as it lies in its segment: programs run with the library alone, and nobody collects.
 //!
-//! So nothing is taken out of the rings: what a thread did is there from its first record on, until its
-//! largest ring is full; from then on everything is folded.
+//! So what a thread did is there from its first record on, until its largest ring is full; from then on
+//! everything is folded. Only a program that asks for it has its rings emptied once, at a known moment.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use lockprof_wire::fold::FoldTable;
-use lockprof_wire::record::Slot;
+use lockprof_wire::record::{OPENED, RESTART, Slot};
 use lockprof_wire::{
     ENV_SESSION, FoldEntry, Header, Layout, LockInfo, MAGIC, Op, Record, RingHeader, ThreadSlot, VERSION,
 };
 
 use super::Outcome;
-use super::run::{LIMIT, finish, folder};
+use super::run::{LIMIT, finish, folder, start, wait};
 
 /// One process image.
 pub struct Raw {
@@ -60,13 +62,76 @@ pub struct Fold {
 /// Runs a program with the library and without a collector; its process images, oldest first.
 pub fn run<T: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = T>) -> (Outcome, Vec<Raw>) {
     let session = folder();
+    let outcome = finish(&mut command(program, args, session.path()), LIMIT);
+    (outcome, images(session.path()))
+}
+
+/// The same for a program of one process, whose rings are emptied when it says the fact `full`. It waits until there
+/// is a file `emptied` where it runs. What each thread wrote before and after it.
+pub fn run_emptied<T: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = T>) -> (Outcome, Raw) {
+    let (session, output) = (folder(), folder());
+    let child = start(command(program, args, session.path()).current_dir(output.path()), output.path());
+    let said = || std::fs::read_to_string(output.path().join("stdout")).unwrap_or_default().contains("\"full\"");
+    let deadline = Instant::now() + LIMIT;
+    while !said() {
+        assert!(Instant::now() < deadline, "the program does not say that it is full");
+        sleep(Duration::from_millis(1));
+    }
+    let mut before = images(session.path()).remove(0);
+    std::fs::write(output.path().join("emptied"), "").expect("a file for the program");
+    let outcome = wait(child, output.path(), LIMIT);
+    let after = images(session.path()).remove(0);
+    (before.notes, before.locks) = (after.notes, after.locks);
+    for (first, rest) in before.threads.iter_mut().zip(after.threads) {
+        first.records.extend(rest.records);
+        first.folds = rest.folds;
+    }
+    (outcome, before)
+}
+
+fn command<T: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = T>, session: &Path) -> Command {
     let mut command = Command::new(program);
-    command.args(args).env("LD_PRELOAD", env!("LIBLOCKPROF_SHIM")).env(ENV_SESSION, session.path());
-    let outcome = finish(&mut command, LIMIT);
-    let files = std::fs::read_dir(session.path()).expect("the session's folder");
+    command.args(args).env("LD_PRELOAD", env!("LIBLOCKPROF_SHIM")).env(ENV_SESSION, session);
+    command
+}
+
+fn images(session: &Path) -> Vec<Raw> {
+    let files = std::fs::read_dir(session).expect("the session's folder");
     let mut files: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
     files.sort_by_key(|file| std::fs::metadata(file).and_then(|data| data.created()).ok());
-    (outcome, files.iter().map(|file| Raw::read(file)).collect())
+    files.iter().map(|file| Raw::read(file)).collect()
+}
+
+impl Thread {
+    /// What an `Open` record adds to: the rows of the locks that are open then, outermost first, itself last.
+    /// Panics where the records contradict each other.
+    pub fn opened(&self) -> Vec<Vec<u32>> {
+        let mut open: Vec<Record> = Vec::new();
+        let mut chains = Vec::new();
+        for record in &self.records {
+            let same =
+                |known: &Record| (known.ticks, known.lock, known.stack) == (record.ticks, record.lock, record.stack);
+            let known = open.iter().position(same);
+            match record.op() {
+                Some(Op::Open) => {
+                    if record.extra & RESTART != 0 {
+                        open.clear();
+                    } else {
+                        assert_eq!(known, None, "opened twice: {record:?}");
+                    }
+                    open.push(*record);
+                    chains.push(open.iter().map(|open| open.lock).collect());
+                }
+                Some(Op::Hold) => {
+                    assert_eq!(known.is_some(), record.extra & OPENED != 0, "{record:?}, open: {open:?}");
+                    known.map(|at| open.remove(at));
+                }
+                Some(Op::ThreadEnd) => assert!(open.is_empty(), "left open: {open:?}"),
+                _ => {}
+            }
+        }
+        chains
+    }
 }
 
 struct Mapped(memmap2::MmapRaw);
@@ -93,7 +158,7 @@ impl Raw {
         let file = std::fs::File::options().read(true).write(true).open(path).expect("a segment");
         let map = Mapped(memmap2::MmapOptions::new().map_raw(&file).expect("a mapping"));
         let layout = Layout::for_size(map.0.len() as u64);
-        // SAFETY: the program has ended; the shim wrote this file in the layout of the wire.
+        // SAFETY: the program does nothing now; the shim wrote this file in the layout of the wire.
         unsafe {
             let header: &Header = map.one(0);
             assert_eq!((header.magic.load(Relaxed), header.version.load(Relaxed)), (MAGIC, VERSION));
@@ -123,7 +188,7 @@ impl Raw {
 /// The threads that had a slot, one after the other.
 ///
 /// # Safety
-/// The slot is the mapping's, and its process has ended.
+/// The slot is the mapping's, and its threads do nothing now.
 unsafe fn threads_of(map: &Mapped, slot: &ThreadSlot) -> Vec<Thread> {
     let mut threads: Vec<Thread> = Vec::new();
     let mut at = slot.ring.load(Relaxed);
@@ -133,15 +198,21 @@ unsafe fn threads_of(map: &Mapped, slot: &ThreadSlot) -> Vec<Thread> {
         let capacity = ring.capacity.load(Relaxed) as usize;
         // SAFETY: as above; the slots follow the header.
         let slots: &[Slot] = unsafe { map.slice(at + size_of::<RingHeader>() as u64, capacity) };
-        let head = ring.head.load(Relaxed) as usize;
-        assert!(head <= capacity, "nobody reads, so nothing is overwritten");
-        at = 0;
-        for record in slots[..head].iter().map(Slot::load) {
-            match record.op() {
-                Some(Op::NextRing) => at = record.extra,
-                Some(Op::ThreadStart) => threads.push(Thread { records: vec![record], folds: Vec::new() }),
-                _ => threads.last_mut().expect("a start before all else").records.push(record),
+        let mut next = 0;
+        ring.drain(slots, |record| match record.op() {
+            Some(Op::NextRing) => next = record.extra,
+            Some(Op::ThreadStart) => threads.push(Thread { records: vec![record], folds: Vec::new() }),
+            _ => {
+                if threads.is_empty() {
+                    // It was under way already when the ring was emptied.
+                    threads.push(Thread::default());
+                }
+                threads.last_mut().expect("a thread").records.push(record);
             }
+        });
+        at = next;
+        if next != 0 {
+            slot.ring.store(next, Relaxed);
         }
     }
     let mut table = slot.folds.load(Relaxed);

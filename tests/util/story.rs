@@ -21,10 +21,23 @@ pub struct Story {
 impl Story {
     pub fn of(program: &str, name: &str) -> Self {
         let (outcome, mut children) = raw::run(&fixture(program), [name]);
-        assert_eq!(outcome.code(), 0, "{outcome:?}");
         assert!(!children.is_empty(), "nothing was recorded");
         let raw = children.remove(0);
-        Self { names: facts(&outcome).into_iter().map(|(name, at)| (at, name)).collect(), raw, children }
+        Self::from(&outcome, raw, children)
+    }
+
+    /// One in which the rings are emptied once.
+    pub fn emptied(program: &str, name: &str) -> Self {
+        let (outcome, raw) = raw::run_emptied(&fixture(program), [name]);
+        Self::from(&outcome, raw, Vec::new())
+    }
+
+    fn from(outcome: &Outcome, raw: Raw, children: Vec<Raw>) -> Self {
+        assert_eq!(outcome.code(), 0, "{outcome:?}");
+        for raw in [&raw].into_iter().chain(&children) {
+            raw.threads.iter().for_each(|thread| drop(thread.opened()));
+        }
+        Self { names: facts(outcome).into_iter().map(|(name, at)| (at, name)).collect(), raw, children }
     }
 
     /// The address of something.
@@ -70,25 +83,38 @@ impl Story {
         }
     }
 
-    /// The chains of folded `Open`s from the outermost on, with how often: `a b c x10`.
-    pub fn chains(&self, thread: usize) -> Vec<String> {
-        let folds: Vec<Fold> =
-            self.raw.threads[thread].folds.iter().filter(|fold| fold.op == Some(Op::Open)).copied().collect();
-        let around = |fold: &Fold| folds.iter().find(|other| other.offset == fold.holder).copied();
-        let mut chains: Vec<String> = (folds.iter().filter(|fold| fold.count > 0))
+    /// The chains of folded `Open`s from the outermost on, with how often.
+    pub fn folded(&self, thread: usize) -> Vec<(Vec<&str>, Fold)> {
+        let folds = &self.raw.threads[thread].folds;
+        let around = |fold: &Fold| *folds.iter().find(|other| other.offset == fold.holder).expect("what is around it");
+        (folds.iter().filter(|fold| fold.op == Some(Op::Open) && fold.count > 0))
             .map(|fold| {
                 let mut chain = vec![self.name(fold.lock)];
                 let mut at = *fold;
                 while at.holder != 0 {
-                    at = around(&at).expect("the acquisition around a folded one");
+                    at = around(&at);
                     chain.insert(0, self.name(at.lock));
                 }
-                let after = if fold.segment > 0 { format!(" after {}", fold.segment) } else { String::new() };
-                format!("{}{}{after} x{}", chain.join(" "), flags_in_words(fold.flags), fold.count)
+                (chain, *fold)
             })
-            .collect();
+            .collect()
+    }
+
+    /// The same in words: `a b c x10`.
+    pub fn chains(&self, thread: usize) -> Vec<String> {
+        let in_words = |(chain, fold): (Vec<&str>, Fold)| {
+            let after = if fold.segment > 0 { format!(" after {}", fold.segment) } else { String::new() };
+            format!("{}{}{after} x{}", chain.join(" "), flags_in_words(fold.flags), fold.count)
+        };
+        let mut chains: Vec<String> = self.folded(thread).into_iter().map(in_words).collect();
         chains.sort();
         chains
+    }
+
+    /// The chains that `Open` records tell, from the outermost on.
+    pub fn opened(&self, thread: usize) -> Vec<Vec<&str>> {
+        let chains = self.raw.threads[thread].opened();
+        chains.into_iter().map(|chain| chain.into_iter().map(|row| self.name(row)).collect()).collect()
     }
 
     /// Whether a lock has a trait.

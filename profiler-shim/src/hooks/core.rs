@@ -461,6 +461,7 @@ pub unsafe fn initialised(object: Ptr, kind: u8, more_traits: u64, initial: u32,
     // SAFETY: the entry is the running hook's; the object is one of this kind.
     unsafe {
         if let Some(caller) = caller(entry) {
+            no_longer_held(caller.local, object);
             let traits = traits_of(object, kind) | more_traits;
             find_or_make(caller, object, Sight { initialised: true, traits, initial, ..caller.sight(kind) });
         }
@@ -470,10 +471,21 @@ pub unsafe fn initialised(object: Ptr, kind: u8, more_traits: u64, initial: u32,
 /// An object was destroyed.
 pub unsafe fn destroyed(object: Ptr) {
     // SAFETY: the thread is the running hook's.
-    if unsafe { thread() }.is_some()
-        && let Some(process) = Process::attached()
-    {
-        process.forget_lock(object as u64);
+    unsafe {
+        if let (Some(local), Some(process)) = (thread(), Process::attached()) {
+            no_longer_held(local, object);
+            process.forget_lock(object as u64);
+        }
+    }
+}
+
+/// What this thread holds of an object that is no more ends now: nobody will give it back.
+unsafe fn no_longer_held(local: *mut Local, object: Ptr) {
+    // SAFETY: the thread is the running hook's.
+    unsafe {
+        while let Some(held) = recorder::find_held(local, object as u64) {
+            recorder::release(local, held, clock::now(), 0);
+        }
     }
 }
 

@@ -137,12 +137,18 @@ unsafe fn still_lock(caller: Caller, sem: Ptr) -> Result<u64, u64> {
         if word & BINARY == 0 {
             return Err(word);
         }
-        if recorder::find_held(caller.local, sem as u64).is_some() {
+        if held(caller, sem, word).is_some() {
             no_lock(caller, sem, word);
             return Err(word & !BINARY);
         }
         Ok(word)
     }
+}
+
+/// This thread's acquisition of this very semaphore, if it has it as a lock.
+unsafe fn held(caller: Caller, sem: Ptr, word: u64) -> Option<recorder::Held> {
+    // SAFETY: the caller is the running hook's.
+    unsafe { recorder::find_held(caller.local, sem as u64) }.filter(|held| held.row() == word as u32)
 }
 
 /// The semaphore is not used as a lock.
@@ -207,7 +213,7 @@ unsafe extern "C" fn post(sem: Ptr, entry: Entry) -> c_int {
         let word = lock_word(caller, sem, kind::SEMAPHORE);
         let now = clock::now();
         if word & BINARY != 0 {
-            if let Some(held) = recorder::find_held(caller.local, sem as u64) {
+            if let Some(held) = held(caller, sem, word) {
                 let answer = real::sem_post(sem);
                 if answer == 0 {
                     recorder::release(caller.local, held, now, 0);

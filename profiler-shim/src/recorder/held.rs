@@ -177,6 +177,13 @@ pub struct Held {
     pub entry: &'static HeldEntry,
 }
 
+impl Held {
+    /// The lock's row.
+    pub fn row(&self) -> u32 {
+        self.entry.lock_and_stack.load(Ordering::Relaxed) as u32
+    }
+}
+
 /// The latest acquisition of this address that is still held.
 #[inline(always)]
 pub unsafe fn find_held(local: *mut Local, address: u64) -> Option<Held> {

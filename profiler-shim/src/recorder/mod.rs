@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering;
 
 use lockprof_wire::{Flags, Op, Record, ThreadSlot};
 
-pub use held::{Wait, find_held, push, push_contended, release};
+pub use held::{Held, Wait, find_held, push, push_contended, release};
 pub use nested::{cut, drop_handed_over};
 pub use ring::{emit, emit_done, write_order_mark};
 
@@ -67,7 +67,7 @@ pub unsafe fn thread_ended(local: *mut Local) {
         let depth = (*local).slot().depth.load(Ordering::Relaxed);
         for at in (0..depth).rev() {
             if let Some(entry) = held::entry_at(local, at).filter(|entry| held::live(entry)) {
-                release(local, held::Held { at, entry }, now, Flags::UNRELEASED);
+                release(local, Held { at, entry }, now, Flags::UNRELEASED);
             }
         }
         (*local).slot().depth.store(0, Ordering::Relaxed);

@@ -75,7 +75,7 @@ impl Trace {
                     raw.push((event.until_ns.max(event.at_ns), number, Part::End, event));
                 }
                 LoggedWhat::Mark => raw.push((event.until_ns.max(event.at_ns), number, Part::Begin, event)),
-                LoggedWhat::Acquired(_) => {
+                LoggedWhat::Acquired(_) | LoggedWhat::Tried(..) => {
                     *taken.entry((event.thread, event.lock)).or_default() += 1;
                     raw.push((event.at_ns, number, Part::Begin, event));
                 }
@@ -138,7 +138,7 @@ impl Trace {
             }
             _ if part == Part::End => None,
             LoggedWhat::Released => Some(Mode::Exclusive),
-            LoggedWhat::Acquired(mode) | LoggedWhat::Section(mode) => Some(mode),
+            LoggedWhat::Acquired(mode) | LoggedWhat::Tried(mode, _) | LoggedWhat::Section(mode) => Some(mode),
         };
         let Some(row) = session.locks.get(lock.index()).filter(|row| row.merged <= 1) else { return };
         if !holds(row) {

@@ -213,7 +213,7 @@ impl<'a> Wants<'a> {
         let mut locked: FxHashSet<(ThreadId, u32)> = FxHashSet::default();
         for request in session.order.requests.iter().filter(|request| needed.contains(&request.key.thread)) {
             let key = request.key;
-            nested.insert((key.thread, key.lock, key.stack, key.mode));
+            nested.insert((key.thread, key.lock, key.stack, key.mode, How::Block));
             if self.is(key.lock, Kind::Join) {
                 locked.extend(request.runs.iter().flat_map(|run| run.first..=run.last).map(|seg| (key.thread, seg)));
                 self.join(request, true, &mut Vec::new());
@@ -246,23 +246,31 @@ impl<'a> Wants<'a> {
                     let seg = number as u32;
                     let runs = vec![Run { first: seg, last: seg, count: 1 }];
                     let node = self.end_of(joined);
-                    self.alone(*thread, node, lock, Mode::Exclusive, mark.stack, runs);
+                    self.alone(*thread, node, lock, (Mode::Exclusive, How::Block), mark.stack, runs);
                 }
             }
         }
         let taken = if session.order.log.dropped == 0 { self.from_log(&needed) } else { self.from_profile(&needed) };
-        for ((thread, lock, stack, mode), runs) in taken {
+        for ((thread, lock, stack, mode, how), runs) in taken {
             let complete = session.order.log.dropped == 0;
             let is_lock = session.locks.get(lock.index()).is_some_and(holds);
-            if is_lock && (complete || !nested.contains(&(thread, lock, stack, mode))) {
-                self.alone(thread, lock.0, lock, mode, stack, runs);
+            if is_lock && (complete || !nested.contains(&(thread, lock, stack, mode, How::Block))) {
+                self.alone(thread, lock.0, lock, (mode, how), stack, runs);
             }
         }
     }
 
     /// A want of a joined thread that holds nothing but its end.
-    fn alone(&mut self, thread: ThreadId, node: u32, lock: LockId, mode: Mode, stack: StackId, runs: Vec<Run>) {
-        let (how, held) = (How::Block, ChainId::EMPTY);
+    fn alone(
+        &mut self,
+        thread: ThreadId,
+        node: u32,
+        lock: LockId,
+        (mode, how): (Mode, How),
+        stack: StackId,
+        runs: Vec<Run>,
+    ) {
+        let held = ChainId::EMPTY;
         let (reacquired, unanswered, child) = (false, false, true);
         self.extras.push(Extra { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, runs });
     }
@@ -273,14 +281,15 @@ impl<'a> Wants<'a> {
         let mut taken: FxHashMap<Taken, Vec<Run>> = FxHashMap::default();
         for event in self.session.order.log.events().filter(|event| needed.contains(&event.thread)) {
             let open = open.entry(event.thread).or_default();
-            let mode = match event.what {
-                LoggedWhat::Section(mode) => mode,
+            let (mode, how) = match event.what {
+                LoggedWhat::Section(mode) => (mode, How::Block),
                 LoggedWhat::Acquired(mode) => {
                     open.push(event.lock);
-                    if open.len() > 1 {
-                        continue;
-                    }
-                    mode
+                    (mode, How::Block)
+                }
+                LoggedWhat::Tried(mode, how) => {
+                    open.push(event.lock);
+                    (mode, how)
                 }
                 LoggedWhat::Released => {
                     if let Some(at) = open.iter().rposition(|lock| *lock == event.lock) {
@@ -290,8 +299,11 @@ impl<'a> Wants<'a> {
                 }
                 LoggedWhat::Mark => continue,
             };
+            if open.len() > 1 || how == How::Try {
+                continue;
+            }
             let seg = self.marks(event.thread).partition_point(|mark| mark.at_ns <= event.at_ns) as u32;
-            let runs = taken.entry((event.thread, event.lock, event.stack, mode)).or_default();
+            let runs = taken.entry((event.thread, event.lock, event.stack, mode, how)).or_default();
             match runs.last_mut() {
                 Some(last) if last.last == seg => last.count += 1,
                 _ => runs.push(Run { first: seg, last: seg, count: 1 }),
@@ -311,7 +323,7 @@ impl<'a> Wants<'a> {
             let Some(key) = profile.sites.get(site.index()).map(|site| site.key) else { continue };
             if share.acquisitions > 0 {
                 let run = Run { first: 0, last: self.marks(*thread).len() as u32, count: share.acquisitions };
-                taken.push(((*thread, key.lock, key.stack, key.mode), vec![run]));
+                taken.push(((*thread, key.lock, key.stack, key.mode, How::Block), vec![run]));
             }
         }
         taken.sort_unstable_by_key(|(key, _)| *key);
@@ -319,4 +331,4 @@ impl<'a> Wants<'a> {
     }
 }
 
-type Taken = (ThreadId, LockId, StackId, Mode);
+type Taken = (ThreadId, LockId, StackId, Mode, How);

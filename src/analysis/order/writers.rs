@@ -109,6 +109,10 @@ fn find(session: &Session) -> FxHashMap<LockId, Vec<Writer>> {
                     open.push(event.lock);
                     mode == Mode::Exclusive && open.len() == 1
                 }
+                LoggedWhat::Tried(..) => {
+                    open.push(event.lock);
+                    false
+                }
                 LoggedWhat::Released => {
                     if let Some(at) = open.iter().rposition(|lock| *lock == event.lock) {
                         open.remove(at);

@@ -112,7 +112,8 @@ impl Fold {
                     return;
                 }
                 state.open.push(open);
-                log(order, 0, lock, LoggedWhat::Acquired(mode));
+                let blocks = how == How::Block;
+                log(order, 0, lock, if blocks { LoggedWhat::Acquired(mode) } else { LoggedWhat::Tried(mode, how) });
                 // While it was held alone, nobody told.
                 self.joined_under(order, thread, open.gate(), at_ns, false);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::How;
 use crate::model::ids::{LockId, StackId, ThreadId};
 use crate::model::profile::Mode;
 
@@ -10,6 +11,8 @@ use crate::model::profile::Mode;
 pub enum LoggedWhat {
     /// Took a lock. `until_ns` is 0.
     Acquired(Mode),
+    /// The same, by a request that would not have waited for ever.
+    Tried(Mode, How),
     /// Gave it back. `until_ns` is 0.
     Released,
     /// Took a lock and gave it back at `until_ns`, and asked for no other meanwhile (marks may lie in between).

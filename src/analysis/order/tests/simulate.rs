@@ -280,7 +280,7 @@ impl Run<'_> {
                     let held = &mut self.threads[thread].held;
                     let position = held.last().map_or(0, |last| last.position + 1);
                     held.push(HeldLock { lock, mode, how, at_ns, step, told: false, position });
-                    if held.len() > 1 {
+                    if held.len() > 1 || how != How::Block {
                         self.tell(thread);
                     }
                 }
