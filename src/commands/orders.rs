@@ -1,12 +1,12 @@
 //! The lock-order analysis, in one place for the commands.
 
-use crate::analysis::order::{Graph, Orders};
+use crate::analysis::order::{self, Graph, Orders};
 use crate::cli::GraphBy;
 use crate::model::Session;
 
 /// What the order of locks means.
-pub(super) fn orders(_session: &Session) -> Orders {
-    Orders { complete: true, ..Orders::default() }
+pub(super) fn orders(session: &Session) -> Orders {
+    order::orders(session)
 }
 
 /// The lock-order graph.

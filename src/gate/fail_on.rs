@@ -2,15 +2,6 @@
 
 use crate::analysis::order::{Class, Cycle, Finding, FindingKind};
 
-/// Every kind of finding, in the order of the contract.
-pub const KINDS: [FindingKind; 5] = [
-    FindingKind::SelfDeadlock,
-    FindingKind::UnlockNotOwner,
-    FindingKind::UnlockNotLocked,
-    FindingKind::DestroyedWhileHeld,
-    FindingKind::LockHeldAtThreadExit,
-];
-
 /// A class of cycles or a kind of misuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
@@ -24,7 +15,7 @@ impl Word {
     /// The class or kind of this name.
     pub fn parse(text: &str) -> Option<Self> {
         let class = Class::ALL.into_iter().find(|class| class.name() == text).map(Self::Class);
-        class.or_else(|| KINDS.into_iter().find(|kind| kind.name() == text).map(Self::Kind))
+        class.or_else(|| FindingKind::ALL.into_iter().find(|kind| kind.name() == text).map(Self::Kind))
     }
 }
 
@@ -55,8 +46,9 @@ impl FailOn {
                 ("none", _) => {}
                 (_, Some(word)) => result.words.push(word),
                 (other, None) => {
-                    let known: Vec<_> =
-                        (Class::ALL.map(Class::name).into_iter()).chain(KINDS.map(FindingKind::name)).collect();
+                    let known: Vec<_> = (Class::ALL.map(Class::name).into_iter())
+                        .chain(FindingKind::ALL.map(FindingKind::name))
+                        .collect();
                     return Err(format!("no class `{other}`: use default, none, {}", known.join(", ")));
                 }
             }

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::layout::note;
 use lockprof_wire::LockInfo;
+use lockprof_wire::layout::note;
 use lockprof_wire::lock::traits;
 use lockprof_wire::stack::TRUNCATED;
 use rustc_hash::{FxHashMap, FxHashSet};

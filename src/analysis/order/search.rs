@@ -97,9 +97,8 @@ impl<'a> Pairs<'a> {
     /// What a thread holds at a request by itself, as far as it is one lock each.
     fn own(&self, held: ChainId, owner: ThreadId) -> impl Iterator<Item = Holding> + '_ {
         let links = self.session.order.chains.walk(held);
-        let gate = |lock: LockId| {
-            self.session.locks.get(lock.index()).is_some_and(|lock| lock.merged <= 1 && holds(lock))
-        };
+        let gate =
+            |lock: LockId| self.session.locks.get(lock.index()).is_some_and(|lock| lock.merged <= 1 && holds(lock));
         links.filter(move |link| gate(link.lock)).map(move |link| Holding {
             lock: link.lock,
             mode: link.mode,

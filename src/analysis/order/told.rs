@@ -222,10 +222,12 @@ impl<'a> Teller<'a> {
         for edge in edges {
             let Some(want) = self.wants.get(edge.want) else { continue };
             let (Some(held), timed) = (self.wants.lock_of(from), want.how == How::Timed) else { continue };
-            let hash = side_hash(self.places, (held, edge.held_mode), (want.lock, want.mode, timed), (
-                edge.held_stack,
-                want.stack,
-            ));
+            let hash = side_hash(
+                self.places,
+                (held, edge.held_mode),
+                (want.lock, want.mode, timed),
+                (edge.held_stack, want.stack),
+            );
             let group = groups.entry(hash).or_insert_with(|| Group {
                 hash,
                 held_mode: edge.held_mode,
@@ -242,9 +244,8 @@ impl<'a> Teller<'a> {
                 held_stack: edge.held_stack,
             };
             let inherited = self.court.pairs.gates.of(want.thread);
-            let alike = group.alike.iter_mut().rev().find(|alike| {
-                alike.held == want.held && alike.inherited == inherited
-            });
+            let alike =
+                group.alike.iter_mut().rev().find(|alike| alike.held == want.held && alike.inherited == inherited);
             match alike {
                 Some(alike) => alike.candidates.push(candidate),
                 None => group.alike.push(Alike { held: want.held, inherited, candidates: vec![candidate] }),
@@ -262,8 +263,7 @@ impl<'a> Teller<'a> {
         let timed = want.how == How::Timed;
         let lock = want.lock;
         let hash = side_hash(self.places, (lock, link.mode), (lock, want.mode, timed), (link.stack, want.stack));
-        let candidate =
-            Candidate { want: number, thread: want.thread, held_mode: link.mode, held_stack: link.stack };
+        let candidate = Candidate { want: number, thread: want.thread, held_mode: link.mode, held_stack: link.stack };
         let Court { pairs, writers, wants, .. } = &mut self.court;
         let (cause, fails) = writers.between(pairs, wants, &[lock], &[candidate]);
         let (class, choice) = (Class::NeedsWriter, vec![candidate]);
@@ -286,7 +286,9 @@ impl<'a> Teller<'a> {
             let Entry { verdict, sides, instances, .. } = entry;
             let mut reason = words.reason(verdict, sides, must, soft);
             if let Some(locks) = component {
-                reason = format!("{locks} locks are taken in so many orders that not every cycle is told; of this one: {reason}");
+                reason = format!(
+                    "{locks} locks are taken in so many orders that not every cycle is told; of this one: {reason}"
+                );
             }
             let cycle = Cycle {
                 fingerprint: written(*fingerprint),
@@ -313,8 +315,7 @@ impl<'a> Teller<'a> {
 impl Entry {
     /// Whether nothing more serious can be, or has to be, looked for.
     fn is_settled(&self) -> bool {
-        self.verdict.class <= Class::Feasible
-            || self.verdict.class == Class::Possible && self.judged >= Teller::JUDGED
+        self.verdict.class <= Class::Feasible || self.verdict.class == Class::Possible && self.judged >= Teller::JUDGED
     }
 }
 
@@ -338,13 +339,7 @@ pub(super) fn side_hash(
 }
 
 /// The sides of a verdict, in the order of the fingerprint.
-fn sides(
-    session: &Session,
-    wants: &Wants<'_>,
-    verdict: &Verdict,
-    groups: &[Rc<Group>],
-    cycle: &[u32],
-) -> Vec<Side> {
+fn sides(session: &Session, wants: &Wants<'_>, verdict: &Verdict, groups: &[Rc<Group>], cycle: &[u32]) -> Vec<Side> {
     let hashes: Vec<u64> = groups.iter().map(|group| group.hash).collect();
     let start = smallest_rotation(&hashes);
     let count = cycle.len();

@@ -123,7 +123,8 @@ impl Court<'_> {
         });
         let soft = found.best.as_ref().is_some_and(|best| best.class == Class::SoftOrdered);
         if (end == End::Exhausted || end == End::Stopped && soft)
-            && found.best.as_ref().is_none_or(|best| best.class > Class::Possible) {
+            && found.best.as_ref().is_none_or(|best| best.class > Class::Possible)
+        {
             return too_many(groups, !timed);
         }
         found.best.unwrap_or_else(|| self.kept_apart(groups, timed))
@@ -131,9 +132,11 @@ impl Court<'_> {
 
     /// What keeps the sides apart, as nothing else is left.
     fn kept_apart(&mut self, groups: &[Rc<Group>], timed: bool) -> Verdict {
-        for (level, class) in
-            [(Level::SoftOrdered, Class::SoftOrdered), (Level::Guarded, Class::Guarded), (Level::Ordered, Class::Ordered)]
-        {
+        for (level, class) in [
+            (Level::SoftOrdered, Class::SoftOrdered),
+            (Level::Guarded, Class::Guarded),
+            (Level::Ordered, Class::Ordered),
+        ] {
             let mut found: Option<Vec<Candidate>> = None;
             let end = self.pairs.search(groups, level, |_, choice| {
                 found = Some(choice.to_vec());
@@ -167,8 +170,7 @@ impl Court<'_> {
                 {
                     let clocks = if soft { &mut self.pairs.soft } else { &mut self.pairs.must };
                     let forth = clocks.before(one.thread, a.last, other.thread, b.first);
-                    let ((one, a), (other, b)) =
-                        if forth { ((one, a), (other, b)) } else { ((other, b), (one, a)) };
+                    let ((one, a), (other, b)) = if forth { ((one, a), (other, b)) } else { ((other, b), (one, a)) };
                     return Cause::Before { earlier: (one.thread, a.last), later: (other.thread, b.first) };
                 }
             }

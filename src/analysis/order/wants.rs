@@ -280,19 +280,7 @@ impl<'a> Wants<'a> {
     ) {
         let held = ChainId::EMPTY;
         let (reacquired, unanswered, child) = (false, false, true);
-        self.extras.push(Extra {
-            thread,
-            node,
-            lock,
-            mode,
-            how,
-            reacquired,
-            unanswered,
-            stack,
-            held,
-            child,
-            runs,
-        });
+        self.extras.push(Extra { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, runs });
     }
 
     /// What threads took with nothing else held, and in which segments.

@@ -10,7 +10,6 @@ mod tape;
 pub use folds::{Looks, tables};
 pub use tape::Tape;
 
-
 use lockprof_wire::record::{OPENED, RESTART, misuse};
 use lockprof_wire::{Flags, Record};
 

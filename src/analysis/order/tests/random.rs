@@ -93,9 +93,8 @@ struct Tally {
 }
 
 fn deadlock_of(recorded: &Recorded, cycle: &Cycle) -> Deadlock {
-    let step = |side: &crate::analysis::order::Side| {
-        recorded.steps[side.wanted_stack.index()].expect("the stack of a step")
-    };
+    let step =
+        |side: &crate::analysis::order::Side| recorded.steps[side.wanted_stack.index()].expect("the stack of a step");
     let mut deadlock: Deadlock = cycle.sides.iter().map(step).collect();
     deadlock.sort_unstable();
     deadlock
