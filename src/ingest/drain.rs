@@ -240,6 +240,7 @@ impl Drain {
             }
         }
         if (!order::is_section(record) || record.ticks <= self.joined_ticks) && place.ordered && !self.over {
+            image.tape.nested();
             tally.orders.hold_ended(self.placed(record, place, session), image, session);
         }
         if record.flags() & (Flags::SHARED | Flags::REENTRY | Flags::CONTINUED) == 0 {

@@ -25,7 +25,7 @@ use super::ring::{write, write_where_room};
 use crate::process::Process;
 use crate::thread::{Local, count_here};
 
-/// Tells of the acquisition at this position and of those around it, if it is nested in one of another lock.
+/// Tells of the acquisition at this position and of those around it, if it is nested in another one.
 #[inline(never)]
 pub unsafe fn tell(local: *mut Local, at: u32) {
     // SAFETY: the caller's contract is that of `push`.
@@ -39,7 +39,7 @@ pub unsafe fn tell(local: *mut Local, at: u32) {
             return;
         }
         let anew = this.restart.load(Ordering::Relaxed) != 0;
-        let Some(from) = first_untold(local, at, row_of(entry), anew) else { return };
+        let Some(from) = first_untold(local, at, anew) else { return };
         if this.telling.load(Ordering::Relaxed) != 0 {
             return fold(process, local, at);
         }
@@ -84,20 +84,19 @@ fn mark(flags: &AtomicU64, told: bool) {
     flags.store(if told { others | TOLD } else { others }, Ordering::Relaxed);
 }
 
-/// The outermost position that has to be told; `None` where nothing but the lock itself is held around `at`.
-unsafe fn first_untold(local: *mut Local, at: u32, row: u32, anew: bool) -> Option<u32> {
-    let (mut from, mut is_nested) = (at, false);
+/// The outermost position that has to be told; `None` where nothing is held around `at`.
+unsafe fn first_untold(local: *mut Local, at: u32, anew: bool) -> Option<u32> {
+    let mut from = None;
     for below in (0..at).rev() {
+        // The same lock counts, too, unless it is a re-entry: a reader that reads once more.
         // SAFETY: the caller's contract is that of `push`.
         let Some(entry) = unsafe { entry_at(local, below) }.filter(|entry| counts(entry)) else { continue };
-        is_nested |= row_of(entry) != row;
-        if anew || !is_told(entry) {
-            from = below;
-        } else if is_nested {
-            break;
+        if !anew && is_told(entry) {
+            return from.or(Some(at));
         }
+        from = Some(below);
     }
-    is_nested.then_some(from)
+    from
 }
 
 /// Writes an `Open` record and marks the entry; false if the ring has no room.

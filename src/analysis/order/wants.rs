@@ -190,15 +190,13 @@ impl<'a> Wants<'a> {
             .collect();
         let process = |thread: ThreadId| self.session.threads.get(thread.index()).map(|row| row.process);
         let key = self.session.locks.get(lock.index()).map_or(0, |lock| lock.address);
-        let left = |thread: &ThreadId| {
-            *thread != joiner && !joined.contains(thread) && process(*thread) == process(joiner)
-        };
+        let left =
+            |thread: &ThreadId| *thread != joiner && !joined.contains(thread) && process(*thread) == process(joiner);
         let threads = || (0..lives.len()).map(ThreadId::from).filter(left);
         let named = threads().filter(|thread| key != 0 && lives[thread.index()].key == key);
         named.max_by_key(|thread| self.session.threads.get(thread.index()).map(|row| row.start_ns)).or_else(|| {
-            let mut children = threads().filter(|thread| {
-                lives[thread.index()].key == 0 && lives[thread.index()].creator.is_some()
-            });
+            let mut children =
+                threads().filter(|thread| lives[thread.index()].key == 0 && lives[thread.index()].creator.is_some());
             children.next().filter(|_| children.next().is_none())
         })
     }
@@ -258,11 +256,16 @@ impl<'a> Wants<'a> {
                 }
             }
         }
-        let taken = if session.order.log.dropped == 0 { self.from_log(&needed) } else { self.from_profile(&needed) };
+        // The log tells when, but what came before the first nested acquisition may not be in it.
+        let mut taken = if session.order.log.dropped == 0 { self.from_log(&needed) } else { Vec::new() };
+        let logged: FxHashSet<Taken> = taken
+            .iter()
+            .map(|((thread, lock, stack, mode, _), _)| (*thread, *lock, *stack, *mode, How::Block))
+            .collect();
+        let others = self.from_profile(&needed).into_iter();
+        taken.extend(others.filter(|(taken, _)| !logged.contains(taken) && !nested.contains(taken)));
         for ((thread, lock, stack, mode, how), runs) in taken {
-            let complete = session.order.log.dropped == 0;
-            let is_lock = session.locks.get(lock.index()).is_some_and(holds);
-            if is_lock && (complete || !nested.contains(&(thread, lock, stack, mode, How::Block))) {
+            if session.locks.get(lock.index()).is_some_and(holds) {
                 self.alone(thread, lock.0, lock, (mode, how), stack, runs);
             }
         }

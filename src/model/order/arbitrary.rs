@@ -87,7 +87,7 @@ impl RawOrder {
             let life = order.life(ThreadId::from(at));
             life.creator = creator;
             life.gates = gates.iter().map(gate).collect();
-            (life.soft_dropped, life.must_dropped) = (*soft, *must);
+            (life.soft_dropped, life.must_dropped, life.key) = (*soft, *must, soft ^ must);
         }
         for ([who, which, place, held], mode, how, [reacquired, unanswered], runs) in &self.requests {
             if order.chains.is_empty() {

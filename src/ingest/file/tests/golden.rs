@@ -147,7 +147,7 @@ fn golden_order(main: StackId, work: StackId) -> Order {
     ] {
         order.misused(Misuse { kind, lock: LockId(1), stack: work, holder }, child, 2);
     }
-    (order.lives[1].soft_dropped, order.lives[1].must_dropped) = (6, 7);
+    (order.lives[1].soft_dropped, order.lives[1].must_dropped, order.lives[1].key) = (6, 7, 0x7f00);
     (order.dropped, order.log.dropped, order.log.complete_from_ns) = (4, 5, 1);
     order
 }

@@ -129,6 +129,8 @@ pub struct LifeRow {
     pub gates: Vec<HeldRow>,
     pub soft_dropped: u64,
     pub must_dropped: u64,
+    /// What joiners call it.
+    pub key: u64,
 }
 
 impl From<&Life> for LifeRow {
@@ -138,6 +140,7 @@ impl From<&Life> for LifeRow {
             gates: life.gates.iter().map(|gate| HeldRow::new(gate.lock, gate.mode, gate.stack)).collect(),
             soft_dropped: life.soft_dropped,
             must_dropped: life.must_dropped,
+            key: life.key,
         }
     }
 }
