@@ -17,6 +17,7 @@ mod suite {
     mod neighbours;
     mod nesting;
     mod oracle;
+    mod order;
     mod power;
     mod primitives;
     mod process_tree;
