@@ -26,6 +26,18 @@ impl Story {
         Self::from(&outcome, raw, children)
     }
 
+    /// One that a trap may kill: it is tried until it ends by itself.
+    pub fn trapped(program: &str, name: &str) -> Self {
+        const TRIES: usize = 50;
+        for _ in 0..TRIES {
+            let (outcome, mut images) = raw::run(&fixture(program), [name]);
+            if outcome.code() != 128 + libc::SIGTRAP {
+                return Self::from(&outcome, images.remove(0), Vec::new());
+            }
+        }
+        panic!("{program} {name} was killed each time");
+    }
+
     /// One in which the rings are emptied once.
     pub fn emptied(program: &str, name: &str) -> Self {
         let (outcome, raw) = raw::run_emptied(&fixture(program), [name]);

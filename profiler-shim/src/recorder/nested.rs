@@ -20,7 +20,7 @@ use lockprof_wire::thread::TOLD;
 use lockprof_wire::{Flags, HeldEntry, Op, Record};
 
 use super::folds::fold_open;
-use super::held::{Held, entry_at, live, release};
+use super::held::{ENDED, Held, entry_at, live, release};
 use super::ring::{write, write_where_room};
 use crate::process::Process;
 use crate::thread::{Local, count_here};
@@ -64,9 +64,11 @@ pub unsafe fn tell(local: *mut Local, at: u32) {
     }
 }
 
-/// Whether an entry takes part: a re-entry is no event, and what is not known cannot be ordered.
+/// Whether an entry takes part: a re-entry is no event, what is not known cannot be ordered, and what this
+/// handler interrupted may have been given back already.
 fn counts(entry: &HeldEntry) -> bool {
-    live(entry) && entry.flags.load(Ordering::Relaxed) & u64::from(Flags::REENTRY) == 0 && row_of(entry) != 0
+    const NOT: u64 = Flags::REENTRY as u64 | ENDED;
+    live(entry) && entry.flags.load(Ordering::Relaxed) & NOT == 0 && row_of(entry) != 0
 }
 
 fn row_of(entry: &HeldEntry) -> u32 {
@@ -112,7 +114,7 @@ unsafe fn open(local: *mut Local, entry: &HeldEntry, position: u32) -> bool {
         let fast = this.head.load(Ordering::Relaxed) < this.soft_limit.load(Ordering::Relaxed)
             && this.writing.load(Ordering::Relaxed) == 0;
         if fast {
-            write(local, ticks, lock_and_stack, word, extra);
+            write(local, ticks, lock_and_stack, word, || extra);
         } else {
             let (lock, stack) = (lock_and_stack as u32, (lock_and_stack >> 32) as u32);
             if !write_where_room(local, Record { ticks, lock, stack, word, extra }) {
