@@ -149,7 +149,7 @@ fn flags_in_words(flags: u8) -> String {
 }
 
 /// The program's own facts.
-fn facts(outcome: &Outcome) -> Vec<(String, u64)> {
+pub fn facts(outcome: &Outcome) -> Vec<(String, u64)> {
     let lines = outcome.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     lines.filter_map(|line| Some((line["fact"].as_str()?.to_owned(), line["value"].as_u64()?))).collect()
 }

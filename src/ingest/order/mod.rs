@@ -6,6 +6,8 @@
 mod folds;
 mod rest;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 pub use folds::{Looks, tables};
 pub use tape::Tape;
