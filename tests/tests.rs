@@ -11,6 +11,7 @@ mod suite {
     mod counts;
     mod endings;
     mod fixtures;
+    mod hangs;
     mod identity;
     mod interruptions;
     mod limits;

@@ -298,6 +298,7 @@ impl Drain {
         let Some(op) = record.op() else { return };
         match op {
             Op::ThreadStart => {
+                image.set_pthread(self.slot, record.extra);
                 let known = image.threads.get(self.slot as usize).copied().flatten();
                 let started = known.filter(|id| {
                     let thread = session.thread(*id);
