@@ -12,6 +12,7 @@ mod feasibility;
 mod findings;
 mod fingerprint;
 mod gates;
+mod graph;
 mod links;
 mod places;
 mod reason;
@@ -259,6 +260,15 @@ pub struct GraphEdge {
     pub cycle: Option<Class>,
 }
 
+/// What a node of the graph stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum By {
+    /// One lock.
+    Instance,
+    /// All locks of a class.
+    Class,
+}
+
 /// The lock-order graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
@@ -311,6 +321,11 @@ pub fn orders(session: &Session) -> Orders {
         orders.notes.push(note.into());
     }
     orders
+}
+
+/// The lock-order graph, with what `orders` says of its cycles; `cycles_only`: without what lies on none.
+pub fn graph(session: &Session, orders: &Orders, by: By, cycles_only: bool) -> Graph {
+    graph::graph(session, orders, by, cycles_only)
 }
 
 #[cfg(test)]
