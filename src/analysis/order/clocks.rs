@@ -37,14 +37,7 @@ impl<'a> Clocks<'a> {
 
     pub fn new(links: &'a Links) -> Self {
         let nodes = links.nodes();
-        Self {
-            links,
-            memo: FxHashMap::default(),
-            kept: 0,
-            known: vec![0; nodes],
-            scanned: vec![0; nodes],
-            steps: 0,
-        }
+        Self { links, memo: FxHashMap::default(), kept: 0, known: vec![0; nodes], scanned: vec![0; nodes], steps: 0 }
     }
 
     /// Whether some answers are careful only, as finding them out would have taken too long.

@@ -126,17 +126,16 @@ pub(super) fn edges_of<'a>(
     let (to, held) = (want.node, want.held);
     let end = want.child.then(|| {
         let life = session.order.lives.get(want.thread.index());
-        let creation = life.and_then(|life| life.creator).and_then(|(creator, mark)| {
-            session.order.lives.get(creator.index())?.marks.get(mark as usize)
-        });
+        let creation = life
+            .and_then(|life| life.creator)
+            .and_then(|(creator, mark)| session.order.lives.get(creator.index())?.marks.get(mark as usize));
         let held_stack = creation.map_or(Stacks::UNKNOWN, |mark| mark.stack);
         Edge { from: wants.end_of(want.thread), to, want: number, held_mode: Mode::Exclusive, held_stack }
     });
     // A reader may hold a lock twice: told once.
     let again = move |link: &Link| {
         let row = session.locks.get(link.lock.index());
-        row.is_some_and(|row| row.kind == Kind::Rwlock)
-            && chains.walk(link.outer).any(|outer| outer.lock == link.lock)
+        row.is_some_and(|row| row.kind == Kind::Rwlock) && chains.walk(link.outer).any(|outer| outer.lock == link.lock)
     };
     let links = chains.walk(held);
     let locks = links.filter(move |link| session.locks.get(link.lock.index()).is_some_and(holds) && !again(link));

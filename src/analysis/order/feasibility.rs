@@ -80,8 +80,7 @@ impl<'a> Feasibility<'a> {
             return Outcome::NotKept;
         }
         let inside: Vec<LockId> = wants.iter().map(|want| want.lock).collect();
-        let mut closure =
-            Closure { trace, links: self.links, signals, care: Care::Strict, inside: &inside };
+        let mut closure = Closure { trace, links: self.links, signals, care: Care::Strict, inside: &inside };
         let cause = match closure.run(&sides, &mut self.steps) {
             Closed::Reached(upto) => return Outcome::Feasible(witness(self.session, self.wants, trace, &upto, &wants)),
             Closed::Exhausted => return Outcome::TooMuch,
@@ -108,15 +107,13 @@ impl<'a> Feasibility<'a> {
 fn signals(session: &Session, trace: &Trace) -> Signals {
     let mut signals = Signals::default();
     let marks = || session.order.lives.iter().flat_map(|life| &life.marks);
-    let awaited: FxHashSet<LockId> = marks()
-        .filter_map(|mark| if let MarkWhat::Taken(lock) = mark.what { Some(lock) } else { None })
-        .collect();
+    let awaited: FxHashSet<LockId> =
+        marks().filter_map(|mark| if let MarkWhat::Taken(lock) = mark.what { Some(lock) } else { None }).collect();
     let condition = |lock: LockId| {
         session.locks.get(lock.index()).is_some_and(|row| matches!(row.kind, Kind::Condvar | Kind::Cond))
     };
-    let unawaited = |what: MarkWhat| {
-        matches!(what, MarkWhat::Posted(lock) if condition(lock) && !awaited.contains(&lock))
-    };
+    let unawaited =
+        |what: MarkWhat| matches!(what, MarkWhat::Posted(lock) if condition(lock) && !awaited.contains(&lock));
     if !marks().any(|mark| unawaited(mark.what)) {
         return signals;
     }

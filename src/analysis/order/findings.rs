@@ -12,22 +12,24 @@ use crate::model::{Kind, LockId, Mode, Session, StackId, Stacks, ThreadId};
 /// Each once for its kind, the lock's class and the place in the code.
 pub(super) fn findings(session: &Session, own: &[u32], places: &Places<'_>) -> Vec<Finding> {
     let mut found: BTreeMap<(usize, u64), Finding> = BTreeMap::new();
-    let mut add = |kind: FindingKind, lock: LockId, thread: ThreadId, stacks: Vec<StackId>, count: u64, message: String| {
-        let site = stacks.first().copied().unwrap_or(Stacks::UNKNOWN);
-        let hash = Fnv::new().bytes(kind.name().as_bytes()).number(places.class(lock)).number(places.site(site)).end();
-        let number = FindingKind::ALL.iter().position(|known| *known == kind).unwrap_or(0);
-        let finding = found.entry((number, hash)).or_insert_with(|| Finding {
-            kind,
-            fingerprint: written(hash),
-            fails: true,
-            lock,
-            thread,
-            message,
-            stacks: stacks.into_iter().filter(|stack| *stack != Stacks::UNKNOWN).collect(),
-            count: 0,
-        });
-        finding.count = finding.count.saturating_add(count);
-    };
+    let mut add =
+        |kind: FindingKind, lock: LockId, thread: ThreadId, stacks: Vec<StackId>, count: u64, message: String| {
+            let site = stacks.first().copied().unwrap_or(Stacks::UNKNOWN);
+            let hash =
+                Fnv::new().bytes(kind.name().as_bytes()).number(places.class(lock)).number(places.site(site)).end();
+            let number = FindingKind::ALL.iter().position(|known| *known == kind).unwrap_or(0);
+            let finding = found.entry((number, hash)).or_insert_with(|| Finding {
+                kind,
+                fingerprint: written(hash),
+                fails: true,
+                lock,
+                thread,
+                message,
+                stacks: stacks.into_iter().filter(|stack| *stack != Stacks::UNKNOWN).collect(),
+                count: 0,
+            });
+            finding.count = finding.count.saturating_add(count);
+        };
     for request in own.iter().filter_map(|number| session.order.requests.get(*number as usize)) {
         if let Some(message) = takes_again(session, request, places) {
             let key = &request.key;
@@ -43,7 +45,8 @@ pub(super) fn findings(session: &Session, own: &[u32], places: &Places<'_>) -> V
             continue;
         }
         let (lock, at, holder) = (places.lock(misuse.lock), places.at(misuse.stack), places.at(misuse.holder));
-        let taken = if misuse.holder == Stacks::UNKNOWN { String::new() } else { format!(", which was taken in {holder}") };
+        let taken =
+            if misuse.holder == Stacks::UNKNOWN { String::new() } else { format!(", which was taken in {holder}") };
         let (kind, message) = match misuse.kind {
             MisuseKind::UnlockNotOwner => {
                 (FindingKind::UnlockNotOwner, format!("{at} unlocks {lock}, which another thread holds{taken}"))

@@ -55,7 +55,8 @@ pub(super) fn graph(session: &Session, orders: &Orders, by: By, cycles_only: boo
     let component = components(&succ);
     let mut members: FxHashMap<u32, u64> = FxHashMap::default();
     component.iter().for_each(|of| *members.entry(*of).or_default() += 1);
-    let looped: FxHashSet<u32> = sums.keys().filter(|(from, to)| from == to).map(|(from, _)| component[*from as usize]).collect();
+    let looped: FxHashSet<u32> =
+        sums.keys().filter(|(from, to)| from == to).map(|(from, _)| component[*from as usize]).collect();
     let knotted = |of: u32| members.get(&of).is_some_and(|count| *count > 1) || looped.contains(&of);
     let levels = levels(&succ, &component);
     // Places in the graph that is told: by level, then by name.

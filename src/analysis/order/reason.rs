@@ -28,10 +28,11 @@ impl Words<'_> {
             }
             Cause::Timed => {
                 let side = sides.iter().find(|side| side.timed);
-                let (lock, at) = side.map_or_else(Default::default, |side| {
-                    (places.lock(side.wanted), places.at(side.wanted_stack))
-                });
-                format!("the request for {lock} in {at} gives up after a time, so the threads go on late, but they go on")
+                let (lock, at) =
+                    side.map_or_else(Default::default, |side| (places.lock(side.wanted), places.at(side.wanted_stack)));
+                format!(
+                    "the request for {lock} in {at} gives up after a time, so the threads go on late, but they go on"
+                )
             }
             Cause::Merged(lock) => format!(
                 "more locks were met than can be told apart: {} stands for {} of them, and the sides may mean \
@@ -57,7 +58,9 @@ impl Words<'_> {
             Cause::TooMany => "there are too many combinations of threads and requests to look at all of them; those \
                                looked at do not rule it out"
                 .to_owned(),
-            Cause::Readers(lock, writer) => self.readers(*lock, writer.as_ref().map(|writer| (writer.thread, writer.stack))),
+            Cause::Readers(lock, writer) => {
+                self.readers(*lock, writer.as_ref().map(|writer| (writer.thread, writer.stack)))
+            }
             Cause::Signal(event) => format!(
                 "{} in {} came after a signal that was sent under it: whoever takes it then need not wait, but saw what \
                  was signalled",
@@ -119,9 +122,9 @@ impl Words<'_> {
                 "{name} is only read here, and it lets readers in while a writer waits (one writes it in {})",
                 self.places.at(stack)
             ),
-            (None, true) => format!(
-                "{name} is only read here, and no other thread was seen to write it at a time when it matters"
-            ),
+            (None, true) => {
+                format!("{name} is only read here, and no other thread was seen to write it at a time when it matters")
+            }
             (None, false) => format!("{name} is only read here, and it lets readers in while a writer waits"),
         }
     }
@@ -140,19 +143,24 @@ impl Words<'_> {
         };
         match link.via {
             Via::Created => {
-                format!("a thread is created in {} only after the other side", at(mark(link.node, link.upto.saturating_sub(1))))
+                format!(
+                    "a thread is created in {} only after the other side",
+                    at(mark(link.node, link.upto.saturating_sub(1)))
+                )
             }
             Via::Joined => {
                 format!("a thread is joined in {} before the other side", at(mark(to, link.seg.saturating_sub(1))))
             }
             Via::Met { .. } => {
                 // Into a round by an arrival; out of it by the mark before the segment.
-                let arrival = mark(link.node, link.upto.saturating_sub(1)).filter(|m| matches!(m.what, MarkWhat::Barrier { .. }));
+                let arrival =
+                    mark(link.node, link.upto.saturating_sub(1)).filter(|m| matches!(m.what, MarkWhat::Barrier { .. }));
                 let mark = arrival.or_else(|| mark(to, link.seg.saturating_sub(1)));
                 format!("the threads meet at the barrier {} in {} between the two", name(mark), at(mark))
             }
             Via::Posted => {
-                let (posted, taken) = (mark(link.node, link.upto.saturating_sub(1)), mark(to, link.seg.saturating_sub(1)));
+                let (posted, taken) =
+                    (mark(link.node, link.upto.saturating_sub(1)), mark(to, link.seg.saturating_sub(1)));
                 format!("{} is posted in {} and waited for in {}", name(posted), at(posted), at(taken))
             }
         }
@@ -192,7 +200,9 @@ impl Words<'_> {
                 format!("always take {locks} in the same order, even to read: a waiting writer makes readers wait")
             }
             Class::NeedsWriter => {
-                format!("keep one order for {locks} all the same: a lock that lets writers go first makes it a deadlock")
+                format!(
+                    "keep one order for {locks} all the same: a lock that lets writers go first makes it a deadlock"
+                )
             }
             Class::Guarded => match &verdict.cause {
                 Cause::Gate(a, _) => format!(
@@ -203,7 +213,9 @@ impl Words<'_> {
             },
             Class::Ordered => "it is safe as long as these parts never run at the same time".to_owned(),
             Class::SoftOrdered => {
-                format!("a hand-over orders this run only: take {locks} in one order, or make sure that no run goes without it")
+                format!(
+                    "a hand-over orders this run only: take {locks} in one order, or make sure that no run goes without it"
+                )
             }
             Class::SameThread => {
                 format!("it becomes a deadlock when a second thread does the same: keep one order for {locks}")
@@ -215,7 +227,9 @@ impl Words<'_> {
                 "do not join a thread while holding a lock that it needs: give the lock back first".to_owned()
             }
             _ if one_name => {
-                format!("take the locks of {locks} in one order, as by ascending address, or all at once (std::scoped_lock)")
+                format!(
+                    "take the locks of {locks} in one order, as by ascending address, or all at once (std::scoped_lock)"
+                )
             }
             _ => {
                 let (outer, inner) = (places.lock(sides[0].held.lock), places.lock(sides[0].wanted));

@@ -40,6 +40,8 @@ pub(super) struct Teller<'a> {
     pub court: Court<'a>,
     pub entries: Entries,
     groups: FxHashMap<(u32, u32), Rc<[Rc<Group>]>>,
+    /// Entries that the component that is looked at brought.
+    fresh: Vec<u64>,
     /// Judgements that are left, for the component that is looked at and for all.
     left: (u32, u32),
     /// Not all cycles of the component that is looked at were judged.
@@ -62,7 +64,9 @@ impl<'a> Teller<'a> {
     const JUDGEMENTS: u32 = 10_000;
     const JUDGEMENTS_IN_ALL: u32 = 500_000;
     /// Cycles of one fingerprint that are judged once no order was found that rules one out.
-    const JUDGED: u32 = 32;
+    const JUDGED: u32 = 6;
+    /// Cycles that are told of a component that is too rich to tell all: the most serious and shortest.
+    const TOLD_OF_RICH: usize = 32;
     /// Groups of edges that are remembered.
     const GROUPS: usize = 1 << 16;
 
@@ -75,9 +79,20 @@ impl<'a> Teller<'a> {
     ) -> Self {
         let pairs = Pairs::new(session, wants, Clocks::new(must), Clocks::new(soft));
         let feasibility = Feasibility::new(session, wants, soft);
-        let court = Court { session, wants, pairs, feasibility, writers: Writers::new(session) };
+        let court = Court { session, wants, pairs, feasibility, writers: Writers::new(session), soft: soft.soft };
         let (entries, groups) = (Entries::new(), FxHashMap::default());
-        Self { session, wants, places, court, entries, groups, left: (0, Self::JUDGEMENTS_IN_ALL), rich: false, cut: false }
+        Self {
+            session,
+            wants,
+            places,
+            court,
+            entries,
+            groups,
+            fresh: Vec::new(),
+            left: (0, Self::JUDGEMENTS_IN_ALL),
+            rich: false,
+            cut: false,
+        }
     }
 
     /// All cycles of all components.
@@ -108,6 +123,7 @@ impl<'a> Teller<'a> {
         }
         let steps = Self::STEPS.min(*left);
         (self.left.0, self.rich) = (Self::JUDGEMENTS, false);
+        self.fresh.clear();
         let limits = Limits { steps, pairs: Self::PAIRS, longer: Self::LONGER };
         let mut best: Option<((Class, bool), u64)> = None;
         let mut cycle = Vec::new();
@@ -136,6 +152,19 @@ impl<'a> Teller<'a> {
             let fingerprint = classes.iter().fold(Fnv::new().bytes(b"component"), |hash, class| hash.number(*class));
             let (verdict, sides, size) = (entry.verdict.clone(), entry.sides.clone(), nodes.len() as u64);
             self.add(true, fingerprint.end(), verdict, Some(size), |_| sides);
+            self.thin_out();
+        }
+    }
+
+    /// Forgets what nobody would read: the component is told as one.
+    fn thin_out(&mut self) {
+        let entries = &self.entries;
+        self.fresh.sort_by_key(|fingerprint| {
+            let entry = entries.get(&(false, *fingerprint)).map(|(entry, _)| entry);
+            (entry.map(|entry| (entry.verdict.rank(), entry.sides.len())), *fingerprint)
+        });
+        for fingerprint in self.fresh.iter().skip(Self::TOLD_OF_RICH) {
+            self.entries.remove(&(false, *fingerprint));
         }
     }
 
@@ -198,6 +227,9 @@ impl<'a> Teller<'a> {
                 let sides = sides(&verdict);
                 let entry = Entry { verdict, sides, instances: 1, judged: 1 };
                 self.entries.insert((rich, fingerprint), (entry, component));
+                if !rich {
+                    self.fresh.push(fingerprint);
+                }
             }
         }
     }
@@ -216,10 +248,12 @@ impl<'a> Teller<'a> {
         for edge in edges {
             let Some(want) = self.wants.get(edge.want) else { continue };
             let (Some(held), timed) = (self.wants.lock_of(from), want.how == How::Timed) else { continue };
-            let hash = side_hash(self.places, (held, edge.held_mode), (want.lock, want.mode, timed), (
-                edge.held_stack,
-                want.stack,
-            ));
+            let hash = side_hash(
+                self.places,
+                (held, edge.held_mode),
+                (want.lock, want.mode, timed),
+                (edge.held_stack, want.stack),
+            );
             let group = groups.entry(hash).or_insert_with(|| Group {
                 hash,
                 held_mode: edge.held_mode,
@@ -236,9 +270,8 @@ impl<'a> Teller<'a> {
                 held_stack: edge.held_stack,
             };
             let inherited = self.court.pairs.gates.of(want.thread);
-            let alike = group.alike.iter_mut().rev().find(|alike| {
-                alike.held == want.held && alike.inherited == inherited
-            });
+            let alike =
+                group.alike.iter_mut().rev().find(|alike| alike.held == want.held && alike.inherited == inherited);
             match alike {
                 Some(alike) => alike.candidates.push(candidate),
                 None => group.alike.push(Alike { held: want.held, inherited, candidates: vec![candidate] }),
@@ -256,8 +289,7 @@ impl<'a> Teller<'a> {
         let timed = want.how == How::Timed;
         let lock = want.lock;
         let hash = side_hash(self.places, (lock, link.mode), (lock, want.mode, timed), (link.stack, want.stack));
-        let candidate =
-            Candidate { want: number, thread: want.thread, held_mode: link.mode, held_stack: link.stack };
+        let candidate = Candidate { want: number, thread: want.thread, held_mode: link.mode, held_stack: link.stack };
         let Court { pairs, writers, wants, .. } = &mut self.court;
         let (cause, fails) = writers.between(pairs, wants, &[lock], &[candidate]);
         let (class, choice) = (Class::NeedsWriter, vec![candidate]);
@@ -280,7 +312,9 @@ impl<'a> Teller<'a> {
             let Entry { verdict, sides, instances, .. } = entry;
             let mut reason = words.reason(verdict, sides, must, soft);
             if let Some(locks) = component {
-                reason = format!("{locks} locks are taken in so many orders that not every cycle is told; of this one: {reason}");
+                reason = format!(
+                    "{locks} locks are taken in so many orders that not every cycle is told; of this one: {reason}"
+                );
             }
             let cycle = Cycle {
                 fingerprint: written(*fingerprint),
@@ -307,8 +341,7 @@ impl<'a> Teller<'a> {
 impl Entry {
     /// Whether nothing more serious can be, or has to be, looked for.
     fn is_settled(&self) -> bool {
-        self.verdict.class <= Class::Feasible
-            || self.verdict.class == Class::Possible && self.judged >= Teller::JUDGED
+        self.verdict.class <= Class::Feasible || self.verdict.class == Class::Possible && self.judged >= Teller::JUDGED
     }
 }
 
@@ -332,13 +365,7 @@ pub(super) fn side_hash(
 }
 
 /// The sides of a verdict, in the order of the fingerprint.
-fn sides(
-    session: &Session,
-    wants: &Wants<'_>,
-    verdict: &Verdict,
-    groups: &[Rc<Group>],
-    cycle: &[u32],
-) -> Vec<Side> {
+fn sides(session: &Session, wants: &Wants<'_>, verdict: &Verdict, groups: &[Rc<Group>], cycle: &[u32]) -> Vec<Side> {
     let hashes: Vec<u64> = groups.iter().map(|group| group.hash).collect();
     let start = smallest_rotation(&hashes);
     let count = cycle.len();

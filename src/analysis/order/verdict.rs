@@ -62,7 +62,7 @@ impl Verdict {
 }
 
 /// Combinations that are looked at for a schedule, as all are alike in most programs.
-const MOST_TRIES: usize = 8;
+const MOST_TRIES: usize = 4;
 /// The same as long as none was found that fails.
 const MOST_BENIGN: usize = 256;
 
@@ -73,6 +73,8 @@ pub(super) struct Court<'a> {
     pub pairs: Pairs<'a>,
     pub feasibility: Feasibility<'a>,
     pub writers: Writers<'a>,
+    /// There are hand-overs.
+    pub soft: bool,
 }
 
 impl Court<'_> {
@@ -123,17 +125,22 @@ impl Court<'_> {
         });
         let soft = found.best.as_ref().is_some_and(|best| best.class == Class::SoftOrdered);
         if (end == End::Exhausted || end == End::Stopped && soft)
-            && found.best.as_ref().is_none_or(|best| best.class > Class::Possible) {
+            && found.best.as_ref().is_none_or(|best| best.class > Class::Possible)
+        {
             return too_many(groups, !timed);
         }
-        found.best.unwrap_or_else(|| self.kept_apart(groups, timed))
+        let met = (self.pairs.met_order, self.pairs.met_gate);
+        found.best.unwrap_or_else(|| self.kept_apart(groups, timed, met))
     }
 
     /// What keeps the sides apart, as nothing else is left.
-    fn kept_apart(&mut self, groups: &[Rc<Group>], timed: bool) -> Verdict {
-        for (level, class) in
-            [(Level::SoftOrdered, Class::SoftOrdered), (Level::Guarded, Class::Guarded), (Level::Ordered, Class::Ordered)]
-        {
+    fn kept_apart(&mut self, groups: &[Rc<Group>], timed: bool, met: (bool, bool)) -> Verdict {
+        let levels = [
+            (Level::SoftOrdered, Class::SoftOrdered, met.0 && self.soft),
+            (Level::Guarded, Class::Guarded, met.1),
+            (Level::Ordered, Class::Ordered, true),
+        ];
+        for (level, class, _) in levels.into_iter().filter(|(.., worth)| *worth) {
             let mut found: Option<Vec<Candidate>> = None;
             let end = self.pairs.search(groups, level, |_, choice| {
                 found = Some(choice.to_vec());
@@ -167,8 +174,7 @@ impl Court<'_> {
                 {
                     let clocks = if soft { &mut self.pairs.soft } else { &mut self.pairs.must };
                     let forth = clocks.before(one.thread, a.last, other.thread, b.first);
-                    let ((one, a), (other, b)) =
-                        if forth { ((one, a), (other, b)) } else { ((other, b), (one, a)) };
+                    let ((one, a), (other, b)) = if forth { ((one, a), (other, b)) } else { ((other, b), (one, a)) };
                     return Cause::Before { earlier: (one.thread, a.last), later: (other.thread, b.first) };
                 }
             }

@@ -190,15 +190,13 @@ impl<'a> Wants<'a> {
             .collect();
         let process = |thread: ThreadId| self.session.threads.get(thread.index()).map(|row| row.process);
         let key = self.session.locks.get(lock.index()).map_or(0, |lock| lock.address);
-        let left = |thread: &ThreadId| {
-            *thread != joiner && !joined.contains(thread) && process(*thread) == process(joiner)
-        };
+        let left =
+            |thread: &ThreadId| *thread != joiner && !joined.contains(thread) && process(*thread) == process(joiner);
         let threads = || (0..lives.len()).map(ThreadId::from).filter(left);
         let named = threads().filter(|thread| key != 0 && lives[thread.index()].key == key);
         named.max_by_key(|thread| self.session.threads.get(thread.index()).map(|row| row.start_ns)).or_else(|| {
-            let mut children = threads().filter(|thread| {
-                lives[thread.index()].key == 0 && lives[thread.index()].creator.is_some()
-            });
+            let mut children =
+                threads().filter(|thread| lives[thread.index()].key == 0 && lives[thread.index()].creator.is_some());
             children.next().filter(|_| children.next().is_none())
         })
     }
@@ -280,19 +278,7 @@ impl<'a> Wants<'a> {
     ) {
         let held = ChainId::EMPTY;
         let (reacquired, unanswered, child) = (false, false, true);
-        self.extras.push(Extra {
-            thread,
-            node,
-            lock,
-            mode,
-            how,
-            reacquired,
-            unanswered,
-            stack,
-            held,
-            child,
-            runs,
-        });
+        self.extras.push(Extra { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, runs });
     }
 
     /// What threads took with nothing else held, and in which segments.

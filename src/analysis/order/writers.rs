@@ -59,27 +59,29 @@ impl<'a> Writers<'a> {
     pub fn writer(&mut self, pairs: &mut Pairs<'_>, lock: LockId, sides: &[Want<'_>]) -> Option<Writer> {
         let known = self.known.get_or_insert_with(|| find(self.session));
         let writers = known.get(&lock)?;
-        writers.iter().find(|writer| {
-            let want = Want {
-                thread: writer.thread,
-                node: lock.0,
-                lock,
-                mode: Mode::Exclusive,
-                how: How::Block,
-                reacquired: false,
-                unanswered: false,
-                stack: writer.stack,
-                held: writer.held,
-                child: false,
-                runs: &writer.runs,
-            };
-            sides.iter().all(|side| {
-                side.thread != want.thread
-                    && pairs.gate(side, &want).is_none()
-                    && pairs.concurrent(false, side, &want)
+        writers
+            .iter()
+            .find(|writer| {
+                let want = Want {
+                    thread: writer.thread,
+                    node: lock.0,
+                    lock,
+                    mode: Mode::Exclusive,
+                    how: How::Block,
+                    reacquired: false,
+                    unanswered: false,
+                    stack: writer.stack,
+                    held: writer.held,
+                    child: false,
+                    runs: &writer.runs,
+                };
+                sides.iter().all(|side| {
+                    side.thread != want.thread
+                        && pairs.gate(side, &want).is_none()
+                        && pairs.concurrent(false, side, &want)
+                })
             })
-        })
-        .cloned()
+            .cloned()
     }
 }
 

@@ -60,7 +60,14 @@ fn two_orders_are_feasible() {
     let cycle = only(&orders);
     assert_eq!((cycle.class, cycle.fails, cycle.instances, cycle.sides.len()), (Class::Feasible, true, 1, 2));
     let told: Vec<_> = cycle.witness.iter().map(|step| format!("{} {:?}", step.thread.0, step.action)).collect();
-    let wanted = ["0 Create", "0 Create", "1 Acquire(Exclusive)", "2 Acquire(Exclusive)", "1 Block(Exclusive)", "2 Block(Exclusive)"];
+    let wanted = [
+        "0 Create",
+        "0 Create",
+        "1 Acquire(Exclusive)",
+        "2 Acquire(Exclusive)",
+        "1 Block(Exclusive)",
+        "2 Block(Exclusive)",
+    ];
     assert_eq!(told, wanted);
     assert!(cycle.reason.contains("`l0` and `l1`"), "{}", cycle.reason);
     assert!(cycle.advice.contains("std::scoped_lock"), "{}", cycle.advice);

@@ -227,9 +227,11 @@ impl Run<'_> {
     }
 
     fn free(&self, lock: usize, mode: Mode) -> bool {
-        self.threads.iter().flat_map(|thread| &thread.held).filter(|held| held.lock == lock).all(|held| {
-            held.mode == Mode::Shared && mode == Mode::Shared
-        })
+        self.threads
+            .iter()
+            .flat_map(|thread| &thread.held)
+            .filter(|held| held.lock == lock)
+            .all(|held| held.mode == Mode::Shared && mode == Mode::Shared)
     }
 
     fn able(&self, number: usize) -> bool {

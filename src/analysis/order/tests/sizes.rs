@@ -198,7 +198,8 @@ fn a_bank_is_one_entry() {
     }
     let (_, orders) = tape.judged(SOON);
     let (short, rich): (Vec<_>, Vec<_>) = orders.cycles.iter().partition(|cycle| cycle.component.is_none());
-    assert!(short.iter().any(|cycle| cycle.sides.len() == 2 && cycle.class == Class::Feasible));
+    // The threads hand so many accounts over to each other that no schedule is certain.
+    assert!(short.iter().any(|cycle| cycle.sides.len() == 2 && cycle.class == Class::Possible && cycle.fails));
     let lengths: Vec<_> = short.iter().map(|cycle| cycle.sides.len()).collect();
     assert_eq!(rich.iter().map(|cycle| cycle.component).collect::<Vec<_>>(), [Some(1_000)], "{lengths:?}");
     assert!(lengths.len() <= 2, "one of each length: {lengths:?}");
