@@ -18,6 +18,7 @@ mod suite {
     mod neighbours;
     mod nesting;
     mod oracle;
+    mod orders;
     mod power;
     mod primitives;
     mod process_tree;

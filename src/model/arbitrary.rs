@@ -120,7 +120,7 @@ prop_compose! {
         max_waiters in any::<u32>(), owner_changes in count(), merged in count(), traits in any::<[bool; 5]>(),
     ) -> (Index, Index, Lock) {
         let [recursive, robust, writers_first, binary, handed_over] = traits;
-        let traits = Traits { recursive, robust, writers_first, binary, handed_over };
+        let traits = Traits { recursive, robust, writers_first, binary, handed_over, initial: 0 };
         let lock = Lock {
             traits, origin, name, class, max_waiters, owner_changes, merged, ..Lock::new(ProcessId(0), address, kind)
         };

@@ -183,11 +183,20 @@ fn check(program: &Program, recorded: &Recorded, tally: &mut Tally) {
     let context = |deadlock: &Deadlock| {
         let threads: Vec<String> = program.threads.iter().map(|ops| format!("{ops:?}")).collect();
         let told = orders.cycles.iter().map(|cycle| {
-            format!("{} {}: {:?}: {}", cycle.fingerprint, cycle.class.name(), deadlock_of(recorded, cycle), cycle.reason)
+            format!(
+                "{} {}: {:?}: {}",
+                cycle.fingerprint,
+                cycle.class.name(),
+                deadlock_of(recorded, cycle),
+                cycle.reason
+            )
         });
         let told: Vec<String> = told.collect();
         let (lines, told) = (threads.join("\n"), told.join("\n"));
-        format!("{deadlock:?} in {:?} {:?}\n{lines}\nfailed {:?}\n{told}", program.locks, program.barriers, recorded.failed)
+        format!(
+            "{deadlock:?} in {:?} {:?}\n{lines}\nfailed {:?}\n{told}",
+            program.locks, program.barriers, recorded.failed
+        )
     };
     let soft = !program.semaphores.is_empty()
         || program.barriers.first().is_some_and(|count| {
@@ -212,7 +221,9 @@ fn check(program: &Program, recorded: &Recorded, tally: &mut Tally) {
             assert_eq!(cycle.class, Class::Possible, "{}", context(&deadlock));
         }
         // The same requests may close a circle in several ways, some of which are ruled out.
-        told.entry(deadlock).and_modify(|known| *known = if cycle.class < known.class { cycle } else { known }).or_insert(cycle);
+        told.entry(deadlock)
+            .and_modify(|known| *known = if cycle.class < known.class { cycle } else { known })
+            .or_insert(cycle);
     }
     if recorded.finished {
         tally.reachable += reachable.len();

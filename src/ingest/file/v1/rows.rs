@@ -215,7 +215,7 @@ pub struct LockRow<'a> {
 
 impl<'a> From<&'a Lock> for LockRow1<'a> {
     fn from(lock: &'a Lock) -> Self {
-        let Traits { recursive, robust, writers_first, binary, handed_over } = lock.traits;
+        let Traits { recursive, robust, writers_first, binary, handed_over, initial: _ } = lock.traits;
         let bits = [recursive, robust, writers_first, binary, handed_over];
         let traits = bits.into_iter().rev().fold(0, |bits, bit| bits << 1 | u8::from(bit));
         Self { row: lock.into(), traits }
@@ -226,8 +226,14 @@ impl LockRow1<'_> {
     /// `None` where a number has no meaning here.
     pub fn lock(self) -> Option<Lock> {
         let is = |bit: u8| self.traits >> bit & 1 != 0;
-        let traits =
-            Traits { recursive: is(0), robust: is(1), writers_first: is(2), binary: is(3), handed_over: is(4) };
+        let traits = Traits {
+            recursive: is(0),
+            robust: is(1),
+            writers_first: is(2),
+            binary: is(3),
+            handed_over: is(4),
+            initial: 0,
+        };
         Some(Lock { traits, ..self.row.lock()? })
     }
 }
