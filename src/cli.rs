@@ -4,6 +4,7 @@ mod gate;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -100,7 +101,8 @@ pub enum Command {
 #[command(after_help = "Examples:\n  \
                         lockprof run ./server -t 4\n  \
                         lockprof run -o %e-%t.lockprof -- make -j2 test\n  \
-                        lockprof run --exact python3 app.py\n\n\
+                        lockprof run --exact python3 app.py\n  \
+                        lockprof run --timeout 60 ./test_server     end it if it hangs, and say where\n\n\
                         The exit code is the program's own; 128+N when signal N ended it.")]
 pub struct RunArgs {
     /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time
@@ -113,6 +115,9 @@ pub struct RunArgs {
     /// Never try a lock before waiting for it: slower, but the order in which threads get it is untouched
     #[arg(long)]
     pub exact: bool,
+    /// End the program, with all that it started, after so many seconds, and say who waited for what then
+    #[arg(long, value_name = "SECONDS", value_parser = program_timeout)]
+    pub timeout: Option<Duration>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,

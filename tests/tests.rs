@@ -11,6 +11,7 @@ mod suite {
     mod counts;
     mod endings;
     mod fixtures;
+    mod hangs;
     mod identity;
     mod interruptions;
     mod limits;
@@ -18,6 +19,7 @@ mod suite {
     mod neighbours;
     mod nesting;
     mod oracle;
+    mod order;
     mod orders;
     mod power;
     mod primitives;

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::orders::orders;
 use super::output::{Console, Target};
-use super::run::session_of;
+use super::run::{Recorded, session_of};
 use super::settings::{self, CheckSettings};
 use super::{sources, trace};
 use crate::analysis::Glob;
@@ -21,7 +21,7 @@ use crate::gate::{
 };
 use crate::ingest::file;
 use crate::model::{Exit, Session};
-use crate::record::{Options, preflight};
+use crate::record::{self, OnHang, Options, preflight};
 use crate::render::check::{self, github};
 use crate::render::json;
 use crate::render::sources::Sources;
@@ -128,20 +128,29 @@ fn recordings(
 }
 
 /// Records a program. Its recording is kept only where that is asked for.
-fn record(console: &Console, args: &CheckArgs, _timeout: Option<Duration>) -> anyhow::Result<(String, Session, Ended)> {
+fn record(console: &Console, args: &CheckArgs, timeout: Option<Duration>) -> anyhow::Result<(String, Session, Ended)> {
     let program = preflight::check(&args.command)?;
     if let Some(path) = &args.trace {
         super::run::check_writable(path.as_os_str())?;
     }
-    let options = Options { no_follow: args.no_follow, exact: args.exact, workload: None };
-    let (session, exit, _) = session_of(console, &program, &options)?;
+    let options = Options {
+        no_follow: args.no_follow,
+        exact: args.exact,
+        timeout,
+        on_hang: OnHang::End,
+        stdout_to_stderr: true,
+        ..Options::default()
+    };
+    let Recorded { session, exit, ended, .. } = session_of(console, &program, &options)?;
     if let Some(path) = &args.trace {
         file::write_to_path(&session, path)?;
         console.detail(&format!("wrote {}", path.display()));
     }
-    let ended = match exit {
-        Exit::Code(code) => Ended::Code(code),
-        Exit::Signal(signal) => Ended::Signal(signal),
+    let ended = match (ended, exit) {
+        (Some(record::Ended::Hung), _) => Ended::Hung,
+        (Some(record::Ended::TimedOut), _) => Ended::TimedOut(timeout.map_or(0, |time| time.as_nanos() as u64)),
+        (None, Exit::Code(code)) => Ended::Code(code),
+        (None, Exit::Signal(signal)) => Ended::Signal(signal),
     };
     let name = args.trace.as_ref().map_or_else(|| session.meta.command.join(" "), |path| path.display().to_string());
     Ok((name, session, ended))

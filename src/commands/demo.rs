@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::orders::orders;
 use super::output::{Console, Target};
-use super::run::session_of;
+use super::run::{Recorded, session_of};
 use crate::analysis::contention::{Contention, Query};
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
@@ -24,7 +24,7 @@ pub(super) fn demo(console: &Console) -> anyhow::Result<ExitCode> {
     console.say("recording a small server with a slow journal for two seconds");
     let program = Program { path, command: vec![OsString::from("lockprof-demo")] };
     let options = Options { workload: Some(demo::VARIABLE), ..Options::default() };
-    let (session, _, _) = session_of(console, &program, &options)?;
+    let Recorded { session, .. } = session_of(console, &program, &options)?;
     file::write_to_path(&session, Path::new(TRACE))?;
     let contention = Contention::of(&session, &Query::default());
     let options = flamegraph::Options { side: Some(flamegraph::Side::Both), ..flamegraph::Options::default() };

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod flamegraph;
 mod graph;
+mod hangs;
 mod orders;
 mod output;
 mod report;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::hangs::Hangs;
 use super::orders::orders;
 use super::output::Console;
 use crate::analysis::contention::{Contention, Query};
@@ -13,16 +14,17 @@ use crate::exit_code::ExitCode;
 use crate::ingest::file;
 use crate::model::{Exit, Overhead, Session};
 use crate::record::launch::Program;
-use crate::record::{self, Options, Recorded, cost, preflight, shim};
+use crate::record::{self, Ended, Event, Options, cost, preflight, shim};
 use crate::render::text;
+use crate::render::units::duration;
 use crate::symbols;
 
 pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let program = preflight::check(&args.command)?;
     let pattern = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
     check_writable(&pattern)?;
-    let options = Options { no_follow: args.no_follow, exact: args.exact, workload: None };
-    let (session, exit, pid) = session_of(console, &program, &options)?;
+    let options = Options { no_follow: args.no_follow, exact: args.exact, timeout: args.timeout, ..Options::default() };
+    let Recorded { session, exit, pid, .. } = session_of(console, &program, &options)?;
     let path = expand(&pattern, &program, pid);
     file::write_to_path(&session, &path)?;
     if !console.quiet() {
@@ -39,17 +41,31 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     })
 }
 
-/// Records a program and gives everything its name.
-pub(super) fn session_of(
-    console: &Console,
-    program: &Program,
-    options: &Options,
-) -> anyhow::Result<(Session, Exit, u32)> {
-    let Recorded { collected, exit, pid } = record::record(program, options, |processes| {
-        console.say(&format!(
+/// A program's recording with all names.
+pub(super) struct Recorded {
+    pub session: Session,
+    /// How the command ended, and its process id.
+    pub exit: Exit,
+    pub pid: u32,
+    /// Why it was ended; `None` where it ended by itself.
+    pub ended: Option<Ended>,
+}
+
+/// Records a program and gives everything its name. What happens meanwhile is told on standard error.
+pub(super) fn session_of(console: &Console, program: &Program, options: &Options) -> anyhow::Result<Recorded> {
+    let mut hangs = Hangs::new(console, options.on_hang);
+    let recorded = record::record(program, options, &mut |event| match event {
+        Event::Lingering(processes) => console.say(&format!(
             "the command has ended, but {processes} of its processes go on and are recorded; Ctrl-C ends the recording"
-        ));
-    })?;
+        )),
+        Event::TimedOut => {
+            let limit = options.timeout.map_or(0, |timeout| timeout.as_nanos() as u64);
+            console.say(&format!("the time of {} is over: the program is being ended", duration(limit)));
+        }
+        Event::Hang(hang) => hangs.tell(*hang),
+    });
+    hangs.finish();
+    let record::Recorded { collected, exit, pid, ended } = recorded?;
     let mut session = collected.session;
     let mut notes = symbols::symbolize(&mut session);
     let addresses = collected.data_addresses;
@@ -67,7 +83,7 @@ pub(super) fn session_of(
     if checked + wrong > 0 {
         session.coverage.notes.push(format!("oracle: {checked} stacks checked, {wrong} wrong"));
     }
-    Ok((session, exit, pid))
+    Ok(Recorded { session, exit, pid, ended })
 }
 
 /// The cost of a pair, as measured here, and what it comes to.

@@ -240,6 +240,7 @@ impl Drain {
             }
         }
         if (!order::is_section(record) || record.ticks <= self.joined_ticks) && place.ordered && !self.over {
+            image.tape.nested();
             tally.orders.hold_ended(self.placed(record, place, session), image, session);
         }
         if record.flags() & (Flags::SHARED | Flags::REENTRY | Flags::CONTINUED) == 0 {
@@ -297,6 +298,7 @@ impl Drain {
         let Some(op) = record.op() else { return };
         match op {
             Op::ThreadStart => {
+                image.set_pthread(self.slot, record.extra);
                 let known = image.threads.get(self.slot as usize).copied().flatten();
                 let started = known.filter(|id| {
                     let thread = session.thread(*id);

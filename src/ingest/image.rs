@@ -8,6 +8,7 @@ use lockprof_wire::LockInfo;
 use lockprof_wire::layout::note;
 use lockprof_wire::lock::traits;
 use lockprof_wire::stack::TRUNCATED;
+use lockprof_wire::thread::state;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::clock::{Rate, Ticks};
@@ -33,6 +34,8 @@ pub struct Image {
     modules: Vec<Option<ModuleId>>,
     /// Which thread writes into each slot's ring at the point that was read.
     pub threads: Vec<Option<ThreadId>>,
+    /// The `pthread_t` of the thread in each slot; 0 where unknown.
+    pthreads: Vec<u64>,
     /// Where locks lie in their module's data, for naming them.
     pub data_addresses: FxHashMap<LockId, CodeAddress>,
     /// Innermost frames of stacks that could not be followed further.
@@ -75,6 +78,7 @@ impl Image {
             stacks: Vec::new(),
             modules: Vec::new(),
             threads: Vec::new(),
+            pthreads: Vec::new(),
             data_addresses: FxHashMap::default(),
             truncated: FxHashSet::default(),
             tape: Tape::default(),
@@ -183,6 +187,25 @@ impl Image {
         session.processes[self.process.index()].threads += 1;
         set(&mut self.threads, slot, id);
         id
+    }
+
+    /// The thread in this slot is called so by those who join it.
+    pub fn set_pthread(&mut self, slot: u32, pthread: u64) {
+        let at = slot as usize;
+        if at >= self.pthreads.len() {
+            self.pthreads.resize(at + 1, 0);
+        }
+        self.pthreads[at] = pthread;
+    }
+
+    /// The slot of a living thread by its `pthread_t`.
+    pub fn slot_of_pthread(&self, pthread: u64) -> Option<u32> {
+        let is = |slot: &u32| {
+            self.pthreads[*slot as usize] == pthread
+                // Acquire: a slot that was taken over says so before its fields are written.
+                && self.segment.thread(*slot).is_some_and(|row| row.state.load(Ordering::Acquire) == state::ACTIVE)
+        };
+        (0..self.pthreads.len() as u32).find(|slot| pthread != 0 && is(slot))
     }
 
     /// Reads the names of living threads again: programs set them after the start.

@@ -1,5 +1,7 @@
 //! The collector: finds the session's segments, drains their rings, and closes them when their process ends.
 
+mod hangs;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -17,7 +19,10 @@ use super::drain::{Drain, Tally, count_wait};
 use super::exit;
 use super::image::Image;
 use super::order::{self, Looks};
-use crate::model::{CodeAddress, LockId, Mode, ProcessId, Session, SiteKey, ThreadId, WaitKey};
+use super::watch::Watcher;
+use crate::model::{CodeAddress, Hang, LockId, Mode, ProcessId, Session, SiteKey, ThreadId, WaitKey};
+
+pub use hangs::HangNow;
 
 /// Collects a session while it runs.
 pub struct Collector {
@@ -34,6 +39,8 @@ pub struct Collector {
     data_addresses: FxHashMap<LockId, CodeAddress>,
     /// Processes that ended, until the kernel says how.
     ended: Vec<(ProcessId, OwnedFd)>,
+    /// Who waited in processes that ended without a word of their own.
+    died_waiting: Vec<Hang>,
     /// Checks of remembered stacks by an oracle build of the shim: agreed, differed.
     pub oracle: (u64, u64),
 }
@@ -52,6 +59,9 @@ struct Source {
     image: Image,
     drains: Vec<Option<Drain>>,
     process: Option<OwnedFd>,
+    watcher: Watcher,
+    /// Threads that the kernel knows; 0 until it was asked.
+    tasks: u32,
 }
 
 /// How busy the rings were.
@@ -81,6 +91,7 @@ impl Collector {
             refreshed: Instant::now(),
             data_addresses: FxHashMap::default(),
             ended: Vec::new(),
+            died_waiting: Vec::new(),
             oracle: (0, 0),
         }
     }
@@ -107,12 +118,16 @@ impl Collector {
             }
         }
         self.tally.settle(&mut self.session, false);
+        self.watch();
         const REFRESH: Duration = Duration::from_millis(500);
         if self.refreshed.elapsed() > REFRESH {
             self.refreshed = Instant::now();
             make_spares(&self.folder);
             self.ask_for_exits();
-            for source in self.sources.values() {
+            for source in self.sources.values_mut() {
+                if !source.process.as_ref().is_none_or(has_ended) {
+                    source.count_tasks();
+                }
                 source.image.refresh_thread_names(&mut self.session);
             }
         }
@@ -129,7 +144,10 @@ impl Collector {
             match Image::open(&path, &mut self.session, &self.rate, self.origin_ns) {
                 Ok(Some(image)) => {
                     let process = open_process(image.pid);
-                    self.sources.insert(path, Source { image, drains: Vec::new(), process });
+                    self.sources.insert(
+                        path,
+                        Source { image, drains: Vec::new(), process, watcher: Watcher::default(), tasks: 0 },
+                    );
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -173,6 +191,9 @@ impl Collector {
         source.image.refresh_thread_names(&mut self.session);
         // What came between the last look at the rings and the end.
         source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
+        if said == 0 {
+            self.died_waiting.extend(source.waits(&mut self.session));
+        }
         source.still_held(&mut self.session, &mut self.tally);
         source.read_folds(&mut self.session, &mut self.tally, &mut self.folded, true);
         source.image.finish_order(&mut self.session);

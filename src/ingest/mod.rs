@@ -9,3 +9,4 @@ pub mod image;
 pub mod live;
 pub mod order;
 pub mod segment;
+pub mod watch;

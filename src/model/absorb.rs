@@ -3,6 +3,7 @@
 //! Nothing is added up here: each run keeps its processes, threads and locks. Views that look at classes of locks see
 //! them together.
 
+use super::hang::Rows;
 use super::ids::{LockId, ModuleId, ProcessId, StackId, ThreadId};
 use super::order::{ChainId, Link, Mark, MarkWhat, Misuse, Order, RequestKey};
 use super::profile::{SiteKey, WaitEvent, WaitKey};
@@ -35,6 +36,24 @@ impl Moved {
     }
 }
 
+impl Rows for Moved {
+    fn process(&mut self, id: ProcessId) -> ProcessId {
+        Self::process(self, id)
+    }
+
+    fn thread(&mut self, id: ThreadId) -> ThreadId {
+        Self::thread(self, id)
+    }
+
+    fn lock(&mut self, id: LockId) -> LockId {
+        Self::lock(self, id)
+    }
+
+    fn stack(&mut self, id: StackId) -> StackId {
+        Self::stack(self, id)
+    }
+}
+
 impl Session {
     /// Adds another run. Its times stay relative to its own start, so they do not compare with this one's.
     pub fn absorb(&mut self, other: &Self) {
@@ -59,6 +78,8 @@ impl Session {
         self.absorb_profile(other, &moved);
         self.absorb_coverage(other);
         self.order.absorb(&other.order, &moved);
+        let mut moved = moved;
+        self.hangs.extend(other.hangs.iter().map(|hang| hang.moved(&mut moved)));
     }
 
     fn absorb_stacks(&mut self, other: &Stacks) -> Vec<StackId> {

@@ -120,7 +120,7 @@ prop_compose! {
         max_waiters in any::<u32>(), owner_changes in count(), merged in count(), traits in any::<[bool; 5]>(),
     ) -> (Index, Index, Lock) {
         let [recursive, robust, writers_first, binary, handed_over] = traits;
-        let traits = Traits { recursive, robust, writers_first, binary, handed_over, initial: 0 };
+        let traits = Traits { recursive, robust, writers_first, binary, handed_over };
         let lock = Lock {
             traits, origin, name, class, max_waiters, owner_changes, merged, ..Lock::new(ProcessId(0), address, kind)
         };
@@ -160,6 +160,49 @@ fn wait_key(session: &Session, wait: &Wait) -> WaitKey {
     }
 }
 
+/// A wait of a hang: thread, lock and stack, the holders, and what it holds.
+type HangWait = ([Index; 3], Mode, bool, u64, Vec<Index>, Vec<([Index; 2], Mode, u64)>);
+
+fn hang_wait() -> impl Strategy<Value = HangWait> {
+    let held = vec((any::<[Index; 2]>(), mode(), any::<u64>()), 0..3);
+    (any::<[Index; 3]>(), mode(), any::<bool>(), any::<u64>(), vec(any::<Index>(), 0..3), held)
+}
+
+/// A hang: kind, process, time, threads that ran, the ring and the others.
+type RawHang = (HangKind, Index, u64, u32, [Vec<HangWait>; 2]);
+
+fn hang() -> impl Strategy<Value = RawHang> {
+    let waits = [vec(hang_wait(), 0..3), vec(hang_wait(), 0..3)];
+    (select(&HangKind::ALL[..]), any::<Index>(), any::<u64>(), any::<u32>(), waits)
+}
+
+fn add_hang(session: &mut Session, (kind, process, at_ns, running, waits): RawHang) {
+    let stack = |index: &Index| StackId::from(index.index(session.stacks.len()));
+    let lock = |index: &Index| LockId::from(index.index(session.locks.len()));
+    let thread = |index: &Index| ThreadId::from(index.index(session.threads.len()));
+    let waiting = |([who, what, place], mode, timed, since_ns, holders, held): &HangWait| Waiting {
+        thread: thread(who),
+        lock: lock(what),
+        mode: *mode,
+        timed: *timed,
+        stack: stack(place),
+        since_ns: *since_ns,
+        holders: holders.iter().map(thread).collect(),
+        held: held
+            .iter()
+            .map(|([what, place], mode, since_ns)| HeldLock {
+                lock: lock(what),
+                mode: *mode,
+                stack: stack(place),
+                since_ns: *since_ns,
+            })
+            .collect(),
+    };
+    let [cycle, others] = waits.map(|waits| waits.iter().map(waiting).collect());
+    let process = ProcessId::from(process.index(session.processes.len()));
+    session.hangs.push(Hang { kind, process, at_ns, cycle, others, running });
+}
+
 prop_compose! {
     /// A session that keeps the model's invariants, a few dozen rows in each table.
     pub fn arbitrary_session()(
@@ -170,7 +213,7 @@ prop_compose! {
         waits in vec(wait(), 0..12), events in vec((any::<bool>(), any::<Index>(), wait()), 0..12),
         counters in prop::array::uniform3(option::of(any::<u64>())),
         overhead in (0.0..1e6f64, 0.0..1.0f64), dropped in count(),
-        order in raw_order(),
+        order in raw_order(), hangs in vec(hang(), 0..3),
     ) -> Session {
         let [task_clock_ns, context_switches, cycles] = counters;
         let mut session = Session {
@@ -206,6 +249,7 @@ prop_compose! {
             return session;
         }
         session.order = order.of(&session);
+        hangs.into_iter().for_each(|hang| add_hang(&mut session, hang));
         if !session.profile.sites.is_empty() {
             for ((thread, site), [acquisitions, contended, wait_ns, hold_ns]) in shares {
                 let thread = ThreadId::from(thread.index(session.threads.len()));

@@ -7,7 +7,9 @@
 mod absorb;
 #[cfg(test)]
 pub mod arbitrary;
+pub mod excerpt;
 pub mod frame;
+pub mod hang;
 pub mod histogram;
 pub mod ids;
 pub mod locks;
@@ -16,7 +18,9 @@ pub mod profile;
 pub mod session;
 pub mod stacks;
 
+pub use excerpt::Excerpt;
 pub use frame::Frame;
+pub use hang::{Hang, HangKind, HeldLock, Waiting};
 pub use histogram::Histogram;
 pub use ids::{LockId, ModuleId, ProcessId, SiteId, StackId, ThreadId};
 pub use locks::{Kind, Lock, LockName, NameSource, Origin, Traits};

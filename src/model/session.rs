@@ -1,5 +1,6 @@
 //! A whole recording.
 
+use super::hang::Hang;
 use super::ids::{LockId, ProcessId, ThreadId};
 use super::locks::Lock;
 use super::order::Order;
@@ -135,6 +136,8 @@ pub struct Session {
     pub overhead: Overhead,
     /// The kernel's counters.
     pub counters: Counters,
+    /// Deadlocks that happened, and who waited for what when the program was ended.
+    pub hangs: Vec<Hang>,
 }
 
 impl Session {

@@ -1,4 +1,4 @@
-//! Which processes belong to a session, though they have not used a lock yet.
+//! Which processes belong to a session: those that the command started, and those that have its memory.
 
 use std::fs;
 use std::path::Path;
@@ -6,19 +6,123 @@ use std::path::Path;
 /// Number of processes that have a segment of this session mapped (they were forked from a recorded one) or
 /// its folder in their environment (they are about to attach).
 pub fn members(folder: &Path) -> usize {
-    let Some(folder) = folder.to_str() else { return 0 };
+    mapping(folder, &living()).len()
+}
+
+/// A process, as the kernel tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kin {
+    pid: u32,
+    parent: u32,
+}
+
+/// Every process but this one that is not a zombie.
+fn living() -> Vec<Kin> {
     let own = std::process::id();
-    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
-    entries
-        .flatten()
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    (entries.flatten())
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| *pid != own)
-        .filter(|pid| {
-            let has = |file: &str| {
-                fs::read(format!("/proc/{pid}/{file}"))
-                    .is_ok_and(|bytes| bytes.windows(folder.len()).any(|part| part == folder.as_bytes()))
-            };
-            has("environ") || has("maps")
-        })
-        .count()
+        .filter_map(|pid| kin(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+        .collect()
+}
+
+/// What a line of `/proc/PID/stat` says; `None` for a zombie.
+fn kin(pid: u32, stat: &str) -> Option<Kin> {
+    // The name may hold anything, parentheses too.
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = words.next()?;
+    let parent = words.next()?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(Kin { pid, parent })
+}
+
+fn mapping(folder: &Path, living: &[Kin]) -> Vec<u32> {
+    let Some(folder) = folder.to_str() else { return Vec::new() };
+    let has = |pid: u32, file: &str| {
+        fs::read(format!("/proc/{pid}/{file}"))
+            .is_ok_and(|bytes| bytes.windows(folder.len()).any(|part| part == folder.as_bytes()))
+    };
+    living.iter().map(|kin| kin.pid).filter(|pid| has(*pid, "environ") || has(*pid, "maps")).collect()
+}
+
+/// The descendants of a process, `except` those and theirs.
+fn descendants(of: u32, living: &[Kin], except: &[u32]) -> Vec<u32> {
+    let mut found = vec![of];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        at += 1;
+        let children = living.iter().filter(|kin| kin.parent == parent).map(|kin| kin.pid);
+        let new: Vec<u32> = children.filter(|pid| !found.contains(pid) && !except.contains(pid)).collect();
+        found.extend(new);
+    }
+    found.split_off(1)
+}
+
+/// Everything that a session started, whoever its parent is now.
+pub struct Family<'a> {
+    folder: &'a Path,
+    /// Children that this process had before: a shell that calls `exec lockprof` leaves its own to it.
+    strangers: Vec<u32>,
+}
+
+impl<'a> Family<'a> {
+    /// The family of the program that is about to be started.
+    pub fn new(folder: &'a Path) -> Self {
+        Self { folder, strangers: descendants(std::process::id(), &living(), &[]) }
+    }
+
+    /// Its living processes. Those that lost their parent are found as long as [`adopt_orphans`] holds, or by the
+    /// session's memory.
+    pub fn living(&self) -> Vec<u32> {
+        let living = living();
+        let mut found = descendants(std::process::id(), &living, &self.strangers);
+        found.extend(mapping(self.folder, &living));
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// Makes this process the parent of descendants that lose theirs.
+pub fn adopt_orphans() {
+    // SAFETY: sets a flag of this process.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// Takes adopted processes that ended off the kernel's list; `child` is somebody else's to wait for.
+pub fn bury_orphans(child: u32) {
+    loop {
+        // SAFETY: zeros are a valid `siginfo_t` to write to.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: `info` is valid; nothing is taken yet.
+        let answer = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
+        // SAFETY: `waitid` filled it in, or it is zero.
+        let pid = unsafe { info.si_pid() };
+        if answer != 0 || pid == 0 || pid as u32 == child {
+            return;
+        }
+        // SAFETY: a null pointer for the status is allowed.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel() {
+        assert_eq!(kin(7, "7 (a) Z (b) S 3 7 7 0"), Some(Kin { pid: 7, parent: 3 }));
+        assert_eq!(kin(7, "7 (gone) Z 3 7 7 0"), None);
+        assert_eq!(kin(7, "7 (x"), None);
+    }
+
+    #[test]
+    fn descendants_of_descendants() {
+        let kin = |pid, parent| Kin { pid, parent };
+        let living = [kin(5, 4), kin(2, 1), kin(3, 2), kin(4, 2), kin(9, 8), kin(6, 1), kin(7, 6), kin(1, 1)];
+        assert_eq!(descendants(1, &living, &[6]), [2, 3, 4, 5]);
+        assert_eq!(descendants(8, &living, &[]), [9]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -58,6 +58,10 @@ pub struct Started {
 static CHILD: AtomicI32 = AtomicI32::new(0);
 /// Signals that asked us to end.
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+/// A signal to hand on that came before the process id was known; 0 for none.
+static EARLY: AtomicI32 = AtomicI32::new(0);
+/// Signals that asked the program, or us on its behalf, to end.
+static ASKED_TO_END: AtomicU32 = AtomicU32::new(0);
 
 impl Launch<'_> {
     /// Starts it.
@@ -70,6 +74,10 @@ impl Launch<'_> {
         command.env("LD_PRELOAD", preload(self.shim)).env(ENV_SESSION, self.folder);
         if let Some(workload) = self.options.workload {
             command.env(workload, "1");
+        }
+        if self.options.stdout_to_stderr {
+            let own = std::io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error twice")?;
+            command.stdout(own);
         }
         let mut options = Vec::new();
         if self.options.no_follow {
@@ -101,6 +109,11 @@ impl Launch<'_> {
         let child: io::Result<Child> = started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
         let child = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
         CHILD.store(child.id() as i32, Ordering::SeqCst);
+        let early = EARLY.swap(0, Ordering::SeqCst);
+        if early != 0 {
+            // SAFETY: our own child, not waited for yet.
+            unsafe { libc::kill(child.id() as i32, early) };
+        }
         // SAFETY: `pidfd_open` takes a process id and flags.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
         // SAFETY: the kernel gave us this descriptor.
@@ -163,6 +176,11 @@ impl Started {
     }
 }
 
+/// Whether a signal, Ctrl-C mostly, asked the program to end.
+pub fn asked_to_end() -> bool {
+    ASKED_TO_END.load(Ordering::SeqCst) > 0
+}
+
 /// While the program runs, signals are its own business: what the terminal sends to everybody we let pass,
 /// what is sent to us alone we hand on. Ignored ones stay ignored, for the program too.
 fn hand_on_signals() {
@@ -184,14 +202,18 @@ fn hand_on_signals() {
 }
 
 extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    let child = CHILD.load(Ordering::SeqCst);
-    if child == 0 {
-        INTERRUPTS.fetch_add(1, Ordering::SeqCst);
-        return;
+    if matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGHUP) {
+        ASKED_TO_END.fetch_add(1, Ordering::SeqCst);
     }
     // SAFETY: the kernel passes a valid `siginfo`.
     let from_somebody = unsafe { (*info).si_code } <= 0;
-    if from_somebody {
+    let child = CHILD.load(Ordering::SeqCst);
+    if child == 0 {
+        INTERRUPTS.fetch_add(1, Ordering::SeqCst);
+        if from_somebody {
+            EARLY.store(signal, Ordering::SeqCst);
+        }
+    } else if from_somebody {
         // SAFETY: `kill` may be called in a handler.
         unsafe { libc::kill(child, signal) };
     }

@@ -5,6 +5,7 @@
 pub mod cost;
 pub mod counters;
 pub mod demo;
+mod ending;
 pub mod family;
 pub mod folder;
 pub mod launch;
@@ -13,8 +14,10 @@ pub mod shim;
 
 use std::time::{Duration, Instant};
 
-use crate::ingest::live::{Collected, Collector};
+use crate::ingest::live::{Collected, Collector, HangNow};
 use crate::model::Exit;
+use ending::Ending;
+use family::Family;
 use launch::{Launch, Program};
 
 /// How to record.
@@ -26,6 +29,41 @@ pub struct Options {
     pub exact: bool,
     /// A variable that makes the CLI itself be the program: one of its built-in workloads.
     pub workload: Option<&'static str>,
+    /// Ends the program, with all that it started, after this time.
+    pub timeout: Option<Duration>,
+    /// What becomes of a program in which threads are deadlocked.
+    pub on_hang: OnHang,
+    /// Sends the program's standard output where the CLI's own standard error goes.
+    pub stdout_to_stderr: bool,
+}
+
+/// What becomes of a program in which threads are deadlocked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnHang {
+    /// It is left as it is: others of its threads may still do their work, and a person may want to look at it.
+    #[default]
+    Leave,
+    /// It is ended with all that it started.
+    End,
+}
+
+/// What is worth telling while the program runs.
+pub enum Event {
+    /// The command itself has ended, but so many of its processes go on. Told once.
+    Lingering(usize),
+    /// Threads are deadlocked, or wait when the program is told to end. Each is told once.
+    Hang(Box<HangNow>),
+    /// The time is over: the program is being ended. The hangs that follow say what it was doing.
+    TimedOut,
+}
+
+/// Why a recording ended a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// [`Options::timeout`] was over.
+    TimedOut,
+    /// Threads were deadlocked, and [`OnHang::End`] was asked for.
+    Hung,
 }
 
 /// A recording, not symbolised yet.
@@ -36,48 +74,86 @@ pub struct Recorded {
     pub exit: Exit,
     /// Its process id.
     pub pid: u32,
+    /// Why it did not end by itself; `None` where it did.
+    pub ended: Option<Ended>,
 }
 
 /// Processes that outlive the command for less than this are not worth a word.
 const GRACE: Duration = Duration::from_millis(300);
+/// Between the request to end and the kill, for a program that took too long.
+const GRACE_OF_TIMED_OUT: Duration = Duration::from_secs(2);
+/// The same for a deadlocked one, which will hardly do better.
+const GRACE_OF_HUNG: Duration = Duration::from_secs(1);
 
 /// Runs a program to its end (and its descendants to theirs, unless interrupted) and collects what it does.
-/// `lingering` is told once how many processes go on when the command itself has ended.
+/// `tell` hears at once what happens meanwhile; the recording waits for it, so it should be brief.
 ///
 /// # Errors
 /// Where there is no place for the shared memory or the shim, or the program cannot be started.
-pub fn record(program: &Program, options: &Options, lingering: impl FnOnce(usize)) -> anyhow::Result<Recorded> {
+pub fn record(program: &Program, options: &Options, tell: &mut dyn FnMut(Event)) -> anyhow::Result<Recorded> {
     let folder = folder::Folder::new()?;
     let shim = shim::install()?;
     let mut collector = Collector::new(folder.path());
     collector.session.coverage.notes.extend(folder.note());
+    let family = Family::new(folder.path());
+    let may_end = options.timeout.is_some() || options.on_hang == OnHang::End;
+    if may_end {
+        // A daemon would not be found any more otherwise.
+        family::adopt_orphans();
+    }
+    let started = Instant::now();
     let mut child = Launch { program, folder: folder.path(), shim: &shim, options }.start()?;
     launch::yield_to_program();
-    let mut lingering = Some(lingering);
     let mut exit = None;
     let mut pause = Pause::default();
-    let mut told = Instant::now();
+    let mut told = Told::default();
+    let mut told_lingering = false;
+    let mut ended_at = Instant::now();
+    let mut ending: Option<(Ended, Ending<'_>)> = None;
     loop {
+        if launch::asked_to_end() && !told.asked {
+            told.asked = true;
+            collector.note_waits(false);
+        }
+        if ending.is_none() && options.timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
+            tell(Event::TimedOut);
+            collector.note_waits(true);
+            ending = Some((Ended::TimedOut, Ending::begin(&family, GRACE_OF_TIMED_OUT)));
+        }
         let tick = collector.tick();
+        let deadlocked = told.hangs(&collector, tell);
+        if deadlocked && ending.is_none() && options.on_hang == OnHang::End {
+            ending = Some((Ended::Hung, Ending::begin(&family, GRACE_OF_HUNG)));
+        }
+        if may_end {
+            family::bury_orphans(child.pid());
+        }
         if exit.is_none() {
             exit = child.ended()?;
-        } else {
+            ended_at = Instant::now();
+        }
+        if let Some((_, ending)) = &mut ending {
+            if ending.is_over() && (exit.is_some() || ending.gave_up()) {
+                break;
+            }
+        } else if exit.is_some() {
             // A process that was forked attaches only when it takes a lock: until then its memory tells.
             let lingers = if options.no_follow { 0 } else { tick.alive.max(family::members(folder.path())) };
             if lingers == 0 || child.interrupted() {
                 break;
             }
-            if told.elapsed() > GRACE
-                && let Some(tell) = lingering.take()
-            {
-                tell(lingers);
+            if ended_at.elapsed() > GRACE && !std::mem::replace(&mut told_lingering, true) {
+                tell(Event::Lingering(lingers));
             }
-        }
-        if exit.is_none() {
-            told = Instant::now();
         }
         child.wait_at_most(pause.after(tick.fullest), exit.is_none());
     }
+    if told.asked {
+        // What the signal ended before anybody could look.
+        collector.tick();
+        collector.note_waits(false);
+    }
+    told.hangs(&collector, tell);
     let mut collected = collector.finish();
     collected.session.counters = child.counters();
     let exit = exit.unwrap_or(Exit::Code(0));
@@ -92,7 +168,26 @@ pub fn record(program: &Program, options: &Options, lingering: impl FnOnce(usize
         // The last image of the command's process is the one that ended so; earlier ones went over into it.
         process.exit = Some(exit);
     }
-    Ok(Recorded { collected, exit, pid })
+    Ok(Recorded { collected, exit, pid, ended: ending.map(|(why, _)| why) })
+}
+
+/// What was told already.
+#[derive(Default)]
+struct Told {
+    /// Hangs of the session.
+    hangs: usize,
+    /// A signal asked the program to end, and who waits was noted.
+    asked: bool,
+}
+
+impl Told {
+    /// Tells the new hangs; whether one of them is a deadlock.
+    fn hangs(&mut self, collector: &Collector, tell: &mut dyn FnMut(Event)) -> bool {
+        let new = collector.session.hangs.get(self.hangs..).unwrap_or_default();
+        self.hangs += new.len();
+        new.iter().for_each(|hang| tell(Event::Hang(Box::new(collector.hang_now(hang)))));
+        new.iter().any(crate::model::Hang::is_deadlock)
+    }
 }
 
 /// How long to wait between two looks at the rings: shorter the fuller they were.

@@ -2,7 +2,7 @@
 //! lines → the words that name a lock.
 //!
 //! The only room that reads ELF and DWARF. It runs once, at the end of a recording, on the machine
-//! of the recording; what it finds is written into the [`Session`](crate::model::Session), so that
+//! of the recording (and before that for the few stacks of a deadlock, in a session of their own); what it finds is written into the [`Session`](crate::model::Session), so that
 //! nobody needs the binaries afterwards.
 //!
 //! Deliberately not here: unwinding, fetching debug information from servers, names for

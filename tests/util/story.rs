@@ -26,6 +26,18 @@ impl Story {
         Self::from(&outcome, raw, children)
     }
 
+    /// One that a trap may kill: it is tried until it ends by itself.
+    pub fn trapped(program: &str, name: &str) -> Self {
+        const TRIES: usize = 50;
+        for _ in 0..TRIES {
+            let (outcome, mut images) = raw::run(&fixture(program), [name]);
+            if outcome.code() != 128 + libc::SIGTRAP {
+                return Self::from(&outcome, images.remove(0), Vec::new());
+            }
+        }
+        panic!("{program} {name} was killed each time");
+    }
+
     /// One in which the rings are emptied once.
     pub fn emptied(program: &str, name: &str) -> Self {
         let (outcome, raw) = raw::run_emptied(&fixture(program), [name]);
@@ -137,7 +149,7 @@ fn flags_in_words(flags: u8) -> String {
 }
 
 /// The program's own facts.
-fn facts(outcome: &Outcome) -> Vec<(String, u64)> {
+pub fn facts(outcome: &Outcome) -> Vec<(String, u64)> {
     let lines = outcome.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     lines.filter_map(|line| Some((line["fact"].as_str()?.to_owned(), line["value"].as_u64()?))).collect()
 }

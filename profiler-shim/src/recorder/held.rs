@@ -18,6 +18,9 @@ use crate::thread::{Local, count_here};
 /// Marks a held entry that was released out of order and not trimmed yet.
 const RELEASED: u64 = u64::MAX;
 
+/// Bit of [`HeldEntry::flags`], beside [`TOLD`]: its `Hold` is written or about to be, so nobody tells it any more.
+pub const ENDED: u64 = TOLD << 1;
+
 /// A wait, as it is kept with the acquisition that ended it.
 #[derive(Clone, Copy)]
 pub struct Wait {
@@ -231,18 +234,23 @@ pub unsafe fn release(local: *mut Local, held: Held, now: u64, flags: u8) {
         let Held { at, entry } = held;
         let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
         let ticks = entry.ticks.load(Ordering::Relaxed);
-        let marks = entry.flags.load(Ordering::Relaxed);
-        let flags = marks as u8 | flags;
+        let flags = entry.flags.load(Ordering::Relaxed) as u8 | flags;
         let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
-        let extra = extra_hold(at) | (marks & TOLD) << TOLD_TO_OPENED;
         let ring = &*local;
         if flags & Flags::CONTENDED == 0
             && ring.head.load(Ordering::Relaxed) < ring.soft_limit.load(Ordering::Relaxed)
             && ring.writing.load(Ordering::Relaxed) == 0
         {
-            write(local, ticks, lock_and_stack, word, extra);
+            // While the record is being written no handler tells anything: what it would tell is seen here or never.
+            write(local, ticks, lock_and_stack, word, || {
+                let marks = entry.flags.load(Ordering::Relaxed);
+                entry.flags.store(marks | ENDED, Ordering::Relaxed);
+                extra_of(at, marks)
+            });
         } else {
-            release_slowly(local, entry, word, extra);
+            // In one instruction, for the same reason.
+            let marks = entry.flags.fetch_or(ENDED, Ordering::Relaxed);
+            release_slowly(local, entry, word, extra_of(at, marks));
         }
         // The entry stays this acquisition's until all of it is written down.
         compiler_fence(Ordering::SeqCst);
@@ -259,8 +267,12 @@ pub unsafe fn release(local: *mut Local, held: Held, now: u64, flags: u8) {
     }
 }
 
-/// From the mark in the list to the bit of the record.
-const TOLD_TO_OPENED: u32 = OPENED.trailing_zeros() - TOLD.trailing_zeros();
+/// `extra` of the `Hold` of an entry with these marks.
+#[inline(always)]
+fn extra_of(at: u32, marks: u64) -> u64 {
+    const TOLD_TO_OPENED: u32 = OPENED.trailing_zeros() - TOLD.trailing_zeros();
+    extra_hold(at) | (marks & TOLD) << TOLD_TO_OPENED
+}
 
 /// Where the hold was contended, or the ring is full.
 #[cold]

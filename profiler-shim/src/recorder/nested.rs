@@ -20,12 +20,12 @@ use lockprof_wire::thread::TOLD;
 use lockprof_wire::{Flags, HeldEntry, Op, Record};
 
 use super::folds::fold_open;
-use super::held::{Held, entry_at, live, release};
+use super::held::{ENDED, Held, entry_at, live, release};
 use super::ring::{write, write_where_room};
 use crate::process::Process;
 use crate::thread::{Local, count_here};
 
-/// Tells of the acquisition at this position and of those around it, if it is nested in one of another lock.
+/// Tells of the acquisition at this position and of those around it, if it is nested in another one.
 #[inline(never)]
 pub unsafe fn tell(local: *mut Local, at: u32) {
     // SAFETY: the caller's contract is that of `push`.
@@ -39,7 +39,7 @@ pub unsafe fn tell(local: *mut Local, at: u32) {
             return;
         }
         let anew = this.restart.load(Ordering::Relaxed) != 0;
-        let Some(from) = first_untold(local, at, row_of(entry), anew) else { return };
+        let Some(from) = first_untold(local, at, anew) else { return };
         if this.telling.load(Ordering::Relaxed) != 0 {
             return fold(process, local, at);
         }
@@ -64,9 +64,11 @@ pub unsafe fn tell(local: *mut Local, at: u32) {
     }
 }
 
-/// Whether an entry takes part: a re-entry is no event, and what is not known cannot be ordered.
+/// Whether an entry takes part: a re-entry is no event, what is not known cannot be ordered, and what this
+/// handler interrupted may have been given back already.
 fn counts(entry: &HeldEntry) -> bool {
-    live(entry) && entry.flags.load(Ordering::Relaxed) & u64::from(Flags::REENTRY) == 0 && row_of(entry) != 0
+    const NOT: u64 = Flags::REENTRY as u64 | ENDED;
+    live(entry) && entry.flags.load(Ordering::Relaxed) & NOT == 0 && row_of(entry) != 0
 }
 
 fn row_of(entry: &HeldEntry) -> u32 {
@@ -82,20 +84,19 @@ fn mark(flags: &AtomicU64, told: bool) {
     flags.store(if told { others | TOLD } else { others }, Ordering::Relaxed);
 }
 
-/// The outermost position that has to be told; `None` where nothing but the lock itself is held around `at`.
-unsafe fn first_untold(local: *mut Local, at: u32, row: u32, anew: bool) -> Option<u32> {
-    let (mut from, mut is_nested) = (at, false);
+/// The outermost position that has to be told; `None` where nothing is held around `at`.
+unsafe fn first_untold(local: *mut Local, at: u32, anew: bool) -> Option<u32> {
+    let mut from = None;
     for below in (0..at).rev() {
+        // The same lock counts, too, unless it is a re-entry: a reader that reads once more.
         // SAFETY: the caller's contract is that of `push`.
         let Some(entry) = unsafe { entry_at(local, below) }.filter(|entry| counts(entry)) else { continue };
-        is_nested |= row_of(entry) != row;
-        if anew || !is_told(entry) {
-            from = below;
-        } else if is_nested {
-            break;
+        if !anew && is_told(entry) {
+            return from.or(Some(at));
         }
+        from = Some(below);
     }
-    is_nested.then_some(from)
+    from
 }
 
 /// Writes an `Open` record and marks the entry; false if the ring has no room.
@@ -112,7 +113,7 @@ unsafe fn open(local: *mut Local, entry: &HeldEntry, position: u32) -> bool {
         let fast = this.head.load(Ordering::Relaxed) < this.soft_limit.load(Ordering::Relaxed)
             && this.writing.load(Ordering::Relaxed) == 0;
         if fast {
-            write(local, ticks, lock_and_stack, word, extra);
+            write(local, ticks, lock_and_stack, word, || extra);
         } else {
             let (lock, stack) = (lock_and_stack as u32, (lock_and_stack >> 32) as u32);
             if !write_where_room(local, Record { ticks, lock, stack, word, extra }) {

@@ -16,14 +16,15 @@ use crate::thread::{Local, count_here};
 const PREFETCHED: u64 = 16;
 
 /// Writes a record for which room is known to be there, and no write to be under way. The parts of the record
-/// come one by one, in registers.
+/// come one by one, in registers; `extra` is asked for when handlers write nothing any more.
 #[inline(always)]
-pub unsafe fn write(local: *mut Local, ticks: u64, lock_and_stack: u64, word: u64, extra: u64) {
+pub unsafe fn write(local: *mut Local, ticks: u64, lock_and_stack: u64, word: u64, extra: impl FnOnce() -> u64) {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
         let this = &*local;
         this.writing.store(1, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
+        let extra = extra();
         let number = this.head.load(Ordering::Relaxed);
         let (slots, mask) = (this.ring_slots, this.ring_mask);
         // The collector has had the lines further on: fetch them back before they are needed.
@@ -41,7 +42,7 @@ pub unsafe fn write(local: *mut Local, ticks: u64, lock_and_stack: u64, word: u6
 unsafe fn write_record(local: *mut Local, record: Record) {
     let lock_and_stack = u64::from(record.lock) | u64::from(record.stack) << 32;
     // SAFETY: the caller's contract is that of `write`.
-    unsafe { write(local, record.ticks, lock_and_stack, record.word, record.extra) };
+    unsafe { write(local, record.ticks, lock_and_stack, record.word, || record.extra) };
 }
 
 /// Whether there is room for `wanted` records, leaving `reserve` slots; looks at the collector's progress.

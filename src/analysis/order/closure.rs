@@ -55,14 +55,23 @@ pub(super) struct Closure<'a> {
     pub inside: &'a [LockId],
 }
 
+/// Acquisitions of a lock that are in.
+#[derive(Default)]
+struct Taken {
+    /// The last one of each thread.
+    last: Vec<u32>,
+    /// The latest of those that kept everybody out.
+    alone: Option<u32>,
+}
+
 struct State {
     /// Events of each thread that are in.
     upto: Vec<u32>,
     /// Those that were looked at.
     done: Vec<u32>,
     open: Vec<u32>,
-    /// The last acquisitions of each lock that are in, one for each thread.
-    last: FxHashMap<LockId, Vec<u32>>,
+    /// Of each lock.
+    taken: FxHashMap<LockId, Taken>,
     /// What asked last for more of a thread.
     cause: Vec<u32>,
     started: Vec<bool>,
@@ -77,7 +86,7 @@ impl Closure<'_> {
             upto: self.trace.before.clone(),
             done: self.trace.before.clone(),
             open: Vec::new(),
-            last: FxHashMap::default(),
+            taken: FxHashMap::default(),
             cause: vec![NONE; threads],
             started: self.trace.before.iter().map(|before| *before > 0).collect(),
             rounds: vec![false; self.links.rounds.len()],
@@ -116,8 +125,12 @@ impl Closure<'_> {
             for number in &events[..*before as usize] {
                 let event = &self.trace.events[*number as usize];
                 let mate = self.trace.events.get(event.mate as usize);
-                if matches!(event.what, What::Acquire(_)) && mate.is_none_or(|mate| mate.place >= *before) {
-                    state.last.entry(event.lock).or_default().push(*number);
+                if let What::Acquire(mode) = event.what
+                    && mate.is_none_or(|mate| mate.place >= *before)
+                {
+                    let taken = state.taken.entry(event.lock).or_default();
+                    taken.last.push(*number);
+                    taken.alone = taken.alone.max((mode == Mode::Exclusive).then_some(*number));
                 }
             }
         }
@@ -203,38 +216,32 @@ impl Closure<'_> {
         if loose {
             return true;
         }
-        let mut last = state.last.remove(&event.lock).unwrap_or_default();
-        // A reader that reads again: the first one counts until both are given back.
+        let mut taken = state.taken.remove(&event.lock).unwrap_or_default();
+        taken.alone = taken.alone.max((mode == Mode::Exclusive).then_some(number));
         let same = |known: &&mut u32| self.trace.events[**known as usize].thread == event.thread;
-        let mut again = false;
-        match last.iter_mut().find(same) {
+        match taken.last.iter_mut().find(same) {
             Some(known) => {
                 let first = &self.trace.events[*known as usize];
                 let given = self.trace.events.get(first.mate as usize).map_or(u32::MAX, |given| given.place);
-                again = given > event.place;
-                if !again {
+                // A reader that reads again: the first one counts until both are given back.
+                if given < event.place {
                     *known = number;
                 }
             }
-            None => last.push(number),
+            None => taken.last.push(number),
         }
-        let mut fine = true;
-        if !again || mode == Mode::Exclusive {
-            fine = self.one_by_one(state, &last);
-        }
-        state.last.insert(event.lock, last);
+        let fine = self.one_by_one(state, &taken);
+        state.taken.insert(event.lock, taken);
         fine
     }
 
     /// Of the critical sections of a lock, all that another one comes after must be over.
-    fn one_by_one(&self, state: &mut State, last: &[u32]) -> bool {
-        let mode = |number: u32| self.trace.events[number as usize].what;
-        let newest = last.iter().copied().max().unwrap_or(0);
-        let newest_alone = last.iter().copied().filter(|number| mode(*number) == What::Acquire(Mode::Exclusive)).max();
-        for number in last.iter().copied() {
-            let follower = if mode(number) == What::Acquire(Mode::Shared) { newest_alone } else { Some(newest) };
-            let Some(follower) = follower.filter(|follower| *follower > number) else { continue };
+    fn one_by_one(&self, state: &mut State, taken: &Taken) -> bool {
+        let newest = taken.last.iter().copied().max();
+        for number in taken.last.iter().copied() {
             let event = &self.trace.events[number as usize];
+            let follower = if event.what == What::Acquire(Mode::Shared) { taken.alone } else { newest };
+            let Some(follower) = follower.filter(|follower| *follower > number) else { continue };
             let Some(given) = self.trace.events.get(event.mate as usize) else { return false };
             self.raise(state, event.thread.0, given.place + 1, follower);
         }

@@ -154,7 +154,7 @@ impl<'a> Wants<'a> {
             }
         }
         if request.unanswered
-            && let Some(joined) = self.never_joined(key.thread)
+            && let Some(joined) = self.never_joined(key.thread, key.lock)
         {
             found.push((joined, request.runs.last().copied().into_iter().collect()));
         }
@@ -180,19 +180,25 @@ impl<'a> Wants<'a> {
         }
     }
 
-    /// The one thread that a creator did not join: whom a join that never ended waits for.
-    fn never_joined(&self, creator: ThreadId) -> Option<ThreadId> {
+    /// Whom a join that never ended waits for: the last thread of this name, or the only one that nobody joined.
+    fn never_joined(&self, joiner: ThreadId, lock: LockId) -> Option<ThreadId> {
         let lives = &self.session.order.lives;
         let joined: FxHashSet<ThreadId> = lives
             .iter()
             .flat_map(|life| &life.marks)
             .filter_map(|mark| if let MarkWhat::Joined(child) = mark.what { child } else { None })
             .collect();
-        let mut left = self.marks(creator).iter().filter_map(|mark| match mark.what {
-            MarkWhat::Created(child) => child.filter(|child| !joined.contains(child)),
-            _ => None,
-        });
-        left.next().filter(|_| left.next().is_none())
+        let process = |thread: ThreadId| self.session.threads.get(thread.index()).map(|row| row.process);
+        let key = self.session.locks.get(lock.index()).map_or(0, |lock| lock.address);
+        let left =
+            |thread: &ThreadId| *thread != joiner && !joined.contains(thread) && process(*thread) == process(joiner);
+        let threads = || (0..lives.len()).map(ThreadId::from).filter(left);
+        let named = threads().filter(|thread| key != 0 && lives[thread.index()].key == key);
+        named.max_by_key(|thread| self.session.threads.get(thread.index()).map(|row| row.start_ns)).or_else(|| {
+            let mut children =
+                threads().filter(|thread| lives[thread.index()].key == 0 && lives[thread.index()].creator.is_some());
+            children.next().filter(|_| children.next().is_none())
+        })
     }
 
     /// What the joined threads want while they hold their ends, and those that they joined in turn.
@@ -250,11 +256,16 @@ impl<'a> Wants<'a> {
                 }
             }
         }
-        let taken = if session.order.log.dropped == 0 { self.from_log(&needed) } else { self.from_profile(&needed) };
+        // The log tells when, but what came before the first nested acquisition may not be in it.
+        let mut taken = if session.order.log.dropped == 0 { self.from_log(&needed) } else { Vec::new() };
+        let logged: FxHashSet<Taken> = taken
+            .iter()
+            .map(|((thread, lock, stack, mode, _), _)| (*thread, *lock, *stack, *mode, How::Block))
+            .collect();
+        let others = self.from_profile(&needed).into_iter();
+        taken.extend(others.filter(|(taken, _)| !logged.contains(taken) && !nested.contains(taken)));
         for ((thread, lock, stack, mode, how), runs) in taken {
-            let complete = session.order.log.dropped == 0;
-            let is_lock = session.locks.get(lock.index()).is_some_and(holds);
-            if is_lock && (complete || !nested.contains(&(thread, lock, stack, mode, How::Block))) {
+            if session.locks.get(lock.index()).is_some_and(holds) {
                 self.alone(thread, lock.0, lock, (mode, how), stack, runs);
             }
         }
@@ -281,6 +292,7 @@ impl<'a> Wants<'a> {
         let mut taken: FxHashMap<Taken, Vec<Run>> = FxHashMap::default();
         for event in self.session.order.log.events().filter(|event| needed.contains(&event.thread)) {
             let open = open.entry(event.thread).or_default();
+            let alone = open.is_empty();
             let (mode, how) = match event.what {
                 LoggedWhat::Section(mode) => (mode, How::Block),
                 LoggedWhat::Acquired(mode) => {
@@ -299,7 +311,7 @@ impl<'a> Wants<'a> {
                 }
                 LoggedWhat::Mark => continue,
             };
-            if open.len() > 1 || how == How::Try {
+            if !alone || how == How::Try {
                 continue;
             }
             let seg = self.marks(event.thread).partition_point(|mark| mark.at_ns <= event.at_ns) as u32;

@@ -6,6 +6,8 @@
 mod folds;
 mod rest;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 pub use folds::{Looks, tables};
 pub use tape::Tape;
@@ -59,9 +61,16 @@ impl Placed {
 
 impl Orders {
     /// A hold without anything beside it: only single events tell of it.
-    fn section(order: &mut Order, thread: ThreadId, key: SiteKey, at_ns: u64, until_ns: u64) {
-        let what = LoggedWhat::Section(key.mode);
-        order.log.push(Logged { at_ns, until_ns, thread, lock: key.lock, stack: key.stack, what });
+    fn section(order: &mut Order, thread: ThreadId, key: SiteKey, flags: u8, at_ns: u64, until_ns: u64) {
+        let SiteKey { lock, stack, mode } = key;
+        let mut log = |at_ns, until_ns, what| order.log.push(Logged { at_ns, until_ns, thread, lock, stack, what });
+        match how_of(flags) {
+            How::Block => log(at_ns, until_ns, LoggedWhat::Section(mode)),
+            how => {
+                log(at_ns, 0, LoggedWhat::Tried(mode, how));
+                log(until_ns, 0, LoggedWhat::Released);
+            }
+        }
     }
 
     /// The end of a hold that is more than a section: nested, taken again by its owner, never given back, or with

@@ -113,7 +113,7 @@ impl Tape {
                 let key = SiteKey { lock, stack: image.stack(session, record.stack), mode: mode_of(record.flags()) };
                 let start_ns = image.ticks.moment_ns(record.ticks);
                 let end_ns = start_ns + image.ticks.duration_ns(record.payload());
-                Orders::section(&mut session.order, thread, key, start_ns, end_ns);
+                Orders::section(&mut session.order, thread, key, record.flags(), start_ns, end_ns);
             }
         }
     }

@@ -12,12 +12,17 @@ use crate::model::{Kind, Session};
 pub struct RawOrder {
     links: Vec<([Index; 3], Mode)>,
     marks: Vec<(u8, [Index; 3], bool, u32, u64, u64)>,
-    lives: Vec<(bool, [Index; 2], Vec<([Index; 2], Mode)>, u64, u64)>,
-    requests: Vec<([Index; 4], Mode, How, [bool; 2], Vec<([Index; 2], u64)>)>,
+    lives: Vec<RawLife>,
+    requests: Vec<RawRequest>,
     misuses: Vec<(MisuseKind, [Index; 4], u64)>,
     events: Vec<(u8, Mode, [Index; 3], u64, u64)>,
     missing: [u64; 3],
 }
+
+/// Whether it has a creator, the creator and its mark, gates, marks that were not kept.
+type RawLife = (bool, [Index; 2], Vec<([Index; 2], Mode)>, u64, u64);
+/// Thread, lock, stack and list; mode; how; inside a condition wait, without an answer; runs.
+type RawRequest = ([Index; 4], Mode, How, [bool; 2], Vec<([Index; 2], u64)>);
 
 fn mode() -> impl Strategy<Value = Mode> {
     select(vec![Mode::Exclusive, Mode::Shared])
@@ -87,7 +92,7 @@ impl RawOrder {
             let life = order.life(ThreadId::from(at));
             life.creator = creator;
             life.gates = gates.iter().map(gate).collect();
-            (life.soft_dropped, life.must_dropped) = (*soft, *must);
+            (life.soft_dropped, life.must_dropped, life.key) = (*soft, *must, soft ^ must);
         }
         for ([who, which, place, held], mode, how, [reacquired, unanswered], runs) in &self.requests {
             if order.chains.is_empty() {

@@ -141,7 +141,7 @@ impl Fold {
             What::Started { process, key, token } => {
                 let state = &mut self.states[thread.index()];
                 *state = State { process, key, ..State::default() };
-                order.life(thread);
+                order.life(thread).key = key;
                 self.kin.named(process, key, thread, at_ns);
                 self.kin.started(order, process, thread, token);
             }

@@ -148,6 +148,9 @@ pub struct Gate {
 /// A thread's life, as far as it orders it with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Life {
+    /// What joiners call it (its `pthread_t`): the address of the lock of kind `Join` that stands for it; 0 where
+    /// unknown.
+    pub key: u64,
     /// Who created it, and the position of the mark `Created` in the creator's marks.
     pub creator: Option<(ThreadId, u32)>,
     /// In the thread's order. Segment n lies before mark n; the last segment behind all marks.

@@ -6,6 +6,7 @@
 mod check;
 mod findings;
 mod graph;
+mod hangs;
 mod layout;
 mod report;
 

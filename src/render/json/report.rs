@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::findings::FindingRow;
+use super::hangs::{Hang, hangs};
 use super::{ExitStatus, Frame, SCHEMA_VERSION, frames};
 use crate::analysis::contention::{Contention, Durations, GroupBy, LockReport, Totals};
 use crate::analysis::groups::{GroupKey, GroupRow};
@@ -29,6 +30,7 @@ pub(super) struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<Group>>,
     findings: Vec<FindingRow<'a>>,
+    hangs: Vec<Hang<'a>>,
     notes: &'a [String],
 }
 
@@ -238,6 +240,7 @@ impl<'a> Report<'a> {
             locks: view.locks.iter().take(limit).map(|row| lock(session, row)).collect(),
             groups,
             findings: findings(session, view, orders),
+            hangs: hangs(session, view),
             notes: &view.notes,
         }
     }

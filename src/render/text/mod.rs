@@ -5,6 +5,7 @@
 
 mod advice;
 mod detail;
+mod hang;
 mod header;
 mod overview;
 mod summary;
@@ -16,6 +17,7 @@ use crate::analysis::order::Orders;
 use crate::model::Session;
 
 pub use advice::advice;
+pub use hang::{HangOptions, hang};
 pub use summary::{SummaryOptions, summary};
 
 /// How the report is laid out.
@@ -43,6 +45,11 @@ pub fn report(session: &Session, contention: &Contention, orders: &Orders, optio
         out.push_str(&header::stacks(session, layout));
     }
     out.push('\n');
+    for hang in &session.hangs {
+        let told = HangOptions { layout: *layout, verbose: options.verbose, note: "" };
+        out.push_str(&hang::hang(session, hang, &told));
+        out.push('\n');
+    }
     if let Some(reason) = nothing_seen(session) {
         out.push_str(&reason);
         out.push('\n');

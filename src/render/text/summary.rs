@@ -1,6 +1,7 @@
 //! What `lockprof run` says at the end: a handful of lines.
 
 use super::advice::advice;
+use super::hang::hang_in_short;
 use super::overview::label;
 use super::{header, nothing_seen, order_line};
 use crate::analysis::Contention;
@@ -60,6 +61,10 @@ pub fn summary(
     if options.verbose {
         out.push_str(&header::stacks(session, layout));
     }
+    if !session.hangs.is_empty() {
+        out.push('\n');
+        out.extend(session.hangs.iter().map(|hang| hang_in_short(session, hang, layout)));
+    }
     out.push('\n');
     out.push_str(&hottest(session, contention, layout));
     out.push_str(&order_line(session, orders, &shell_quoted(trace_path), layout));
@@ -75,7 +80,10 @@ fn hottest(session: &Session, contention: &Contention, layout: &Layout) -> Strin
             .map(|row| format!("{} ({})", label(row), count(row.acquisitions)))
             .collect();
         let most = if taken.is_empty() { String::new() } else { format!(" Taken: {}.", taken.join(", ")) };
-        return wrap(&format!("No thread had to wait for a lock.{most}"), layout.width, "", "  ");
+        // Waits that never ended are told as what they are.
+        let stuck = session.hangs.iter().any(|hang| hang.waiting().any(|wait| session.lock(wait.lock).kind.is_lock()));
+        let waited = if stuck { "No wait for a lock has ended." } else { "No thread had to wait for a lock." };
+        return wrap(&format!("{waited}{most}"), layout.width, "", "  ");
     }
     let text = format!(
         "Threads waited {} for locks, in {} of acquisitions:",

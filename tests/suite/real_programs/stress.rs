@@ -41,7 +41,8 @@ fn stress_ng_threads() {
 
 #[test]
 fn stress_ng_mutexes() {
-    stress(&["--mutex", "1", "--mutex-ops", "5000"], 5000);
+    // So many that the first thread is not done with them before its creator looks: it would then say that it has no threads.
+    stress(&["--mutex", "1", "--mutex-ops", "50000"], 50_000);
 }
 
 #[test]

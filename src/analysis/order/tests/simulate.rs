@@ -126,7 +126,10 @@ pub fn run(program: &Program, schedule: Schedule<'_>) -> Recorded {
         let lock = builder.lock(&format!("l{number}"), *kind);
         builder.session.locks[lock.index()].traits.writers_first = program.writers_first.contains(&number);
     }
-    program.threads.iter().enumerate().for_each(|(at, _)| drop(builder.lock(&format!("end{at}"), Kind::Join)));
+    for thread in 0..program.threads.len() {
+        let lock = builder.lock(&format!("end{thread}"), Kind::Join);
+        builder.session.locks[lock.index()].address = thread as u64 + 1;
+    }
     program.barriers.iter().enumerate().for_each(|(at, _)| drop(builder.lock(&format!("b{at}"), Kind::Barrier)));
     for (at, initial) in program.semaphores.iter().enumerate() {
         let lock = builder.lock(&format!("s{at}"), Kind::Semaphore);

@@ -14,6 +14,45 @@ fn path_of(name: &str) -> PathBuf {
 
 /// Something in every table, every enum value at least once.
 pub fn golden_session() -> Session {
+    let mut session = session_without_hangs();
+    add_hangs(&mut session);
+    session
+}
+
+/// A ring and a standstill.
+fn add_hangs(session: &mut Session) {
+    let held = |lock, mode| HeldLock { lock: LockId(lock), mode, stack: StackId(2), since_ns: 1_500 };
+    let waiting = |thread, lock, mode, held| Waiting {
+        thread: ThreadId(thread),
+        lock: LockId(lock),
+        mode,
+        timed: thread == 1,
+        stack: StackId(1 + thread),
+        since_ns: 2_000,
+        holders: vec![ThreadId(1 - thread), ThreadId(thread)],
+        held,
+    };
+    let ring = vec![
+        waiting(0, 0, Mode::Exclusive, vec![held(1, Mode::Shared), held(2, Mode::Exclusive)]),
+        waiting(1, 1, Mode::Shared, vec![held(0, Mode::Exclusive)]),
+    ];
+    let others = || vec![waiting(0, 7, Mode::Exclusive, Vec::new())];
+    let hang = |kind, process, cycle: &[Waiting], others| Hang {
+        kind,
+        process: ProcessId(process),
+        at_ns: 3_000_000,
+        cycle: cycle.to_vec(),
+        others,
+        running: process,
+    };
+    session.hangs = vec![
+        hang(HangKind::Deadlock, 0, &ring, others()),
+        hang(HangKind::SelfDeadlock, 1, &ring[..1], Vec::new()),
+        hang(HangKind::Waits, 1, &[], others()),
+    ];
+}
+
+fn session_without_hangs() -> Session {
     let mut session = Session {
         meta: Meta {
             command: vec!["./server".into(), "-t".into(), "4".into()],
@@ -67,14 +106,7 @@ pub fn golden_session() -> Session {
         let name = sources.get(at).map(|source| LockName { text: format!("lock {at}"), source: *source });
         let is = |bit: usize| at == 2 * bit;
         session.locks.push(Lock {
-            traits: Traits {
-                recursive: is(0),
-                robust: is(1),
-                writers_first: is(2),
-                binary: is(3),
-                handed_over: is(4),
-                initial: 0,
-            },
+            traits: Traits { recursive: is(0), robust: is(1), writers_first: is(2), binary: is(3), handed_over: is(4) },
             origin: if at % 2 == 0 { Origin::Initialised } else { Origin::FirstUsed },
             origin_stack: [main, work, Stacks::UNKNOWN][at % 3],
             name,
@@ -154,7 +186,7 @@ fn golden_order(main: StackId, work: StackId) -> Order {
     ] {
         order.misused(Misuse { kind, lock: LockId(1), stack: work, holder }, child, 2);
     }
-    (order.lives[1].soft_dropped, order.lives[1].must_dropped) = (6, 7);
+    (order.lives[1].soft_dropped, order.lives[1].must_dropped, order.lives[1].key) = (6, 7, 0x7f00);
     (order.dropped, order.log.dropped, order.log.complete_from_ns) = (4, 5, 1);
     order
 }
@@ -164,6 +196,7 @@ fn first_session() -> Session {
     let mut session = golden_session();
     session.locks.iter_mut().for_each(|lock| lock.traits = Traits::default());
     session.order = Order::default();
+    session.hangs.clear();
     session
 }
 

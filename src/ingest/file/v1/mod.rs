@@ -5,6 +5,7 @@
 
 mod counts;
 mod damage;
+mod hangs;
 mod orders;
 mod read;
 mod read_orders;
@@ -38,6 +39,9 @@ pub enum Table {
     Modules,
     Nodes,
     Locks,
+    Hangs,
+    HangWaits,
+    HangHeld,
     Sites,
     Strings,
     FrameLists,
@@ -57,7 +61,7 @@ pub enum Table {
 
 impl Table {
     /// All of them, in order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::Arguments,
         Self::Notes,
         Self::Processes,
@@ -65,6 +69,9 @@ impl Table {
         Self::Modules,
         Self::Nodes,
         Self::Locks,
+        Self::Hangs,
+        Self::HangWaits,
+        Self::HangHeld,
         Self::Sites,
         Self::Strings,
         Self::FrameLists,
@@ -92,6 +99,9 @@ impl Table {
             Self::Modules => (b"MODU", "modules"),
             Self::Nodes => (b"NODE", "stack nodes"),
             Self::Locks => (b"LOCK", "locks"),
+            Self::Hangs => (b"HANG", "hangs"),
+            Self::HangWaits => (b"HWTG", "threads in hangs"),
+            Self::HangHeld => (b"HHLD", "locks held in hangs"),
             Self::Sites => (b"SITE", "call sites"),
             Self::Strings => (b"STRS", "symbol strings"),
             Self::FrameLists => (b"FRAM", "frames"),

@@ -19,13 +19,17 @@ const MISUSES: [MisuseKind; 4] = [
     MisuseKind::DestroyedWhileHeld,
     MisuseKind::HeldAtThreadExit,
 ];
-const EVENTS: [LoggedWhat; 6] = [
+const EVENTS: [LoggedWhat; 10] = [
     LoggedWhat::Acquired(Mode::Exclusive),
     LoggedWhat::Acquired(Mode::Shared),
     LoggedWhat::Released,
     LoggedWhat::Section(Mode::Exclusive),
     LoggedWhat::Section(Mode::Shared),
     LoggedWhat::Mark,
+    LoggedWhat::Tried(Mode::Exclusive, How::Timed),
+    LoggedWhat::Tried(Mode::Shared, How::Timed),
+    LoggedWhat::Tried(Mode::Exclusive, How::Try),
+    LoggedWhat::Tried(Mode::Shared, How::Try),
 ];
 
 /// A lock, how it is held, and where it was taken.
@@ -125,6 +129,8 @@ pub struct LifeRow {
     pub gates: Vec<HeldRow>,
     pub soft_dropped: u64,
     pub must_dropped: u64,
+    /// What joiners call it.
+    pub key: u64,
 }
 
 impl From<&Life> for LifeRow {
@@ -134,6 +140,7 @@ impl From<&Life> for LifeRow {
             gates: life.gates.iter().map(|gate| HeldRow::new(gate.lock, gate.mode, gate.stack)).collect(),
             soft_dropped: life.soft_dropped,
             must_dropped: life.must_dropped,
+            key: life.key,
         }
     }
 }

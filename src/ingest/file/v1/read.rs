@@ -9,13 +9,15 @@ use serde::Deserialize;
 
 use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
 use super::damage::Progress;
+use super::hangs::{HangHeldRow, HangReader, HangRow, HangWaitRow};
 use super::read_orders::Reached;
 use super::rows::{EndRow, FrameRow, LockRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow};
 use super::{END, META, Table};
 use crate::ingest::file::container::{Chunk, ChunkReader, Damage, Tag};
 use crate::ingest::file::error::ReadError;
 use crate::model::{
-    CodeAddress, Frame, Lock, Module, ModuleId, Process, Session, Site, StackId, Thread, ThreadId, WaitEvent, WaitKey,
+    CodeAddress, Frame, Hang, HeldLock, Lock, Module, ModuleId, Process, Session, Site, StackId, Thread, ThreadId,
+    WaitEvent, WaitKey,
 };
 
 /// Memory that a session read from a file may take, bytes (estimated). Compression would let a small
@@ -84,6 +86,7 @@ pub struct Builder {
     symbolised: u32,
     last_share: Option<(ThreadId, crate::model::SiteId)>,
     wait_keys: Vec<WaitKey>,
+    hangs: HangReader,
     last_start_ns: u64,
     pub(super) reached: Reached,
     memory_left: u64,
@@ -108,6 +111,7 @@ impl Builder {
             symbolised: 0,
             last_share: None,
             wait_keys: Vec::new(),
+            hangs: HangReader::default(),
             last_start_ns: 0,
             reached: Reached::default(),
             memory_left: memory,
@@ -136,6 +140,9 @@ impl Builder {
             Table::Nodes => self.each(chunk, table, Self::node),
             Table::Locks if chunk.revision == 0 => self.each(chunk, table, |this, row: LockRow| this.lock(row.lock())),
             Table::Locks => self.each(chunk, table, |this, row: LockRow1| this.lock(row.lock())),
+            Table::Hangs => self.each(chunk, table, Self::hang),
+            Table::HangWaits => self.each(chunk, table, Self::hang_wait),
+            Table::HangHeld => self.each(chunk, table, Self::hang_held),
             Table::Sites => self.each(chunk, table, Self::site),
             Table::Strings => self.each(chunk, table, Self::string),
             Table::FrameLists => self.each(chunk, table, Self::frames),
@@ -233,6 +240,21 @@ impl Builder {
         self.known_stack(lock.origin_stack)?;
         self.session.locks.push(lock);
         Ok(())
+    }
+
+    fn hang(&mut self, row: HangRow) -> Result<(), Damage> {
+        self.charge(size_of::<Hang>() as u64)?;
+        self.hangs.hang(&mut self.session, &row)
+    }
+
+    fn hang_wait(&mut self, row: HangWaitRow) -> Result<(), Damage> {
+        self.charge(row.memory())?;
+        self.hangs.wait(&mut self.session, &row)
+    }
+
+    fn hang_held(&mut self, row: HangHeldRow) -> Result<(), Damage> {
+        self.charge(size_of::<HeldLock>() as u64)?;
+        self.hangs.held(&mut self.session, &row)
     }
 
     fn site(&mut self, row: SiteRow) -> Result<(), Damage> {

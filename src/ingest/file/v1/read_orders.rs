@@ -65,6 +65,7 @@ impl Builder {
         life.creator = row.creator.map(|(thread, mark)| (ThreadId(thread), mark));
         life.gates = gates;
         (life.soft_dropped, life.must_dropped) = (row.soft_dropped, row.must_dropped);
+        life.key = row.key;
         self.reached.lives += 1;
         Ok(())
     }

@@ -215,10 +215,10 @@ pub struct LockRow<'a> {
 
 impl<'a> From<&'a Lock> for LockRow1<'a> {
     fn from(lock: &'a Lock) -> Self {
-        let Traits { recursive, robust, writers_first, binary, handed_over, initial: _ } = lock.traits;
+        let Traits { recursive, robust, writers_first, binary, handed_over, initial } = lock.traits;
         let bits = [recursive, robust, writers_first, binary, handed_over];
         let traits = bits.into_iter().rev().fold(0, |bits, bit| bits << 1 | u8::from(bit));
-        Self { row: lock.into(), traits }
+        Self { row: lock.into(), traits, initial }
     }
 }
 
@@ -232,7 +232,7 @@ impl LockRow1<'_> {
             writers_first: is(2),
             binary: is(3),
             handed_over: is(4),
-            initial: 0,
+            initial: self.initial,
         };
         Some(Lock { traits, ..self.row.lock()? })
     }
@@ -279,6 +279,7 @@ pub struct LockRow1<'a> {
     #[serde(borrow)]
     row: LockRow<'a>,
     traits: u8,
+    initial: u32,
 }
 
 impl<'a> From<&'a Lock> for LockRow<'a> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
 use super::orders::{ChainRow, LifeRow, MarkRow, MissingRow, MisuseRow, OrderEventRow, RequestRow};
 use super::rows::{EndRow, FrameRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow, clip};
-use super::{END, FRAMES_LIMIT, META, STRING_LIMIT, Table};
+use super::{END, FRAMES_LIMIT, META, STRING_LIMIT, Table, hangs};
 use crate::ingest::file::container::{CHUNK_TARGET, ChunkWriter, Tag};
 use crate::ingest::file::error::WriteError;
 use crate::ingest::file::{FORMAT_MAJOR, FORMAT_MINOR};
@@ -53,6 +53,9 @@ pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
                 }),
             ),
             Table::Locks => writer.rows(tag, locks.iter().map(LockRow1::from)),
+            Table::Hangs => writer.rows(tag, hangs::hangs(session)),
+            Table::HangWaits => writer.rows(tag, hangs::waits(session)),
+            Table::HangHeld => writer.rows(tag, hangs::held(session)),
             Table::Sites => writer.rows(tag, profile.sites.iter().map(SiteRow::from)),
             Table::Strings => writer.rows(tag, symbols.strings.iter()),
             Table::FrameLists => writer.rows(tag, symbols.lists.iter()),
@@ -135,6 +138,9 @@ fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[Wait
         Table::Modules => session.stacks.modules.len(),
         Table::Nodes => session.stacks.len() - 1,
         Table::Locks => session.locks.len(),
+        Table::Hangs => session.hangs.len(),
+        Table::HangWaits => hangs::waits(session).count(),
+        Table::HangHeld => hangs::held(session).count(),
         Table::Sites => session.profile.sites.len(),
         Table::Strings => symbols.strings.len(),
         Table::FrameLists => symbols.lists.len(),

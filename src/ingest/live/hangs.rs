@@ -1,0 +1,100 @@
+//! The collector's part in hangs: lets each living process be watched, and notes who waits when the end is near.
+
+use std::fs;
+
+use rustc_hash::FxHashMap;
+
+use super::{Collector, Source, lockprof_now};
+use crate::ingest::clock::monotonic_ns;
+use crate::ingest::watch::tell;
+use crate::model::{CodeAddress, Excerpt, Hang, LockId, ModuleId, Session};
+
+/// Threads that waited for less than this may just be about to go on.
+const LEAST_WAIT_NS: u64 = 500_000_000;
+
+/// Processes that ended within this time were ended by what ends the recording.
+const JUST_NOW_NS: u64 = 1_000_000_000;
+
+/// One hang while the recording goes on.
+pub struct HangNow {
+    /// Its process, threads, locks and stacks, not symbolised yet, and the hang.
+    pub session: Session,
+    /// Where its locks lie in their module's data.
+    pub data_addresses: FxHashMap<LockId, CodeAddress>,
+}
+
+impl Collector {
+    /// Looks for threads that wait for each other, in every process that lives.
+    pub(super) fn watch(&mut self) {
+        for source in self.sources.values_mut() {
+            let ticks = lockprof_now(&source.image);
+            let rings = source.watcher.look(&source.image, ticks);
+            let at_ns = source.image.ticks.moment_ns(ticks);
+            for ring in &rings {
+                let hang = tell::deadlock(&mut source.image, &mut self.session, ring, at_ns);
+                self.session.hangs.push(hang);
+            }
+            if !rings.is_empty() {
+                source.name_for_people(&mut self.session);
+            }
+        }
+    }
+
+    /// Notes who waits for whom in each process in which no thread goes on; `partly`: also where only some threads wait.
+    /// Processes of which a hang is known are left out.
+    pub fn note_waits(&mut self, partly: bool) {
+        let now_ns = monotonic_ns().saturating_sub(self.origin_ns);
+        let mut found = std::mem::take(&mut self.died_waiting);
+        // Whoever was killed long ago was not ended by the same hand.
+        found.retain(|hang| hang.is_standstill() && now_ns.saturating_sub(hang.at_ns) < JUST_NOW_NS);
+        for source in self.sources.values_mut() {
+            if let Some(hang) = source.waits(&mut self.session) {
+                source.name_for_people(&mut self.session);
+                found.push(hang);
+            }
+        }
+        for hang in found {
+            let known = self.session.hangs.iter().any(|other| other.process == hang.process);
+            if !known && (partly || hang.is_standstill()) {
+                self.session.hangs.push(hang);
+            }
+        }
+    }
+
+    /// One hang of [`Session::hangs`], to be named and shown at once.
+    pub fn hang_now(&self, hang: &Hang) -> HangNow {
+        let Excerpt { session, locks, modules } = Excerpt::of(&self.session, hang);
+        let address_of = |lock: &LockId| {
+            let living = self.sources.values().find_map(|source| source.image.data_addresses.get(lock));
+            let address = living.or_else(|| self.data_addresses.get(lock))?;
+            let module = modules.iter().position(|module| Some(*module) == address.module)?;
+            Some(CodeAddress { module: Some(ModuleId::from(module)), ..*address })
+        };
+        let data_addresses =
+            (locks.iter().enumerate()).filter_map(|(at, lock)| Some((LockId::from(at), address_of(lock)?))).collect();
+        HangNow { session, data_addresses }
+    }
+}
+
+impl Source {
+    /// Who waits for whom now; nothing where nobody has waited for long.
+    pub(super) fn waits(&mut self, session: &mut Session) -> Option<Hang> {
+        let ticks = lockprof_now(&self.image);
+        let at_ns = self.image.ticks.moment_ns(ticks);
+        tell::waits(&mut self.image, session, ticks, LEAST_WAIT_NS, at_ns, self.tasks)
+    }
+
+    /// Asks the kernel how many threads there are: those that never used a lock have no slot. Not to be asked at the end:
+    /// the threads of a process that dies go one by one.
+    pub(super) fn count_tasks(&mut self) {
+        if let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.image.pid)) {
+            self.tasks = tasks.count() as u32;
+        }
+    }
+
+    /// Names that the program gave meanwhile.
+    fn name_for_people(&self, session: &mut Session) {
+        self.image.finish_locks(session);
+        self.image.refresh_thread_names(session);
+    }
+}

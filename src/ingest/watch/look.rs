@@ -1,0 +1,298 @@
+//! What the threads of one process show of themselves at one moment, copied out of its segment.
+//!
+//! A thread writes its slot without regard to readers. What is read here is whole all the same: while a thread waits it
+//! changes nothing in its slot, and that it was one and the same wait before and behind the reading is checked.
+
+use std::sync::atomic::Ordering;
+
+use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::thread::state;
+use lockprof_wire::{Flags, ThreadSlot};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::graph::Graph;
+use crate::ingest::segment::Segment;
+
+/// Held entries that are read of one thread; the segment may say anything.
+const MOST_HELD: usize = 4096;
+
+/// A lock that a thread holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grip {
+    /// Its row.
+    pub lock: u32,
+    /// The stack that took it.
+    pub stack: u32,
+    /// When.
+    pub ticks: u64,
+    /// Whether others may read at the same time.
+    pub shared: bool,
+}
+
+/// A thread that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its slot.
+    pub slot: u32,
+    /// Kernel thread id.
+    pub tid: u32,
+    /// The row of what it waits for.
+    pub lock: u32,
+    /// Address of that.
+    pub address: u64,
+    /// A number of [`kind`].
+    pub kind: u8,
+    /// Bits of [`traits`].
+    pub traits: u8,
+    /// Where it waits.
+    pub stack: u32,
+    /// Since when, ticks.
+    pub since: u64,
+    /// Flags of the request.
+    pub flags: u8,
+    /// What it holds, each lock once.
+    pub held: Vec<Grip>,
+}
+
+impl Seen {
+    /// The thread in this slot, if it waits.
+    pub fn at(segment: &Segment, number: u32) -> Option<Self> {
+        let slot = segment.thread(number)?;
+        let (lock, since) = wait_of(slot)?;
+        let info = segment.lock(lock)?;
+        let seen = Self {
+            slot: number,
+            tid: slot.tid.load(Ordering::Relaxed),
+            lock,
+            address: info.address.load(Ordering::Relaxed),
+            kind: info.kind.load(Ordering::Relaxed),
+            traits: info.traits.load(Ordering::Relaxed),
+            stack: slot.wait_stack.load(Ordering::Relaxed),
+            since,
+            flags: slot.wait_flags.load(Ordering::Relaxed) as u8,
+            held: grips(segment, slot),
+        };
+        (wait_of(slot) == Some((lock, since))).then_some(seen)
+    }
+
+    /// Whether the request ends by itself at some time.
+    pub fn is_timed(&self) -> bool {
+        self.flags & Flags::TIMED != 0
+    }
+
+    /// Whether others may have the lock at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.flags & Flags::SHARED != 0
+    }
+
+    /// Whether only certain threads can end the wait: the holders of a lock, the thread joined. Anybody may signal a
+    /// condition, post a semaphore or come to a barrier; and whoever runs an initialisation shows that as a wait.
+    pub fn is_for_holders(&self) -> bool {
+        // A row without an address stands for many locks.
+        self.address != 0
+            && match self.kind {
+                kind::MUTEX | kind::RWLOCK | kind::SPINLOCK | kind::JOIN => true,
+                kind::SEMAPHORE => self.traits & (traits::BINARY | traits::HANDED_OVER) == traits::BINARY,
+                _ => false,
+            }
+    }
+
+    /// Its hold of a lock.
+    pub fn grip_of(&self, lock: u32) -> Option<&Grip> {
+        self.held.iter().find(|grip| grip.lock == lock)
+    }
+}
+
+/// The lock that a thread waits for, and since when.
+pub fn wait_of(slot: &ThreadSlot) -> Option<(u32, u64)> {
+    if slot.state.load(Ordering::Acquire) != state::ACTIVE {
+        return None;
+    }
+    // Acquire: pairs with the shim's Release store; what belongs to the wait is there.
+    let lock = slot.wait_lock.load(Ordering::Acquire);
+    (lock != 0).then(|| (lock, slot.wait_since.load(Ordering::Acquire)))
+}
+
+/// What a thread holds, each lock once, in the order in which it was taken. Of a thread that runs it may be out of date.
+pub fn grips(segment: &Segment, slot: &ThreadSlot) -> Vec<Grip> {
+    let mut grips: Vec<Grip> = Vec::new();
+    for entry in segment.held(slot).take(MOST_HELD) {
+        let ticks = entry.ticks.load(Ordering::Relaxed);
+        // Empty, or given back out of order.
+        if matches!(ticks, 0 | u64::MAX) {
+            continue;
+        }
+        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+        let flags = entry.flags.load(Ordering::Relaxed) as u8;
+        let grip = Grip {
+            lock: lock_and_stack as u32,
+            stack: (lock_and_stack >> 32) as u32,
+            ticks,
+            shared: flags & Flags::SHARED != 0,
+        };
+        // A recursive lock is there several times; a reader's second hold adds nothing either.
+        if segment.lock(grip.lock).is_some() && grips.last().is_none_or(|last| last.lock != grip.lock) {
+            grips.push(grip);
+        }
+    }
+    let mut known = FxHashSet::default();
+    grips.retain(|grip| known.insert(grip.lock));
+    grips
+}
+
+/// Who waits for whom: nodes are the threads, in the order of `seen`, and after them the locks they wait for, once for
+/// each mode, so that a crowd before one lock takes as many edges as it has threads. `thread_of` finds a joined thread's
+/// slot by its `pthread_t`.
+pub fn graph(seen: &[Seen], thread_of: impl Fn(u64) -> Option<u32>) -> Graph {
+    let mut graph = Graph::new(seen.len());
+    let mut wanted: FxHashMap<(u32, bool), u32> = FxHashMap::default();
+    let by_slot: FxHashMap<u32, u32> = seen.iter().zip(0..).map(|(seen, at)| (seen.slot, at)).collect();
+    for (waiter, at) in seen.iter().zip(0u32..) {
+        if !waiter.is_for_holders() {
+            continue;
+        }
+        if waiter.kind == kind::JOIN {
+            if let Some(joined) = thread_of(waiter.address).and_then(|slot| by_slot.get(&slot)) {
+                graph.edge(at, *joined);
+            }
+            continue;
+        }
+        let lock = *wanted.entry((waiter.lock, waiter.is_shared())).or_insert_with(|| graph.node());
+        graph.edge(at, lock);
+    }
+    for (holder, at) in seen.iter().zip(0u32..) {
+        for grip in &holder.held {
+            if let Some(lock) = wanted.get(&(grip.lock, false)) {
+                graph.edge(*lock, at);
+            }
+            if let Some(lock) = wanted.get(&(grip.lock, true)).filter(|_| !grip.shared) {
+                graph.edge(*lock, at);
+            }
+        }
+        if queues_readers(holder)
+            && let Some(lock) = wanted.get(&(holder.lock, true))
+        {
+            graph.edge(*lock, at);
+        }
+    }
+    graph
+}
+
+/// Whether readers wait behind this thread, which waits for the lock itself.
+pub fn queues_readers(waiter: &Seen) -> bool {
+    waiter.kind == kind::RWLOCK && !waiter.is_shared() && waiter.traits & traits::WRITERS_FIRST != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn seen(slot: u32, lock: u32, kind: u8, flags: u8, held: &[(u32, bool)]) -> Seen {
+        let grip = |(lock, shared): &(u32, bool)| Grip { lock: *lock, stack: 0, ticks: 1, shared: *shared };
+        Seen {
+            slot,
+            tid: 100 + slot,
+            lock,
+            address: 0x1000 * u64::from(lock),
+            kind,
+            traits: 0,
+            stack: 0,
+            since: 1,
+            flags,
+            held: held.iter().map(grip).collect(),
+        }
+    }
+
+    /// The rings, locks left out.
+    fn rings(seen: &[Seen]) -> Vec<Vec<u32>> {
+        let graph = graph(seen, |pthread| (pthread >= 0x10_0000).then(|| (pthread - 0x10_0000) as u32));
+        let threads = |ring: Vec<u32>| ring.into_iter().filter(|node| (*node as usize) < seen.len()).collect();
+        graph.rings().into_iter().map(threads).collect()
+    }
+
+    #[test]
+    fn readers_and_writers() {
+        let (read, write) = (Flags::SHARED, 0);
+        // Two readers of one lock that want to write it: each waits for itself already.
+        let upgrade = |slot| seen(slot, 1, kind::RWLOCK, write, &[(1, true)]);
+        assert_eq!(rings(&[upgrade(0), upgrade(1)]).len(), 1);
+        // A reader that reads again is in nobody's way, unless the lock lets writers first.
+        let mut pair = [seen(0, 1, kind::RWLOCK, read, &[(1, true)]), seen(1, 1, kind::RWLOCK, write, &[])];
+        assert!(rings(&pair).is_empty());
+        pair.iter_mut().for_each(|seen| seen.traits = traits::WRITERS_FIRST);
+        assert_eq!(rings(&pair), [[0, 1]]);
+        // Read locks in both orders exclude nobody.
+        let inverse = [seen(0, 2, kind::RWLOCK, read, &[(1, true)]), seen(1, 1, kind::RWLOCK, read, &[(2, true)])];
+        assert!(rings(&inverse).is_empty());
+    }
+
+    #[test]
+    fn joins_and_semaphores() {
+        let mut parent = seen(0, 9, kind::JOIN, 0, &[(1, false)]);
+        parent.address = 0x10_0001;
+        assert_eq!(rings(&[parent.clone(), seen(1, 1, kind::MUTEX, 0, &[])]), [[0, 1]]);
+        parent.address = 0x10_0007;
+        assert!(rings(&[parent, seen(1, 1, kind::MUTEX, 0, &[])]).is_empty(), "joins another one");
+
+        let mut pair = [seen(0, 2, kind::SEMAPHORE, 0, &[(1, false)]), seen(1, 1, kind::SEMAPHORE, 0, &[(2, false)])];
+        assert!(rings(&pair).is_empty(), "anybody may post");
+        pair.iter_mut().for_each(|seen| seen.traits = traits::BINARY);
+        assert_eq!(rings(&pair), [[0, 1]]);
+        pair[0].traits |= traits::HANDED_OVER;
+        assert!(rings(&pair).is_empty());
+        pair[0].traits = traits::BINARY;
+        pair[0].address = 0;
+        assert!(rings(&pair).is_empty(), "one row for many semaphores");
+    }
+
+    #[test]
+    fn conditions_are_for_somebody() {
+        let waiter = seen(0, 5, kind::CONDVAR, 0, &[(1, false)]);
+        let blocked = seen(1, 1, kind::MUTEX, 0, &[(5, false)]);
+        assert!(rings(&[waiter.clone(), blocked.clone()]).is_empty());
+        // But who waits for its lock waits for it.
+        assert!(graph(&[waiter, blocked], |_| None).reaching(&[0])[1]);
+    }
+
+    type Raw = (u32, u8, bool, bool, Vec<(u32, bool)>);
+
+    fn raw() -> impl Strategy<Value = Raw> {
+        let kinds = select(vec![kind::MUTEX, kind::RWLOCK, kind::SPINLOCK, kind::CONDVAR]);
+        (1..5u32, kinds, any::<bool>(), any::<bool>(), vec((1..5u32, any::<bool>()), 0..3))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        /// The locks among the nodes change nothing: threads wait for each other as if each edge were drawn.
+        #[test]
+        fn locks_as_nodes_are_a_shorthand(raw in vec(raw(), 1..8)) {
+            let threads: Vec<Seen> = raw.into_iter().zip(0..).map(|((lock, kind, shared, first, mut held), slot)| {
+                held.sort_unstable();
+                held.dedup_by_key(|(lock, _)| *lock);
+                let mut seen = seen(slot, lock, kind, u8::from(shared) * Flags::SHARED, &held);
+                seen.traits = u8::from(first) * traits::WRITERS_FIRST;
+                seen
+            }).collect();
+            let mut naive = Graph::new(threads.len());
+            for (waiter, from) in threads.iter().zip(0..) {
+                for (other, to) in threads.iter().zip(0..) {
+                    let holds = other.grip_of(waiter.lock).is_some_and(|grip| !(grip.shared && waiter.is_shared()));
+                    let queued = waiter.is_shared() && other.lock == waiter.lock && queues_readers(other);
+                    if waiter.is_for_holders() && (holds || queued) {
+                        naive.edge(from, to);
+                    }
+                }
+            }
+            prop_assert_eq!(rings(&threads).len(), naive.rings().len());
+            let graph = graph(&threads, |_| None);
+            for target in 0..threads.len() as u32 {
+                prop_assert_eq!(&graph.reaching(&[target])[..threads.len()], &naive.reaching(&[target])[..]);
+            }
+        }
+    }
+}

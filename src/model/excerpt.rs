@@ -1,0 +1,156 @@
+//! A small session with one hang of a large one: to name and show it while the recording goes on.
+
+use rustc_hash::FxHashMap;
+
+use super::hang::{Hang, Rows};
+use super::ids::{LockId, ModuleId, ProcessId, StackId, ThreadId};
+use super::session::Session;
+use super::stacks::{CodeAddress, Stacks};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Excerpt {
+    /// One process, the threads, locks and stacks of one hang, and the hang. Counts are left out.
+    pub session: Session,
+    /// The locks' rows in the session that it was taken from.
+    pub locks: Vec<LockId>,
+    /// The same for modules.
+    pub modules: Vec<ModuleId>,
+}
+
+impl Excerpt {
+    /// Takes a hang out of a session; all its references point into it.
+    pub fn of(session: &Session, hang: &Hang) -> Self {
+        let mut picker = Picker {
+            from: session,
+            to: Self {
+                session: Session { meta: session.meta.clone(), ..Session::default() },
+                locks: Vec::new(),
+                modules: Vec::new(),
+            },
+            locks: FxHashMap::default(),
+            threads: FxHashMap::default(),
+            modules: FxHashMap::default(),
+        };
+        picker.to.session.processes.push(session.process(hang.process).clone());
+        let hang = hang.moved(&mut picker);
+        picker.to.session.hangs.push(hang);
+        picker.to
+    }
+}
+
+struct Picker<'a> {
+    from: &'a Session,
+    to: Excerpt,
+    locks: FxHashMap<LockId, LockId>,
+    threads: FxHashMap<ThreadId, ThreadId>,
+    modules: FxHashMap<ModuleId, ModuleId>,
+}
+
+impl Rows for Picker<'_> {
+    fn process(&mut self, _: ProcessId) -> ProcessId {
+        ProcessId(0)
+    }
+
+    fn thread(&mut self, id: ThreadId) -> ThreadId {
+        if let Some(known) = self.threads.get(&id) {
+            return *known;
+        }
+        let threads = &mut self.to.session.threads;
+        let new = ThreadId::from(threads.len());
+        let mut thread = self.from.thread(id).clone();
+        thread.process = ProcessId(0);
+        threads.push(thread);
+        self.threads.insert(id, new);
+        new
+    }
+
+    fn lock(&mut self, id: LockId) -> LockId {
+        if let Some(known) = self.locks.get(&id) {
+            return *known;
+        }
+        let mut lock = self.from.lock(id).clone();
+        lock.process = ProcessId(0);
+        lock.origin_stack = self.stack(lock.origin_stack);
+        let locks = &mut self.to.session.locks;
+        let new = LockId::from(locks.len());
+        locks.push(lock);
+        self.to.locks.push(id);
+        self.locks.insert(id, new);
+        new
+    }
+
+    fn stack(&mut self, id: StackId) -> StackId {
+        let nodes: Vec<_> = self.from.stacks.walk(id).collect();
+        let mut at = Stacks::UNKNOWN;
+        for node in nodes.into_iter().rev() {
+            let module = node.address.module.map(|module| self.module(module));
+            at = self.to.session.stacks.intern(at, CodeAddress { module, ..node.address });
+            self.to.session.stacks.node_mut(at).frames.clone_from(&node.frames);
+        }
+        at
+    }
+}
+
+impl Picker<'_> {
+    fn module(&mut self, id: ModuleId) -> ModuleId {
+        if let Some(known) = self.modules.get(&id) {
+            return *known;
+        }
+        // Rows may be equal (one file, loaded in two ways): each keeps a row of its own.
+        let modules = &mut self.to.session.stacks.modules;
+        let new = ModuleId::from(modules.len());
+        modules.push(self.from.stacks.modules[id.index()].clone());
+        self.to.modules.push(id);
+        self.modules.insert(id, new);
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::arbitrary::arbitrary_session;
+
+    fn names(session: &Session, hang: &Hang) -> Vec<String> {
+        let stack = |id: StackId| {
+            let nodes = session.stacks.walk(id);
+            let node = |node: &super::super::stacks::Node| {
+                let module = node.address.module.map(|module| session.stacks.modules[module.index()].clone());
+                format!("{module:?} {:x} {:?}", node.address.address, node.frames)
+            };
+            nodes.map(node).collect::<Vec<_>>().join("\n")
+        };
+        let lock = |id: LockId| {
+            let lock = session.lock(id);
+            format!("{:?} {:x} {}", lock.name, lock.address, stack(lock.origin_stack))
+        };
+        let thread = |id: ThreadId| session.thread(id).tid.to_string();
+        hang.waiting()
+            .flat_map(|waiting| {
+                let held = waiting.held.iter().flat_map(|held| [lock(held.lock), stack(held.stack)]);
+                let holders = waiting.holders.iter().map(|id| thread(*id));
+                [thread(waiting.thread), lock(waiting.lock), stack(waiting.stack)]
+                    .into_iter()
+                    .chain(holders)
+                    .chain(held)
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn an_excerpt_says_the_same(session in arbitrary_session()) {
+            for hang in &session.hangs {
+                let excerpt = Excerpt::of(&session, hang);
+                let small = &excerpt.session;
+                prop_assert_eq!(names(small, &small.hangs[0]), names(&session, hang));
+                prop_assert_eq!(excerpt.locks.len(), small.locks.len());
+                prop_assert_eq!(excerpt.modules.len(), small.stacks.modules.len());
+            }
+        }
+    }
+}

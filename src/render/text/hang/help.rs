@@ -1,0 +1,83 @@
+//! What to do about a hang, in a sentence.
+
+use super::Teller;
+use crate::model::{HangKind, Kind, Mode, Waiting};
+use crate::render::frames::lines;
+
+pub(super) fn help(teller: &Teller<'_>) -> String {
+    match teller.hang.kind {
+        HangKind::SelfDeadlock => teller.hang.cycle.first().map_or_else(String::new, |waiting| itself(teller, waiting)),
+        HangKind::Deadlock => each_other(teller),
+        HangKind::Waits => waits(teller),
+    }
+}
+
+fn itself(teller: &Teller<'_>, waiting: &Waiting) -> String {
+    let lock = teller.session.lock(waiting.lock);
+    let name = teller.names.lock(waiting.lock);
+    match lock.kind {
+        Kind::Rwlock => {
+            "a read lock cannot be turned into a write lock: ask for the write lock from the beginning, or give the \
+             read lock back first and look again at what it protects"
+                .to_owned()
+        }
+        Kind::Join => "a thread cannot wait for its own end".to_owned(),
+        _ => {
+            let inner = lines(teller.session, waiting.stack);
+            let inner = inner.first().map_or("the code", |line| line.function.as_str());
+            format!("{inner} is called with {name} held: let it expect that, or give {name} back before the call")
+        }
+    }
+}
+
+fn each_other(teller: &Teller<'_>) -> String {
+    let cycle = &teller.hang.cycle;
+    let joins = cycle.iter().position(|waiting| teller.session.lock(waiting.lock).kind == Kind::Join);
+    if let Some(at) = joins {
+        let before = (at + cycle.len() - 1) % cycle.len();
+        let held = teller.hang.held_by_next(before).map_or_else(String::new, |held| teller.names.lock(held.lock));
+        return format!(
+            "{} has to give {held} back before it waits for {} to end",
+            teller.names.short(cycle[at].thread),
+            teller.holders(&cycle[at])
+        );
+    }
+    let read_behind_writer =
+        cycle.iter().any(|waiting| waiting.mode == Mode::Shared && teller.is_behind_writer(waiting));
+    if read_behind_writer {
+        return "this lock lets no reader in while a writer waits: a thread that reads must not ask to read again, nor \
+                wait for one that does"
+            .to_owned();
+    }
+    const NAMED: usize = 4;
+    if of_one_name(teller) {
+        return "these locks come from one place in the code: take them in one and the same order everywhere, for \
+                instance by ascending address"
+            .to_owned();
+    }
+    let mut locks: Vec<String> = cycle.iter().map(|waiting| teller.names.lock(waiting.lock)).collect();
+    locks.sort_unstable();
+    if locks.len() > NAMED {
+        return "take these locks in one and the same order everywhere".to_owned();
+    }
+    let last = locks.pop().unwrap_or_default();
+    format!("take {} and {last} in one and the same order everywhere", locks.join(", "))
+}
+
+/// Whether nothing but their addresses tells the locks of the ring apart.
+fn of_one_name(teller: &Teller<'_>) -> bool {
+    let name = |waiting: &Waiting| teller.session.lock(waiting.lock).name.as_ref().map(|name| &name.text);
+    let cycle = &teller.hang.cycle;
+    cycle.first().and_then(name).is_some_and(|first| cycle.iter().all(|waiting| name(waiting) == Some(first)))
+}
+
+/// Only where nothing moves, and a condition is waited for without a limit.
+fn waits(teller: &Teller<'_>) -> String {
+    let condition = teller.hang.others.iter().any(|waiting| teller.session.lock(waiting.lock).kind == Kind::Condvar);
+    if !condition || !teller.hang.is_standstill() {
+        return String::new();
+    }
+    "a condition that is signalled while nobody waits is not remembered: change what the waiter checks under the same \
+     mutex, and check it before each wait"
+        .to_owned()
+}

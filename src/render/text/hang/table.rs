@@ -1,0 +1,89 @@
+//! Who waits for what, in a table.
+
+use super::{Teller, kind_word};
+use crate::model::{Kind, Mode, Waiting};
+use crate::render::frames;
+use crate::render::paint::{Style, wrap};
+use crate::render::table::{Column, table as columns_of};
+use crate::render::units::{count, duration};
+
+/// Rows, unless asked for all.
+const ROWS: usize = 40;
+
+/// The table with its title; with `-v` each thread's stacks below.
+pub(super) fn table(teller: &Teller<'_>) -> String {
+    let (hang, options) = (teller.hang, teller.options);
+    let layout = &options.layout;
+    let mut out = wrap(&teller.title_of_waits(), layout.width, &layout.paint(Style::Warn, "waits: "), "  ");
+    out.push_str(&rows(teller, &hang.others));
+    if options.verbose {
+        for waiting in &hang.others {
+            out.push_str(&format!("\n  {}:\n", teller.wants(waiting)));
+            out.push_str(&teller.stack(waiting.stack));
+            for held in &waiting.held {
+                let name = layout.paint(Style::Strong, &teller.names.lock(held.lock));
+                out.push_str(&teller.labelled("holds", &format!("{name}{}, taken:", teller.how(held))));
+                out.push_str(&teller.stack(held.stack));
+            }
+        }
+    }
+    out
+}
+
+/// Threads that wait, the longest first.
+pub(super) fn rows(teller: &Teller<'_>, threads: &[Waiting]) -> String {
+    let (hang, options) = (teller.hang, teller.options);
+    let layout = &options.layout;
+    let columns = [
+        Column::text("thread", 0),
+        Column::text("waits for", 0),
+        Column::number("for", 0),
+        Column::text("held by", 1),
+        Column::flexible("where"),
+    ];
+    let mut waiting: Vec<&Waiting> = threads.iter().collect();
+    waiting.sort_by_key(|waiting| waiting.since_ns);
+    let shown = if options.verbose { waiting.len() } else { waiting.len().min(ROWS) };
+    let rows: Vec<_> = waiting[..shown]
+        .iter()
+        .map(|waiting| {
+            let time = duration(hang.at_ns.saturating_sub(waiting.since_ns));
+            let time = if waiting.timed { format!("{time} (timed)") } else { time };
+            vec![
+                (teller.names.thread(waiting.thread), Style::Plain),
+                (what(teller, waiting), Style::Strong),
+                (time, Style::Plain),
+                (holders(teller, waiting), Style::Plain),
+                (frames::headline(teller.session, waiting.stack), Style::Plain),
+            ]
+        })
+        .collect();
+    let mut out = columns_of(layout, &columns, &rows);
+    if shown < waiting.len() {
+        let more = format!("  … and {} more (-v shows all)\n", count((waiting.len() - shown) as u64));
+        out.push_str(&layout.paint(Style::Dim, &more));
+    }
+    out
+}
+
+/// `journal.mu`, `queue.cond (condition)`, `the end of worker-1 (4243)`.
+fn what(teller: &Teller<'_>, waiting: &Waiting) -> String {
+    let lock = teller.session.lock(waiting.lock);
+    let name = teller.names.lock(waiting.lock);
+    match (lock.kind, waiting.mode) {
+        (Kind::Join, _) if waiting.holders.is_empty() => "a thread's end".to_owned(),
+        (Kind::Join, _) => format!("{} to end", teller.holders(waiting)),
+        (Kind::Rwlock, Mode::Shared) => format!("{name} (read)"),
+        (Kind::Rwlock, Mode::Exclusive) => format!("{name} (write)"),
+        (Kind::Mutex | Kind::Spinlock, _) => name,
+        (kind, _) => format!("{name} ({})", kind_word(kind)),
+    }
+}
+
+fn holders(teller: &Teller<'_>, waiting: &Waiting) -> String {
+    match teller.session.lock(waiting.lock).kind {
+        Kind::Join => "–".to_owned(),
+        kind if waiting.holders.is_empty() => if kind.is_lock() { "not seen" } else { "–" }.to_owned(),
+        _ => teller.holders(waiting),
+    }
+}
