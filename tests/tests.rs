@@ -20,6 +20,7 @@ mod suite {
     mod nesting;
     mod oracle;
     mod order;
+    mod orders;
     mod power;
     mod primitives;
     mod process_tree;

@@ -282,7 +282,10 @@ pub fn judge<'a>(recordings: &'a [Recording<'a>], policy: &'a Policy, ended: Opt
         Outcome::Pass
     };
     for recording in recordings {
-        notes.extend(recording.orders.notes.iter().map(|note| named(recordings, recording, note)));
+        // Those of incomplete orders are told as the reason for that.
+        if recording.orders.complete {
+            notes.extend(recording.orders.notes.iter().map(|note| named(recordings, recording, note)));
+        }
     }
     Verdict {
         outcome,
@@ -396,12 +399,8 @@ fn incomplete(recordings: &[Recording<'_>]) -> Vec<String> {
     for recording in recordings {
         let Recording { session, orders, .. } = recording;
         let mut tell = |reason: String| reasons.push(named(recordings, recording, &reason));
-        let before = session.coverage.lost + session.order.dropped;
         if session.coverage.lost > 0 {
             tell(format!("{} acquisitions were lost", session.coverage.lost));
-        }
-        if session.order.dropped > 0 {
-            tell(format!("{} requests under other locks had no room in the lock-order graph", session.order.dropped));
         }
         if session.meta.cut {
             tell("the trace was cut short".into());
@@ -409,9 +408,12 @@ fn incomplete(recordings: &[Recording<'_>]) -> Vec<String> {
         if session.coverage.acquisitions == 0 {
             let why = session.coverage.notes.first().map_or_else(String::new, |note| format!(" ({note})"));
             tell(format!("no lock operation was seen{why}"));
-        } else if !orders.complete && before == 0 && !session.meta.cut {
-            let why = orders.notes.first().map_or("not everything that happened was looked at", String::as_str);
-            tell(why.to_owned());
+        }
+        if !orders.complete {
+            orders.notes.iter().for_each(|note| tell(note.clone()));
+            if orders.notes.is_empty() {
+                tell("not everything that happened was looked at".into());
+            }
         }
     }
     reasons

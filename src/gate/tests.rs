@@ -143,14 +143,16 @@ fn budgets_fail_and_tell_what_they_did_not_cover() {
 fn incomplete_recordings_count_only_when_strict() {
     let (mut session, mut orders) = clean();
     session.coverage.lost = 3;
-    session.order.dropped = 2;
     session.meta.cut = true;
     orders.complete = false;
+    orders.notes.push("too much".into());
     let recordings = [Recording { name: "a", session: &session, orders: &orders }];
     let strict = Policy { strict: true, ..Policy::default() };
     assert_eq!(judge(&recordings, &Policy::default(), None).outcome, Outcome::Pass);
     let verdict = judge(&recordings, &strict, None);
-    assert_eq!((verdict.outcome, verdict.incomplete.len()), (Outcome::Incomplete, 3));
+    assert_eq!(verdict.outcome, Outcome::Incomplete);
+    assert_eq!(verdict.incomplete, ["3 acquisitions were lost", "the trace was cut short", "too much"]);
+    assert!(verdict.notes.is_empty(), "nothing is said twice");
     assert_eq!(judge(&recordings, &strict, Some(Ended::Code(1))).outcome, Outcome::Fail);
 
     let (mut session, orders) = clean();

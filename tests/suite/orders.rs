@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::util::{LIMIT, finish, fixture, folder, lockprof};
+use crate::util::run::{LIMIT, finish, folder};
+use crate::util::{fixture, lockprof};
 
 /// What a program says of itself.
 struct Truth {
@@ -31,7 +32,8 @@ fn truths(program: &Path) -> Vec<Truth> {
 
 /// The most serious class of what was found, `none` where there is nothing: cycles come the most serious first.
 fn worst(check: &Value) -> String {
-    let first = |key: &str, word: &str| check[key].as_array().and_then(|all| Some(all.first()?[word].as_str()?.to_owned()));
+    let first =
+        |key: &str, word: &str| check[key].as_array().and_then(|all| Some(all.first()?[word].as_str()?.to_owned()));
     first("findings", "kind").or_else(|| first("cycles", "class")).unwrap_or_else(|| "none".to_owned())
 }
 
@@ -88,7 +90,8 @@ fn repetitions_are_one_cycle() {
         command.args(["check", "--format", "json", "--"]).arg(&program).arg(name).current_dir(folder.path());
         let outcome = finish(&mut command, LIMIT);
         let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
-        let failing: Vec<&Value> = check["cycles"].as_array().expect("cycles").iter().filter(|cycle| cycle["fails"] == true).collect();
+        let failing: Vec<&Value> =
+            check["cycles"].as_array().expect("cycles").iter().filter(|cycle| cycle["fails"] == true).collect();
         assert_eq!(failing.len(), 1, "{name}: {}", outcome.stdout);
         assert_eq!(failing[0]["edges"].as_array().map(Vec::len), Some(sides), "{name}: {}", outcome.stdout);
     }
@@ -105,7 +108,9 @@ fn fingerprints_are_the_same_in_every_run() {
             command.args(["check", "--format", "json", "--"]).arg(&program).arg(name).current_dir(folder.path());
             let outcome = finish(&mut command, LIMIT);
             let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
-            let of = |key: &str| check[key].as_array().into_iter().flatten().map(|one| one["fingerprint"].clone()).collect::<Vec<_>>();
+            let of = |key: &str| {
+                check[key].as_array().into_iter().flatten().map(|one| one["fingerprint"].clone()).collect::<Vec<_>>()
+            };
             [of("cycles"), of("findings")].concat()
         };
         let first = fingerprints();
