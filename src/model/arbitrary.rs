@@ -118,9 +118,10 @@ prop_compose! {
         process in any::<Index>(), stack in any::<Index>(), address in any::<u64>(), kind in select(&Kind::ALL[..]),
         origin in select(vec![Origin::Initialised, Origin::FirstUsed]), name in name(), class in text(),
         max_waiters in any::<u32>(), owner_changes in count(), merged in count(), traits in any::<[bool; 5]>(),
+        initial in any::<u32>(),
     ) -> (Index, Index, Lock) {
         let [recursive, robust, writers_first, binary, handed_over] = traits;
-        let traits = Traits { recursive, robust, writers_first, binary, handed_over };
+        let traits = Traits { recursive, robust, writers_first, binary, handed_over, initial };
         let lock = Lock {
             traits, origin, name, class, max_waiters, owner_changes, merged, ..Lock::new(ProcessId(0), address, kind)
         };

@@ -106,7 +106,14 @@ fn session_without_hangs() -> Session {
         let name = sources.get(at).map(|source| LockName { text: format!("lock {at}"), source: *source });
         let is = |bit: usize| at == 2 * bit;
         session.locks.push(Lock {
-            traits: Traits { recursive: is(0), robust: is(1), writers_first: is(2), binary: is(3), handed_over: is(4) },
+            traits: Traits {
+                recursive: is(0),
+                robust: is(1),
+                writers_first: is(2),
+                binary: is(3),
+                handed_over: is(4),
+                initial: at as u32,
+            },
             origin: if at % 2 == 0 { Origin::Initialised } else { Origin::FirstUsed },
             origin_stack: [main, work, Stacks::UNKNOWN][at % 3],
             name,

@@ -150,7 +150,7 @@ fn the_log_says_what_was_held_when() {
             last = end;
             let key = (event.thread, event.lock);
             match event.what {
-                LoggedWhat::Acquired(_) => assert_eq!(open.insert(key, event.at_ns), None),
+                LoggedWhat::Acquired(_) | LoggedWhat::Tried(..) => assert_eq!(open.insert(key, event.at_ns), None),
                 LoggedWhat::Released => {
                     let since = open.remove(&key).unwrap();
                     holds.insert((event.thread, event.lock, since, event.at_ns));
