@@ -1,5 +1,6 @@
 //! `lockprof check`: records a program if asked to, judges the order of its locks, and says so in the asked form.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::gate::{
     Baseline, Budget, Date, Ended, FailOn, Measure, Outcome, Policy, Recording, Suppressions, Verdict, judge,
 };
 use crate::ingest::file;
-use crate::model::{Exit, Session};
+use crate::model::{Exit, Profile, Session};
 use crate::record::{self, OnHang, Options, preflight};
 use crate::render::check::{self, github};
 use crate::render::json;
@@ -124,7 +125,25 @@ fn recordings(
         let trace = trace::load(console, Some(path))?;
         all.push(judged(trace.path.display().to_string(), trace.session));
     }
+    if all.len() > 1 {
+        let together = together(&all);
+        all.push(together);
+    }
     Ok((all, None))
+}
+
+/// What only several runs together show: cycles whose sides were seen in different ones.
+fn together(all: &[Judged]) -> Judged {
+    let mut session = Session::default();
+    all.iter().for_each(|one| session.absorb(&one.session));
+    let mut orders = orders(&session);
+    let known: HashSet<&str> =
+        all.iter().flat_map(|one| &one.orders.cycles).map(|cycle| cycle.fingerprint.as_str()).collect();
+    orders.cycles.retain(|cycle| !known.contains(cycle.fingerprint.as_str()));
+    // All else is told of each run.
+    orders.findings.clear();
+    (session.profile, session.hangs) = (Profile::default(), Vec::new());
+    Judged { name: format!("{} runs together", all.len()), session, orders }
 }
 
 /// Records a program. Its recording is kept only where that is asked for.

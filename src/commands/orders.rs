@@ -1,6 +1,6 @@
 //! The lock-order analysis, in one place for the commands.
 
-use crate::analysis::order::{self, Graph, Orders};
+use crate::analysis::order::{self, By, Graph, Orders};
 use crate::cli::GraphBy;
 use crate::model::Session;
 
@@ -10,6 +10,10 @@ pub(super) fn orders(session: &Session) -> Orders {
 }
 
 /// The lock-order graph.
-pub(super) fn graph(_session: &Session, _orders: &Orders, _by: GraphBy, _cycles_only: bool) -> Graph {
-    Graph::default()
+pub(super) fn graph(session: &Session, orders: &Orders, by: GraphBy, cycles_only: bool) -> Graph {
+    let by = match by {
+        GraphBy::Class => By::Class,
+        GraphBy::Instance => By::Instance,
+    };
+    order::graph(session, orders, by, cycles_only)
 }

@@ -10,6 +10,8 @@
 //! The paper's traces hold reads and writes of memory, ours do not. So `strict` takes any hand-over of a lock outside
 //! the cycle as if it carried data, and the result holds whatever the program passes under these locks.
 
+use std::rc::Rc;
+
 use rustc_hash::FxHashMap;
 
 use super::links::{Links, Via};
@@ -40,7 +42,7 @@ pub(super) enum Closed {
 }
 
 /// A side: its thread and the places of its instances.
-pub(super) type Instances = (ThreadId, Vec<u32>);
+pub(super) type Instances = (ThreadId, Rc<[u32]>);
 
 /// A signal under a lock, and the acquisition behind it that saw what it told.
 pub(super) type Signals = FxHashMap<u32, (ThreadId, u32)>;

@@ -1,6 +1,7 @@
 //! Whether the recorded events reach a deadlock, and by which schedule.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -38,6 +39,8 @@ pub(super) struct Feasibility<'a> {
     wants: &'a Wants<'a>,
     links: &'a Links,
     trace: Option<(Trace, Signals)>,
+    /// Where requests were made, by their numbers.
+    places: FxHashMap<u32, Rc<[u32]>>,
     /// Events that may still be looked at.
     steps: u64,
 }
@@ -49,7 +52,7 @@ impl<'a> Feasibility<'a> {
     const MOST_FULL: usize = 40;
 
     pub fn new(session: &'a Session, wants: &'a Wants<'a>, links: &'a Links) -> Self {
-        Self { session, wants, links, trace: None, steps: Self::MOST_STEPS }
+        Self { session, wants, links, trace: None, places: FxHashMap::default(), steps: Self::MOST_STEPS }
     }
 
     /// Whether these requests can all be waiting at the same time.
@@ -60,16 +63,19 @@ impl<'a> Feasibility<'a> {
         if self.steps == 0 {
             return Outcome::TooMuch;
         }
-        let wants: Vec<Want<'_>> = choice.iter().filter_map(|candidate| self.wants.get(candidate.want)).collect();
+        let numbered = choice.iter().filter_map(|side| Some((side.want, self.wants.get(side.want)?)));
+        let (numbers, wants): (Vec<u32>, Vec<Want<'_>>) = numbered.unzip();
         let (trace, signals) = self.trace.get_or_insert_with(|| {
             let trace = Trace::new(self.session);
             let signals = signals(self.session, &trace);
             (trace, signals)
         });
         let is_join = |want: &Want<'_>| self.wants.thread_of(want.node).is_some();
-        let instances = |want: &Want<'_>| (want.thread, trace.instances(self.session, want, is_join(want)));
-        let sides: Vec<Instances> = wants.iter().map(instances).collect();
-        self.steps = self.steps.saturating_sub(sides.iter().map(|side| side.1.len() as u64).sum());
+        let mut instances = |(number, want): (&u32, &Want<'_>)| {
+            let make = || trace.instances(self.session, want, is_join(want)).into();
+            (want.thread, self.places.entry(*number).or_insert_with(make).clone())
+        };
+        let sides: Vec<Instances> = numbers.iter().zip(&wants).map(&mut instances).collect();
         if sides.iter().any(|(_, places)| places.is_empty()) {
             return Outcome::NotKept;
         }

@@ -54,6 +54,8 @@ pub(super) struct Links {
     pub rounds: Vec<Round>,
     /// Each thread was created once and joined, if at all, by its creator, and nothing else orders threads.
     pub is_tree: bool,
+    /// Some links are soft.
+    pub soft: bool,
     /// Some creations, joins, barriers or hand-overs were not kept.
     pub dropped: bool,
 }
@@ -160,6 +162,7 @@ impl Links {
     }
 
     fn add_round(&mut self, must: bool, met: Vec<(ThreadId, u32)>) {
+        self.soft |= !must;
         let (node, via) = (self.into.len() as u32, Via::Met { must });
         let arrival = |(thread, mark): &(ThreadId, u32)| In { seg: 0, node: thread.0, upto: mark + 1, via };
         self.into.push(met.iter().map(arrival).collect());
@@ -217,6 +220,7 @@ impl Links {
                     break;
                 }
                 if poster != thread {
+                    self.soft = true;
                     let link = In { seg: mark + 1, node: poster, upto: posted + 1, via: Via::Posted };
                     self.into[thread as usize].push(link);
                 }

@@ -12,6 +12,8 @@ mod feasibility;
 mod findings;
 mod fingerprint;
 mod gates;
+mod graph;
+mod hung;
 mod links;
 mod places;
 mod reason;
@@ -259,6 +261,15 @@ pub struct GraphEdge {
     pub cycle: Option<Class>,
 }
 
+/// What a node of the graph stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum By {
+    /// One lock.
+    Instance,
+    /// All locks of a class.
+    Class,
+}
+
 /// The lock-order graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
@@ -293,12 +304,24 @@ pub fn orders(session: &Session) -> Orders {
         let dropped = session.order.dropped;
         orders.notes.push(format!("{dropped} requests had no room: cycles that need them are missing"));
     }
-    if knots.edges.is_empty() && knots.own.is_empty() {
-        return orders;
+    if !knots.edges.is_empty() || !knots.own.is_empty() {
+        foresee(session, &wants, &places, &knots, &mut orders);
     }
+    hung::tell(session, &places, &mut orders.cycles);
+    orders
+}
+
+/// Judges the cycles of the graph.
+fn foresee(
+    session: &Session,
+    wants: &wants::Wants<'_>,
+    places: &places::Places<'_>,
+    knots: &edges::Knots,
+    orders: &mut Orders,
+) {
     let (must, soft) = (links::Links::new(session, false), links::Links::new(session, true));
-    let mut teller = told::Teller::new(session, &wants, &places, &must, &soft);
-    teller.tell_all(&knots);
+    let mut teller = told::Teller::new(session, wants, places, &must, &soft);
+    teller.tell_all(knots);
     orders.cycles = teller.cycles();
     if teller.cut {
         orders.complete = false;
@@ -310,7 +333,11 @@ pub fn orders(session: &Session) -> Orders {
                     are more serious than they need be";
         orders.notes.push(note.into());
     }
-    orders
+}
+
+/// The lock-order graph, with what `orders` says of its cycles; `cycles_only`: without what lies on none.
+pub fn graph(session: &Session, orders: &Orders, by: By, cycles_only: bool) -> Graph {
+    graph::graph(session, orders, by, cycles_only)
 }
 
 #[cfg(test)]

@@ -81,6 +81,15 @@ impl<'a> Places<'a> {
         }
     }
 
+    /// A lock's name by itself.
+    pub fn bare(&self, lock: LockId) -> String {
+        let Some(row) = self.session.locks.get(lock.index()) else { return String::new() };
+        match &row.name {
+            Some(name) => name.text.clone(),
+            None => format!("{} {:#x}", row.kind.name(), row.address),
+        }
+    }
+
     /// A lock in a sentence: `` `journal.mu` ``.
     pub fn lock(&self, lock: LockId) -> String {
         let Some(row) = self.session.locks.get(lock.index()) else { return "a lock".to_owned() };

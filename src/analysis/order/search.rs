@@ -81,6 +81,9 @@ pub(super) struct Pairs<'a> {
     gated: FxHashMap<(ChainId, ChainId), bool>,
     /// Steps that are left for all searches.
     pub steps: u64,
+    /// The last search met requests kept apart by a gate, or by an order.
+    pub met_gate: bool,
+    pub met_order: bool,
 }
 
 impl<'a> Pairs<'a> {
@@ -91,7 +94,17 @@ impl<'a> Pairs<'a> {
 
     pub fn new(session: &'a Session, wants: &'a Wants<'a>, must: Clocks<'a>, soft: Clocks<'a>) -> Self {
         let gates = Gates::new(session);
-        Self { session, wants, must, soft, gates, gated: FxHashMap::default(), steps: Self::MOST_STEPS_IN_ALL }
+        Self {
+            session,
+            wants,
+            must,
+            soft,
+            gates,
+            gated: FxHashMap::default(),
+            steps: Self::MOST_STEPS_IN_ALL,
+            met_gate: false,
+            met_order: false,
+        }
     }
 
     /// What a thread holds at a request by itself, as far as it is one lock each.
@@ -171,19 +184,55 @@ impl<'a> Pairs<'a> {
         None
     }
 
-    /// Whether two requests go together.
-    fn fits(&mut self, level: Level, a: &Want<'_>, b: &Want<'_>) -> bool {
+    /// Whether two requests go together. `open`: it is known that no lock keeps them apart.
+    fn fits(&mut self, level: Level, open: bool, a: &Want<'_>, b: &Want<'_>) -> bool {
         self.steps = self.steps.saturating_sub(1);
-        if a.thread == b.thread {
+        if a.thread == b.thread || level == Level::Ordered {
+            return a.thread != b.thread;
+        }
+        if !open && self.gate(a, b).is_some() {
+            self.met_gate = true;
+            return level == Level::Guarded;
+        }
+        let concurrent = self.concurrent(level == Level::Free, a, b);
+        self.met_order |= !concurrent;
+        concurrent
+    }
+
+    /// Whether all requests come one after the other, so that no two go together.
+    fn in_a_row(&mut self, groups: &[Rc<Group>], soft: bool) -> bool {
+        /// Fewer are looked at pair by pair.
+        const WORTH_IT: usize = 64;
+        let all = || groups.iter().flat_map(|group| &group.alike).flat_map(|alike| &alike.candidates);
+        if all().count() < WORTH_IT {
             return false;
         }
-        match level {
-            Level::Free | Level::SoftOrdered => {
-                self.gate(a, b).is_none() && self.concurrent(level == Level::Free, a, b)
-            }
-            Level::Guarded => self.gate(a, b).is_some() || self.concurrent(false, a, b),
-            Level::Ordered => true,
+        let mut runs: Vec<(u64, ThreadId, Run)> = Vec::new();
+        for want in all().filter_map(|candidate| self.wants.get(candidate.want)) {
+            let (Some(first), Some(last)) = (want.runs.first(), want.runs.last()) else { return false };
+            let run = Run { first: first.first, last: last.last, count: 0 };
+            runs.push((self.begin_ns(want.thread, run.first), want.thread, run));
         }
+        runs.sort_unstable_by_key(|(begin_ns, thread, run)| (*begin_ns, *thread, run.first));
+        self.steps = self.steps.saturating_sub(runs.len() as u64);
+        let clocks = if soft { &mut self.soft } else { &mut self.must };
+        runs.windows(2).all(|pair| {
+            let ((_, one, a), (_, other, b)) = (pair[0], pair[1]);
+            one != other && clocks.before(one, a.last, other, b.first)
+        })
+    }
+
+    /// When a segment began.
+    fn begin_ns(&self, thread: ThreadId, segment: u32) -> u64 {
+        let mark = |thread: ThreadId, mark: u32| {
+            self.session.order.lives.get(thread.index())?.marks.get(mark as usize).map(|mark| mark.until_ns)
+        };
+        let creator = || self.session.order.lives.get(thread.index())?.creator;
+        let before = match segment.checked_sub(1) {
+            Some(before) => mark(thread, before),
+            None => creator().and_then(|(creator, at)| mark(creator, at)),
+        };
+        before.unwrap_or(0)
     }
 
     /// Tells the choices of one candidate for each side that go together; `tell` says whether to go on.
@@ -194,6 +243,13 @@ impl<'a> Pairs<'a> {
         mut tell: impl FnMut(&mut Self, &[Candidate]) -> bool,
     ) -> End {
         let wants = self.wants;
+        (self.met_gate, self.met_order) = (false, false);
+        if level <= Level::SoftOrdered && self.in_a_row(groups, level == Level::Free) {
+            self.met_order = true;
+            return End::Complete;
+        }
+        // Of each side so far: whether its kind is known to share no lock with the kind of the side that is tried.
+        let mut open: Vec<bool> = Vec::new();
         let floor = self.steps.saturating_sub(Self::MOST_STEPS);
         // Of each side so far: the kind and the candidate that is tried next.
         let mut next = vec![(0usize, 0usize)];
@@ -209,23 +265,25 @@ impl<'a> Pairs<'a> {
                 (*kind, *at) = (*kind + 1, 0);
                 continue;
             };
-            if *at == 0 && level <= Level::SoftOrdered {
-                let others = groups.iter().zip(&chosen).map(|(group, (kind, _))| &group.alike[*kind]);
-                if others.into_iter().any(|other| self.gated(alike, other) == Some(true)) {
-                    self.steps = self.steps.saturating_sub(1);
-                    (*kind, *at) = (*kind + 1, 0);
-                    continue;
-                }
+            let others = groups.iter().zip(&chosen).map(|(group, (kind, _))| &group.alike[*kind]);
+            let gated: Vec<Option<bool>> = others.map(|other| self.gated(alike, other)).collect();
+            if level <= Level::SoftOrdered && gated.contains(&Some(true)) {
+                self.met_gate = true;
+                self.steps = self.steps.saturating_sub(1);
+                (*kind, *at) = (*kind + 1, 0);
+                continue;
             }
+            open.clear();
+            open.extend(gated.iter().map(|gated| *gated == Some(false)));
             let number = *kind;
             *at += 1;
             if self.steps <= floor {
                 return End::Exhausted;
             }
             let Some(want) = wants.get(candidate.want) else { continue };
-            let fits = chosen.iter().all(|(_, other)| {
+            let fits = chosen.iter().zip(&open).all(|((_, other), open)| {
                 candidate.thread != other.thread
-                    && wants.get(other.want).is_some_and(|other| self.fits(level, &want, &other))
+                    && wants.get(other.want).is_some_and(|other| self.fits(level, *open, &want, &other))
             });
             if !fits {
                 continue;

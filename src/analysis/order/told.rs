@@ -9,7 +9,7 @@ use super::clocks::Clocks;
 use super::cycles::{Limits, cycles};
 use super::edges::{Edge, Knots, reads_again};
 use super::feasibility::Feasibility;
-use super::fingerprint::{Fnv, of_cycle, smallest_rotation, text, written};
+use super::fingerprint::{Fnv, of_cycle, smallest_rotation, written};
 use super::links::Links;
 use super::places::Places;
 use super::reason::Words;
@@ -40,6 +40,12 @@ pub(super) struct Teller<'a> {
     pub court: Court<'a>,
     pub entries: Entries,
     groups: FxHashMap<(u32, u32), Rc<[Rc<Group>]>>,
+    /// Entries that the component that is looked at brought.
+    fresh: Vec<u64>,
+    /// Judgements that are left, for the component that is looked at and for all.
+    left: (u32, u32),
+    /// Not all cycles of the component that is looked at were judged.
+    rich: bool,
     /// Some cycles or combinations were not looked at.
     pub cut: bool,
 }
@@ -52,11 +58,15 @@ impl<'a> Teller<'a> {
     const PAIRS: u64 = 50_000;
     /// Longer cycles of one component.
     const LONGER: u64 = 5_000;
-    /// Combinations of places in the code that are looked at for one cycle of locks, and told of them.
-    const COMBINATIONS: usize = 4096;
-    const TOLD: usize = 64;
+    /// Combinations of places in the code that are looked at for one cycle of locks.
+    const COMBINATIONS: usize = 128;
+    /// Cycles of one component that are judged, and of all: some seconds.
+    const JUDGEMENTS: u32 = 10_000;
+    const JUDGEMENTS_IN_ALL: u32 = 500_000;
     /// Cycles of one fingerprint that are judged once no order was found that rules one out.
-    const JUDGED: u32 = 32;
+    const JUDGED: u32 = 6;
+    /// Cycles that are told of a component that is too rich to tell all: the most serious and shortest.
+    const TOLD_OF_RICH: usize = 32;
     /// Groups of edges that are remembered.
     const GROUPS: usize = 1 << 16;
 
@@ -69,9 +79,20 @@ impl<'a> Teller<'a> {
     ) -> Self {
         let pairs = Pairs::new(session, wants, Clocks::new(must), Clocks::new(soft));
         let feasibility = Feasibility::new(session, wants, soft);
-        let court = Court { session, wants, pairs, feasibility, writers: Writers::new(session) };
+        let court = Court { session, wants, pairs, feasibility, writers: Writers::new(session), soft: soft.soft };
         let (entries, groups) = (Entries::new(), FxHashMap::default());
-        Self { session, wants, places, court, entries, groups, cut: false }
+        Self {
+            session,
+            wants,
+            places,
+            court,
+            entries,
+            groups,
+            fresh: Vec::new(),
+            left: (0, Self::JUDGEMENTS_IN_ALL),
+            rich: false,
+            cut: false,
+        }
     }
 
     /// All cycles of all components.
@@ -101,6 +122,8 @@ impl<'a> Teller<'a> {
             }
         }
         let steps = Self::STEPS.min(*left);
+        (self.left.0, self.rich) = (Self::JUDGEMENTS, false);
+        self.fresh.clear();
         let limits = Limits { steps, pairs: Self::PAIRS, longer: Self::LONGER };
         let mut best: Option<((Class, bool), u64)> = None;
         let mut cycle = Vec::new();
@@ -111,9 +134,10 @@ impl<'a> Teller<'a> {
             best = best.into_iter().chain(told).min();
         });
         *left = left.saturating_sub(used);
-        if all {
+        if all && !self.rich {
             return;
         }
+        self.cut = true;
         if best.is_none() {
             let found: Vec<u32> = some_cycle(&graph).iter().map(|at| nodes[*at as usize]).collect();
             best = self.tell(edges, &found);
@@ -128,6 +152,19 @@ impl<'a> Teller<'a> {
             let fingerprint = classes.iter().fold(Fnv::new().bytes(b"component"), |hash, class| hash.number(*class));
             let (verdict, sides, size) = (entry.verdict.clone(), entry.sides.clone(), nodes.len() as u64);
             self.add(true, fingerprint.end(), verdict, Some(size), |_| sides);
+            self.thin_out();
+        }
+    }
+
+    /// Forgets what nobody would read: the component is told as one.
+    fn thin_out(&mut self) {
+        let entries = &self.entries;
+        self.fresh.sort_by_key(|fingerprint| {
+            let entry = entries.get(&(false, *fingerprint)).map(|(entry, _)| entry);
+            (entry.map(|entry| (entry.verdict.rank(), entry.sides.len())), *fingerprint)
+        });
+        for fingerprint in self.fresh.iter().skip(Self::TOLD_OF_RICH) {
+            self.entries.remove(&(false, *fingerprint));
         }
     }
 
@@ -138,46 +175,32 @@ impl<'a> Teller<'a> {
         let locks: Option<Vec<LockId>> =
             (0..cycle.len()).map(|at| self.wants.lock_of(cycle[(at + 1) % cycle.len()])).collect();
         let locks = locks?;
-        let mut found: Vec<((Class, bool), u64, Option<Verdict>, Vec<Rc<Group>>)> = Vec::new();
-        let mut at = vec![0usize; choices.len()];
-        for looked in 0.. {
-            if looked >= Self::COMBINATIONS {
-                self.cut = true;
-                break;
-            }
-            let groups: Vec<Rc<Group>> = choices.iter().zip(&at).map(|(all, at)| all[*at].clone()).collect();
+        let count = choices.iter().fold(1usize, |count, groups| count.saturating_mul(groups.len()));
+        self.cut |= count > Self::COMBINATIONS;
+        let mut best: Option<((Class, bool), u64)> = None;
+        for number in 0..count.min(Self::COMBINATIONS) {
+            let groups = combination(&choices, number, count <= Self::COMBINATIONS);
             let hashes: Vec<u64> = groups.iter().map(|group| group.hash).collect();
             let fingerprint = of_cycle(&hashes);
-            let known = self.entries.get(&(false, fingerprint)).map(|(entry, _)| entry);
-            match known.filter(|entry| entry.is_settled()) {
-                Some(entry) => found.push((entry.verdict.rank(), fingerprint, None, groups)),
-                None => {
-                    let verdict = self.court.judge(&groups, &locks);
-                    found.push((verdict.rank(), fingerprint, Some(verdict), groups));
-                }
+            let known = self.entries.get_mut(&(false, fingerprint)).map(|(entry, _)| entry);
+            if let Some(entry) = known
+                && (entry.is_settled() || self.left.0 == 0 || self.left.1 == 0)
+            {
+                entry.instances += 1;
+                best = best.into_iter().chain([(entry.verdict.rank(), fingerprint)]).min();
+                self.rich |= !entry.is_settled();
+                continue;
             }
-            // The next combination.
-            let Some(side) = (0..at.len()).find(|side| at[*side] + 1 < choices[*side].len()) else { break };
-            at[side] += 1;
-            at[..side].fill(0);
-        }
-        found.sort_by_key(|(rank, fingerprint, ..)| (*rank, *fingerprint));
-        let best = found.first().map(|(rank, fingerprint, ..)| (*rank, *fingerprint));
-        if found.len() > Self::TOLD {
-            found.truncate(Self::TOLD);
-            self.cut = true;
-        }
-        for (_, fingerprint, verdict, groups) in found {
-            match verdict {
-                Some(verdict) => self.add(false, fingerprint, verdict, None, |verdict| {
-                    sides(self.session, self.wants, verdict, &groups, cycle)
-                }),
-                None => {
-                    if let Some((entry, _)) = self.entries.get_mut(&(false, fingerprint)) {
-                        entry.instances += 1;
-                    }
-                }
+            if self.left.0 == 0 || self.left.1 == 0 {
+                self.rich = true;
+                continue;
             }
+            self.left = (self.left.0 - 1, self.left.1 - 1);
+            let verdict = self.court.judge(&groups, &locks);
+            best = best.into_iter().chain([(verdict.rank(), fingerprint)]).min();
+            self.add(false, fingerprint, verdict, None, |verdict| {
+                sides(self.session, self.wants, verdict, &groups, cycle)
+            });
         }
         best
     }
@@ -204,6 +227,9 @@ impl<'a> Teller<'a> {
                 let sides = sides(&verdict);
                 let entry = Entry { verdict, sides, instances: 1, judged: 1 };
                 self.entries.insert((rich, fingerprint), (entry, component));
+                if !rich {
+                    self.fresh.push(fingerprint);
+                }
             }
         }
     }
@@ -375,6 +401,18 @@ fn sides(session: &Session, wants: &Wants<'_>, verdict: &Verdict, groups: &[Rc<G
         .collect()
 }
 
+/// One of each side's groups. If not all combinations are looked at, each group comes up in some.
+fn combination(choices: &[Rc<[Rc<Group>]>], number: usize, all: bool) -> Vec<Rc<Group>> {
+    let mut rest = number;
+    let mut chosen = Vec::with_capacity(choices.len());
+    for (side, groups) in choices.iter().enumerate() {
+        let at = if all { rest % groups.len() } else { (number + number / groups.len() * side) % groups.len() };
+        rest /= groups.len();
+        chosen.push(groups[at].clone());
+    }
+    chosen
+}
+
 /// Any cycle of a component in which each node has a successor.
 fn some_cycle(graph: &[Vec<u32>]) -> Vec<u32> {
     let mut met = vec![u32::MAX; graph.len()];
@@ -417,9 +455,4 @@ impl Heat {
         let hold = known().map(|(_, hold)| *hold).min().unwrap_or(0);
         waits as f64 + hold as f64
     }
-}
-
-/// Not used by the graph of instances: what a text is in a fingerprint.
-pub(super) fn class_hash(class: &str) -> u64 {
-    text(class)
 }

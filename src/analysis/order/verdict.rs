@@ -62,7 +62,7 @@ impl Verdict {
 }
 
 /// Combinations that are looked at for a schedule, as all are alike in most programs.
-const MOST_TRIES: usize = 8;
+const MOST_TRIES: usize = 4;
 /// The same as long as none was found that fails.
 const MOST_BENIGN: usize = 256;
 
@@ -73,6 +73,8 @@ pub(super) struct Court<'a> {
     pub pairs: Pairs<'a>,
     pub feasibility: Feasibility<'a>,
     pub writers: Writers<'a>,
+    /// There are hand-overs.
+    pub soft: bool,
 }
 
 impl Court<'_> {
@@ -127,16 +129,18 @@ impl Court<'_> {
         {
             return too_many(groups, !timed);
         }
-        found.best.unwrap_or_else(|| self.kept_apart(groups, timed))
+        let met = (self.pairs.met_order, self.pairs.met_gate);
+        found.best.unwrap_or_else(|| self.kept_apart(groups, timed, met))
     }
 
     /// What keeps the sides apart, as nothing else is left.
-    fn kept_apart(&mut self, groups: &[Rc<Group>], timed: bool) -> Verdict {
-        for (level, class) in [
-            (Level::SoftOrdered, Class::SoftOrdered),
-            (Level::Guarded, Class::Guarded),
-            (Level::Ordered, Class::Ordered),
-        ] {
+    fn kept_apart(&mut self, groups: &[Rc<Group>], timed: bool, met: (bool, bool)) -> Verdict {
+        let levels = [
+            (Level::SoftOrdered, Class::SoftOrdered, met.0 && self.soft),
+            (Level::Guarded, Class::Guarded, met.1),
+            (Level::Ordered, Class::Ordered, true),
+        ];
+        for (level, class, _) in levels.into_iter().filter(|(.., worth)| *worth) {
             let mut found: Option<Vec<Candidate>> = None;
             let end = self.pairs.search(groups, level, |_, choice| {
                 found = Some(choice.to_vec());

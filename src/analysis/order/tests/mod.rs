@@ -1,3 +1,6 @@
+mod circles;
 mod explore;
+mod programs;
 mod random;
 mod simulate;
+mod sizes;
