@@ -223,3 +223,24 @@ fn the_graph_in_every_format() {
     graph(&["-o", "g.svg"]);
     assert_eq!(fs::read_to_string(folder.path().join("g.svg")).unwrap(), svg);
 }
+
+/// A deadlock that happens is a verdict at once: nobody waits for a time-out of the CI job.
+#[test]
+fn a_program_that_deadlocks_is_ended_and_told() {
+    let folder = folder();
+    let program = fixture("deadlocks");
+    let outcome = run(folder.path(), &["check", "--format", "json", "--", program.to_str().unwrap(), "ring", "2"]);
+    let report = json(&outcome);
+    assert_eq!((outcome.code(), &report["program"]), (1, &"the program deadlocked and was ended".into()));
+    assert_eq!((&report["cycles"][0]["class"], &report["cycles"][0]["fails"]), (&"hung".into(), &true.into()));
+}
+
+#[test]
+fn a_program_that_takes_too_long_is_ended_and_fails() {
+    let folder = folder();
+    let program = fixture("deadlocks");
+    let command = ["check", "--format", "json", "--timeout", "500ms", "--", program.to_str().unwrap(), "lost"];
+    let outcome = run(folder.path(), &command);
+    assert_eq!((outcome.code(), json(&outcome)["verdict"].as_str()), (1, Some("fail")), "{}", outcome.stderr);
+    assert_eq!(json(&outcome)["program"], "the program was not done after 0.5 s and was ended");
+}
