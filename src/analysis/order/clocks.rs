@@ -15,6 +15,9 @@ use crate::model::ThreadId;
 /// A clock: how many segments had ended, by node; ascending nodes.
 type Clock = Rc<[(u32, u32)]>;
 
+/// A node, up to which segment, and from which step it was reached by which link.
+type Reached = (u32, u32, Option<(usize, In)>);
+
 /// Answers whether one segment came before another.
 pub(super) struct Clocks<'a> {
     links: &'a Links,
@@ -142,7 +145,7 @@ impl<'a> Clocks<'a> {
     /// the earliest first, each with the node that it leads into.
     pub fn path(&self, earlier: ThreadId, last: u32, later: ThreadId, first: u32) -> Vec<(u32, In)> {
         // What was reached, with the step it was reached from and the link between.
-        let mut steps: Vec<(u32, u32, Option<(usize, In)>)> = vec![(later.0, first.saturating_add(1), None)];
+        let mut steps: Vec<Reached> = vec![(later.0, first.saturating_add(1), None)];
         let mut known: FxHashMap<u32, u32> = FxHashMap::default();
         let mut next = 0;
         while let Some((node, upto, _)) = steps.get(next).copied() {

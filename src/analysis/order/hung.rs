@@ -1,9 +1,9 @@
 //! Deadlocks that happened are cycles of class `hung`: the same cycle as was foreseen, or one of their own.
 
+use super::entries::side_hash;
 use super::fingerprint::{of_cycle, smallest_rotation, written};
 use super::places::Places;
 use super::reason::Words;
-use super::told::side_hash;
 use super::{Class, Cycle, Held, Side};
 use crate::model::{Hang, HangKind, HeldLock, Mode, Session, Stacks, Waiting};
 

@@ -39,10 +39,12 @@ pub(super) struct In {
 /// A round of a barrier.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
-    pub must: bool,
     /// Who met, and which of its marks it was.
     pub met: Vec<(ThreadId, u32)>,
 }
+
+/// When a thread came to a barrier and went on, which thread, which of its marks.
+type Arrival = (u64, u64, ThreadId, u32);
 
 /// The links of a session. Nodes are threads, and behind them the rounds of barriers.
 #[derive(Debug, Default)]
@@ -129,7 +131,7 @@ impl Links {
     fn meet(&mut self, lives: &[Life], soft: bool) {
         // What was not kept any more at one thread leaves the later rounds of all unknown.
         let complete_until_ns = horizon(lives, Fold::MOST_MARKS, |life| life.must_dropped);
-        let mut arrivals: BTreeMap<(LockId, u32), Vec<(u64, u64, ThreadId, u32)>> = BTreeMap::new();
+        let mut arrivals: BTreeMap<(LockId, u32), Vec<Arrival>> = BTreeMap::new();
         for (at, life) in lives.iter().enumerate() {
             for (number, mark) in life.marks.iter().enumerate() {
                 if let MarkWhat::Barrier { lock, count } = mark.what {
@@ -169,7 +171,7 @@ impl Links {
         for (thread, mark) in &met {
             self.into[thread.index()].push(In { seg: mark + 1, node, upto: 1, via });
         }
-        self.rounds.push(Round { must, met });
+        self.rounds.push(Round { met });
     }
 
     /// Which post a wait needed, which signal fell into a condition wait.

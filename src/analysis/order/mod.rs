@@ -8,6 +8,7 @@ mod closure;
 mod components;
 mod cycles;
 mod edges;
+mod entries;
 mod feasibility;
 mod findings;
 mod fingerprint;
@@ -16,6 +17,7 @@ mod graph;
 mod hung;
 mod links;
 mod places;
+mod processes;
 mod reason;
 mod search;
 mod told;
@@ -304,8 +306,9 @@ pub fn orders(session: &Session) -> Orders {
         let dropped = session.order.dropped;
         orders.notes.push(format!("{dropped} requests had no room: cycles that need them are missing"));
     }
-    if !knots.edges.is_empty() || !knots.own.is_empty() {
-        foresee(session, &wants, &places, &knots, &mut orders);
+    let apart = processes::apart(session, &wants, &places);
+    if !knots.edges.is_empty() || !knots.own.is_empty() || !apart.is_empty() {
+        foresee(session, &wants, &places, (&knots, apart), &mut orders);
     }
     hung::tell(session, &places, &mut orders.cycles);
     orders
@@ -316,13 +319,16 @@ fn foresee(
     session: &Session,
     wants: &wants::Wants<'_>,
     places: &places::Places<'_>,
-    knots: &edges::Knots,
+    (knots, apart): (&edges::Knots, Vec<processes::Apart>),
     orders: &mut Orders,
 ) {
     let (must, soft) = (links::Links::new(session, false), links::Links::new(session, true));
     let mut teller = told::Teller::new(session, wants, places, &must, &soft);
     teller.tell_all(knots);
-    orders.cycles = teller.cycles();
+    for entry in apart {
+        teller.add(false, entry.fingerprint, entry.verdict, None, |_| entry.sides);
+    }
+    orders.cycles = entries::written_out(session, places, &teller.court.pairs, &teller.entries);
     if teller.cut {
         orders.complete = false;
         orders.notes.push("there are too many ways to combine the requests: not all of them were looked at".into());

@@ -8,29 +8,18 @@ use rustc_hash::FxHashMap;
 use super::clocks::Clocks;
 use super::cycles::{Limits, cycles};
 use super::edges::{Edge, Knots, reads_again};
+use super::entries::{Entries, Entry, side_hash, sides};
 use super::feasibility::Feasibility;
-use super::fingerprint::{Fnv, of_cycle, smallest_rotation, written};
+use super::fingerprint::{Fnv, of_cycle};
 use super::links::Links;
 use super::places::Places;
-use super::reason::Words;
 use super::search::{Alike, Candidate, Group, Pairs};
 use super::verdict::{Court, Verdict};
 use super::wants::Wants;
 use super::writers::Writers;
-use super::{Class, Cycle, Held, Side};
+use super::{Class, Side};
 use crate::model::order::How;
-use crate::model::{LockId, Mode, Session};
-
-/// What is told of cycles with one fingerprint.
-pub(super) struct Entry {
-    pub verdict: Verdict,
-    pub sides: Vec<Side>,
-    pub instances: u64,
-    judged: u32,
-}
-
-/// Entries by fingerprint, those of components too rich to tell apart from the others.
-pub(super) type Entries = BTreeMap<(bool, u64), (Entry, Option<u64>)>;
+use crate::model::{LockId, Session};
 
 /// Collects entries.
 pub(super) struct Teller<'a> {
@@ -63,8 +52,6 @@ impl<'a> Teller<'a> {
     /// Cycles of one component that are judged, and of all: some seconds.
     const JUDGEMENTS: u32 = 10_000;
     const JUDGEMENTS_IN_ALL: u32 = 500_000;
-    /// Cycles of one fingerprint that are judged once no order was found that rules one out.
-    const JUDGED: u32 = 6;
     /// Cycles that are told of a component that is too rich to tell all: the most serious and shortest.
     const TOLD_OF_RICH: usize = 32;
     /// Groups of edges that are remembered.
@@ -175,6 +162,8 @@ impl<'a> Teller<'a> {
         let locks: Option<Vec<LockId>> =
             (0..cycle.len()).map(|at| self.wants.lock_of(cycle[(at + 1) % cycle.len()])).collect();
         let locks = locks?;
+        // The lock that a side wants is held by the next one.
+        let held: Vec<LockId> = locks.iter().cycle().skip(locks.len() - 1).take(locks.len()).copied().collect();
         let count = choices.iter().fold(1usize, |count, groups| count.saturating_mul(groups.len()));
         self.cut |= count > Self::COMBINATIONS;
         let mut best: Option<((Class, bool), u64)> = None;
@@ -199,13 +188,13 @@ impl<'a> Teller<'a> {
             let verdict = self.court.judge(&groups, &locks);
             best = best.into_iter().chain([(verdict.rank(), fingerprint)]).min();
             self.add(false, fingerprint, verdict, None, |verdict| {
-                sides(self.session, self.wants, verdict, &groups, cycle)
+                sides(self.session, self.wants, verdict, &groups, &held)
             });
         }
         best
     }
 
-    fn add(
+    pub fn add(
         &mut self,
         rich: bool,
         fingerprint: u64,
@@ -298,107 +287,9 @@ impl<'a> Teller<'a> {
         let (held_mode, wanted_mode, alike) = (link.mode, want.mode, Vec::new());
         let group = Rc::new(Group { hash, held_mode, wanted_mode, timed, alike, count });
         self.add(false, of_cycle(&[hash]), verdict, None, |verdict| {
-            sides(self.session, self.wants, verdict, &[group], &[lock.0])
+            sides(self.session, self.wants, verdict, &[group], &[lock])
         });
     }
-
-    /// The cycles, the most serious first.
-    pub fn cycles(&self) -> Vec<Cycle> {
-        let heat = Heat::new(self.session, self.entries.values().map(|(entry, _)| entry));
-        let words = Words { session: self.session, places: self.places };
-        let Pairs { must, soft, .. } = &self.court.pairs;
-        let mut told: Vec<(Vec<String>, Cycle)> = Vec::new();
-        for ((_, fingerprint), (entry, component)) in &self.entries {
-            let Entry { verdict, sides, instances, .. } = entry;
-            let mut reason = words.reason(verdict, sides, must, soft);
-            if let Some(locks) = component {
-                reason = format!(
-                    "{locks} locks are taken in so many orders that not every cycle is told; of this one: {reason}"
-                );
-            }
-            let cycle = Cycle {
-                fingerprint: written(*fingerprint),
-                class: verdict.class,
-                fails: verdict.fails,
-                reason,
-                advice: words.advice(verdict, sides),
-                sides: sides.clone(),
-                witness: verdict.witness.clone(),
-                instances: *instances,
-                component: *component,
-                heat: heat.of(sides),
-            };
-            told.push((sides.iter().map(|side| self.places.lock(side.held.lock)).collect(), cycle));
-        }
-        told.sort_by(|(names, a), (other, b)| {
-            let key = |cycle: &Cycle| (cycle.class, !cycle.fails, cycle.component.is_some());
-            key(a).cmp(&key(b)).then_with(|| names.cmp(other)).then_with(|| a.fingerprint.cmp(&b.fingerprint))
-        });
-        told.into_iter().map(|(_, cycle)| cycle).collect()
-    }
-}
-
-impl Entry {
-    /// Whether nothing more serious can be, or has to be, looked for.
-    fn is_settled(&self) -> bool {
-        self.verdict.class <= Class::Feasible || self.verdict.class == Class::Possible && self.judged >= Teller::JUDGED
-    }
-}
-
-/// A side's part of a fingerprint.
-pub(super) fn side_hash(
-    places: &Places<'_>,
-    held: (LockId, Mode),
-    wanted: (LockId, Mode, bool),
-    stacks: (crate::model::StackId, crate::model::StackId),
-) -> u64 {
-    let mode = |mode: Mode| if mode == Mode::Shared { b"shared\0".as_slice() } else { b"exclusive\0" };
-    Fnv::new()
-        .number(places.class(held.0))
-        .bytes(mode(held.1))
-        .number(places.class(wanted.0))
-        .bytes(mode(wanted.1))
-        .bytes(if wanted.2 { b"timed\0" } else { b"\0" })
-        .number(places.site(stacks.0))
-        .number(places.site(stacks.1))
-        .end()
-}
-
-/// The sides of a verdict, in the order of the fingerprint.
-fn sides(session: &Session, wants: &Wants<'_>, verdict: &Verdict, groups: &[Rc<Group>], cycle: &[u32]) -> Vec<Side> {
-    let hashes: Vec<u64> = groups.iter().map(|group| group.hash).collect();
-    let start = smallest_rotation(&hashes);
-    let count = cycle.len();
-    let turned = (0..count).map(|at| (start + at) % count);
-    turned
-        .filter_map(|at| {
-            let candidate = verdict.choice.get(at)?;
-            let want = wants.get(candidate.want)?;
-            let lock = wants.lock_of(cycle[at])?;
-            let held = Held { lock, mode: candidate.held_mode, stack: candidate.held_stack };
-            let mut also_held: Vec<Held> = session
-                .order
-                .chains
-                .walk(want.held)
-                .map(|link| Held { lock: link.lock, mode: link.mode, stack: link.stack })
-                .collect();
-            if let Some(at) = also_held.iter().position(|other| *other == held) {
-                also_held.remove(at);
-            }
-            also_held.reverse();
-            Some(Side {
-                thread: want.thread,
-                held,
-                wanted: want.lock,
-                wanted_mode: want.mode,
-                wanted_stack: want.stack,
-                also_held,
-                count: groups[at].count,
-                timed: groups[at].timed,
-                reacquired: want.reacquired,
-            })
-        })
-        .collect()
 }
 
 /// One of each side's groups. If not all combinations are looked at, each group comes up in some.
@@ -426,33 +317,5 @@ fn some_cycle(graph: &[Vec<u32>]) -> Vec<u32> {
         path.push(at);
         let Some(next) = graph[at as usize].first() else { return Vec::new() };
         at = *next;
-    }
-}
-
-/// How long the locks of cycles were waited for and held.
-struct Heat(FxHashMap<LockId, (u64, u64)>);
-
-impl Heat {
-    fn new<'e>(session: &Session, entries: impl Iterator<Item = &'e Entry>) -> Self {
-        let sides = entries.flat_map(|entry| &entry.sides);
-        let mut locks: FxHashMap<LockId, (u64, u64)> =
-            sides.flat_map(|side| [side.held.lock, side.wanted]).map(|lock| (lock, (0, 0))).collect();
-        if !locks.is_empty() {
-            for site in &session.profile.sites {
-                if let Some((wait, hold)) = locks.get_mut(&site.key.lock) {
-                    *wait = wait.saturating_add(site.wait.sum);
-                    *hold = hold.saturating_add(site.hold.sum);
-                }
-            }
-        }
-        Self(locks)
-    }
-
-    /// The waits for all locks, and the time that each of them was held at least: what all sides have to share.
-    fn of(&self, sides: &[Side]) -> f64 {
-        let known = || sides.iter().filter_map(|side| self.0.get(&side.held.lock));
-        let waits = known().fold(0u64, |sum, (wait, _)| sum.saturating_add(*wait));
-        let hold = known().map(|(_, hold)| *hold).min().unwrap_or(0);
-        waits as f64 + hold as f64
     }
 }

@@ -42,6 +42,8 @@ pub(super) enum Cause {
     OneThread,
     /// The sides were seen in different processes.
     Apart,
+    /// The same, and all of them held a lock of this one's class.
+    ApartUnder(LockId),
 }
 
 /// A verdict with the requests that it is about.

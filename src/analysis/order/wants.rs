@@ -257,12 +257,12 @@ impl<'a> Wants<'a> {
             }
         }
         // The log tells when, but what came before the first nested acquisition may not be in it.
-        let mut taken = if session.order.log.dropped == 0 { self.from_log(&needed) } else { Vec::new() };
+        let mut taken = if session.order.log.dropped == 0 { self.by_log(&needed) } else { Vec::new() };
         let logged: FxHashSet<Taken> = taken
             .iter()
             .map(|((thread, lock, stack, mode, _), _)| (*thread, *lock, *stack, *mode, How::Block))
             .collect();
-        let others = self.from_profile(&needed).into_iter();
+        let others = self.by_profile(&needed).into_iter();
         taken.extend(others.filter(|(taken, _)| !logged.contains(taken) && !nested.contains(taken)));
         for ((thread, lock, stack, mode, how), runs) in taken {
             if session.locks.get(lock.index()).is_some_and(holds) {
@@ -287,7 +287,7 @@ impl<'a> Wants<'a> {
     }
 
     /// What threads took with nothing else held, and in which segments.
-    fn from_log(&self, needed: &FxHashSet<ThreadId>) -> Vec<(Taken, Vec<Run>)> {
+    fn by_log(&self, needed: &FxHashSet<ThreadId>) -> Vec<(Taken, Vec<Run>)> {
         let mut open: FxHashMap<ThreadId, Vec<LockId>> = FxHashMap::default();
         let mut taken: FxHashMap<Taken, Vec<Run>> = FxHashMap::default();
         for event in self.session.order.log.events().filter(|event| needed.contains(&event.thread)) {
@@ -328,7 +328,7 @@ impl<'a> Wants<'a> {
     }
 
     /// The same without the log: in some segment.
-    fn from_profile(&self, needed: &FxHashSet<ThreadId>) -> Vec<(Taken, Vec<Run>)> {
+    fn by_profile(&self, needed: &FxHashSet<ThreadId>) -> Vec<(Taken, Vec<Run>)> {
         let profile = &self.session.profile;
         let mut taken = Vec::new();
         for ((thread, site), share) in profile.by_thread.iter().filter(|((thread, _), _)| needed.contains(thread)) {

@@ -1,3 +1,4 @@
+mod apart;
 mod circles;
 mod explore;
 mod programs;

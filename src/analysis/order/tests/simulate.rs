@@ -130,12 +130,16 @@ pub fn run(program: &Program, schedule: Schedule<'_>) -> Recorded {
         let lock = builder.lock(&format!("end{thread}"), Kind::Join);
         builder.session.locks[lock.index()].address = thread as u64 + 1;
     }
-    program.barriers.iter().enumerate().for_each(|(at, _)| drop(builder.lock(&format!("b{at}"), Kind::Barrier)));
+    for at in 0..program.barriers.len() {
+        builder.lock(&format!("b{at}"), Kind::Barrier);
+    }
     for (at, initial) in program.semaphores.iter().enumerate() {
         let lock = builder.lock(&format!("s{at}"), Kind::Semaphore);
         builder.session.locks[lock.index()].traits.initial = *initial;
     }
-    (0..program.conditions).for_each(|at| drop(builder.lock(&format!("c{at}"), Kind::Condvar)));
+    for at in 0..program.conditions {
+        builder.lock(&format!("c{at}"), Kind::Condvar);
+    }
     let mut run = Run {
         program,
         threads: vec![Thread::default(); program.threads.len()],

@@ -1,0 +1,191 @@
+//! Orders that were seen in different processes: runs of one program, or its workers.
+//!
+//! Locks of different processes are never the same lock. But a class that stands for one lock in each process (a
+//! global variable, a lock made once at the start) is the same lock in the next run, and one run may then take what
+//! two runs took apart. Common gates count, by class; what orders the threads of one run says nothing about another.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::cycles::{Limits, cycles};
+use super::edges::edges_of;
+use super::entries::{side_hash, sides};
+use super::fingerprint::of_cycle;
+use super::places::Places;
+use super::search::{Candidate, Group};
+use super::verdict::{Cause, Verdict};
+use super::wants::{Wants, holds};
+use super::{Class, Side};
+use crate::model::order::{ChainId, How};
+use crate::model::{Kind, LockId, Mode, ProcessId, Session};
+
+/// A cycle whose sides were seen in different processes.
+pub(super) struct Apart {
+    pub fingerprint: u64,
+    pub verdict: Verdict,
+    pub sides: Vec<Side>,
+}
+
+/// Work for this: less than for what was seen in one process.
+const LIMITS: Limits = Limits { steps: 1_000_000, pairs: 1_000, longer: 1_000 };
+/// Combinations of one cycle of classes that are looked at.
+const COMBINATIONS: usize = 64;
+
+/// A side that was seen in some process.
+struct Seen {
+    group: Rc<Group>,
+    candidate: Candidate,
+    held_lock: LockId,
+    wanted_lock: LockId,
+    held: ChainId,
+}
+
+/// An edge between classes.
+#[derive(Default)]
+struct Edge {
+    processes: FxHashSet<ProcessId>,
+    /// By the side's part of the fingerprint.
+    seen: BTreeMap<u64, Seen>,
+}
+
+/// Finds them.
+pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -> Vec<Apart> {
+    let process = |lock: LockId| session.lock(lock).process;
+    let first = session.order.requests.first().map(|request| request.key.lock);
+    let first = first.filter(|lock| lock.index() < session.locks.len()).map(process);
+    let other = |lock: LockId| lock.index() < session.locks.len() && Some(process(lock)) != first;
+    if !session.order.requests.iter().any(|request| other(request.key.lock)) {
+        return Vec::new();
+    }
+    let single = single(session, places);
+    let mut edges: BTreeMap<(u64, u64), Edge> = BTreeMap::new();
+    for number in 0..session.order.requests.len() as u32 {
+        let Some(want) = wants.get(number).filter(|want| single.contains(&want.lock)) else { continue };
+        if session.order.chains.walk(want.held).any(|link| link.lock == want.lock) {
+            continue;
+        }
+        for edge in edges_of(session, wants, number, &want).filter(|edge| single.contains(&LockId(edge.from))) {
+            let (held_lock, timed) = (LockId(edge.from), want.how == How::Timed);
+            let (held, wanted) = ((held_lock, edge.held_mode), (want.lock, want.mode, timed));
+            let hash = side_hash(places, held, wanted, (edge.held_stack, want.stack));
+            let of = edges.entry((places.class(held_lock), places.class(want.lock))).or_default();
+            of.processes.insert(process(want.lock));
+            of.seen.entry(hash).or_insert_with(|| Seen {
+                group: Rc::new(Group {
+                    hash,
+                    held_mode: edge.held_mode,
+                    wanted_mode: want.mode,
+                    timed,
+                    alike: Vec::new(),
+                    count: want.runs.iter().fold(0, |sum, run| sum.saturating_add(run.count)),
+                }),
+                candidate: Candidate {
+                    want: number,
+                    thread: want.thread,
+                    held_mode: edge.held_mode,
+                    held_stack: edge.held_stack,
+                },
+                held_lock,
+                wanted_lock: want.lock,
+                held: want.held,
+            });
+        }
+    }
+    let mut nodes: Vec<u64> = edges.keys().flat_map(|(from, to)| [*from, *to]).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let local = |class: u64| nodes.binary_search(&class).unwrap_or(0);
+    let mut graph: Vec<Vec<u32>> = vec![Vec::new(); nodes.len()];
+    edges.keys().filter(|(from, to)| from != to).for_each(|(from, to)| graph[local(*from)].push(local(*to) as u32));
+    let mut found = Vec::new();
+    cycles(&graph, LIMITS, |cycle| {
+        let pair = |at: usize| (nodes[cycle[at] as usize], nodes[cycle[(at + 1) % cycle.len()] as usize]);
+        let path: Vec<&Edge> = (0..cycle.len()).filter_map(|at| edges.get(&pair(at))).collect();
+        let Some((one, rest)) = path.split_first() else { return };
+        // What one process took in a circle was judged there.
+        if !one.processes.iter().any(|process| rest.iter().all(|edge| edge.processes.contains(process))) {
+            combine(session, wants, (places, &single), &path, &mut found);
+        }
+    });
+    found
+}
+
+/// Locks whose class stands for nothing else in their process, and for the same kind in all.
+fn single(session: &Session, places: &Places<'_>) -> FxHashSet<LockId> {
+    let mut locks: FxHashMap<(ProcessId, u64), (u64, LockId)> = FxHashMap::default();
+    let mut kinds: FxHashMap<u64, Option<Kind>> = FxHashMap::default();
+    for (at, lock) in session.locks.iter().enumerate().filter(|(_, lock)| holds(lock)) {
+        let id = LockId::from(at);
+        let class = places.class(id);
+        let (count, _) = locks.entry((lock.process, class)).or_insert((0, id));
+        *count = count.saturating_add(lock.merged.max(1));
+        let kind = kinds.entry(class).or_insert(Some(lock.kind));
+        *kind = kind.filter(|kind| *kind == lock.kind);
+    }
+    let alone = locks
+        .into_iter()
+        .filter(|((_, class), (count, _))| *count == 1 && kinds.get(class).copied().flatten().is_some());
+    alone.map(|(_, (_, lock))| lock).collect()
+}
+
+/// Names, and the locks that are alone of their class.
+type Known<'a> = (&'a Places<'a>, &'a FxHashSet<LockId>);
+
+/// Judges the combinations of the sides that were seen.
+fn combine(session: &Session, wants: &Wants<'_>, known: Known<'_>, path: &[&Edge], found: &mut Vec<Apart>) {
+    let choices: Vec<Vec<&Seen>> = path.iter().map(|edge| edge.seen.values().collect()).collect();
+    let count = choices.iter().fold(1usize, |count, seen| count.saturating_mul(seen.len())).min(COMBINATIONS);
+    for number in 0..count {
+        let mut rest = number;
+        let chosen: Vec<&Seen> = choices
+            .iter()
+            .map(|seen| {
+                let at = rest % seen.len();
+                rest /= seen.len();
+                seen[at]
+            })
+            .collect();
+        let groups: Vec<Rc<Group>> = chosen.iter().map(|seen| seen.group.clone()).collect();
+        let hashes: Vec<u64> = groups.iter().map(|group| group.hash).collect();
+        let next = |at: usize| &groups[(at + 1) % groups.len()];
+        let readers =
+            (0..groups.len()).find(|at| groups[*at].wanted_mode == Mode::Shared && next(*at).held_mode == Mode::Shared);
+        let timed = groups.iter().any(|group| group.timed);
+        let gate = gate(session, known, &chosen);
+        let (class, fails, cause) = match (gate, readers) {
+            (Some(lock), _) => (Class::Guarded, false, Cause::ApartUnder(lock)),
+            (None, Some(at)) => (Class::NeedsWriter, false, Cause::Readers(chosen[at].wanted_lock, None)),
+            (None, None) => (Class::Possible, !timed, Cause::Apart),
+        };
+        let choice = chosen.iter().map(|seen| seen.candidate).collect();
+        let verdict = Verdict { class, fails, choice, cause, witness: Vec::new() };
+        let held: Vec<LockId> = chosen.iter().map(|seen| seen.held_lock).collect();
+        let sides = sides(session, wants, &verdict, &groups, &held);
+        found.push(Apart { fingerprint: of_cycle(&hashes), verdict, sides });
+    }
+}
+
+/// A class of which two sides hold a lock, not both to read. Each process has its own lock, but one run has one.
+fn gate(session: &Session, (places, single): Known<'_>, chosen: &[&Seen]) -> Option<LockId> {
+    let held = |seen: &Seen| {
+        let links = session.order.chains.walk(seen.held);
+        let known = links.filter(|link| single.contains(&link.lock));
+        known.map(|link| (places.class(link.lock), link.mode, link.lock)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = chosen.iter().map(|seen| held(seen)).collect();
+    for (at, one) in all.iter().enumerate() {
+        for other in &all[at + 1..] {
+            for (class, mode, lock) in one {
+                let same = |(known, how, _): &&(u64, Mode, LockId)| {
+                    known == class && (*mode, *how) != (Mode::Shared, Mode::Shared)
+                };
+                if other.iter().any(|link| same(&link)) {
+                    return Some(*lock);
+                }
+            }
+        }
+    }
+    None
+}
