@@ -151,6 +151,11 @@ impl Session {
         &self.threads[id.index()]
     }
 
+    /// The number of the run that a process belongs to, from 0.
+    pub fn run_of(&self, id: ProcessId) -> usize {
+        self.later_runs.partition_point(|first| *first <= id)
+    }
+
     /// A process.
     pub fn process(&self, id: ProcessId) -> &Process {
         &self.processes[id.index()]

@@ -118,3 +118,28 @@ fn fingerprints_are_the_same_in_every_run() {
         assert_eq!(first, fingerprints(), "{name}");
     }
 }
+
+/// Locks of a process and of what it forked are different ones, and so are those of two runs: only a class that stands
+/// for one lock in each of two recordings is the same in both.
+#[test]
+fn runs_are_judged_together() {
+    let (program, folder) = (fixture("orders"), folder());
+    let record = |name: &str, half: &str| {
+        let mut command = lockprof();
+        command.args(["run", "-q", "-o", name, "--"]).arg(&program).arg(half).current_dir(folder.path());
+        assert_eq!(finish(&mut command, LIMIT).code(), 0);
+    };
+    record("one.lockprof", "same_order");
+    record("other.lockprof", "other_order");
+    let check = |traces: &[&str]| {
+        let mut command = lockprof();
+        command.args(["check", "--format", "json"]).args(traces).current_dir(folder.path());
+        let outcome = finish(&mut command, LIMIT);
+        let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
+        (check["verdict"].as_str().unwrap_or_default().to_owned(), worst(&check))
+    };
+    assert_eq!(check(&["one.lockprof"]), ("pass".to_owned(), "none".to_owned()));
+    assert_eq!(check(&["other.lockprof"]), ("pass".to_owned(), "none".to_owned()));
+    assert_eq!(check(&["one.lockprof", "other.lockprof"]), ("fail".to_owned(), "possible".to_owned()));
+    assert_eq!(check(&["one.lockprof", "one.lockprof"]), ("pass".to_owned(), "none".to_owned()));
+}

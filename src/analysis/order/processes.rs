@@ -1,6 +1,7 @@
-//! Orders that were seen in different processes: runs of one program, or its workers.
+//! Orders that were seen in different runs of a program.
 //!
-//! Locks of different processes are never the same lock. But a class that stands for one lock in each process (a
+//! Locks of different runs are never the same lock, nor are those of a process and of what it forked: a run's
+//! processes do not deadlock with each other. But a class that stands for one lock in each process (a
 //! global variable, a lock made once at the start) is the same lock in the next run, and one run may then take what
 //! two runs took apart. Common gates count, by class; what orders the threads of one run says nothing about another.
 
@@ -21,7 +22,7 @@ use super::{Class, Side};
 use crate::model::order::{ChainId, How};
 use crate::model::{Kind, LockId, Mode, ProcessId, Session};
 
-/// A cycle whose sides were seen in different processes.
+/// A cycle whose sides were seen in different runs.
 pub(super) struct Apart {
     pub fingerprint: u64,
     pub verdict: Verdict,
@@ -45,20 +46,17 @@ struct Seen {
 /// An edge between classes.
 #[derive(Default)]
 struct Edge {
-    processes: FxHashSet<ProcessId>,
+    runs: FxHashSet<usize>,
     /// By the side's part of the fingerprint.
     seen: BTreeMap<u64, Seen>,
 }
 
 /// Finds them.
 pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -> Vec<Apart> {
-    let process = |lock: LockId| session.lock(lock).process;
-    let first = session.order.requests.first().map(|request| request.key.lock);
-    let first = first.filter(|lock| lock.index() < session.locks.len()).map(process);
-    let other = |lock: LockId| lock.index() < session.locks.len() && Some(process(lock)) != first;
-    if !session.order.requests.iter().any(|request| other(request.key.lock)) {
+    if session.later_runs.is_empty() {
         return Vec::new();
     }
+    let run = |lock: LockId| session.run_of(session.lock(lock).process);
     let single = single(session, places);
     let mut edges: BTreeMap<(u64, u64), Edge> = BTreeMap::new();
     for number in 0..session.order.requests.len() as u32 {
@@ -71,7 +69,7 @@ pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -
             let (held, wanted) = ((held_lock, edge.held_mode), (want.lock, want.mode, timed));
             let hash = side_hash(places, held, wanted, (edge.held_stack, want.stack));
             let of = edges.entry((places.class(held_lock), places.class(want.lock))).or_default();
-            of.processes.insert(process(want.lock));
+            of.runs.insert(run(want.lock));
             of.seen.entry(hash).or_insert_with(|| Seen {
                 group: Rc::new(Group {
                     hash,
@@ -104,8 +102,8 @@ pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -
         let pair = |at: usize| (nodes[cycle[at] as usize], nodes[cycle[(at + 1) % cycle.len()] as usize]);
         let path: Vec<&Edge> = (0..cycle.len()).filter_map(|at| edges.get(&pair(at))).collect();
         let Some((one, rest)) = path.split_first() else { return };
-        // What one process took in a circle was judged there.
-        if !one.processes.iter().any(|process| rest.iter().all(|edge| edge.processes.contains(process))) {
+        // What one run took in a circle was judged there.
+        if !one.runs.iter().any(|run| rest.iter().all(|edge| edge.runs.contains(run))) {
             combine(session, wants, (places, &single), &path, &mut found);
         }
     });

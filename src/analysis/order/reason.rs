@@ -103,13 +103,13 @@ impl Words<'_> {
                     "fewer threads than sides took the locks in these orders, so some side is always missing".to_owned()
                 }
             }
-            Cause::ApartUnder(lock) => format!(
-                "the sides were seen in different processes or runs of the program, under {} each time",
-                places.lock(*lock)
-            ),
-            Cause::Apart => "the sides were seen in different processes or runs of the program, each of which has its \
-                             own locks; nothing tells whether one process can take both"
-                .to_owned(),
+            Cause::ApartUnder(lock) => {
+                format!("the sides were seen in different runs of the program, under {} each time", places.lock(*lock))
+            }
+            Cause::Apart => {
+                "the sides were seen in different runs of the program; nothing tells whether one run can take both"
+                    .to_owned()
+            }
         }
     }
 
