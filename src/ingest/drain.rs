@@ -240,7 +240,10 @@ impl Drain {
             }
         }
         if (!order::is_section(record) || record.ticks <= self.joined_ticks) && place.ordered && !self.over {
-            image.tape.nested();
+            if self.joined_ticks != 0 {
+                // The joined thread's sections matter now.
+                image.tape.nested();
+            }
             tally.orders.hold_ended(self.placed(record, place, session), image, session);
         }
         if record.flags() & (Flags::SHARED | Flags::REENTRY | Flags::CONTINUED) == 0 {

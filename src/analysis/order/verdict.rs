@@ -40,7 +40,7 @@ pub(super) enum Cause {
     Gate(Holding, Holding),
     /// No two threads.
     OneThread,
-    /// The sides were seen in different processes.
+    /// The sides were seen in different runs.
     Apart,
     /// The same, and all of them held a lock of this one's class.
     ApartUnder(LockId),
