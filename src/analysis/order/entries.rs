@@ -38,7 +38,7 @@ impl Entry {
 /// The cycles, the most serious first.
 pub(super) fn written_out(session: &Session, places: &Places<'_>, pairs: &Pairs<'_>, entries: &Entries) -> Vec<Cycle> {
     let heat = Heat::new(session, entries.values().map(|(entry, _)| entry));
-    let words = Words { session: session, places };
+    let words = Words { session, places };
     let Pairs { must, soft, .. } = pairs;
     let mut told: Vec<(Vec<String>, Cycle)> = Vec::new();
     for ((_, fingerprint), (entry, component)) in entries {

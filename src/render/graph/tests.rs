@@ -33,7 +33,7 @@ fn graph_of(names: &[(&str, u32, Option<u32>)], edges: &[(u32, u32, u64, Option<
 }
 
 fn at_random(from: u32) -> bool {
-    from % 2 == 0
+    from.is_multiple_of(2)
 }
 
 fn small() -> (Session, Graph) {
