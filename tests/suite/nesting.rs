@@ -67,8 +67,10 @@ fn reentries_are_not_nested_in_themselves() {
 fn the_mode_is_told() {
     let expected = [
         "threadstart",
-        "hold rw1 shared",
-        "hold rw0 shared",
+        "open rw0 shared",
+        "open rw1 shared",
+        "hold rw1 shared opened",
+        "hold rw0 shared opened",
         "open rw0 shared",
         "open a1",
         "hold a1 opened",

@@ -105,7 +105,7 @@ fn requests_under_held_locks() {
     let stories: [(&str, &[&str]); 8] = [
         ("plain", &["a > b x2", "a > c x1", "a b > c x1"]),
         ("recursive", &["a > r x1", "r > a x1"]),
-        ("shared", &["rw > a x1", "rw* > a x1"]),
+        ("shared", &["rw > a x1", "rw* > a x1", "rw* > rw* x1"]),
         ("ways", &["a b > c timed x1"]),
         ("hand-over-hand", &["a > b x1", "b > c x1", "c > d x1"]),
         ("out-of-order", &["a > b x1", "a b > c x1", "c > d x1"]),

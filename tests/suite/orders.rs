@@ -80,7 +80,8 @@ fn cxx_programs() {
     hold_against_truth("orders_cxx", 0, 1);
 }
 
-/// One report for each distinct cycle, however often and in however many threads it was met.
+/// One report for each distinct cycle, however often and in however many threads it was met (a component with too many
+/// cycles to tell, as the bank's, has one more that stands for all).
 #[test]
 fn repetitions_are_one_cycle() {
     let program = fixture("orders");
@@ -90,8 +91,9 @@ fn repetitions_are_one_cycle() {
         command.args(["check", "--format", "json", "--"]).arg(&program).arg(name).current_dir(folder.path());
         let outcome = finish(&mut command, LIMIT);
         let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
+        let cycles = check["cycles"].as_array().expect("cycles").iter();
         let failing: Vec<&Value> =
-            check["cycles"].as_array().expect("cycles").iter().filter(|cycle| cycle["fails"] == true).collect();
+            cycles.filter(|cycle| cycle["fails"] == true && cycle["component"].is_null()).collect();
         assert_eq!(failing.len(), 1, "{name}: {}", outcome.stdout);
         assert_eq!(failing[0]["edges"].as_array().map(Vec::len), Some(sides), "{name}: {}", outcome.stdout);
     }
