@@ -55,7 +55,7 @@ pub struct CheckArgs {
     /// Write what fails now to the baseline's FILE: from now on it is known
     #[arg(long, help_heading = WHAT_FAILS)]
     pub write_baseline: bool,
-    /// What is allowed, and why: [[allow]] tables (TOML) or ThreadSanitizer's deadlock: lines; several times
+    /// What is allowed, and why: allow tables in TOML or ThreadSanitizer's deadlock: lines; several times
     #[arg(
         long,
         value_name = "FILE",
