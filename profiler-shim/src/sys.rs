@@ -110,10 +110,12 @@ pub unsafe fn madvise(at: *mut u8, len: usize, advice: usize) -> isize {
     unsafe { call!(MADVISE, at, len, advice) }
 }
 
-/// Whether every page of the range is mapped (at most 4096 pages a call are looked at).
+/// Whether every page of the range is mapped. A range that goes past the end of the addresses is not.
 pub fn is_mapped(at: u64, len: u64) -> bool {
     let mut residency = [0u8; 256];
-    let (mut at, end) = (at & !4095, at + len);
+    // What wrong tables give as an address can be anything: a page that ends at 2^64 too.
+    let Some(end) = at.checked_add(len) else { return false };
+    let mut at = at & !4095;
     while at < end {
         let step = (end - at).min(256 * 4096);
         // SAFETY: the kernel writes one byte a page into `residency`, which has 256.
@@ -276,5 +278,21 @@ pub fn abort() -> ! {
     unsafe { call!(KILL, getpid(), 6) };
     loop {
         core::hint::spin_loop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_mapped, is_readable};
+
+    #[test]
+    fn no_address_is_readable_past_the_end_of_memory() {
+        for at in [u64::MAX & !4095, 1 << 63, 0x7fff_ffff_f000, 0] {
+            assert!(!is_mapped(at, 4096), "{at:#x}");
+            assert!(!is_readable(at, 4096), "{at:#x}");
+        }
+        assert!(!is_readable(0x1000, u64::MAX));
+        let here = 0u64;
+        assert!(is_readable((&raw const here).addr() as u64 & !4095, 4096));
     }
 }

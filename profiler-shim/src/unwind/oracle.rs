@@ -69,8 +69,11 @@ pub unsafe fn check(local: *mut Local, stack_pointer: u64, return_address: u64, 
         if stack == 0 || !(*local).enter() {
             return;
         }
-        let right = same_walk(local, process, stack_pointer, return_address, stack)
-            && same_backtrace(process, return_address, stack);
+        let right = match same_walk(local, process, stack_pointer, return_address, stack) {
+            Walk::Same => same_backtrace(process, return_address, stack),
+            Walk::SameButLost => true,
+            Walk::Other => false,
+        };
         let counter = if right { &process.header().oracle_checked } else { &process.header().oracle_wrong };
         counter.fetch_add(1, Ordering::Relaxed);
         (*local).leave();
@@ -88,19 +91,35 @@ fn remembered(process: &Process, stack: u32) -> impl Iterator<Item = Frame> + '_
     })
 }
 
+/// How a remembered stack compares with a new walk.
+enum Walk {
+    Same,
+    /// The same, but it ends where wrong tables led. The second unwinder cannot be asked: libgcc reads at any address
+    /// that the tables give, and the program would crash.
+    SameButLost,
+    Other,
+}
+
 unsafe fn same_walk(
     local: *mut Local,
     process: &'static Process,
     stack_pointer: u64,
     return_address: u64,
     stack: u32,
-) -> bool {
-    let Some(_guard) = process.making.lock() else { return true };
+) -> Walk {
+    let Some(_guard) = process.making.lock() else { return Walk::Same };
     // SAFETY: between `enter` and `leave`.
     let scratch = unsafe { (*local).scratch() };
     scratch.forget();
     let walked = scratch.walk(process, stack_pointer, return_address);
-    walked.frames.iter().map(|f| (f.address, f.module)).eq(remembered(process, stack).map(|f| (f.address, f.module)))
+    let found = walked.frames.iter().map(|f| (f.address, f.module));
+    if !found.eq(remembered(process, stack).map(|f| (f.address, f.module))) {
+        Walk::Other
+    } else if walked.lost_after_signal {
+        Walk::SameButLost
+    } else {
+        Walk::Same
+    }
 }
 
 unsafe fn same_backtrace(process: &'static Process, return_address: u64, stack: u32) -> bool {

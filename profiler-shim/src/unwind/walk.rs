@@ -76,6 +76,10 @@ pub struct Walked<'a> {
     pub words: Option<&'a mut [Word]>,
     /// The stack goes on, but the unwinder could not.
     pub truncated: bool,
+    /// It is `truncated`, and a signal interrupted one of the frames: compilers' tables are wrong at some instructions
+    /// (between the two halves of an epilogue that restores `rsp` from a register, in libgcc's `_Unwind_Resume`).
+    #[cfg(lockprof_oracle)]
+    pub lost_after_signal: bool,
 }
 
 struct Walk<'a> {
@@ -120,12 +124,18 @@ impl Scratch {
         let mut walk = Walk { scratch: self, stack_pointer, words: 0, memorable: true, stored, noted: [false; SAVED] };
         let (mut pc, mut cfa, mut exact) = (return_address, stack_pointer, false);
         let mut frames = 0;
+        #[cfg(lockprof_oracle)]
+        let mut interrupted = false;
         let truncated = loop {
             if frames == MAX_FRAMES {
                 break true;
             }
             // Inside the call instruction, except where a signal interrupted.
             let lookup = if exact { pc } else { pc - 1 };
+            #[cfg(lockprof_oracle)]
+            {
+                interrupted |= exact;
+            }
             let (frame, own, step) = walk.step(process, lookup, cfa);
             if !own {
                 // Reporters look one byte before the address.
@@ -148,6 +158,8 @@ impl Scratch {
             frames: &scratch.frames[..frames],
             words: (memorable && frames < MAX_FRAMES).then_some(&mut scratch.words[..words]),
             truncated,
+            #[cfg(lockprof_oracle)]
+            lost_after_signal: truncated && interrupted,
         }
     }
 
@@ -162,8 +174,7 @@ impl Scratch {
     /// Whether eight bytes there may be read.
     pub fn readable(&mut self, address: u64) -> bool {
         address & 7 == 0
-            && (self.regions.iter().any(|region| region.low <= address && address + 8 <= region.high)
-                || self.admit(address))
+            && (self.regions.iter().any(|region| region.low <= address && address < region.high) || self.admit(address))
     }
 
     #[cold]
