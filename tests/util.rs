@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod oracle;
+pub mod python;
 pub mod random;
 pub mod raw;
 pub mod report;

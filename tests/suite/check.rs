@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::util::run::{LIMIT, finish, folder};
-use crate::util::{Outcome, fixture, lockprof};
+use crate::util::{Outcome, fixture, lockprof, python};
 
 /// `lockprof check ARGS -- orders STORY` in a folder.
 fn check(folder: &Path, args: &[&str], story: &str) -> Outcome {
@@ -243,4 +243,24 @@ fn a_program_that_takes_too_long_is_ended_and_fails() {
     let outcome = run(folder.path(), &command);
     assert_eq!((outcome.code(), json(&outcome)["verdict"].as_str()), (1, Some("fail")), "{}", outcome.stderr);
     assert_eq!(json(&outcome)["program"], "the program was not done after 0.5 s and was ended");
+}
+
+/// What GitHub and editors read is what the standard says: of a real run, and of the golden file, which has all that
+/// can be in one.
+#[test]
+fn sarif_is_valid() {
+    let Some(python) = python::with(&["jsonschema"]) else { return };
+    let folder = folder();
+    let outcome = check(folder.path(), &["--format", "sarif"], "inversion");
+    let written = folder.path().join("run.sarif");
+    fs::write(&written, &outcome.stdout).expect("a file");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = "
+import json, sys, jsonschema
+schema, *files = [json.load(open(path)) for path in sys.argv[1:]]
+for file in files:
+    jsonschema.validate(file, schema)
+print(len(files), 'valid')";
+    let files = [root.join("fixtures/sarif/sarif-schema-2.1.0.json"), root.join("tests/golden/check.sarif"), written];
+    assert_eq!(python::run(&python, script, &files), "2 valid\n");
 }

@@ -64,7 +64,7 @@ pub(super) fn written_out(session: &Session, places: &Places<'_>, pairs: &Pairs<
         told.push((sides.iter().map(|side| places.lock(side.held.lock)).collect(), cycle));
     }
     told.sort_by(|(names, a), (other, b)| {
-        let key = |cycle: &Cycle| (cycle.class, !cycle.fails, cycle.component.is_some());
+        let key = |cycle: &Cycle| (cycle.class, !cycle.fails, cycle.sides.len());
         key(a).cmp(&key(b)).then_with(|| names.cmp(other)).then_with(|| a.fingerprint.cmp(&b.fingerprint))
     });
     told.into_iter().map(|(_, cycle)| cycle).collect()

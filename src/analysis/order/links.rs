@@ -77,8 +77,8 @@ impl Links {
         let known = |thread: ThreadId| thread.index() < lives.len();
         for (at, life) in lives.iter().enumerate() {
             if let Some((creator, mark)) = life.creator.filter(|(creator, _)| known(*creator)) {
-                links.creators[at] = Some((creator.0, mark + 1));
-                links.into[at].push(In { seg: 0, node: creator.0, upto: mark + 1, via: Via::Created });
+                links.creators[at] = Some((creator.0, mark.saturating_add(1)));
+                links.into[at].push(In { seg: 0, node: creator.0, upto: mark.saturating_add(1), via: Via::Created });
             }
             for (mark, what) in (1..).zip(life.marks.iter().map(|mark| mark.what)) {
                 if let MarkWhat::Joined(Some(child)) = what

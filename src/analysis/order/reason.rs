@@ -195,7 +195,8 @@ impl Words<'_> {
     pub fn advice(&self, verdict: &Verdict, sides: &[Side]) -> String {
         let places = self.places;
         let locks = self.list(sides.iter().map(|side| side.held.lock));
-        let one_name = sides.iter().all(|side| places.lock(side.held.lock) == places.lock(sides[0].held.lock));
+        let Some(first) = sides.first() else { return String::new() };
+        let one_name = sides.iter().all(|side| places.lock(side.held.lock) == places.lock(first.held.lock));
         match verdict.class {
             Class::NeedsWriter if sides.len() == 1 => {
                 format!("do not read {locks} again while it is read already: pass the fact that it is held on instead")
@@ -236,7 +237,7 @@ impl Words<'_> {
                 )
             }
             _ => {
-                let (outer, inner) = (places.lock(sides[0].held.lock), places.lock(sides[0].wanted));
+                let (outer, inner) = (places.lock(first.held.lock), places.lock(first.wanted));
                 if sides.len() == 2 {
                     format!(
                         "always take {outer} before {inner}, or the other way round, or both at once (std::scoped_lock)"

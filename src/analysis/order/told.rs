@@ -52,7 +52,8 @@ impl<'a> Teller<'a> {
     /// Cycles of one component that are judged, and of all: some seconds.
     const JUDGEMENTS: u32 = 10_000;
     const JUDGEMENTS_IN_ALL: u32 = 500_000;
-    /// Cycles that are told of a component that is too rich to tell all: the most serious and shortest.
+    /// A component that is too rich to look at all of its cycles, and whose known cycles are more than this, is told
+    /// as one entry with the most serious of them; with fewer, that one tells how many locks there are.
     const TOLD_OF_RICH: usize = 32;
     /// Groups of edges that are remembered.
     const GROUPS: usize = 1 << 16;
@@ -129,29 +130,23 @@ impl<'a> Teller<'a> {
             let found: Vec<u32> = some_cycle(&graph).iter().map(|at| nodes[*at as usize]).collect();
             best = self.tell(edges, &found);
         }
-        if let Some((_, fingerprint)) = best
-            && let Some((entry, _)) = self.entries.get(&(false, fingerprint))
-        {
+        let Some((_, fingerprint)) = best else { return };
+        let size = nodes.len() as u64;
+        if self.fresh.len() <= Self::TOLD_OF_RICH {
+            if let Some((_, component)) = self.entries.get_mut(&(false, fingerprint)) {
+                *component = (*component).max(Some(size));
+            }
+        } else if let Some((entry, _)) = self.entries.get(&(false, fingerprint)) {
             let mut classes: Vec<u64> =
                 nodes.iter().filter_map(|node| self.wants.lock_of(*node)).map(|lock| self.places.class(lock)).collect();
             classes.sort_unstable();
             classes.dedup();
-            let fingerprint = classes.iter().fold(Fnv::new().bytes(b"component"), |hash, class| hash.number(*class));
-            let (verdict, sides, size) = (entry.verdict.clone(), entry.sides.clone(), nodes.len() as u64);
-            self.add(true, fingerprint.end(), verdict, Some(size), |_| sides);
-            self.thin_out();
-        }
-    }
-
-    /// Forgets what nobody would read: the component is told as one.
-    fn thin_out(&mut self) {
-        let entries = &self.entries;
-        self.fresh.sort_by_key(|fingerprint| {
-            let entry = entries.get(&(false, *fingerprint)).map(|(entry, _)| entry);
-            (entry.map(|entry| (entry.verdict.rank(), entry.sides.len())), *fingerprint)
-        });
-        for fingerprint in self.fresh.iter().skip(Self::TOLD_OF_RICH) {
-            self.entries.remove(&(false, *fingerprint));
+            let whole = classes.iter().fold(Fnv::new().bytes(b"component"), |hash, class| hash.number(*class));
+            let (verdict, sides) = (entry.verdict.clone(), entry.sides.clone());
+            self.add(true, whole.end(), verdict, Some(size), |_| sides);
+            for fingerprint in self.fresh.drain(..) {
+                self.entries.remove(&(false, fingerprint));
+            }
         }
     }
 

@@ -129,14 +129,14 @@ impl Court<'_> {
         if (end == End::Exhausted || end == End::Stopped && soft)
             && found.best.as_ref().is_none_or(|best| best.class > Class::Possible)
         {
-            return too_many(groups, !timed);
+            return self.too_many(groups, &readers, timed);
         }
         let met = (self.pairs.met_order, self.pairs.met_gate);
-        found.best.unwrap_or_else(|| self.kept_apart(groups, timed, met))
+        found.best.unwrap_or_else(|| self.kept_apart(groups, &readers, timed, met))
     }
 
     /// What keeps the sides apart, as nothing else is left.
-    fn kept_apart(&mut self, groups: &[Rc<Group>], timed: bool, met: (bool, bool)) -> Verdict {
+    fn kept_apart(&mut self, groups: &[Rc<Group>], readers: &[LockId], timed: bool, met: (bool, bool)) -> Verdict {
         let levels = [
             (Level::SoftOrdered, Class::SoftOrdered, met.0 && self.soft),
             (Level::Guarded, Class::Guarded, met.1),
@@ -153,11 +153,20 @@ impl Court<'_> {
                 return Verdict { class, fails: false, choice, cause, witness: Vec::new() };
             }
             if end == End::Exhausted {
-                return too_many(groups, !timed);
+                return self.too_many(groups, readers, timed);
             }
         }
         let choice = groups.iter().filter_map(|group| group.alike.first()?.candidates.first().copied()).collect();
         Verdict { class: Class::SameThread, fails: false, choice, cause: Cause::OneThread, witness: Vec::new() }
+    }
+
+    /// The most serious that it can be, as not everything was looked at.
+    fn too_many(&self, groups: &[Rc<Group>], readers: &[LockId], timed: bool) -> Verdict {
+        let first = |group: &Rc<Group>| group.alike.first()?.candidates.first().copied();
+        let choice = groups.iter().filter_map(first).collect();
+        let class = if readers.is_empty() { Class::Possible } else { Class::NeedsWriter };
+        let blocks = readers.iter().all(|lock| self.session.lock(*lock).traits.writers_first);
+        Verdict { class, fails: blocks && !timed, choice, cause: Cause::TooMany, witness: Vec::new() }
     }
 
     fn cause(&mut self, choice: &[Candidate], class: Class) -> Cause {
@@ -183,11 +192,6 @@ impl Court<'_> {
         }
         Cause::TooMany
     }
-}
-
-fn too_many(groups: &[Rc<Group>], fails: bool) -> Verdict {
-    let choice = groups.iter().filter_map(|group| group.alike.first()?.candidates.first().copied()).collect();
-    Verdict { class: Class::Possible, fails, choice, cause: Cause::TooMany, witness: Vec::new() }
 }
 
 #[derive(Default)]
