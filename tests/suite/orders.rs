@@ -1,11 +1,14 @@
 //! The gate on programs with a known truth: `fixtures/targets/orders.c` and `orders_cxx.cpp` say what each of their
 //! little programs is, and `lockprof check` has to say the same, with no false alarm and no miss.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
+use crate::util::build::targets;
 use crate::util::run::{LIMIT, finish, folder};
 use crate::util::{fixture, lockprof};
 
@@ -97,25 +100,65 @@ fn repetitions_are_one_cycle() {
     }
 }
 
+const FINGERPRINTED: [&str; 5] = ["inversion", "three", "gate", "bank", "held_at_thread_exit"];
+
+/// `lockprof check --format json ARGS`, its fingerprints.
+fn fingerprints(folder: &Path, args: &[&OsStr]) -> Vec<Value> {
+    let mut command = lockprof();
+    command.args(["check", "--format", "json"]).args(args).current_dir(folder);
+    let outcome = finish(&mut command, LIMIT);
+    let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
+    let of = |key: &str| {
+        check[key].as_array().into_iter().flatten().map(|one| one["fingerprint"].clone()).collect::<Vec<_>>()
+    };
+    [of("cycles"), of("findings")].concat()
+}
+
 /// The same program twice, under ASLR: the same fingerprints.
 #[test]
 fn fingerprints_are_the_same_in_every_run() {
     let program = fixture("orders");
-    for name in ["inversion", "three", "gate", "bank", "held_at_thread_exit"] {
-        let fingerprints = || {
-            let folder = folder();
-            let mut command = lockprof();
-            command.args(["check", "--format", "json", "--"]).arg(&program).arg(name).current_dir(folder.path());
-            let outcome = finish(&mut command, LIMIT);
-            let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
-            let of = |key: &str| {
-                check[key].as_array().into_iter().flatten().map(|one| one["fingerprint"].clone()).collect::<Vec<_>>()
-            };
-            [of("cycles"), of("findings")].concat()
-        };
-        let first = fingerprints();
+    for name in FINGERPRINTED {
+        let of_a_run = || fingerprints(folder().path(), &["--".as_ref(), program.as_ref(), name.as_ref()]);
+        let first = of_a_run();
         assert!(!first.is_empty() && first.iter().all(Value::is_string), "{name}: {first:?}");
-        assert_eq!(first, fingerprints(), "{name}");
+        assert_eq!(first, of_a_run(), "{name}");
+    }
+}
+
+/// Built again with a function more, which moves all lines and addresses; and judged where neither the program nor its
+/// source is at hand: the same fingerprints.
+#[test]
+fn fingerprints_outlive_a_rebuild_and_the_binary() {
+    let folder = folder();
+    let (source, program) = (folder.path().join("orders.c"), folder.path().join("orders"));
+    let text = fs::read_to_string(targets().join("orders.c")).expect("the fixture's source");
+    let build = |text: &str| {
+        fs::write(&source, text).expect("a source file");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-O1", "-g", "-pthread", "-I"]).arg(targets()).arg("-o").args([&program, &source]);
+        assert!(compiler.status().expect("cc").success());
+    };
+    let record = |name: &str, suffix: &str| {
+        let trace = folder.path().join(format!("{name}{suffix}.lockprof"));
+        let mut command = lockprof();
+        command.args(["run", "-q", "-o"]).arg(&trace).arg("--").arg(&program).arg(name).current_dir(folder.path());
+        finish(&mut command, LIMIT);
+        trace
+    };
+    build(&text);
+    let before = FINGERPRINTED.map(|name| record(name, ""));
+    let more = "int unrelated(int with) {\n    for (int at = 0; at < 100; at++)\n        with += with * at;\n    return with;\n}\n";
+    build(&format!("{more}{text}\nint unrelated_too(int with) {{\n    return unrelated(with) + 1;\n}}\n"));
+    let after = FINGERPRINTED.map(|name| record(name, "-rebuilt"));
+    let of = |trace: &PathBuf| fingerprints(folder.path(), &[trace.as_ref()]);
+    let at_hand = before.each_ref().map(of);
+    fs::remove_file(&program).expect("the program");
+    fs::remove_file(&source).expect("its source");
+    for (at, name) in FINGERPRINTED.iter().enumerate() {
+        assert!(!at_hand[at].is_empty(), "{name}");
+        assert_eq!(at_hand[at], of(&after[at]), "{name}, built again");
+        assert_eq!(at_hand[at], of(&before[at]), "{name}, without the program");
     }
 }
 
