@@ -92,6 +92,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Draw the lock-order graph
     Graph(GraphArgs),
+    /// Say where the recorder is, to preload it asleep
+    Shim(ShimArgs),
     /// Record a built-in contended program: the first thing to try
     Demo(DemoArgs),
 }
@@ -102,7 +104,8 @@ pub enum Command {
                         lockprof run ./server -t 4\n  \
                         lockprof run -o %e-%t.lockprof -- make -j2 test\n  \
                         lockprof run --exact python3 app.py\n  \
-                        lockprof run --timeout 60 ./test_server     end it if it hangs, and say where\n\n\
+                        lockprof run --timeout 60 ./test_server     end it if it hangs, and say where\n  \
+                        lockprof run -p 4242 --duration 10          a program started with the recorder asleep\n\n\
                         The exit code is the program's own; 128+N when signal N ended it.")]
 pub struct RunArgs {
     /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time
@@ -118,8 +121,15 @@ pub struct RunArgs {
     /// End the program, with all that it started, after so many seconds, and say who waited for what then
     #[arg(long, value_name = "SECONDS", value_parser = program_timeout)]
     pub timeout: Option<Duration>,
+    /// Wake the recorder in a running program that was started with LD_PRELOAD=$(lockprof shim --path), and put it to
+    /// sleep again at the end
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["no_follow", "exact", "timeout", "command"])]
+    pub pid: Option<u32>,
+    /// With -p: record for so many seconds [default: until Ctrl-C, or the program's end]
+    #[arg(long, value_name = "SECONDS", requires = "pid", value_parser = program_timeout)]
+    pub duration: Option<Duration>,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    #[arg(required_unless_present = "pid", trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 
@@ -182,6 +192,19 @@ pub struct FlamegraphArgs {
     /// The picture's title
     #[arg(long, value_name = "TEXT")]
     pub title: Option<String>,
+}
+
+/// `lockprof shim`.
+#[derive(Args, Debug)]
+#[command(after_help = "A program that carries the recorder asleep runs as ever and can be looked at at any time.\n\n\
+                        Examples:\n  \
+                        LD_PRELOAD=$(lockprof shim --path) ./server &\n  \
+                        lockprof run -p $! --duration 10\n  \
+                        echo \"Environment=LD_PRELOAD=$(lockprof shim --path)\"      in a systemd unit's [Service]")]
+pub struct ShimArgs {
+    /// Write the library's path
+    #[arg(long, required = true)]
+    pub path: bool,
 }
 
 /// `lockprof demo`.

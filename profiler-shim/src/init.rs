@@ -12,7 +12,7 @@ static AT_LOAD: unsafe extern "C" fn() = at_load;
 
 /// Attaches the process, unless a constructor that ran before did so already.
 pub unsafe extern "C" fn at_load() {
-    if Process::get().is_some() {
+    if Process::may_record() {
         make_key();
         hooks::exit::watch();
         // SAFETY: constructors run before the program's threads.

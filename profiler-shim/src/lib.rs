@@ -14,6 +14,7 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("lockprof records on x86-64 Linux only");
 
+mod asleep;
 mod clock;
 mod handed_over;
 mod hooks;

@@ -20,7 +20,7 @@ use crate::thread::{Locals, never_hot};
 use crate::unwind::modules::Modules;
 use crate::unwind::shapes::Shapes;
 use crate::unwind::stacks::StackIndex;
-use crate::{clock, real, sys};
+use crate::{asleep, clock, real, sys};
 
 /// See the module. All fields are valid when zero.
 #[repr(C)]
@@ -113,8 +113,11 @@ impl Process {
     #[cold]
     pub fn get() -> Option<&'static Self> {
         let mut at = PROCESS.load(Ordering::Acquire);
-        if at.is_null() {
+        if at.is_null() && !asleep::is_asleep() {
             at = start()?;
+        }
+        if asleep::is_asleep() {
+            return None;
         }
         // SAFETY: the mapping is never given back, and zeros are a valid `Process`.
         let process = unsafe { &*at };
@@ -124,6 +127,11 @@ impl Process {
             OFF => None,
             _ => process.attach(),
         }
+    }
+
+    /// Whether the process is recorded, or may be once it is woken.
+    pub fn may_record() -> bool {
+        Self::get().is_some() || !PROCESS.load(Ordering::Acquire).is_null()
     }
 
     /// The process, if it is known to be recorded: never attaches.
@@ -229,9 +237,17 @@ fn start() -> Option<*mut Process> {
     }
     // SAFETY: `environ` is a list of strings that ends with a null pointer.
     unsafe {
-        let folder = variable(environment, ENV_SESSION.as_bytes())?;
-        if !FOLDER.set(folder) {
-            return None;
+        match variable(environment, ENV_SESSION.as_bytes()) {
+            Some(folder) if FOLDER.set(folder) => {}
+            Some(_) => {
+                asleep::for_ever();
+                return None;
+            }
+            None => {
+                let mut path = [0u8; PATH_MAX];
+                asleep::fall_asleep(&mut path);
+                own_folder(&path);
+            }
         }
         if let Some(options) = variable(environment, ENV_OPTIONS.as_bytes()) {
             EXACT.store(u32::from(options.contains(&option::EXACT)), Ordering::Relaxed);
@@ -342,7 +358,7 @@ impl Folder {
     }
 }
 
-fn decimal(mut number: u64, put: &mut impl FnMut(u8)) {
+pub fn decimal(mut number: u64, put: &mut impl FnMut(u8)) {
     let mut digits = [0u8; 20];
     let mut count = 0;
     loop {
@@ -354,6 +370,11 @@ fn decimal(mut number: u64, put: &mut impl FnMut(u8)) {
         }
     }
     digits[..count].iter().rev().for_each(|digit| put(*digit));
+}
+
+/// Segments are made in this folder from now on, a path with a final NUL: only before there is one.
+pub fn own_folder(path: &[u8; PATH_MAX]) {
+    FOLDER.set(path.split(|byte| *byte == 0).next().unwrap_or_default());
 }
 
 /// Takes the shim out of the environment, so that programs which this one starts are not recorded.

@@ -12,7 +12,8 @@ pub type Ptr = *mut c_void;
 /// `clockid_t`.
 pub type Clock = c_int;
 
-struct Entry {
+/// A real function.
+pub struct Entry {
     name: &'static CStr,
     at: AtomicPtr<c_void>,
 }
@@ -23,7 +24,8 @@ macro_rules! real {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         enum Index { $($name,)* Count }
 
-        static TABLE: [Entry; Index::Count as usize] = [
+        /// All of them.
+        pub static TABLE: [Entry; Index::Count as usize] = [
             $(Entry {
                 // The name is written by the compiler and has no NUL inside.
                 name: match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
@@ -33,6 +35,14 @@ macro_rules! real {
                 at: AtomicPtr::new(core::ptr::null_mut()),
             },)*
         ];
+
+        /// Where each function's address is, bytes from the beginning of [`TABLE`].
+        #[allow(non_upper_case_globals)]
+        pub mod place {
+            use super::{Entry, Index};
+            use core::mem::offset_of;
+            $(pub const $name: usize = Index::$name as usize * size_of::<Entry>() + offset_of!(Entry, at);)*
+        }
 
         $(
             /// The next definition of the function of this name.

@@ -100,6 +100,21 @@ impl Segment {
         true
     }
 
+    fn path(&self) -> [u8; PATH_MAX] {
+        let mut path = [0u8; PATH_MAX];
+        for (chunk, word) in path.as_chunks_mut::<4>().0.iter_mut().zip(&self.path) {
+            *chunk = word.load(Ordering::Relaxed).to_le_bytes();
+        }
+        path
+    }
+
+    /// Takes the file's name away: nobody will look for it.
+    pub fn remove_file(&self) {
+        if let Ok(path) = CStr::from_bytes_until_nul(&self.path()) {
+            sys::unlink(path);
+        }
+    }
+
     /// The layout that follows from the size.
     pub fn layout(&self) -> Layout {
         Layout::for_size(self.size.load(Ordering::Relaxed))
@@ -264,10 +279,7 @@ impl Segment {
 
     /// Asks the file system for the room, where the kernel cannot populate a mapping.
     fn reserve_by_file(&self, offset: u64, bytes: u64) -> bool {
-        let mut path = [0u8; PATH_MAX];
-        for (chunk, word) in path.as_chunks_mut::<4>().0.iter_mut().zip(&self.path) {
-            *chunk = word.load(Ordering::Relaxed).to_le_bytes();
-        }
+        let path = self.path();
         let Ok(path) = CStr::from_bytes_until_nul(&path) else { return false };
         let Some(fd) = sys::open_write(path) else { return false };
         let ok = sys::fallocate(fd, offset, bytes);

@@ -36,6 +36,7 @@ macro_rules! call {
 const READ: usize = 0;
 const OPEN: usize = 2;
 const CLOSE: usize = 3;
+const LSTAT: usize = 6;
 const MMAP: usize = 9;
 const MPROTECT: usize = 10;
 const MUNMAP: usize = 11;
@@ -45,9 +46,14 @@ const MINCORE: usize = 27;
 const MADVISE: usize = 28;
 const GETPID: usize = 39;
 const KILL: usize = 62;
+const FLOCK: usize = 73;
 const FTRUNCATE: usize = 77;
 const RENAME: usize = 82;
+const MKDIR: usize = 83;
+const RMDIR: usize = 84;
+const UNLINK: usize = 87;
 const READLINK: usize = 89;
+const GETEUID: usize = 107;
 const GETPPID: usize = 110;
 const GETTID: usize = 186;
 const CLOCK_GETTIME: usize = 228;
@@ -264,6 +270,62 @@ fn limit(resource: usize) -> u64 {
     // SAFETY: the kernel writes an `rlimit` of two words.
     unsafe { call!(PRLIMIT64, 0, resource, 0, limit.as_mut_ptr()) };
     limit[0]
+}
+
+/// Maps a file over a page of our own data, shared with whoever else maps it.
+///
+/// # Safety
+/// `at` is the beginning of pages that are ours alone, and any bytes of the file are valid there.
+pub unsafe fn map_over(at: *mut u8, len: usize, fd: isize) -> bool {
+    const MAP_FIXED: usize = 0x10;
+    // SAFETY: the caller's contract.
+    unsafe { call!(MMAP, at, len, PROT_RW, MAP_SHARED | MAP_FIXED, fd, 0) == at as isize }
+}
+
+/// Makes a folder that only its owner can use; true as well if there is such a one of ours.
+pub fn private_folder(path: &CStr) -> bool {
+    const EXISTS: isize = -17;
+    const KIND_AND_RIGHTS: u32 = 0o170_777;
+    const PRIVATE_FOLDER: u32 = 0o040_700;
+    // SAFETY: `path` ends with a NUL.
+    match unsafe { call!(MKDIR, path.as_ptr(), 0o700) } {
+        0 => true,
+        EXISTS => {
+            // `struct stat` of x86-64: the mode at byte 24, the owner at byte 28, 144 bytes in all.
+            let mut stat = [0u32; 36];
+            // SAFETY: the path ends with a NUL, the kernel writes 144 bytes.
+            let known = unsafe { call!(LSTAT, path.as_ptr(), stat.as_mut_ptr()) == 0 };
+            // SAFETY: always allowed.
+            known && stat[6] & KIND_AND_RIGHTS == PRIVATE_FOLDER && stat[7] == unsafe { call!(GETEUID) } as u32
+        }
+        _ => false,
+    }
+}
+
+/// Removes a file of ours.
+pub fn unlink(file: &CStr) {
+    // SAFETY: the name ends with a NUL.
+    unsafe { call!(UNLINK, file.as_ptr()) };
+}
+
+/// Removes a folder of ours, if it is empty.
+pub fn rmdir(folder: &CStr) {
+    // SAFETY: the name ends with a NUL.
+    unsafe { call!(RMDIR, folder.as_ptr()) };
+}
+
+/// Takes the lock of an open file, if nobody else has it.
+pub fn try_flock(fd: isize) -> bool {
+    const EXCLUSIVE_NOW: usize = 2 | 4;
+    // SAFETY: no memory is involved.
+    unsafe { call!(FLOCK, fd, EXCLUSIVE_NOW) == 0 }
+}
+
+/// Gives the lock of an open file back. Closing it does not, if a mapping keeps it open.
+pub fn release_flock(fd: isize) {
+    const UNLOCK: usize = 8;
+    // SAFETY: no memory is involved.
+    unsafe { call!(FLOCK, fd, UNLOCK) };
 }
 
 /// Renames a file of ours.

@@ -11,6 +11,7 @@ mod output;
 mod report;
 mod run;
 mod settings;
+mod shim;
 mod sources;
 mod trace;
 
@@ -67,6 +68,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::check(console, &args),
         Command::Graph(args) => graph::graph(console, &args),
         Command::Run(args) => run::run(console, &args),
+        Command::Shim(_) => shim::shim(),
         Command::Demo(_) => demo::demo(console),
     }
 }

@@ -20,11 +20,17 @@ use crate::render::units::duration;
 use crate::symbols;
 
 pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let program = preflight::check(&args.command)?;
     let pattern = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
+    let program = match args.pid {
+        Some(pid) => Program::of_process(pid)?,
+        None => preflight::check(&args.command)?,
+    };
     check_writable(&pattern)?;
     let options = Options { no_follow: args.no_follow, exact: args.exact, timeout: args.timeout, ..Options::default() };
-    let Recorded { session, exit, pid, .. } = session_of(console, &program, &options)?;
+    let Recorded { session, exit, pid, .. } = match args.pid {
+        Some(pid) => named(console, &program, &options, |tell| record::attach(pid, args.duration, tell))?,
+        None => session_of(console, &program, &options)?,
+    };
     let path = expand(&pattern, &program, pid);
     file::write_to_path(&session, &path)?;
     if !console.quiet() {
@@ -53,8 +59,17 @@ pub(super) struct Recorded {
 
 /// Records a program and gives everything its name. What happens meanwhile is told on standard error.
 pub(super) fn session_of(console: &Console, program: &Program, options: &Options) -> anyhow::Result<Recorded> {
+    named(console, program, options, |tell| record::record(program, options, tell))
+}
+
+fn named(
+    console: &Console,
+    program: &Program,
+    options: &Options,
+    record: impl FnOnce(&mut dyn FnMut(Event)) -> anyhow::Result<record::Recorded>,
+) -> anyhow::Result<Recorded> {
     let mut hangs = Hangs::new(console, options.on_hang);
-    let recorded = record::record(program, options, &mut |event| match event {
+    let recorded = record(&mut |event| match event {
         Event::Lingering(processes) => console.say(&format!(
             "the command has ended, but {processes} of its processes go on and are recorded; Ctrl-C ends the recording"
         )),

@@ -1,6 +1,7 @@
 //! The collector: finds the session's segments, drains their rings, and closes them when their process ends.
 
 mod hangs;
+mod woken;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,6 +44,8 @@ pub struct Collector {
     died_waiting: Vec<Hang>,
     /// Checks of remembered stacks by an oracle build of the shim: agreed, differed.
     pub oracle: (u64, u64),
+    /// The segments of living processes are not removed at the end.
+    keeps_files: bool,
 }
 
 /// A finished collection.
@@ -93,6 +96,7 @@ impl Collector {
             ended: Vec::new(),
             died_waiting: Vec::new(),
             oracle: (0, 0),
+            keeps_files: false,
         }
     }
 
@@ -185,13 +189,14 @@ impl Collector {
     /// Reads what is left of a process that will write no more.
     fn close(&mut self, mut source: Source) {
         let said = source.image.segment.header().exit.load(Ordering::Relaxed);
+        let has_ended_by_now = source.process.as_ref().is_none_or(has_ended);
         self.session.processes[source.image.process.index()].exit = exit::said(said);
         // The kernel tells only when the parent has fetched the code.
         self.ended.extend(source.process.take().map(|process| (source.image.process, process)));
         source.image.refresh_thread_names(&mut self.session);
         // What came between the last look at the rings and the end.
         source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
-        if said == 0 {
+        if said == 0 && (has_ended_by_now || !self.keeps_files) {
             self.died_waiting.extend(source.waits(&mut self.session));
         }
         source.still_held(&mut self.session, &mut self.tally);
@@ -229,7 +234,9 @@ impl Collector {
             .sum();
         self.session.coverage.stacks_truncated += cut;
         self.data_addresses_of(&source.image);
-        let _ = fs::remove_file(&source.image.segment.path);
+        if !self.keeps_files || has_ended_by_now {
+            let _ = fs::remove_file(&source.image.segment.path);
+        }
     }
 
     /// Acquisitions that signal handlers made inside the recorder: counted, with nothing else known.
@@ -255,6 +262,9 @@ impl Collector {
         self.tick();
         for (_, source) in std::mem::take(&mut self.sources) {
             self.close(source);
+        }
+        if self.keeps_files {
+            (0..layout::SPARES).for_each(|number| drop(fs::remove_file(spare(&self.folder, number))));
         }
         self.ask_for_exits();
         self.tally.finish(&mut self.session);
@@ -376,7 +386,8 @@ impl Source {
             let Some(slot) = self.image.segment.thread(number) else { continue };
             // Acquire: an ended thread's counters are complete.
             let ended = slot.state.load(Ordering::Acquire) == state::ENDED_DIRTY;
-            if !all && !ended {
+            let unused = || self.drains.get(number as usize).is_none_or(Option::is_none);
+            if !ended && (!all || slot.state.load(Ordering::Relaxed) == state::ENDED && unused()) {
                 continue;
             }
             // Acquire: pairs with the shim's Release store; the table is there.
@@ -514,11 +525,15 @@ impl Folded {
 /// Files for processes that may make none of a segment's size themselves.
 fn make_spares(folder: &Path) {
     for number in 0..layout::SPARES {
-        let made = fs::File::create_new(folder.join(format!("{}{number}", layout::SPARE)));
+        let made = fs::File::create_new(spare(folder, number));
         if let Ok(file) = made {
             let _ = file.set_len(layout::SPARE_SIZE);
         }
     }
+}
+
+fn spare(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{}{number}", layout::SPARE))
 }
 
 /// Now, in the ticks of this process.

@@ -27,6 +27,18 @@ pub struct Program {
 }
 
 impl Program {
+    /// The program of a running process.
+    ///
+    /// # Errors
+    /// Where there is no such process, or it is another user's.
+    pub fn of_process(pid: u32) -> anyhow::Result<Self> {
+        let path = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => anyhow!("there is no process {pid}"),
+            _ => anyhow!("process {pid} cannot be looked at ({error}): it is another user's"),
+        })?;
+        Ok(Self { command: vec![path.clone().into_os_string()], path })
+    }
+
     /// The command for people.
     pub fn words(&self) -> Vec<String> {
         self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect()
@@ -179,6 +191,11 @@ impl Started {
 /// Whether a signal, Ctrl-C mostly, asked the program to end.
 pub fn asked_to_end() -> bool {
     ASKED_TO_END.load(Ordering::SeqCst) > 0
+}
+
+/// Signals ask to stop recording a program that was not started here.
+pub fn stop_on_signals() {
+    hand_on_signals();
 }
 
 /// While the program runs, signals are its own business: what the terminal sends to everybody we let pass,

@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: what the records mean (`ingest`) and what is shown (`render`).
 
+mod attach;
 pub mod cost;
 pub mod counters;
 pub mod demo;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::ingest::live::{Collected, Collector, HangNow};
 use crate::model::Exit;
+pub use attach::attach;
 use ending::Ending;
 use family::Family;
 use launch::{Launch, Program};

@@ -23,10 +23,43 @@ pub mod thread;
 mod wait;
 
 /// Exports a hook that is told where its caller's frame is. The last argument of the Rust function gets
-/// the stack pointer at the entry: it points to the return address.
+/// the stack pointer at the entry: it points to the return address. While the shim is asleep, the real function is
+/// called in its place.
 macro_rules! hook {
     ($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?, $register:literal, $body:ident) => {
         /// Stands before the function of the same name.
+        #[cfg_attr(lockprof_preload, unsafe(no_mangle))]
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
+            ::core::arch::naked_asm!(
+                ".cfi_startproc",
+                "endbr64",
+                "cmp dword ptr [rip + {control}], 0",
+                "jne 3f",
+                "2:",
+                "mov qword ptr [rsp - 8], rbp",
+                concat!("mov ", $register, ", rsp"),
+                "jmp {body}",
+                "3:",
+                "mov r11, qword ptr [rip + {real} + {place}]",
+                // Not found yet: the object that has it was loaded later.
+                "test r11, r11",
+                "jz 2b",
+                "jmp r11",
+                ".cfi_endproc",
+                control = sym $crate::asleep::CONTROL,
+                real = sym $crate::real::TABLE,
+                place = const $crate::real::place::$name,
+                body = sym $body,
+            )
+        }
+    };
+}
+
+/// The same for a function that only the shim has.
+macro_rules! own_function {
+    ($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?, $register:literal, $body:ident) => {
+        /// Part of the shim's interface.
         #[cfg_attr(lockprof_preload, unsafe(no_mangle))]
         #[unsafe(naked)]
         pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
@@ -53,4 +86,4 @@ macro_rules! plain_hook {
     };
 }
 
-pub(crate) use {hook, plain_hook};
+pub(crate) use {hook, own_function, plain_hook};

@@ -5,11 +5,11 @@ use core::ffi::{CStr, c_char};
 use lockprof_wire::lock::kind;
 
 use super::core::{Entry, caller};
-use super::hook;
+use super::own_function;
 use crate::process::Process;
 use crate::real::Ptr;
 
-hook!(lockprof_set_name(lock: Ptr, name: *const c_char), "rdx", set_name);
+own_function!(lockprof_set_name(lock: Ptr, name: *const c_char), "rdx", set_name);
 unsafe extern "C" fn set_name(lock: Ptr, name: *const c_char, entry: Entry) {
     // SAFETY: the program passes the address of a lock and a string.
     unsafe {

@@ -7,6 +7,7 @@
 
 #![no_std]
 
+pub mod control;
 pub mod fold;
 pub mod layout;
 pub mod lock;
@@ -15,6 +16,7 @@ pub mod ring;
 pub mod stack;
 pub mod thread;
 
+pub use control::Control;
 pub use fold::FoldEntry;
 pub use layout::{Header, Layout};
 pub use lock::LockInfo;

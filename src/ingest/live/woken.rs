@@ -1,0 +1,70 @@
+//! Programs that were there before: their segments hold what an earlier recording has left.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use lockprof_wire::thread::state;
+use lockprof_wire::{Op, Record};
+
+use super::{Collector, Folded, Source};
+use crate::ingest::order;
+
+impl Collector {
+    /// Collects from programs that are asleep, from now on: what their segments hold is forgotten. Their files stay
+    /// when the collection ends.
+    pub fn from_now_on(folder: &Path) -> Self {
+        let mut collector = Self::new(folder);
+        collector.keeps_files = true;
+        collector.discover();
+        collector.sources.values_mut().for_each(Source::forget);
+        collector
+    }
+
+    /// Process ids of what is being recorded.
+    pub fn pids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.sources.values().map(|source| source.image.pid)
+    }
+}
+
+impl Source {
+    /// Empties everything that adds up. The program is asleep, so nobody writes.
+    fn forget(&mut self) {
+        let segment = &self.image.segment;
+        let header = segment.header();
+        for counter in [&header.unrecorded, &header.oracle_checked, &header.oracle_wrong] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        // Acquire: the rows are there.
+        for number in 1..header.lock_count.load(Ordering::Acquire) {
+            if let Some(lock) = segment.lock(number) {
+                lock.max_waiters.store(0, Ordering::Relaxed);
+            }
+        }
+        for number in 0..segment.thread_count() {
+            let Some(slot) = segment.thread(number) else { continue };
+            // Acquire: what an ended thread wrote is seen.
+            let was = slot.state.load(Ordering::Acquire);
+            loop {
+                let Some((ring, slots)) = segment.ring(slot.ring.load(Ordering::Acquire)) else { break };
+                let mut last: Option<Record> = None;
+                ring.drain(slots, |record| last = Some(record));
+                let Some(next) = last.filter(|last| last.op() == Some(Op::NextRing)) else { break };
+                // Release: as where rings are read.
+                slot.ring.store(next.extra, Ordering::Release);
+            }
+            let first = slot.folds.load(Ordering::Acquire);
+            for (_, entries) in order::tables(segment, first) {
+                entries.iter().for_each(|entry| drop(Folded::take(entry)));
+            }
+            // What is held was taken before; it was perhaps given back while nobody looked.
+            segment.held(slot).for_each(|entry| entry.ticks.store(0, Ordering::Relaxed));
+            slot.depth.store(0, Ordering::Relaxed);
+            slot.acquisitions.store(0, Ordering::Relaxed);
+            slot.stack_misses.store(0, Ordering::Relaxed);
+            if was == state::ENDED_DIRTY {
+                // Release: the slot's next thread finds all of this.
+                slot.state.store(state::ENDED, Ordering::Release);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Records a program that carries the shim asleep: wakes it, and puts it to sleep again.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use lockprof_wire::control::{FILE, MAGIC, PREFIX};
+use lockprof_wire::{Control, VERSION};
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::{Event, Pause, Recorded, Told, launch};
+use crate::ingest::live::Collector;
+use crate::model::Exit;
+
+/// The page that wakes a process, and the right to use it.
+struct Page {
+    map: MmapRaw,
+    folder: PathBuf,
+    /// Its lock is ours while it is open.
+    _file: File,
+}
+
+impl Page {
+    /// Finds the page of a process.
+    fn of(pid: u32) -> anyhow::Result<Self> {
+        let maps = format!("/proc/{pid}/maps");
+        let maps = match fs::read_to_string(&maps) {
+            Ok(maps) => maps,
+            Err(_) if !Path::new(&format!("/proc/{pid}")).exists() => bail!("there is no process {pid}"),
+            Err(error) => bail!("process {pid} cannot be looked at ({error}): it is another user's"),
+        };
+        let path = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..]))).find(|path| {
+            let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            path.file_name().is_some_and(|name| name == FILE) && folder.is_some_and(|name| name.starts_with(PREFIX))
+        });
+        let Some(path) = path else {
+            if maps.contains(PREFIX) && maps.contains(".seg") {
+                bail!("process {pid} is being recorded from its start: `lockprof top -p {pid}` shows it");
+            }
+            bail!(
+                "process {pid} does not carry the recorder: start it by `lockprof run`, or with \
+                 LD_PRELOAD=$(lockprof shim --path), and it can be looked at at any time"
+            );
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("process {pid} cannot be woken: {} is not to be opened", path.display()))?;
+        // SAFETY: takes the lock of an open file.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            bail!("process {pid} is being recorded by another lockprof already: `lockprof top -p {pid}` shows it");
+        }
+        if file.metadata()?.len() != size_of::<Control>() as u64 {
+            bail!("process {pid} carries a recorder of another version: use the lockprof that it came from");
+        }
+        let map = MmapOptions::new().len(size_of::<Control>()).map_raw(&file)?;
+        let page = Self { map, folder: path.parent().unwrap_or(Path::new("/")).to_path_buf(), _file: file };
+        let control = page.control();
+        // Acquire: pairs with the shim's Release store, behind which the rest is there.
+        if control.magic.load(Ordering::Acquire) != MAGIC || control.version.load(Ordering::Relaxed) != VERSION {
+            bail!("process {pid} carries a recorder of another version: use the lockprof that it came from");
+        }
+        Ok(page)
+    }
+
+    fn control(&self) -> &Control {
+        // SAFETY: the mapping is a page and aligned; the type consists of atomics, for which any bytes are valid.
+        unsafe { &*self.map.as_ptr().cast() }
+    }
+
+    fn put_to_sleep(&self) {
+        self.control().asleep.store(1, Ordering::SeqCst);
+    }
+
+    fn wake(&self) {
+        self.control().wakes.fetch_add(1, Ordering::Relaxed);
+        self.control().asleep.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Page {
+    /// However the recording ends, the program is not left with a recorder that nobody reads.
+    fn drop(&mut self) {
+        self.put_to_sleep();
+    }
+}
+
+/// Records a process, with its children by fork, until it ends, the time is over or a signal asks to stop.
+///
+/// # Errors
+/// Where there is no such process, it is another user's, it carries no shim, or another lockprof records it.
+pub fn attach(pid: u32, duration: Option<Duration>, tell: &mut dyn FnMut(Event)) -> anyhow::Result<Recorded> {
+    let page = Page::of(pid)?;
+    // A recorder that was killed has left it awake.
+    page.put_to_sleep();
+    settle([pid]);
+    let mut collector = Collector::from_now_on(&page.folder);
+    launch::stop_on_signals();
+    launch::yield_to_program();
+    let (started, started_at) = (SystemTime::now(), Instant::now());
+    page.wake();
+    let (mut pause, mut told) = (Pause::default(), Told::default());
+    let mut ended = false;
+    while !ended && !launch::asked_to_end() && duration.is_none_or(|duration| started_at.elapsed() < duration) {
+        // Asked before the rings are read: what was written before the end is then there.
+        ended = !is_alive(pid) && collector.pids().all(|pid| !is_alive(pid));
+        let tick = collector.tick();
+        told.hangs(&collector, tell);
+        let left = duration.map_or(Duration::MAX, |duration| duration.saturating_sub(started_at.elapsed()));
+        std::thread::sleep(pause.after(tick.fullest).min(left));
+    }
+    let words = command(pid);
+    page.put_to_sleep();
+    settle(collector.pids().chain([pid]));
+    let mut collected = collector.finish();
+    if !is_alive(pid) {
+        let _ = fs::remove_dir_all(&page.folder);
+    }
+    let session = &mut collected.session;
+    session.meta.command = words;
+    session.meta.version = env!("CARGO_PKG_VERSION").to_owned();
+    session.meta.started_unix_ns = started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    session.meta.host = launch::host();
+    session
+        .coverage
+        .notes
+        .push("the program was recorded for a while only: what came before and after is not in it".into());
+    Ok(Recorded { collected, exit: Exit::Code(0), pid, ended: None })
+}
+
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| state_of(&stat) != Some('Z'))
+}
+
+/// The state of a task, from its `stat` (proc(5)): behind the name, which may hold anything.
+fn state_of(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+fn command(pid: u32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// Waits until no thread is inside a hook that it entered while the processes were awake: until each has waited for
+/// something or used its processor for longer than any hook takes.
+fn settle(pids: impl IntoIterator<Item = u32>) {
+    const LIMIT: Duration = Duration::from_secs(1);
+    const LONGER_THAN_A_HOOK_NS: u64 = 200_000;
+    let used = |task: &Path| -> Option<u64> {
+        // The first number of `schedstat` is the time on a processor, ns.
+        let text = fs::read_to_string(task.join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok()
+    };
+    let tasks = |pid: u32| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut running: Vec<(PathBuf, u64)> = (pids.into_iter())
+        .flat_map(tasks)
+        .filter_map(|task| used(&task.path()).map(|used| (task.path(), used)))
+        .collect();
+    let begin = Instant::now();
+    loop {
+        running.retain(|(task, before)| {
+            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+            state_of(&stat) == Some('R') && used(task).is_some_and(|now| now - before < LONGER_THAN_A_HOOK_NS)
+        });
+        if running.is_empty() || begin.elapsed() > LIMIT {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
