@@ -46,6 +46,7 @@ fn main() -> Result<()> {
             f64::min,
         )?;
     }
+    bench.asleep("depth 10, the shim preloaded and asleep", &["loop", "10", PAIRS, ROUNDS, "0"])?;
     bench.compare("two threads on one lock, 2 million pairs each", &["two", "2000000"], &[], f64::min)?;
     bench.peers()
 }
@@ -68,6 +69,18 @@ impl Bench {
         }
         let (ratio, added) = (recorded / bare, recorded - bare);
         println!("{row:<44} {bare:>8.1} {recorded:>9.1} {ratio:>7.2} {added:>9.1}   {}", coverage(&trace)?);
+        Ok(())
+    }
+
+    /// Prints a row: the program bare and with a shim that nobody wakes, in turn.
+    fn asleep(&self, row: &str, words: &[&str]) -> Result<()> {
+        let shim = String::from_utf8(lockprof().args(["shim", "--path"]).output()?.stdout)?;
+        let (mut bare, mut asleep) = (f64::NAN, f64::NAN);
+        for _ in 0..RUNS {
+            bare = bare.min(output(Command::new(&self.program).args(words))?);
+            asleep = asleep.min(output(Command::new(&self.program).args(words).env("LD_PRELOAD", shim.trim_end()))?);
+        }
+        println!("{row:<44} {bare:>8.1} {asleep:>9.1} {:>7.2} {:>9.1}", asleep / bare, asleep - bare);
         Ok(())
     }
 

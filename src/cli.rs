@@ -126,7 +126,7 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "PID", conflicts_with_all = ["no_follow", "exact", "timeout", "command"])]
     pub pid: Option<u32>,
     /// With -p: record for so many seconds [default: until Ctrl-C, or the program's end]
-    #[arg(long, value_name = "SECONDS", requires = "pid", value_parser = program_timeout)]
+    #[arg(long, value_name = "SECONDS", value_parser = program_timeout)]
     pub duration: Option<Duration>,
     /// The program and its arguments
     #[arg(required_unless_present = "pid", trailing_var_arg = true, value_name = "CMD")]

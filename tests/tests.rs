@@ -6,6 +6,7 @@
 mod util;
 
 mod suite {
+    mod asleep;
     mod check;
     mod command_line;
     mod counts;

@@ -12,7 +12,7 @@ use crate::analysis::contention::{Contention, Query};
 use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
-use crate::model::{Exit, Overhead, Session};
+use crate::model::{Coverage, Exit, Overhead, Session};
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, cost, preflight, shim};
 use crate::render::text;
@@ -20,6 +20,11 @@ use crate::render::units::duration;
 use crate::symbols;
 
 pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    if args.duration.is_some() && args.pid.is_none() {
+        bail!(
+            "--duration goes with --pid: a program that is started here is recorded until it ends (--timeout ends it)"
+        );
+    }
     let pattern = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
     let program = match args.pid {
         Some(pid) => Program::of_process(pid)?,
@@ -90,7 +95,7 @@ fn named(
     }
     if session.coverage.acquisitions == 0 {
         let reason = preflight::why_nothing_seen(&program.path);
-        session.coverage.notes.push(format!("no lock operation was seen: {reason}."));
+        session.coverage.notes.push(format!("{}{reason}.", Coverage::NOTHING_SEEN));
     } else {
         session.overhead = overhead(&session);
     }

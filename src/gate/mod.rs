@@ -406,7 +406,8 @@ fn incomplete(recordings: &[Recording<'_>]) -> Vec<String> {
             tell("the trace was cut short".into());
         }
         if session.coverage.acquisitions == 0 {
-            let why = session.coverage.notes.first().map_or_else(String::new, |note| format!(" ({note})"));
+            let reasons = session.coverage.reasons();
+            let why = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
             tell(format!("no lock operation was seen{why}"));
         }
         if !orders.complete {

@@ -91,6 +91,16 @@ impl Coverage {
     pub fn complete(&self) -> bool {
         self.lost == 0
     }
+
+    /// Notes that a recording without any acquisition begins with.
+    pub const NOTHING_SEEN: &str = "no lock operation was seen: ";
+
+    /// Why nothing was seen, as far as the notes say; for the end of a sentence, without its period.
+    pub fn reasons(&self) -> String {
+        let bare =
+            |note: &String| note.strip_prefix(Self::NOTHING_SEEN).unwrap_or(note).trim_end_matches('.').to_owned();
+        self.notes.iter().map(bare).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// What recording cost.

@@ -98,6 +98,7 @@ pub fn attach(pid: u32, duration: Option<Duration>, tell: &mut dyn FnMut(Event))
     // A recorder that was killed has left it awake.
     page.put_to_sleep();
     settle([pid]);
+    hand_over(&page.folder, pid);
     let mut collector = Collector::from_now_on(&page.folder);
     launch::stop_on_signals();
     launch::yield_to_program();
@@ -130,6 +131,19 @@ pub fn attach(pid: u32, duration: Option<Duration>, tell: &mut dyn FnMut(Event))
         .notes
         .push("the program was recorded for a while only: what came before and after is not in it".into());
     Ok(Recorded { collected, exit: Exit::Code(0), pid, ended: None })
+}
+
+/// A server may have changed its user since it made the folder, where it has to make its segment. Only root can help.
+fn hand_over(folder: &Path, pid: u32) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    // Real, effective, saved and file system's.
+    let id = |line: &str| -> Option<u32> {
+        status.lines().find_map(|at| at.strip_prefix(line))?.split_whitespace().nth(3)?.parse().ok()
+    };
+    if let (Some(user), Some(group)) = (id("Uid:"), id("Gid:")) {
+        // Refused to everybody else, who needs it for nothing.
+        let _ = std::os::unix::fs::chown(folder, Some(user), Some(group));
+    }
 }
 
 fn is_alive(pid: u32) -> bool {

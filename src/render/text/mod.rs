@@ -104,7 +104,7 @@ pub fn nothing_seen(session: &Session) -> Option<String> {
          or that bring locks of their own, cannot be seen this way"
             .to_owned()
     } else {
-        session.coverage.notes.join("; ")
+        session.coverage.reasons()
     };
     Some(format!("No lock operation was seen: {reason}."))
 }

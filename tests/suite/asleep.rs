@@ -1,0 +1,195 @@
+//! A program that carries the shim asleep: woken by `lockprof run -p`, and put to sleep again.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::util::run::{LIMIT, finish, folder, signal, start, wait};
+use crate::util::{Report, fixture, lockprof};
+
+/// A program with the shim asleep, and the folder that it can be woken in.
+struct Sleeper {
+    child: Child,
+    input: Option<ChildStdin>,
+}
+
+impl Sleeper {
+    fn start(mode: &str) -> Self {
+        Self::of(Command::new(fixture("asleep")).arg(mode))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let shim = finish(lockprof().args(["shim", "--path"]), LIMIT).stdout;
+        let command = command.env("LD_PRELOAD", shim.trim_end()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
+        let sleeper = Self { input: child.stdin.take(), child };
+        sleeper.until("asleep", |_| sleeper.folder().join("control").is_file());
+        sleeper
+    }
+
+    fn folder(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/shm/lockprof-{}-asleep", self.child.id()))
+    }
+
+    fn is_awake(&self) -> bool {
+        fs::read(self.folder().join("control")).is_ok_and(|page| page[..4] == [0; 4])
+    }
+
+    fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let begin = Instant::now();
+        while !is_so(self) {
+            assert!(begin.elapsed() < LIMIT, "the program never was {what}");
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// `lockprof run -p`, with the option.
+    fn recorder(&self, trace: &Path, options: &[&str]) -> Command {
+        let mut command = lockprof();
+        command.args(["run", "-q", "-p", &self.child.id().to_string(), "-o"]).arg(trace).args(options);
+        command
+    }
+
+    fn command(&mut self) {
+        self.input.as_mut().expect("its input").write_all(b"\n").expect("a command");
+        let mut line = String::new();
+        let mut byte = BufReader::with_capacity(1, self.child.stdout.as_mut().expect("its output"));
+        byte.read_line(&mut line).expect("an answer");
+        assert_eq!(line, "done\n");
+    }
+
+    fn end(mut self) {
+        let folder = self.folder();
+        self.input = None;
+        let code = self.child.wait().expect("its end");
+        assert!(code.success(), "{code:?}");
+        assert!(!folder.exists(), "{} is left behind", folder.display());
+    }
+}
+
+/// Exactly what is done while it is awake is recorded, time and again; the locks are the same ones.
+#[test]
+fn what_is_done_awake_is_recorded() {
+    let folder = folder();
+    let mut sleeper = Sleeper::start("command");
+    for round in 0..4 {
+        sleeper.command();
+        let trace = folder.path().join(format!("{round}.lockprof"));
+        let child = start(&mut sleeper.recorder(&trace, &[]), folder.path());
+        sleeper.until("awake", Sleeper::is_awake);
+        for _ in 0..=round {
+            sleeper.command();
+        }
+        signal(child.id() as i32, libc::SIGINT);
+        let outcome = wait(child, folder.path(), LIMIT);
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        assert!(!sleeper.is_awake());
+        sleeper.command();
+        let report = Report::load(&trace);
+        report.assert_accounted();
+        let of_the_locks = |name: &str| report.lock(name, "mutex")["acquisitions"].as_u64().unwrap_or(0);
+        for which in 0..4 {
+            assert_eq!(of_the_locks(&format!("locks[{which}]")), 8 * 1000 * (round + 1), "round {round}");
+        }
+    }
+    sleeper.end();
+}
+
+/// Woken and put to sleep while eight threads lock at full tilt.
+fn wakes(times: u32) {
+    let folder = folder();
+    let sleeper = Sleeper::start("tilt");
+    for _ in 0..times {
+        let trace = folder.path().join("t.lockprof");
+        let outcome = finish(&mut sleeper.recorder(&trace, &["--duration", "0.02"]), LIMIT);
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let report = Report::load(&trace);
+        report.assert_accounted();
+    }
+    sleeper.end();
+}
+
+#[test]
+fn waking_loses_nothing() {
+    wakes(40);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn waking_a_thousand_times_loses_nothing() {
+    wakes(1000);
+}
+
+/// A child of a fork is asleep by itself: its parent's recorder does not mean it, and it outlives its parent.
+#[test]
+fn forked_children_sleep_for_themselves() {
+    let program = fixture("asleep");
+    let sleeper = Sleeper::of(Command::new("sh").arg("-c").arg(format!("{} command & wait", program.display())));
+    // The shell does not lock; what it starts has a page of its own, whether it was forked or is another program.
+    let children = format!("/proc/{0}/task/{0}/children", sleeper.child.id());
+    let mut pid = String::new();
+    sleeper.until("a parent", |_| {
+        pid = fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
+        !pid.is_empty() && Path::new(&format!("/dev/shm/lockprof-{pid}-asleep/control")).is_file()
+    });
+    drop(sleeper.input);
+    let mut child = sleeper.child;
+    child.wait().expect("its end");
+    let gone = Path::new("/dev/shm").join(format!("lockprof-{pid}-asleep"));
+    let begin = Instant::now();
+    while gone.exists() {
+        assert!(begin.elapsed() < LIMIT, "{} is left behind", gone.display());
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Who cannot be woken, and why.
+#[test]
+fn refusals_say_what_to_do() {
+    let folder = folder();
+    let refuse = |command: &mut Command, words: &str| {
+        let outcome = finish(command.current_dir(folder.path()), LIMIT);
+        assert_eq!(outcome.code(), 2, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+    };
+    refuse(lockprof().args(["run", "-p", "4194305"]), "there is no process 4194305");
+    let own = std::process::id().to_string();
+    refuse(lockprof().args(["run", "-p", &own]), "LD_PRELOAD=$(lockprof shim --path)");
+    refuse(lockprof().args(["run", "-p", &own, "--exact"]), "cannot be used with");
+    refuse(lockprof().args(["run", "--duration", "1", "true"]), "--pid");
+    let sleeper = Sleeper::start("tilt");
+    let first = start(&mut sleeper.recorder(&folder.path().join("a.lockprof"), &[]), folder.path());
+    sleeper.until("awake", Sleeper::is_awake);
+    refuse(&mut sleeper.recorder(&folder.path().join("b.lockprof"), &[]), "by another lockprof already");
+    signal(first.id() as i32, libc::SIGTERM);
+    assert_eq!(wait(first, folder.path(), LIMIT).code(), 0);
+    sleeper.end();
+}
+
+/// A recorder that is killed leaves the program awake; the next one goes on, and is right.
+#[test]
+fn a_killed_recorder_is_replaced() {
+    let folder = folder();
+    let mut sleeper = Sleeper::start("command");
+    let trace = folder.path().join("t.lockprof");
+    let killed = start(&mut sleeper.recorder(&trace, &[]), folder.path());
+    sleeper.until("awake", Sleeper::is_awake);
+    sleeper.command();
+    signal(killed.id() as i32, libc::SIGKILL);
+    wait(killed, folder.path(), LIMIT);
+    sleeper.command();
+    let child = start(&mut sleeper.recorder(&trace, &[]), folder.path());
+    // It is awake from before; the second recorder has emptied it when it says so in the number of wakes.
+    let wakes = |sleeper: &Sleeper| fs::read(sleeper.folder().join("control")).map_or(0, |page| page[16]);
+    sleeper.until("woken again", |sleeper| wakes(sleeper) == 2 && sleeper.is_awake());
+    sleeper.command();
+    signal(child.id() as i32, libc::SIGINT);
+    assert_eq!(wait(child, folder.path(), LIMIT).code(), 0);
+    let report = Report::load(&trace);
+    report.assert_accounted();
+    assert_eq!(report.lock("locks[0]", "mutex")["acquisitions"], 8000);
+    sleeper.end();
+}
