@@ -1,5 +1,6 @@
 //! The command line: names, options and help. Types only; what they do is in `commands`.
 
+mod compare;
 mod gate;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::analysis::Glob;
 use crate::model::Kind;
 
+pub use compare::{DiffArgs, DiffMetric, MergeArgs};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
 
 /// lockprof's command line.
@@ -94,6 +96,10 @@ pub enum Command {
     Graph(GraphArgs),
     /// Say where the recorder is, to preload it asleep
     Shim(ShimArgs),
+    /// Tell what got better and worse between two recordings
+    Diff(DiffArgs),
+    /// Make one recording of several
+    Merge(MergeArgs),
     /// Record a built-in contended program: the first thing to try
     Demo(DemoArgs),
 }
@@ -140,14 +146,15 @@ pub struct RunArgs {
                         lockprof report server.4242.lockprof --sort p99\n  \
                         lockprof report --lock 'cache*' --thread worker-1\n  \
                         lockprof report --by site --limit 30\n  \
+                        lockprof report --format md > contention.md      to paste into an issue\n  \
                         lockprof report --format json | jq '.locks[0].holders[0]'")]
 pub struct ReportArgs {
     /// The recording [default: the newest *.lockprof in this folder]
     #[arg(value_name = "TRACE")]
     pub trace: Option<PathBuf>,
-    /// How to write it
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    /// How to write it: for people, for programs, or as compact Markdown for an issue or a language model
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
     /// What comes first: the total wait, the longest wait, the waits' 99th percentile, the number of
     /// acquisitions, the total time held
     #[arg(long, value_enum, value_name = "KEY", default_value_t = Sort::Wait)]
@@ -159,7 +166,7 @@ pub struct ReportArgs {
     /// What to leave out.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Show N rows [default: 10 as text, all as JSON]
+    /// Show N rows [default: 10 as text and Markdown, all as JSON]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
 }
@@ -170,7 +177,9 @@ pub struct ReportArgs {
                         lockprof flamegraph -o lock.svg\n  \
                         lockprof flamegraph server.4242.lockprof --by both > lock.svg\n  \
                         lockprof flamegraph --by holder --lock journal.mu -o blame.svg\n  \
-                        lockprof flamegraph --metric hold -o held.svg")]
+                        lockprof flamegraph --metric hold -o held.svg\n  \
+                        lockprof flamegraph new.lockprof --diff old.lockprof -o diff.svg\n\n\
+                        --diff: a frame is as wide as in TRACE, and red where it grew, blue where it shrank.")]
 pub struct FlamegraphArgs {
     /// The recording [default: the newest *.lockprof in this folder]
     #[arg(value_name = "TRACE")]
@@ -186,6 +195,12 @@ pub struct FlamegraphArgs {
     /// and the holder's on top [default: waiter; with --metric hold or count, all who took the lock]
     #[arg(long, value_enum, value_name = "SIDE")]
     pub by: Option<Side>,
+    /// Colour what grew since this older recording red, and what shrank blue
+    #[arg(long, value_name = "OLD")]
+    pub diff: Option<PathBuf>,
+    /// Compare with OLD as it is, not scaled to the same duration
+    #[arg(long, requires = "diff")]
+    pub absolute: bool,
     /// What to leave out.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -226,18 +241,32 @@ pub struct FilterArgs {
     /// Only what threads with this name (or thread id) did; * and ? as above
     #[arg(long, value_name = "NAME", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Glob::new(text)))]
     pub thread: Option<Glob>,
+    /// Only locks of the process with this id
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
     /// Only locks that were waited for at least this long in total, such as 1ms
     #[arg(long, value_name = "TIME", value_parser = duration_ns)]
     pub min_wait: Option<u64>,
 }
 
-/// How a report is written.
+/// How a comparison is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
     Text,
     /// For programs.
     Json,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For issues, pull requests and language models.
+    Md,
 }
 
 /// What comes first.

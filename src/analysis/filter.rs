@@ -54,6 +54,8 @@ pub struct Filter {
     pub kinds: Vec<Kind>,
     /// Only what threads with such a name did.
     pub thread: Option<Glob>,
+    /// Locks of the process with this id; of all without it.
+    pub pid: Option<u32>,
     /// Locks that were waited for at least this long in total, ns.
     pub min_wait_ns: u64,
 }
@@ -81,6 +83,9 @@ impl Filter {
         }
         if let Some(glob) = &self.thread {
             words.push(format!("thread {}", glob.as_str()));
+        }
+        if let Some(pid) = self.pid {
+            words.push(format!("process {pid}"));
         }
         words
     }

@@ -4,6 +4,7 @@
 
 pub mod blame;
 pub mod contention;
+pub mod diff;
 pub mod filter;
 pub mod groups;
 pub mod names;

@@ -3,9 +3,11 @@
 
 mod check;
 mod demo;
+mod diff;
 mod flamegraph;
 mod graph;
 mod hangs;
+mod merge;
 mod orders;
 mod output;
 mod report;
@@ -69,6 +71,8 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Graph(args) => graph::graph(console, &args),
         Command::Run(args) => run::run(console, &args),
         Command::Shim(_) => shim::shim(),
+        Command::Diff(args) => diff::diff(console, &args),
+        Command::Merge(args) => merge::merge(console, &args),
         Command::Demo(_) => demo::demo(console),
     }
 }
@@ -79,6 +83,7 @@ impl From<&FilterArgs> for Filter {
             lock: args.lock.clone(),
             kinds: args.kind.clone(),
             thread: args.thread.clone(),
+            pid: args.pid,
             min_wait_ns: args.min_wait.unwrap_or(0),
         }
     }

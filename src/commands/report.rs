@@ -5,7 +5,7 @@ use super::output::{Console, Target};
 use super::trace;
 use crate::analysis::Filter;
 use crate::analysis::contention::{Contention, GroupBy, Query, SortKey};
-use crate::cli::{By, Format, ReportArgs, Sort};
+use crate::cli::{By, ReportArgs, ReportFormat, Sort};
 use crate::exit_code::ExitCode;
 use crate::render::{json, text};
 
@@ -16,8 +16,9 @@ pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<Exi
     let orders = orders(&session);
     let limit = args.limit.map(|limit| limit as usize);
     let out = match args.format {
-        Format::Json => json::report(&session, &contention, &orders, limit),
-        Format::Text => text::report(
+        ReportFormat::Json => json::report(&session, &contention, &orders, limit),
+        ReportFormat::Md => text::markdown(&session, &contention, &orders, limit),
+        ReportFormat::Text => text::report(
             &session,
             &contention,
             &orders,

@@ -7,6 +7,7 @@ mod exit;
 pub mod file;
 pub mod image;
 pub mod live;
+pub mod merge;
 pub mod order;
 pub mod segment;
 pub mod watch;

@@ -13,10 +13,12 @@ pub mod hang;
 pub mod histogram;
 pub mod ids;
 pub mod locks;
+mod merge;
 pub mod order;
 pub mod profile;
 pub mod session;
 pub mod stacks;
+mod union;
 
 pub use excerpt::Excerpt;
 pub use frame::Frame;

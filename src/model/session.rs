@@ -8,7 +8,9 @@ use super::profile::Profile;
 use super::stacks::Stacks;
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Ordered by how bad it is: a code before a signal, a lower number before a higher one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// By itself, with this code.
     Code(i32),
@@ -101,6 +103,26 @@ impl Coverage {
             |note: &String| note.strip_prefix(Self::NOTHING_SEEN).unwrap_or(note).trim_end_matches('.').to_owned();
         self.notes.iter().map(bare).collect::<Vec<_>>().join("; ")
     }
+
+    /// Adds another recording's. A note that both have is kept once.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.acquisitions, other.acquisitions),
+            (&mut self.recorded, other.recorded),
+            (&mut self.folded, other.folded),
+            (&mut self.lost, other.lost),
+            (&mut self.stack_hits, other.stack_hits),
+            (&mut self.stack_misses, other.stack_misses),
+            (&mut self.stacks_truncated, other.stacks_truncated),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        for note in &other.notes {
+            if !self.notes.contains(note) {
+                self.notes.push(note.clone());
+            }
+        }
+    }
 }
 
 /// What recording cost.
@@ -159,6 +181,11 @@ impl Session {
     /// A thread.
     pub fn thread(&self, id: ThreadId) -> &Thread {
         &self.threads[id.index()]
+    }
+
+    /// How many runs of a program it holds.
+    pub fn runs(&self) -> usize {
+        self.later_runs.len() + 1
     }
 
     /// The number of the run that a process belongs to, from 0.

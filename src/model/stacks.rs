@@ -16,7 +16,7 @@ pub struct CodeAddress {
 }
 
 /// A loaded file with code.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Module {
     /// Path at the time of the recording.
     pub path: String,

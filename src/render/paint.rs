@@ -84,6 +84,18 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// Text that Markdown takes literally, in a table as well.
+pub fn markdown_escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in printable(text).chars() {
+        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// Words in lines of at most `width` columns, each after `indent`; the first after `first`. A number stays
 /// on one line with its unit.
 pub fn wrap(text: &str, width: usize, first: &str, indent: &str) -> String {

@@ -63,6 +63,7 @@ pub fn name(session: &Session, id: LockId) -> String {
 pub(super) fn keep(session: &Session, ranked: &[Ranked], filter: &Filter) -> Vec<Ranked> {
     (ranked.iter())
         .filter(|at| filter.keeps_kind(session.lock(at.lock).kind))
+        .filter(|at| filter.pid.is_none_or(|pid| session.process(session.lock(at.lock).process).pid == pid))
         .filter(|at| filter.lock.as_ref().is_none_or(|glob| glob.matches(&at.name) || glob.matches(&at.id)))
         .cloned()
         .collect()

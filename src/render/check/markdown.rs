@@ -4,7 +4,7 @@ use super::plain;
 use super::text::facts;
 use super::words::{reason, spot, title};
 use crate::gate::{Entry, Outcome, Verdict};
-use crate::render::paint::printable;
+use crate::render::paint::{markdown_escaped as escape, printable};
 use crate::render::sources::Sources;
 
 /// Told in full: a comment may have 65,536 characters.
@@ -100,18 +100,6 @@ fn places(entry: &Entry<'_>, sources: &Sources) -> String {
         }
     }
     escape(&places.join(", "))
-}
-
-/// Text that Markdown takes literally, in a table as well.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in printable(text).chars() {
-        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }
 
 fn html(text: &str) -> String {

@@ -49,8 +49,7 @@ fn near(base: (u8, u8, u8), spread: u8, name: &str) -> Color {
 /// The colour of every frame in the picture.
 pub(super) fn palette(folded: &Folded) -> PaletteMap {
     let mut palette = PaletteMap::default();
-    for line in &folded.lines {
-        let stack = line.rsplit_once(' ').map_or(line.as_str(), |(stack, _)| stack);
+    for stack in folded.stacks.keys() {
         for name in stack.split(';') {
             let bare = name.strip_suffix("_[w]").unwrap_or(name);
             let color = if folded.wrappers.contains(bare) || bare.starts_with('[') {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::analysis::blame;
-use crate::analysis::contention::{Contention, LockReport};
+use crate::analysis::contention::{Contention, GroupBy, LockReport};
+use crate::analysis::filter::Filter;
 use crate::analysis::wrapper::is_wrapper;
 use crate::model::{Session, StackId, Stacks};
 use crate::render::frames::code_label;
@@ -60,6 +61,23 @@ impl View {
         }
     }
 
+    /// Why nothing can be drawn of this metric by this side; `None` where it can.
+    pub fn meaningless(metric: Metric, side: Option<Side>, filter: &Filter) -> Option<String> {
+        if metric == Metric::Hold && matches!(side, Some(Side::Waiter | Side::Both)) {
+            return Some(
+                "a hold has one side only, the stack that took the lock: leave --by out, or use --metric wait".into(),
+            );
+        }
+        let idle = filter.kinds.iter().find(|kind| !kind.is_lock())?;
+        matches!(side, Some(Side::Holder | Side::Both)).then(|| {
+            format!(
+                "a {} is not held by anybody, so there is no holder to show: use --by waiter, or --kind \
+                 mutex,rwlock,spinlock",
+                idle.name()
+            )
+        })
+    }
+
     /// Whether the values are ns.
     pub fn is_time(self) -> bool {
         matches!(self, Self::Waits(_) | Self::Holds)
@@ -98,16 +116,12 @@ impl View {
             Self::Acquisitions => "taken",
         }
     }
-
-    pub(super) fn notice(self, side: Option<Side>) -> Option<String> {
-        let one_sided = self == Self::Holds && matches!(side, Some(Side::Waiter | Side::Both));
-        one_sided.then(|| "--metric hold knows one side only, the stack that took the lock: --by has no effect".into())
-    }
 }
 
-/// Lines for inferno, sorted, and what their frames are.
+/// Stacks with their values, and what their frames are.
 pub(super) struct Folded {
-    pub lines: Vec<String>,
+    /// By frames, outermost first, with `;` in between.
+    pub stacks: BTreeMap<String, u64>,
     /// Sum of the values, ns or count.
     pub total: u64,
     /// Lock frames with their values, in the order of their names.
@@ -124,20 +138,19 @@ const HOLDER_MARK: &str = "_[w]";
 struct Folder<'a> {
     session: &'a Session,
     names: FxHashMap<StackId, Vec<String>>,
-    sums: BTreeMap<Vec<String>, u64>,
     result: Folded,
 }
 
 /// Folds the view's stacks. Waiting counts for lock kinds only, unless other kinds were asked for by name.
 pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Folded {
     let result = Folded {
-        lines: Vec::new(),
+        stacks: BTreeMap::new(),
         total: 0,
         locks: BTreeMap::new(),
         wrappers: FxHashSet::default(),
         holders: FxHashSet::default(),
     };
-    let mut folder = Folder { session, names: FxHashMap::default(), sums: BTreeMap::new(), result };
+    let mut folder = Folder { session, names: FxHashMap::default(), result };
     let labels = labels(contention);
     let asked = !contention.query.filter.kinds.is_empty();
     let shown = |row: &LockReport| asked || row.kind.is_lock();
@@ -147,7 +160,7 @@ pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Fo
             let value = if view.is_time() { pair.wait_ns } else { pair.count };
             folder.add(&labels[pair.row], Some(pair.waiter), Some(pair.holder), value);
         }
-        return folder.finish();
+        return folder.result;
     }
     for (row, label) in contention.locks.iter().zip(&labels).filter(|(row, _)| shown(row)) {
         let time = view.is_time();
@@ -171,7 +184,16 @@ pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Fo
             }
         }
     }
-    folder.finish()
+    folder.result
+}
+
+impl Folded {
+    /// Lines for inferno, sorted as such.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.stacks.iter().map(|(stack, value)| format!("{stack} {value}")).collect();
+        lines.sort_unstable();
+        lines
+    }
 }
 
 impl Folder<'_> {
@@ -196,7 +218,7 @@ impl Folder<'_> {
                 frames.extend(self.frames(side.unwrap_or(Stacks::UNKNOWN), unknown));
             }
         }
-        let sum = self.sums.entry(frames).or_default();
+        let sum = self.result.stacks.entry(frames.join(";")).or_default();
         *sum = sum.saturating_add(value);
         let sum = self.result.locks.entry(lock.to_owned()).or_default();
         *sum = sum.saturating_add(value);
@@ -232,13 +254,6 @@ impl Folder<'_> {
         self.names.insert(stack, names.clone());
         names
     }
-
-    fn finish(mut self) -> Folded {
-        // Sorted as whole lines, as inferno wants them.
-        self.result.lines = self.sums.iter().map(|(frames, value)| format!("{} {value}", frames.join(";"))).collect();
-        self.result.lines.sort_unstable();
-        self.result
-    }
 }
 
 /// A frame's name without what has a meaning in folded lines.
@@ -258,16 +273,18 @@ fn frame_name(name: &str) -> String {
 }
 
 /// What each row is called: its name; locks of one name and class share a frame, others of the same name
-/// have their id with it.
+/// have their id with it, or in a view of classes the class, which another recording has as well.
 fn labels(contention: &Contention) -> Vec<String> {
     let mut first: FxHashMap<&str, &LockReport> = FxHashMap::default();
     let mut seen: FxHashMap<(&str, &str), String> = FxHashMap::default();
+    let by_class = contention.query.by == GroupBy::Class;
     (contention.locks.iter())
         .map(|row| {
+            let tag = if by_class { frame_name(&row.class) } else { row.id.clone() };
             let known = seen.entry((&row.name, &row.class)).or_insert_with(|| {
                 let plain = first.entry(&row.name).or_insert(row);
                 let name = frame_name(&row.name);
-                if plain.class == row.class { name } else { format!("{name} [{}]", row.id) }
+                if plain.class == row.class { name } else { format!("{name} [{tag}]") }
             });
             known.clone()
         })

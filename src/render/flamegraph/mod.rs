@@ -4,6 +4,7 @@
 //! picture to the byte.
 
 mod colours;
+mod differential;
 mod folded;
 
 use inferno::flamegraph as inferno;
@@ -11,7 +12,10 @@ use inferno::flamegraph as inferno;
 use crate::analysis::Contention;
 use crate::model::Session;
 use crate::render::paint::printable;
+use crate::render::text::growth;
 use crate::render::units::{count, duration};
+
+use differential::Differential;
 
 pub use folded::{Metric, Side, View};
 
@@ -46,7 +50,7 @@ const MIN_WIDTH_PERCENT: f64 = 0.02;
 /// The folded stacks: `frame;frame;frame value` lines, sorted. Values are ns, or counts.
 pub fn folded(session: &Session, contention: &Contention, options: &Options) -> String {
     let view = View::choose(options.metric, options.side);
-    folded::fold(session, contention, view).lines.join("\n") + "\n"
+    folded::fold(session, contention, view).lines().join("\n") + "\n"
 }
 
 /// The picture.
@@ -55,16 +59,79 @@ pub fn draw(session: &Session, contention: &Contention, options: &Options) -> Pi
     let folded = folded::fold(session, contention, view);
     let title = options.title.as_deref().map_or_else(|| view.title().to_owned(), printable);
     if folded.total == 0 {
-        let notice = nothing(session, contention, view);
-        return Picture { svg: message(&title, &notice).into_bytes(), notice: Some(notice) };
+        return told(&title, nothing(session, contention, view));
     }
-    let (unit, factor) = unit(view, folded.total);
-    let mut palette = colours::palette(&folded);
+    let (name, factor) = unit(view, folded.total);
+    let figures = Figures { title, subtitle: subtitle(session, contention, view, folded.total), name, factor };
+    match svg(view, &folded, &folded.lines(), &figures) {
+        Ok(svg) => Picture { svg, notice: None },
+        Err(error) => told(&figures.title, format!("the flame graph could not be drawn: {error}")),
+    }
+}
+
+/// A recording with its contention.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// The recording.
+    pub session: &'a Session,
+    /// Its contention, by class: classes are the same in both recordings.
+    pub contention: &'a Contention,
+}
+
+/// The picture of `new` in which frames that grew since `old` are red and those that shrank are blue. Values of `old`
+/// are multiplied by `scale` first.
+pub fn draw_differential(old: Part<'_>, new: Part<'_>, scale: f64, options: &Options) -> Picture {
+    let view = View::choose(options.metric, options.side);
+    let [before, after] = [old, new].map(|part| folded::fold(part.session, part.contention, view));
+    let title = options.title.as_deref().map_or_else(|| format!("{}: what changed", view.title()), printable);
+    if after.total == 0 {
+        return told(&title, nothing(new.session, new.contention, view));
+    }
+    let both = Differential::of(&before, &after, scale);
+    let (name, factor) = unit(view, after.total);
+    let amount = |value| if view.is_time() { duration(value) } else { count(value) };
+    let mut words = vec![
+        subtitle(new.session, new.contention, view, after.total),
+        format!("before {} ({})", amount(both.total.old), growth(both.total.old, both.total.new)),
+        if scale == 1.0 { "not scaled".into() } else { format!("scaled by {scale:.4} to the same duration") },
+        "red grew, blue shrank".into(),
+    ];
+    if both.gone > 0 {
+        words.push(format!("not shown: {} that are gone", amount(both.gone)));
+    }
+    let figures = Figures { title, subtitle: words.join(" · "), name, factor };
+    match svg(view, &after, &both.lines, &figures) {
+        Ok(svg) => {
+            let words = |value: u64| format!("{} {name}", count((value as f64 * factor).round() as u64));
+            let svg = both.paint(&String::from_utf8_lossy(&svg), FRAME_HEIGHT, words);
+            Picture { svg: svg.into_bytes(), notice: None }
+        }
+        Err(error) => told(&figures.title, format!("the flame graph could not be drawn: {error}")),
+    }
+}
+
+/// Words and unit of a picture.
+struct Figures {
+    title: String,
+    subtitle: String,
+    /// The unit's name, and what to multiply values by.
+    name: &'static str,
+    factor: f64,
+}
+
+/// A picture of words.
+fn told(title: &str, notice: String) -> Picture {
+    Picture { svg: message(title, &notice).into_bytes(), notice: Some(notice) }
+}
+
+/// inferno's drawing of these lines, which are sorted.
+fn svg(view: View, folded: &folded::Folded, lines: &[String], figures: &Figures) -> std::io::Result<Vec<u8>> {
+    let mut palette = colours::palette(folded);
     let mut drawing = inferno::Options::default();
-    drawing.title = title;
-    drawing.subtitle = Some(subtitle(session, contention, view, folded.total));
-    drawing.count_name = format!("{unit} {}", view.verb());
-    drawing.factor = factor;
+    drawing.title.clone_from(&figures.title);
+    drawing.subtitle = Some(figures.subtitle.clone());
+    drawing.count_name = format!("{} {}", figures.name, view.verb());
+    drawing.factor = figures.factor;
     drawing.name_type = String::new();
     drawing.frame_height = FRAME_HEIGHT;
     drawing.font_size = FONT_SIZE;
@@ -77,15 +144,10 @@ pub fn draw(session: &Session, contention: &Contention, options: &Options) -> Pi
     drawing.notes = "drawn by lockprof; the script is inferno's (CDDL-1.0)".into();
     drawing.palette_map = Some(&mut palette);
     drawing.no_sort = true;
-    drawing.func_frameattrs = emphasis(&folded);
+    drawing.func_frameattrs = emphasis(folded);
     let mut svg = Vec::new();
-    match inferno::from_lines(&mut drawing, folded.lines.iter().map(String::as_str), &mut svg) {
-        Ok(()) => Picture { svg, notice: view.notice(options.side) },
-        Err(error) => {
-            let notice = format!("the flame graph could not be drawn: {error}");
-            Picture { svg: message(view.title(), &notice).into_bytes(), notice: Some(notice) }
-        }
-    }
+    inferno::from_lines(&mut drawing, lines.iter().map(String::as_str), &mut svg)?;
+    Ok(svg)
 }
 
 /// Locks in bold.
@@ -161,8 +223,9 @@ fn message(title: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::Query;
+    use crate::analysis::contention::GroupBy;
     use crate::analysis::testing::{Builder, busy, empty, server};
+    use crate::analysis::{Filter, Query};
     use crate::model::{Kind, Mode};
     use crate::render::golden;
 
@@ -231,8 +294,45 @@ mod tests {
         b.take(lock, thread, stack, Mode::Exclusive, 3, 10);
         let picture = draw(&b.session, &view(&b.session), &Options::default());
         assert!(picture.notice.unwrap().contains("try --metric hold"));
-        let held = draw(&b.session, &view(&b.session), &options(Metric::Hold, Some(Side::Both)));
-        assert!(held.notice.unwrap().contains("--by has no effect"));
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_refused() {
+        let mut filter = Filter::default();
+        for side in [Side::Waiter, Side::Both] {
+            assert!(View::meaningless(Metric::Hold, Some(side), &filter).unwrap().contains("leave --by out"));
+        }
+        assert_eq!(View::meaningless(Metric::Hold, Some(Side::Holder), &filter), None);
+        filter.kinds = vec![Kind::Mutex, Kind::Condvar];
+        assert!(View::meaningless(Metric::Wait, Some(Side::Both), &filter).unwrap().contains("a condvar is not held"));
+        assert_eq!(View::meaningless(Metric::Wait, Some(Side::Waiter), &filter), None);
+    }
+
+    /// Every frame has the whole change of what is on top of it.
+    #[test]
+    fn a_differential_graph_has_the_change_of_every_frame() {
+        let (mut old, new) = (server(), server());
+        let query = Query { by: GroupBy::Class, ..Query::default() };
+        for site in &mut old.profile.sites {
+            site.wait.sum /= 2;
+        }
+        let views = [&old, &new].map(|session| Contention::of(session, &query));
+        let [before, after] =
+            [(&old, &views[0]), (&new, &views[1])].map(|(session, contention)| Part { session, contention });
+        let picture = draw_differential(before, after, 1.0, &options(Metric::Wait, None));
+        let svg = String::from_utf8(picture.svg.clone()).unwrap();
+        assert_eq!(picture, draw_differential(before, after, 1.0, &options(Metric::Wait, None)));
+        let [old_ns, new_ns] = views.each_ref().map(|view| view.contention.wait_ns);
+        let micros = |ns: u64| count((ns as f64 / 1e3).round() as u64);
+        let all = format!("all ({} µs, 100.00%; was {} µs", micros(new_ns), micros(old_ns));
+        assert!(svg.contains(&all), "{all}");
+        let titles = svg.matches("<title>").count();
+        assert!(titles > 10 && svg.matches("; was ").count() == titles, "each frame is told");
+        assert!(svg.contains("fill=\"rgb(255,") && svg.contains("+100%"));
+        assert!(svg.contains("red grew, blue shrank") && svg.contains("journal.mu ("));
+        // The same twice: nothing is red or blue.
+        let same = String::from_utf8(draw_differential(after, after, 1.0, &Options::default()).svg).unwrap();
+        assert!(!same.contains("fill=\"rgb(255,") && !same.contains(",255)\"") && same.contains("±0"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! model can change without changing the contract.
 
 mod check;
+mod diff;
 mod findings;
 mod graph;
 mod hangs;
@@ -20,6 +21,7 @@ use crate::model::{Exit, Session, StackId};
 pub const SCHEMA_VERSION: u32 = 1;
 
 pub use check::check;
+pub use diff::{Judgement, diff};
 pub use graph::graph;
 
 /// The report, ending in a line break. `limit` cuts the list of locks (and groups).

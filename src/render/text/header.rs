@@ -15,7 +15,8 @@ pub(super) fn header(session: &Session, layout: &Layout) -> String {
     let mut facts = vec![
         duration(session.meta.duration_ns),
         format!(
-            "{}, {}",
+            "{}{}, {}",
+            if session.runs() > 1 { plural(session.runs() as u64, "run", "runs") + ", " } else { String::new() },
             plural(session.processes.len() as u64, "process", "processes"),
             plural(session.threads.len() as u64, "thread", "threads")
         ),

@@ -5,8 +5,10 @@
 
 mod advice;
 mod detail;
+mod diff;
 mod hang;
 mod header;
+mod markdown;
 mod overview;
 mod summary;
 
@@ -17,7 +19,10 @@ use crate::analysis::order::Orders;
 use crate::model::Session;
 
 pub use advice::advice;
+pub(crate) use diff::shown;
+pub use diff::{DiffOptions, Named, diff, growth};
 pub use hang::{HangOptions, hang};
+pub use markdown::markdown;
 pub use summary::{SummaryOptions, summary};
 
 /// How the report is laid out.
@@ -185,6 +190,19 @@ mod tests {
             }
         }
         assert_eq!(plain, at(false));
+    }
+
+    #[test]
+    fn golden_markdown() {
+        let session = server();
+        let view = Contention::of(&session, &Query::default());
+        golden::check("report.md", &markdown(&session, &view, &Orders::default(), Some(3)));
+        let (session, orders) = crate::gate::testing::bank();
+        let text = markdown(&session, &Contention::of(&session, &Query::default()), &orders, None);
+        golden::check("report-orders.md", &text);
+        let session = empty();
+        let text = markdown(&session, &Contention::of(&session, &Query::default()), &Orders::default(), None);
+        assert!(text.contains("No lock operation was seen"), "{text}");
     }
 
     #[test]

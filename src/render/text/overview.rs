@@ -31,7 +31,25 @@ pub(super) fn overview(session: &Session, contention: &Contention, layout: &Layo
         out.push_str(&format!(" ({})", printable(&words.join("; "))));
     }
     out.push('\n');
-    let sums = if totals.rows == 0 && contention.blocked.rows > 0 {
+    out.push_str(&wrap(&sums(contention), layout.width, "", ""));
+    for note in &contention.notes {
+        out.push_str(&layout.paint(Style::Warn, &wrap(note, layout.width, "note: ", "      ")));
+    }
+    if totals.rows == 0 {
+        return out;
+    }
+    out.push('\n');
+    match contention.query.by {
+        GroupBy::Site | GroupBy::Thread => out.push_str(&groups(session, contention, layout, limit)),
+        GroupBy::Lock | GroupBy::Class => out.push_str(&locks(session, contention, layout, limit)),
+    }
+    out
+}
+
+/// How much was waited, in a sentence.
+pub(super) fn sums(contention: &Contention) -> String {
+    let totals = &contention.contention;
+    if totals.rows == 0 && contention.blocked.rows > 0 {
         "No mutex, rwlock or spinlock here; what follows blocks for other reasons.".to_owned()
     } else if totals.rows == 0 {
         "No lock is left by the filter. `lockprof report` without options lists them all.".to_owned()
@@ -50,20 +68,7 @@ pub(super) fn overview(session: &Session, contention: &Contention, layout: &Layo
             percent(share(totals.contended, totals.acquisitions)),
             what(contention, totals.contended_rows, totals.rows)
         )
-    };
-    out.push_str(&wrap(&sums, layout.width, "", ""));
-    for note in &contention.notes {
-        out.push_str(&layout.paint(Style::Warn, &wrap(note, layout.width, "note: ", "      ")));
     }
-    if totals.rows == 0 {
-        return out;
-    }
-    out.push('\n');
-    match contention.query.by {
-        GroupBy::Site | GroupBy::Thread => out.push_str(&groups(session, contention, layout, limit)),
-        GroupBy::Lock | GroupBy::Class => out.push_str(&locks(session, contention, layout, limit)),
-    }
-    out
 }
 
 fn what(contention: &Contention, part: u64, whole: u64) -> String {

@@ -80,6 +80,7 @@ fn session_without_hangs() -> Session {
     let process = |pid, exit| Process { pid, parent_pid: pid - 1, exe: "/opt/server".into(), exit, threads: 2 };
     session.processes =
         vec![process(100, Some(Exit::Code(3))), process(101, Some(Exit::Signal(9))), process(102, None)];
+    session.later_runs = vec![ProcessId(2)];
     let thread =
         |process, tid, end_ns| Thread { process: ProcessId(process), tid, name: "wörker".into(), start_ns: 5, end_ns };
     session.threads = vec![thread(0, 100, Some(2_000_000_000)), thread(1, 101, None)];
@@ -204,6 +205,7 @@ fn first_session() -> Session {
     session.locks.iter_mut().for_each(|lock| lock.traits = Traits::default());
     session.order = Order::default();
     session.hangs.clear();
+    session.later_runs.clear();
     session
 }
 

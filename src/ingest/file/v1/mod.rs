@@ -35,6 +35,7 @@ pub enum Table {
     Arguments,
     Notes,
     Processes,
+    Runs,
     Threads,
     Modules,
     Nodes,
@@ -61,10 +62,11 @@ pub enum Table {
 
 impl Table {
     /// All of them, in order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Arguments,
         Self::Notes,
         Self::Processes,
+        Self::Runs,
         Self::Threads,
         Self::Modules,
         Self::Nodes,
@@ -95,6 +97,7 @@ impl Table {
             Self::Arguments => (b"ARGS", "command words"),
             Self::Notes => (b"NOTE", "notes"),
             Self::Processes => (b"PROC", "processes"),
+            Self::Runs => (b"RUNS", "later runs"),
             Self::Threads => (b"THRD", "threads"),
             Self::Modules => (b"MODU", "modules"),
             Self::Nodes => (b"NODE", "stack nodes"),

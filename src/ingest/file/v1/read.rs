@@ -11,13 +11,15 @@ use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
 use super::damage::Progress;
 use super::hangs::{HangHeldRow, HangReader, HangRow, HangWaitRow};
 use super::read_orders::Reached;
-use super::rows::{EndRow, FrameRow, LockRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow};
+use super::rows::{
+    EndRow, FrameRow, LockRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, RunRow, SymbolRow, ThreadRow,
+};
 use super::{END, META, Table};
 use crate::ingest::file::container::{Chunk, ChunkReader, Damage, Tag};
 use crate::ingest::file::error::ReadError;
 use crate::model::{
-    CodeAddress, Frame, Hang, HeldLock, Lock, Module, ModuleId, Process, Session, Site, StackId, Thread, ThreadId,
-    WaitEvent, WaitKey,
+    CodeAddress, Frame, Hang, HeldLock, Lock, Module, ModuleId, Process, ProcessId, Session, Site, StackId, Thread,
+    ThreadId, WaitEvent, WaitKey,
 };
 
 /// Memory that a session read from a file may take, bytes (estimated). Compression would let a small
@@ -135,6 +137,7 @@ impl Builder {
             Table::Arguments => self.each(chunk, table, Self::argument),
             Table::Notes => self.each(chunk, table, Self::note),
             Table::Processes => self.each(chunk, table, Self::process),
+            Table::Runs => self.each(chunk, table, Self::run),
             Table::Threads => self.each(chunk, table, Self::thread),
             Table::Modules => self.each(chunk, table, Self::module),
             Table::Nodes => self.each(chunk, table, Self::node),
@@ -199,6 +202,16 @@ impl Builder {
     fn process(&mut self, row: ProcessRow) -> Result<(), Damage> {
         self.charge(size_of::<Process>() as u64)?;
         self.session.processes.push(row.into());
+        Ok(())
+    }
+
+    fn run(&mut self, row: RunRow) -> Result<(), Damage> {
+        let first = ProcessId(row.first_process);
+        check(first.index(), self.session.processes.len(), "a run of an unknown process")?;
+        if self.session.later_runs.last().copied().unwrap_or_default() >= first {
+            return Err(Damage::Senseless("runs out of order"));
+        }
+        self.session.later_runs.push(first);
         Ok(())
     }
 

@@ -158,6 +158,13 @@ impl From<ProcessRow<'_>> for Process {
     }
 }
 
+/// `RUNS`: a run after the first one, in a trace that holds several.
+#[derive(Serialize, Deserialize)]
+pub struct RunRow {
+    /// Where its processes begin.
+    pub first_process: u32,
+}
+
 /// `THRD`.
 #[derive(Serialize, Deserialize)]
 pub struct ThreadRow<'a> {

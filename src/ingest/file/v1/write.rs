@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
 use super::orders::{ChainRow, LifeRow, MarkRow, MissingRow, MisuseRow, OrderEventRow, RequestRow};
-use super::rows::{EndRow, FrameRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, SymbolRow, ThreadRow, clip};
+use super::rows::{
+    EndRow, FrameRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, RunRow, SymbolRow, ThreadRow, clip,
+};
 use super::{END, FRAMES_LIMIT, META, STRING_LIMIT, Table, hangs};
 use crate::ingest::file::container::{CHUNK_TARGET, ChunkWriter, Tag};
 use crate::ingest::file::error::WriteError;
@@ -36,6 +38,7 @@ pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
             Table::Arguments => writer.rows(tag, session.meta.command.iter().map(|word| clip(word))),
             Table::Notes => writer.rows(tag, session.coverage.notes.iter().map(|note| clip(note))),
             Table::Processes => writer.rows(tag, processes.iter().map(ProcessRow::from)),
+            Table::Runs => writer.rows(tag, session.later_runs.iter().map(|first| RunRow { first_process: first.0 })),
             Table::Threads => writer.rows(tag, threads.iter().map(ThreadRow::from)),
             Table::Modules => writer.rows(
                 tag,
@@ -134,6 +137,7 @@ fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[Wait
         Table::Arguments => session.meta.command.len(),
         Table::Notes => session.coverage.notes.len(),
         Table::Processes => session.processes.len(),
+        Table::Runs => session.later_runs.len(),
         Table::Threads => session.threads.len(),
         Table::Modules => session.stacks.modules.len(),
         Table::Nodes => session.stacks.len() - 1,
