@@ -1,6 +1,7 @@
 //! The command line: names, options and help. Types only; what they do is in `commands`.
 
 mod gate;
+mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::analysis::Glob;
 use crate::model::Kind;
 
+pub use top::TopArgs;
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
 
 /// lockprof's command line.
@@ -25,6 +27,7 @@ pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, 
     after_help = "Examples:\n  \
                   lockprof demo                    see it work: a built-in contended program\n  \
                   lockprof run ./server -t 4       record a program\n  \
+                  lockprof top -- ./server         watch it while it runs\n  \
                   lockprof report                  the newest recording in this folder\n  \
                   lockprof flamegraph -o lock.svg  the same as a picture\n  \
                   lockprof check -- ./tests        fail where locks can deadlock",
@@ -84,6 +87,8 @@ pub enum ColorWhen {
 pub enum Command {
     /// Run a program under the recorder
     Run(RunArgs),
+    /// Watch a program's locks while it runs
+    Top(TopArgs),
     /// Show who waits for which lock, and who holds it meanwhile
     Report(ReportArgs),
     /// Draw a recording as a flame graph (SVG)

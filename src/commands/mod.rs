@@ -6,12 +6,14 @@ mod demo;
 mod flamegraph;
 mod graph;
 mod hangs;
+mod names;
 mod orders;
 mod output;
 mod report;
 mod run;
 mod settings;
 mod sources;
+mod top;
 mod trace;
 
 use crate::analysis::Filter;
@@ -67,6 +69,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::check(console, &args),
         Command::Graph(args) => graph::graph(console, &args),
         Command::Run(args) => run::run(console, &args),
+        Command::Top(args) => top::top(console, &args),
         Command::Demo(_) => demo::demo(console),
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::hangs::Hangs;
+use super::names;
 use super::orders::orders;
 use super::output::Console;
 use crate::analysis::contention::{Contention, Query};
@@ -13,6 +14,7 @@ use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
 use crate::model::{Exit, Overhead, Session};
+use crate::record::desk::Desk;
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, cost, preflight, shim};
 use crate::render::text;
@@ -27,18 +29,29 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     let Recorded { session, exit, pid, .. } = session_of(console, &program, &options)?;
     let path = expand(&pattern, &program, pid);
     file::write_to_path(&session, &path)?;
-    if !console.quiet() {
-        let contention = Contention::of(&session, &Query::default());
-        let layout = console.stderr_layout();
-        let options = text::SummaryOptions { layout, verbose: console.verbose() };
-        let orders = orders(&session);
-        let path = path.display().to_string();
-        console.write_stderr(&text::summary(&session, &contention, &orders, &path, &options));
+    summarise(console, &session, &path);
+    Ok(code_of(exit))
+}
+
+/// Says on standard error what stands out.
+pub(super) fn summarise(console: &Console, session: &Session, path: &Path) {
+    if console.quiet() {
+        return;
     }
-    Ok(match exit {
+    let contention = Contention::of(session, &Query::default());
+    let layout = console.stderr_layout();
+    let options = text::SummaryOptions { layout, verbose: console.verbose() };
+    let orders = orders(session);
+    let path = path.display().to_string();
+    console.write_stderr(&text::summary(session, &contention, &orders, &path, &options));
+}
+
+/// The program's own exit code.
+pub(super) fn code_of(exit: Exit) -> ExitCode {
+    match exit {
         Exit::Code(code) => ExitCode::Program(code as u8),
         Exit::Signal(signal) => ExitCode::Signal(signal as u8),
-    })
+    }
 }
 
 /// A program's recording with all names.
@@ -54,7 +67,10 @@ pub(super) struct Recorded {
 /// Records a program and gives everything its name. What happens meanwhile is told on standard error.
 pub(super) fn session_of(console: &Console, program: &Program, options: &Options) -> anyhow::Result<Recorded> {
     let mut hangs = Hangs::new(console, options.on_hang);
-    let recorded = record::record(program, options, &mut |event| match event {
+    let (desk, clerk) = Desk::new();
+    let recorded = record::record(program, options, (&desk, clerk), &mut |event| match event {
+        Event::Started(_) => {}
+        Event::Watched => names::keep_naming(&desk),
         Event::Lingering(processes) => console.say(&format!(
             "the command has ended, but {processes} of its processes go on and are recorded; Ctrl-C ends the recording"
         )),
@@ -65,7 +81,13 @@ pub(super) fn session_of(console: &Console, program: &Program, options: &Options
         Event::Hang(hang) => hangs.tell(*hang),
     });
     hangs.finish();
-    let record::Recorded { collected, exit, pid, ended } = recorded?;
+    Ok(finished(console, program, recorded?))
+}
+
+/// A recording that is over, with all names.
+pub(super) fn finished(console: &Console, program: &Program, recorded: record::Recorded) -> Recorded {
+    let record::Recorded { collected, exit, pid, ended } = recorded;
+    let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
     let mut notes = symbols::symbolize(&mut session);
     let addresses = collected.data_addresses;
@@ -83,7 +105,7 @@ pub(super) fn session_of(console: &Console, program: &Program, options: &Options
     if checked + wrong > 0 {
         session.coverage.notes.push(format!("oracle: {checked} stacks checked, {wrong} wrong"));
     }
-    Ok(Recorded { session, exit, pid, ended })
+    Recorded { session, exit, pid, ended }
 }
 
 /// The cost of a pair, as measured here, and what it comes to.
@@ -119,7 +141,7 @@ pub(super) fn check_writable(pattern: &OsStr) -> anyhow::Result<()> {
 }
 
 /// `%e`: the executable's name, `%p`: its process id, `%t`: the time in seconds, `%%`: a percent sign.
-fn expand(pattern: &OsString, program: &Program, pid: u32) -> PathBuf {
+pub(super) fn expand(pattern: &OsString, program: &Program, pid: u32) -> PathBuf {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let name = program.path.file_name().unwrap_or_default().as_bytes();
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());

@@ -17,7 +17,7 @@ use crate::analysis::order::Orders;
 use crate::model::Session;
 
 pub use advice::advice;
-pub use hang::{HangOptions, hang};
+pub use hang::{HangOptions, hang, hang_title};
 pub use summary::{SummaryOptions, summary};
 
 /// How the report is laid out.
