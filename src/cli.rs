@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::analysis::Glob;
 use crate::model::Kind;
 
-pub use top::TopArgs;
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
+pub use top::TopArgs;
 
 /// lockprof's command line.
 #[derive(Debug, Parser)]

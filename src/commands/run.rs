@@ -17,6 +17,7 @@ use crate::model::{Exit, Overhead, Session};
 use crate::record::desk::Desk;
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, cost, preflight, shim};
+use crate::render::paint::Layout;
 use crate::render::text;
 use crate::render::units::duration;
 use crate::symbols;
@@ -29,21 +30,18 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     let Recorded { session, exit, pid, .. } = session_of(console, &program, &options)?;
     let path = expand(&pattern, &program, pid);
     file::write_to_path(&session, &path)?;
-    summarise(console, &session, &path);
+    if !console.quiet() {
+        console.write_stderr(&summary(&session, &path, &console.stderr_layout(), console.verbose()));
+    }
     Ok(code_of(exit))
 }
 
-/// Says on standard error what stands out.
-pub(super) fn summarise(console: &Console, session: &Session, path: &Path) {
-    if console.quiet() {
-        return;
-    }
+/// What stands out in a recording that was written to `path`.
+pub(super) fn summary(session: &Session, path: &Path, layout: &Layout, verbose: bool) -> String {
     let contention = Contention::of(session, &Query::default());
-    let layout = console.stderr_layout();
-    let options = text::SummaryOptions { layout, verbose: console.verbose() };
+    let options = text::SummaryOptions { layout: *layout, verbose };
     let orders = orders(session);
-    let path = path.display().to_string();
-    console.write_stderr(&text::summary(session, &contention, &orders, &path, &options));
+    text::summary(session, &contention, &orders, &path.display().to_string(), &options)
 }
 
 /// The program's own exit code.

@@ -2,31 +2,40 @@
 
 mod plain;
 mod program;
+mod screen;
 
 use std::io::{IsTerminal, stdin, stdout};
 
 use super::output::Console;
-use crate::cli::{Format, TopArgs};
+use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
-use crate::record::desk::Viewer;
+use crate::record::desk::{Stop, Viewer};
 use crate::record::serve::Remote;
 use crate::snapshot::{Snapshot, Want};
 use program::Watched;
 
 pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode> {
-    if let Some(pid) = args.pid {
-        let mut source = Source::Remote(Remote::connect(pid)?);
-        plain::print(console, args, &mut source)?;
-        return Ok(ExitCode::Success);
-    }
-    let watched = Watched::start(args)?;
-    let mut source = Source::Own(Viewer::new(watched.desk().clone()));
-    let printed = plain::print(console, args, &mut source);
-    if printed.is_err() || args.count.is_some() {
-        watched.desk().stop(crate::record::desk::Stop::End);
-    }
-    let code = watched.finish(console)?;
-    printed.map(|()| code)
+    let (mut source, watched) = match args.pid {
+        Some(pid) => (Source::Remote(Remote::connect(pid)?), None),
+        None => {
+            let watched = Watched::start(args)?;
+            (Source::Own(Viewer::new(watched.desk().clone())), Some(watched))
+        }
+    };
+    let finished = if has_screen(args) {
+        screen::show(console, args, source, watched)?
+    } else {
+        let printed = plain::print(console, args, &mut source);
+        if let Some(watched) = &watched
+            && (printed.is_err() || args.count.is_some())
+        {
+            watched.desk().stop(Stop::End);
+        }
+        let finished = watched.map(|watched| watched.finish(console)).transpose()?;
+        printed?;
+        finished
+    };
+    Ok(finished.map_or(ExitCode::Success, |finished| finished.tell(console)))
 }
 
 /// Whether there is a screen, and nobody wants lines.

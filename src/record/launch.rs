@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, option};
 
-use super::{Options, Output};
 use super::counters::Running;
+use super::{Options, Output};
 use crate::model::{Counters, Exit};
 
 /// What to run.

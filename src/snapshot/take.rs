@@ -129,8 +129,7 @@ fn thread_row(session: &Session, now: &Now, of: &ThreadNow, standing: &Standing)
 }
 
 fn hang_row(session: &Session, found: &crate::model::Hang) -> HangRow {
-    let options =
-        HangOptions { layout: Layout { color: false, width: TEXT_WIDTH }, verbose: true, note: "" };
+    let options = HangOptions { layout: Layout { color: false, width: TEXT_WIDTH }, verbose: true, note: "" };
     HangRow {
         title: hang_title(session, found),
         text: hang(session, found, &options).lines().map(str::to_owned).collect(),

@@ -55,9 +55,12 @@ fn spread(later: &Spread, earlier: &Spread) -> Spread {
     let sum = later.sum.saturating_sub(earlier.sum);
     use crate::model::histogram::{LAST_BUCKET, bucket_low};
     let low = buckets.first().map_or(0, |(bucket, _)| bucket_low((*bucket).min(LAST_BUCKET)));
-    let high = buckets.last().map_or(0, |(bucket, _)| {
-        if *bucket < LAST_BUCKET { bucket_low(bucket + 1) - 1 } else { u64::MAX }
-    });
+    let high = buckets.last().map_or(
+        0,
+        |(bucket, _)| {
+            if *bucket < LAST_BUCKET { bucket_low(bucket + 1) - 1 } else { u64::MAX }
+        },
+    );
     // A new extreme happened in between for certain.
     let max = if later.max > earlier.max { later.max } else { high.min(later.max) };
     let min = if later.min < earlier.min { later.min } else { low.max(later.min).min(max) };

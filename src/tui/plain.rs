@@ -170,8 +170,11 @@ pub fn json_line(snapshot: &Snapshot, before: Option<&Snapshot>, limit: usize) -
         })
         .collect();
     let seen = snapshot.recorded.saturating_add(snapshot.folded);
-    let hangs: Vec<_> =
-        snapshot.hangs.iter().map(|hang| json!({"at_ns": hang.at_ns, "title": hang.title, "text": hang.text})).collect();
+    let hangs: Vec<_> = snapshot
+        .hangs
+        .iter()
+        .map(|hang| json!({"at_ns": hang.at_ns, "title": hang.title, "text": hang.text}))
+        .collect();
     let line = json!({
         "schema_version": SCHEMA_VERSION, "at_ns": snapshot.at_ns, "interval_ns": interval.ns,
         "command": snapshot.command, "pid": snapshot.pid, "processes": snapshot.processes,

@@ -20,8 +20,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    const ALL: [Self; 7] =
-        [Self::Wait, Self::Waits, Self::P99, Self::Max, Self::Hold, Self::Acquisitions, Self::Name];
+    const ALL: [Self; 7] = [Self::Wait, Self::Waits, Self::P99, Self::Max, Self::Hold, Self::Acquisitions, Self::Name];
 
     /// The one after this.
     pub fn next(self) -> Self {
@@ -50,7 +49,8 @@ pub fn locks(state: &State) -> Vec<&LockRow> {
         state.part.locks.iter().filter(keeps).map(|row| (key(row, state.sort), row)).collect();
     rows.sort_by(|(key_a, a), (key_b, b)| {
         let by_key = if state.sort == Sort::Name { a.name.cmp(&b.name) } else { key_b.cmp(key_a) };
-        let by_key = by_key.then_with(|| (b.wait.sum, b.waiters, b.acquisitions).cmp(&(a.wait.sum, a.waiters, a.acquisitions)));
+        let by_key =
+            by_key.then_with(|| (b.wait.sum, b.waiters, b.acquisitions).cmp(&(a.wait.sum, a.waiters, a.acquisitions)));
         (!a.kind().is_lock()).cmp(&!b.kind().is_lock()).then(turned(by_key, state)).then(a.id.cmp(&b.id))
     });
     rows.into_iter().map(|(_, row)| row).collect()

@@ -14,9 +14,11 @@ use super::super::{names, run};
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
+use crate::model::Exit;
 use crate::record::desk::Desk;
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, Output, preflight};
+use crate::render::paint::Layout;
 
 /// A program that runs.
 pub(super) struct Watched {
@@ -73,18 +75,51 @@ impl Watched {
         &self.desk
     }
 
-    /// Waits for the end of the recording, writes it, says what stands out; the exit code.
-    pub fn finish(self, console: &Console) -> anyhow::Result<ExitCode> {
+    /// Waits for the end of the recording and writes it.
+    pub fn finish(self, console: &Console) -> anyhow::Result<Finished> {
         let recorded = joined(self.recording)??;
-        let goes_on = recorded.exit.is_none();
-        let run::Recorded { session, exit, pid, ended } = run::finished(console, &self.program, recorded);
-        file::write_to_path(&session, &self.trace)?;
-        run::summarise(console, &session, &self.trace);
-        console.say(&format!("what the program printed is in {}", self.log.display()));
-        if goes_on {
-            console.say(&format!("the program (pid {pid}) goes on, recorded no more"));
+        let goes_on = recorded.exit.is_none() && recorded.ended.is_none();
+        let recorded = run::finished(console, &self.program, recorded);
+        file::write_to_path(&recorded.session, &self.trace)?;
+        Ok(Finished { recorded, goes_on, trace: self.trace, log: self.log })
+    }
+}
+
+/// A recording that is over and written.
+pub(super) struct Finished {
+    recorded: run::Recorded,
+    /// The program was left alone.
+    goes_on: bool,
+    trace: PathBuf,
+    log: PathBuf,
+}
+
+impl Finished {
+    /// How the program ended, in a few words.
+    pub fn how(&self) -> String {
+        match self.recorded.exit {
+            _ if self.goes_on => "recorded no more".into(),
+            Exit::Code(code) => format!("exit code {code}"),
+            Exit::Signal(signal) => format!("signal {signal}"),
         }
-        Ok(if goes_on || ended == Some(Ended::Asked) { ExitCode::Success } else { run::code_of(exit) })
+    }
+
+    /// What stands out.
+    pub fn summary(&self, layout: &Layout, verbose: bool) -> String {
+        run::summary(&self.recorded.session, &self.trace, layout, verbose)
+    }
+
+    /// Says on standard error what stands out and what became of the program; the exit code.
+    pub fn tell(&self, console: &Console) -> ExitCode {
+        if !console.quiet() {
+            console.write_stderr(&self.summary(&console.stderr_layout(), console.verbose()));
+        }
+        console.say(&format!("what the program printed is in {}", self.log.display()));
+        if self.goes_on {
+            console.say(&format!("the program (pid {}) goes on, recorded no more", self.recorded.pid));
+        }
+        let asked = self.goes_on || self.recorded.ended == Some(Ended::Asked);
+        if asked { ExitCode::Success } else { run::code_of(self.recorded.exit) }
     }
 }
 

@@ -40,8 +40,7 @@ impl Unnamed {
             let lock = &session.locks[at];
             (*id, lock.name.clone(), lock.class.clone())
         };
-        let of_stack =
-            |(at, id): (usize, &StackId)| (*id, session.stacks.node(StackId::from(at)).frames.clone());
+        let of_stack = |(at, id): (usize, &StackId)| (*id, session.stacks.node(StackId::from(at)).frames.clone());
         Named {
             locks: locks.iter().enumerate().map(of_lock).collect(),
             stacks: stacks.iter().enumerate().skip(1).map(of_stack).collect(),

@@ -43,9 +43,21 @@ pub type Cell = (String, Style);
 const REST: std::ops::RangeInclusive<usize> = 18..=60;
 
 /// The heading and the rows from `top` on; `chosen` is marked.
-pub fn grid(cols: &[Col], rows: &[Vec<Cell>], top: usize, chosen: Option<usize>, height: usize, width: usize) -> Vec<Line<'static>> {
+pub fn grid(
+    cols: &[Col],
+    rows: &[Vec<Cell>],
+    top: usize,
+    chosen: Option<usize>,
+    height: usize,
+    width: usize,
+) -> Vec<Line<'static>> {
     let mut shown: Vec<usize> = (0..cols.len()).collect();
-    let need = |shown: &[usize]| 1 + shown.iter().map(|at| cols[*at].width.max(if cols[*at].width == 0 { *REST.start() } else { 0 }) + 1).sum::<usize>();
+    let need = |shown: &[usize]| {
+        1 + shown
+            .iter()
+            .map(|at| cols[*at].width.max(if cols[*at].width == 0 { *REST.start() } else { 0 }) + 1)
+            .sum::<usize>()
+    };
     while need(&shown) > width
         && let Some(worst) = shown.iter().copied().filter(|at| cols[*at].rank > 0).max_by_key(|at| cols[*at].rank)
     {
@@ -65,11 +77,14 @@ pub fn grid(cols: &[Col], rows: &[Vec<Cell>], top: usize, chosen: Option<usize>,
             format!("{:<width$} ", fit_start(text, width))
         }
     };
-    let mut lines = vec![Line::from(
-        std::iter::once(Span::raw(" "))
-            .chain(shown.iter().map(|at| Span::styled(fit(*at, cols[*at].title), look(Style::Dim).add_modifier(Modifier::UNDERLINED))))
-            .collect::<Vec<_>>(),
-    )];
+    let mut lines =
+        vec![Line::from(
+            std::iter::once(Span::raw(" "))
+                .chain(shown.iter().map(|at| {
+                    Span::styled(fit(*at, cols[*at].title), look(Style::Dim).add_modifier(Modifier::UNDERLINED))
+                }))
+                .collect::<Vec<_>>(),
+        )];
     for (at, row) in rows.iter().enumerate().skip(top).take(height) {
         let is_chosen = chosen == Some(at);
         let mut spans = vec![Span::raw(if is_chosen { ">" } else { " " })];

@@ -35,7 +35,11 @@ pub fn lines(state: &State) -> Vec<String> {
         if at == 0 {
             lines.push(String::new());
         }
-        lines.extend(crate::render::paint::wrap(note, usize::from(state.size.0), " note: ", "       ").lines().map(str::to_owned));
+        lines.extend(
+            crate::render::paint::wrap(note, usize::from(state.size.0), " note: ", "       ")
+                .lines()
+                .map(str::to_owned),
+        );
     }
     lines
 }

@@ -78,11 +78,7 @@ pub fn lines(state: &State) -> Vec<String> {
         for pair in &detail.blocking {
             let holder = if pair.holder.is_empty() { "a thread not seen" } else { &pair.holder };
             let (waiter, holder) = (fit_start(&pair.waiter, side), fit_start(holder, side));
-            out.push(format!(
-                " {:>9} {:>7}×  {waiter:<side$} ← {holder}",
-                time(pair.ns),
-                short_count(pair.count)
-            ));
+            out.push(format!(" {:>9} {:>7}×  {waiter:<side$} ← {holder}", time(pair.ns), short_count(pair.count)));
         }
     }
     if !detail.advice.is_empty() {
@@ -110,7 +106,9 @@ fn histograms(wait: &Spread, hold: &Spread, is_lock: bool) -> Vec<String> {
     let last = (0..BOUNDS.len()).rev().find(used).unwrap_or(0);
     let head = |spread: &Spread| {
         let of = spread.histogram();
-        if spread.count == 0 { return "none".to_owned() }
+        if spread.count == 0 {
+            return "none".to_owned();
+        }
         format!("p50 {} p99 {} max {}", time(of.quantile(0.5)), time(of.quantile(0.99)), time(of.max))
     };
     let word = if is_lock { "wait" } else { "blocked" };

@@ -52,7 +52,8 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
     let mut lines = grid(&COLS, &cells, top, Some(state.cursor().row), height, width);
     if let Some(heading) = lines.first_mut() {
         let mark = if state.is_reversed { "↑" } else { "↓" };
-        let more = if locks.len() > height { format!(" {}/{}", state.cursor().row + 1, locks.len()) } else { String::new() };
+        let more =
+            if locks.len() > height { format!(" {}/{}", state.cursor().row + 1, locks.len()) } else { String::new() };
         let text = format!("{more} {mark}{}", state.sort.name());
         if heading.width() + text.chars().count() <= width {
             heading.push_span(span(Style::Command, text));
@@ -86,7 +87,10 @@ fn cells(state: &State, row: &LockRow, waited: u64) -> Vec<Cell> {
         plain(time_or_none(wait.quantile(0.99))),
         plain(time_or_none(wait.max)),
         plain(time_or_none(hold.quantile(0.99))),
-        (if row.waiters == 0 { "–".into() } else { row.waiters.to_string() }, if row.waiters > 0 { Style::Warn } else { Style::Dim }),
+        (
+            if row.waiters == 0 { "–".into() } else { row.waiters.to_string() },
+            if row.waiters > 0 { Style::Warn } else { Style::Dim },
+        ),
         plain(owner(state, row)),
         (state.sparks.get(&row.id).map_or_else(String::new, |values| spark(values.iter(), SPARK)), style),
         plain(time_or_none(hold.quantile(0.5))),
@@ -99,7 +103,10 @@ pub(super) fn owner(state: &State, row: &LockRow) -> String {
         [] => "–".into(),
         [one] => {
             let thread = state.now.threads.iter().find(|thread| thread.id == *one);
-            thread.map_or_else(|| "?".into(), |thread| if thread.name.is_empty() { thread.tid.to_string() } else { thread.name.clone() })
+            thread.map_or_else(
+                || "?".into(),
+                |thread| if thread.name.is_empty() { thread.tid.to_string() } else { thread.name.clone() },
+            )
         }
         many => format!("{} threads", many.len()),
     }

@@ -152,14 +152,22 @@ fn tabs(state: &State, width: usize) -> Line<'static> {
     let mut spans: Vec<Span<'static>> = Tab::ALL
         .into_iter()
         .map(|tab| {
-            let style = if tab == state.tab { Look::new().add_modifier(Modifier::REVERSED | Modifier::BOLD) } else { Look::new() };
+            let style = if tab == state.tab {
+                Look::new().add_modifier(Modifier::REVERSED | Modifier::BOLD)
+            } else {
+                Look::new()
+            };
             // The sign that needs no attributes at all.
             let text = if tab == state.tab { tab_text(tab).replacen(' ', "[", 1) } else { tab_text(tab) };
             let text = if tab == state.tab { format!("{}]", &text[..text.len() - 1]) } else { text };
             Span::styled(text, style)
         })
         .collect();
-    let span_of = if state.is_window { "last 10 s".to_owned() } else { format!("total {}", duration(state.part_ns / 1_000_000_000 * 1_000_000_000)) };
+    let span_of = if state.is_window {
+        "last 10 s".to_owned()
+    } else {
+        format!("total {}", duration(state.part_ns / 1_000_000_000 * 1_000_000_000))
+    };
     let mut what = span_of;
     if !state.filter.is_empty() {
         what.push_str(&format!(" /{}", state.filter));
@@ -183,7 +191,10 @@ fn banner(state: &State, width: usize) -> Option<Line<'static>> {
 
 fn footer(state: &State, width: usize) -> Line<'static> {
     if state.is_typing {
-        return Line::from(span(Style::Strong, fit_start(&format!("/{}▏  Enter: keep · Esc: clear", state.filter), width)));
+        return Line::from(span(
+            Style::Strong,
+            fit_start(&format!("/{}▏  Enter: keep · Esc: clear", state.filter), width),
+        ));
     }
     if !state.message.is_empty() {
         return Line::from(span(Style::Warn, fit_start(&state.message, width)));
@@ -212,8 +223,7 @@ fn paged(text: &[String], top: usize, height: usize, width: usize, title: &str) 
         String::new()
     };
     let room = width.saturating_sub(part.chars().count());
-    let mut lines =
-        vec![Line::from(vec![span(Style::Heading, fit_start(title, room)), span(Style::Dim, part)])];
+    let mut lines = vec![Line::from(vec![span(Style::Heading, fit_start(title, room)), span(Style::Dim, part)])];
     lines.extend(text.iter().skip(top).take(height).map(|line| Line::from(fit_start(line, width))));
     lines
 }

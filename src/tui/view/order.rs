@@ -76,7 +76,8 @@ fn heading(state: &State, lines: &mut [Line<'static>], what: &str, width: usize)
     let Some((line, judged)) = lines.first_mut().zip(state.now.judged.as_ref()) else { return };
     let age = duration(state.now.at_ns.saturating_sub(judged.at_ns) / 1_000_000_000 * 1_000_000_000);
     let incomplete = if judged.complete { "" } else { ", INCOMPLETE" };
-    let more = if judged.more_edges > 0 { format!(", {} edges not shown", count(judged.more_edges)) } else { String::new() };
+    let more =
+        if judged.more_edges > 0 { format!(", {} edges not shown", count(judged.more_edges)) } else { String::new() };
     let text = format!(" {what}{incomplete}{more}, {age} ago");
     if line.width() + text.chars().count() <= width {
         line.push_span(span(Style::Command, text));
