@@ -2,6 +2,7 @@
 
 mod compare;
 mod gate;
+mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::model::Kind;
 
 pub use compare::{DiffArgs, DiffMetric, MergeArgs};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
+pub use top::TopArgs;
 
 /// lockprof's command line.
 #[derive(Debug, Parser)]
@@ -27,6 +29,7 @@ pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, 
     after_help = "Examples:\n  \
                   lockprof demo                    see it work: a built-in contended program\n  \
                   lockprof run ./server -t 4       record a program\n  \
+                  lockprof top -- ./server         watch it while it runs\n  \
                   lockprof report                  the newest recording in this folder\n  \
                   lockprof flamegraph -o lock.svg  the same as a picture\n  \
                   lockprof check -- ./tests        fail where locks can deadlock",
@@ -86,6 +89,8 @@ pub enum ColorWhen {
 pub enum Command {
     /// Run a program under the recorder
     Run(RunArgs),
+    /// Watch a program's locks while it runs
+    Top(TopArgs),
     /// Show who waits for which lock, and who holds it meanwhile
     Report(ReportArgs),
     /// Draw a recording as a flame graph (SVG)

@@ -12,4 +12,6 @@ pub mod ingest;
 pub mod model;
 pub mod record;
 pub mod render;
+pub mod snapshot;
 pub mod symbols;
+pub mod tui;

@@ -22,7 +22,7 @@ use crate::gate::{
 };
 use crate::ingest::file;
 use crate::model::{Exit, Profile, Session};
-use crate::record::{self, OnHang, Options, preflight};
+use crate::record::{self, OnHang, Options, Output, preflight};
 use crate::render::check::{self, github};
 use crate::render::json;
 use crate::render::sources::Sources;
@@ -157,7 +157,7 @@ fn record(console: &Console, args: &CheckArgs, timeout: Option<Duration>) -> any
         exact: args.exact,
         timeout,
         on_hang: OnHang::End,
-        stdout_to_stderr: true,
+        output: Output::ToStderr,
         ..Options::default()
     };
     let Recorded { session, exit, ended, .. } = session_of(console, &program, &options)?;
@@ -168,8 +168,8 @@ fn record(console: &Console, args: &CheckArgs, timeout: Option<Duration>) -> any
     let ended = match (ended, exit) {
         (Some(record::Ended::Hung), _) => Ended::Hung,
         (Some(record::Ended::TimedOut), _) => Ended::TimedOut(timeout.map_or(0, |time| time.as_nanos() as u64)),
-        (None, Exit::Code(code)) => Ended::Code(code),
-        (None, Exit::Signal(signal)) => Ended::Signal(signal),
+        (Some(record::Ended::Asked) | None, Exit::Code(code)) => Ended::Code(code),
+        (Some(record::Ended::Asked) | None, Exit::Signal(signal)) => Ended::Signal(signal),
     };
     let name = args.trace.as_ref().map_or_else(|| session.meta.command.join(" "), |path| path.display().to_string());
     Ok((name, session, ended))

@@ -8,6 +8,7 @@ mod flamegraph;
 mod graph;
 mod hangs;
 mod merge;
+mod names;
 mod orders;
 mod output;
 mod report;
@@ -15,6 +16,7 @@ mod run;
 mod settings;
 mod shim;
 mod sources;
+mod top;
 mod trace;
 
 use crate::analysis::Filter;
@@ -73,6 +75,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Shim(_) => shim::shim(),
         Command::Diff(args) => diff::diff(console, &args),
         Command::Merge(args) => merge::merge(console, &args),
+        Command::Top(args) => top::top(console, &args),
         Command::Demo(_) => demo::demo(console),
     }
 }

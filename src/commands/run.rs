@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::hangs::Hangs;
+use super::names;
 use super::orders::orders;
 use super::output::Console;
 use crate::analysis::contention::{Contention, Query};
@@ -13,8 +14,10 @@ use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
 use crate::model::{Coverage, Exit, Overhead, Session};
+use crate::record::desk::{Clerk, Desk};
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, cost, preflight, shim};
+use crate::render::paint::Layout;
 use crate::render::text;
 use crate::render::units::duration;
 use crate::symbols;
@@ -33,23 +36,31 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     check_writable(&pattern)?;
     let options = Options { no_follow: args.no_follow, exact: args.exact, timeout: args.timeout, ..Options::default() };
     let Recorded { session, exit, pid, .. } = match args.pid {
-        Some(pid) => named(console, &program, &options, |tell| record::attach(pid, args.duration, tell))?,
+        Some(pid) => named(console, &program, &options, |desk, tell| record::attach(pid, args.duration, desk, tell))?,
         None => session_of(console, &program, &options)?,
     };
     let path = expand(&pattern, &program, pid);
     file::write_to_path(&session, &path)?;
     if !console.quiet() {
-        let contention = Contention::of(&session, &Query::default());
-        let layout = console.stderr_layout();
-        let options = text::SummaryOptions { layout, verbose: console.verbose() };
-        let orders = orders(&session);
-        let path = path.display().to_string();
-        console.write_stderr(&text::summary(&session, &contention, &orders, &path, &options));
+        console.write_stderr(&summary(&session, &path, &console.stderr_layout(), console.verbose()));
     }
-    Ok(match exit {
+    Ok(code_of(exit))
+}
+
+/// What stands out in a recording that was written to `path`.
+pub(super) fn summary(session: &Session, path: &Path, layout: &Layout, verbose: bool) -> String {
+    let contention = Contention::of(session, &Query::default());
+    let options = text::SummaryOptions { layout: *layout, verbose };
+    let orders = orders(session);
+    text::summary(session, &contention, &orders, &path.display().to_string(), &options)
+}
+
+/// The program's own exit code.
+pub(super) fn code_of(exit: Exit) -> ExitCode {
+    match exit {
         Exit::Code(code) => ExitCode::Program(code as u8),
         Exit::Signal(signal) => ExitCode::Signal(signal as u8),
-    })
+    }
 }
 
 /// A program's recording with all names.
@@ -64,17 +75,20 @@ pub(super) struct Recorded {
 
 /// Records a program and gives everything its name. What happens meanwhile is told on standard error.
 pub(super) fn session_of(console: &Console, program: &Program, options: &Options) -> anyhow::Result<Recorded> {
-    named(console, program, options, |tell| record::record(program, options, tell))
+    named(console, program, options, |desk, tell| record::record(program, options, desk, tell))
 }
 
 fn named(
     console: &Console,
     program: &Program,
     options: &Options,
-    record: impl FnOnce(&mut dyn FnMut(Event)) -> anyhow::Result<record::Recorded>,
+    record: impl FnOnce((&Desk, Clerk), &mut dyn FnMut(Event)) -> anyhow::Result<record::Recorded>,
 ) -> anyhow::Result<Recorded> {
     let mut hangs = Hangs::new(console, options.on_hang);
-    let recorded = record(&mut |event| match event {
+    let (desk, clerk) = Desk::new();
+    let recorded = record((&desk, clerk), &mut |event| match event {
+        Event::Started(_) => {}
+        Event::Watched => names::keep_naming(&desk),
         Event::Lingering(processes) => console.say(&format!(
             "the command has ended, but {processes} of its processes go on and are recorded; Ctrl-C ends the recording"
         )),
@@ -85,7 +99,13 @@ fn named(
         Event::Hang(hang) => hangs.tell(*hang),
     });
     hangs.finish();
-    let record::Recorded { collected, exit, pid, ended } = recorded?;
+    Ok(finished(console, program, recorded?))
+}
+
+/// A recording that is over, with all names.
+pub(super) fn finished(console: &Console, program: &Program, recorded: record::Recorded) -> Recorded {
+    let record::Recorded { collected, exit, pid, ended } = recorded;
+    let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
     let mut notes = symbols::symbolize(&mut session);
     let addresses = collected.data_addresses;
@@ -103,7 +123,7 @@ fn named(
     if checked + wrong > 0 {
         session.coverage.notes.push(format!("oracle: {checked} stacks checked, {wrong} wrong"));
     }
-    Ok(Recorded { session, exit, pid, ended })
+    Recorded { session, exit, pid, ended }
 }
 
 /// The cost of a pair, as measured here, and what it comes to.
@@ -139,7 +159,7 @@ pub(super) fn check_writable(pattern: &OsStr) -> anyhow::Result<()> {
 }
 
 /// `%e`: the executable's name, `%p`: its process id, `%t`: the time in seconds, `%%`: a percent sign.
-fn expand(pattern: &OsString, program: &Program, pid: u32) -> PathBuf {
+pub(super) fn expand(pattern: &OsString, program: &Program, pid: u32) -> PathBuf {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let name = program.path.file_name().unwrap_or_default().as_bytes();
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());

@@ -427,6 +427,11 @@ impl Tally {
         }
     }
 
+    /// Each thread's part of each site, so far.
+    pub fn shares(&self) -> &[((ThreadId, SiteId), ThreadShare)] {
+        &self.shares
+    }
+
     /// Gives the shares to the session.
     pub fn finish(&mut self, session: &mut Session) {
         self.settle(session, true);

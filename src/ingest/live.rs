@@ -1,6 +1,7 @@
 //! The collector: finds the session's segments, drains their rings, and closes them when their process ends.
 
 mod hangs;
+mod now;
 mod woken;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use super::watch::Watcher;
 use crate::model::{CodeAddress, Hang, LockId, Mode, ProcessId, Session, SiteKey, ThreadId, WaitKey};
 
 pub use hangs::HangNow;
+pub use now::{Named, Unnamed};
 
 /// Collects a session while it runs.
 pub struct Collector {

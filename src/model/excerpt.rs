@@ -1,4 +1,5 @@
-//! A small session with one hang of a large one: to name and show it while the recording goes on.
+//! A small session with one hang, or some locks and stacks, of a large one: to name and show them while the recording
+//! goes on.
 
 use rustc_hash::FxHashMap;
 
@@ -10,31 +11,36 @@ use super::stacks::{CodeAddress, Stacks};
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Excerpt {
-    /// One process, the threads, locks and stacks of one hang, and the hang. Counts are left out.
+    /// The threads, locks and stacks asked for, and the hang where it was one. Counts are left out.
     pub session: Session,
     /// The locks' rows in the session that it was taken from.
     pub locks: Vec<LockId>,
     /// The same for modules.
     pub modules: Vec<ModuleId>,
+    /// The same for nodes of stacks; the first one is the unknown stack.
+    pub stacks: Vec<StackId>,
 }
 
 impl Excerpt {
     /// Takes a hang out of a session; all its references point into it.
     pub fn of(session: &Session, hang: &Hang) -> Self {
-        let mut picker = Picker {
-            from: session,
-            to: Self {
-                session: Session { meta: session.meta.clone(), ..Session::default() },
-                locks: Vec::new(),
-                modules: Vec::new(),
-            },
-            locks: FxHashMap::default(),
-            threads: FxHashMap::default(),
-            modules: FxHashMap::default(),
-        };
+        let mut picker = Picker::new(session);
         picker.to.session.processes.push(session.process(hang.process).clone());
         let hang = hang.moved(&mut picker);
         picker.to.session.hangs.push(hang);
+        picker.to
+    }
+
+    /// Takes locks, with the stacks that they were first seen by, and other stacks out of a session.
+    pub fn of_rows(session: &Session, locks: &[LockId], stacks: &[StackId]) -> Self {
+        let mut picker = Picker::new(session);
+        picker.to.session.processes.extend(session.processes.first().cloned());
+        locks.iter().for_each(|id| {
+            picker.lock(*id);
+        });
+        stacks.iter().for_each(|id| {
+            picker.stack(*id);
+        });
         picker.to
     }
 }
@@ -81,18 +87,42 @@ impl Rows for Picker<'_> {
     }
 
     fn stack(&mut self, id: StackId) -> StackId {
-        let nodes: Vec<_> = self.from.stacks.walk(id).collect();
+        let mut ids = Vec::new();
+        let mut next = id;
+        while next != Stacks::UNKNOWN {
+            ids.push(next);
+            next = self.from.stacks.node(next).caller;
+        }
         let mut at = Stacks::UNKNOWN;
-        for node in nodes.into_iter().rev() {
+        for id in ids.into_iter().rev() {
+            let node = self.from.stacks.node(id);
             let module = node.address.module.map(|module| self.module(module));
             at = self.to.session.stacks.intern(at, CodeAddress { module, ..node.address });
+            if at.index() == self.to.stacks.len() {
+                self.to.stacks.push(id);
+            }
             self.to.session.stacks.node_mut(at).frames.clone_from(&node.frames);
         }
         at
     }
 }
 
-impl Picker<'_> {
+impl<'a> Picker<'a> {
+    fn new(from: &'a Session) -> Self {
+        Self {
+            from,
+            to: Excerpt {
+                session: Session { meta: from.meta.clone(), ..Session::default() },
+                locks: Vec::new(),
+                modules: Vec::new(),
+                stacks: vec![Stacks::UNKNOWN],
+            },
+            locks: FxHashMap::default(),
+            threads: FxHashMap::default(),
+            modules: FxHashMap::default(),
+        }
+    }
+
     fn module(&mut self, id: ModuleId) -> ModuleId {
         if let Some(known) = self.modules.get(&id) {
             return *known;

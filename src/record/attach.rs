@@ -11,9 +11,10 @@ use lockprof_wire::control::{FILE, MAGIC, PREFIX};
 use lockprof_wire::{Control, VERSION};
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::{Event, Pause, Recorded, Told, launch};
+use super::desk::{Clerk, Desk};
+use super::{Event, Pause, Recorded, Told, launch, serve};
 use crate::ingest::live::Collector;
-use crate::model::Exit;
+use crate::model::Session;
 
 /// The page that wakes a process, and the right to use it.
 struct Page {
@@ -93,7 +94,12 @@ impl Drop for Page {
 ///
 /// # Errors
 /// Where there is no such process, it is another user's, it carries no shim, or another lockprof records it.
-pub fn attach(pid: u32, duration: Option<Duration>, tell: &mut dyn FnMut(Event)) -> anyhow::Result<Recorded> {
+pub fn attach(
+    pid: u32,
+    duration: Option<Duration>,
+    (desk, mut clerk): (&Desk, Clerk),
+    tell: &mut dyn FnMut(Event),
+) -> anyhow::Result<Recorded> {
     let page = Page::of(pid)?;
     // A recorder that was killed has left it awake.
     page.put_to_sleep();
@@ -103,34 +109,46 @@ pub fn attach(pid: u32, duration: Option<Duration>, tell: &mut dyn FnMut(Event))
     launch::stop_on_signals();
     launch::yield_to_program();
     let (started, started_at) = (SystemTime::now(), Instant::now());
+    describe(&mut collector.session, pid, started);
+    serve::serve(&page.folder, desk);
     page.wake();
+    tell(Event::Started(pid));
     let (mut pause, mut told) = (Pause::default(), Told::default());
-    let mut ended = false;
-    while !ended && !launch::asked_to_end() && duration.is_none_or(|duration| started_at.elapsed() < duration) {
+    let (mut ended, mut stopped) = (false, false);
+    while !ended
+        && !stopped
+        && !launch::asked_to_end()
+        && duration.is_none_or(|duration| started_at.elapsed() < duration)
+    {
         // Asked before the rings are read: what was written before the end is then there.
         ended = !is_alive(pid) && collector.pids().all(|pid| !is_alive(pid));
         let tick = collector.tick();
+        let watched = clerk.is_watched();
+        // Somebody else's program is never ended.
+        stopped = clerk.answer(&mut collector).is_some();
+        if clerk.is_watched() && !watched {
+            tell(Event::Watched);
+        }
         told.hangs(&collector, tell);
         let left = duration.map_or(Duration::MAX, |duration| duration.saturating_sub(started_at.elapsed()));
         std::thread::sleep(pause.after(tick.fullest).min(left));
     }
-    let words = command(pid);
     page.put_to_sleep();
     settle(collector.pids().chain([pid]));
-    let mut collected = collector.finish();
+    let collected = collector.finish();
     if !is_alive(pid) {
         let _ = fs::remove_dir_all(&page.folder);
     }
-    let session = &mut collected.session;
-    session.meta.command = words;
+    Ok(Recorded { collected, exit: None, pid, ended: None })
+}
+
+fn describe(session: &mut Session, pid: u32, started: SystemTime) {
+    session.meta.command = command(pid);
     session.meta.version = env!("CARGO_PKG_VERSION").to_owned();
     session.meta.started_unix_ns = started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
     session.meta.host = launch::host();
-    session
-        .coverage
-        .notes
-        .push("the program was recorded for a while only: what came before and after is not in it".into());
-    Ok(Recorded { collected, exit: Exit::Code(0), pid, ended: None })
+    let note = "the program was recorded for a while only: what came before and after is not in it";
+    session.coverage.notes.push(note.to_owned());
 }
 
 /// A server may have changed its user since it made the folder, where it has to make its segment. Only root can help.

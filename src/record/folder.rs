@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// Names the place by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHM";
-const PREFIX: &str = "lockprof-";
+pub(super) const PREFIX: &str = "lockprof-";
 /// With less room than that, threads will be folded early; containers often have 64 MB.
 const COMFORTABLE: u64 = 48 << 20;
 /// Too little even for one process.

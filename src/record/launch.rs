@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, option};
 
-use super::Options;
 use super::counters::Running;
+use super::{Options, Output};
 use crate::model::{Counters, Exit};
 
 /// What to run.
@@ -87,9 +87,16 @@ impl Launch<'_> {
         if let Some(workload) = self.options.workload {
             command.env(workload, "1");
         }
-        if self.options.stdout_to_stderr {
-            let own = std::io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error twice")?;
-            command.stdout(own);
+        match &self.options.output {
+            Output::Own => {}
+            Output::ToStderr => {
+                let own = std::io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error twice")?;
+                command.stdout(own);
+            }
+            Output::File(file) => {
+                let twice = || file.try_clone().context("cannot use the log file twice");
+                command.stdin(Stdio::null()).stdout(twice()?).stderr(twice()?);
+            }
         }
         let mut options = Vec::new();
         if self.options.no_follow {

@@ -6,18 +6,21 @@ mod attach;
 pub mod cost;
 pub mod counters;
 pub mod demo;
+pub mod desk;
 mod ending;
 pub mod family;
 pub mod folder;
 pub mod launch;
 pub mod preflight;
+pub mod serve;
 pub mod shim;
 
 use std::time::{Duration, Instant};
 
 use crate::ingest::live::{Collected, Collector, HangNow};
-use crate::model::Exit;
+use crate::model::{Exit, Session};
 pub use attach::attach;
+use desk::{Clerk, Desk, Stop};
 use ending::Ending;
 use family::Family;
 use launch::{Launch, Program};
@@ -29,14 +32,28 @@ pub struct Options {
     pub no_follow: bool,
     /// Never try a lock before waiting for it.
     pub exact: bool,
+    /// Somebody may ask to end the program before it ends by itself.
+    pub interactive: bool,
     /// A variable that makes the CLI itself be the program: one of its built-in workloads.
     pub workload: Option<&'static str>,
     /// Ends the program, with all that it started, after this time.
     pub timeout: Option<Duration>,
     /// What becomes of a program in which threads are deadlocked.
     pub on_hang: OnHang,
-    /// Sends the program's standard output where the CLI's own standard error goes.
-    pub stdout_to_stderr: bool,
+    /// Where the program's output goes.
+    pub output: Output,
+}
+
+/// Where the program's output goes.
+#[derive(Clone, Debug, Default)]
+pub enum Output {
+    /// Where the CLI's own goes.
+    #[default]
+    Own,
+    /// Its standard output goes where the CLI's standard error goes.
+    ToStderr,
+    /// Both go into a file. Its standard input is empty: the terminal belongs to the screen.
+    File(std::sync::Arc<std::fs::File>),
 }
 
 /// What becomes of a program in which threads are deadlocked.
@@ -51,6 +68,10 @@ pub enum OnHang {
 
 /// What is worth telling while the program runs.
 pub enum Event {
+    /// The program runs, as this process.
+    Started(u32),
+    /// Somebody looks at the recording for the first time: rows should get their names.
+    Watched,
     /// The command itself has ended, but so many of its processes go on. Told once.
     Lingering(usize),
     /// Threads are deadlocked, or wait when the program is told to end. Each is told once.
@@ -66,14 +87,16 @@ pub enum Ended {
     TimedOut,
     /// Threads were deadlocked, and [`OnHang::End`] was asked for.
     Hung,
+    /// Somebody at the [`Desk`] wanted it.
+    Asked,
 }
 
 /// A recording, not symbolised yet.
 pub struct Recorded {
     /// What was collected.
     pub collected: Collected,
-    /// How the command ended.
-    pub exit: Exit,
+    /// How the command ended; `None` where it goes on.
+    pub exit: Option<Exit>,
     /// Its process id.
     pub pid: u32,
     /// Why it did not end by itself; `None` where it did.
@@ -86,19 +109,27 @@ const GRACE: Duration = Duration::from_millis(300);
 const GRACE_OF_TIMED_OUT: Duration = Duration::from_secs(2);
 /// The same for a deadlocked one, which will hardly do better.
 const GRACE_OF_HUNG: Duration = Duration::from_secs(1);
+/// The same for one that somebody wants to end: servers finish their requests first.
+const GRACE_OF_ASKED: Duration = Duration::from_secs(10);
 
 /// Runs a program to its end (and its descendants to theirs, unless interrupted) and collects what it does.
-/// `tell` hears at once what happens meanwhile; the recording waits for it, so it should be brief.
+/// `tell` hears at once what happens meanwhile; the recording waits for it, so it should be brief. Who is at the desk of
+/// `clerk` can look on.
 ///
 /// # Errors
 /// Where there is no place for the shared memory or the shim, or the program cannot be started.
-pub fn record(program: &Program, options: &Options, tell: &mut dyn FnMut(Event)) -> anyhow::Result<Recorded> {
+pub fn record(
+    program: &Program,
+    options: &Options,
+    (desk, mut clerk): (&Desk, Clerk),
+    tell: &mut dyn FnMut(Event),
+) -> anyhow::Result<Recorded> {
     let folder = folder::Folder::new()?;
     let shim = shim::install()?;
     let mut collector = Collector::new(folder.path());
     collector.session.coverage.notes.extend(folder.note());
     let family = Family::new(folder.path());
-    let may_end = options.timeout.is_some() || options.on_hang == OnHang::End;
+    let may_end = options.timeout.is_some() || options.on_hang == OnHang::End || options.interactive;
     if may_end {
         // A daemon would not be found any more otherwise.
         family::adopt_orphans();
@@ -106,6 +137,9 @@ pub fn record(program: &Program, options: &Options, tell: &mut dyn FnMut(Event))
     let started = Instant::now();
     let mut child = Launch { program, folder: folder.path(), shim: &shim, options }.start()?;
     launch::yield_to_program();
+    describe(&mut collector.session, program, &child);
+    serve::serve(folder.path(), desk);
+    tell(Event::Started(child.pid()));
     let mut exit = None;
     let mut pause = Pause::default();
     let mut told = Told::default();
@@ -123,6 +157,23 @@ pub fn record(program: &Program, options: &Options, tell: &mut dyn FnMut(Event))
             ending = Some((Ended::TimedOut, Ending::begin(&family, GRACE_OF_TIMED_OUT)));
         }
         let tick = collector.tick();
+        let watched = clerk.is_watched();
+        let stop = clerk.answer(&mut collector);
+        if clerk.is_watched() && !watched {
+            tell(Event::Watched);
+        }
+        match stop {
+            Some(Stop::Leave) => {
+                let note = "the recording was ended, the program went on: what it did later is not in it";
+                collector.session.coverage.notes.push(note.to_owned());
+                break;
+            }
+            Some(Stop::End) if ending.is_none() => {
+                collector.note_waits(true);
+                ending = Some((Ended::Asked, Ending::begin(&family, GRACE_OF_ASKED)));
+            }
+            _ => {}
+        }
         let deadlocked = told.hangs(&collector, tell);
         if deadlocked && ending.is_none() && options.on_hang == OnHang::End {
             ending = Some((Ended::Hung, Ending::begin(&family, GRACE_OF_HUNG)));
@@ -158,19 +209,22 @@ pub fn record(program: &Program, options: &Options, tell: &mut dyn FnMut(Event))
     told.hangs(&collector, tell);
     let mut collected = collector.finish();
     collected.session.counters = child.counters();
-    let exit = exit.unwrap_or(Exit::Code(0));
     let pid = child.pid();
     let session = &mut collected.session;
-    session.meta.exit = Some(exit);
+    session.meta.exit = exit;
+    for process in session.processes.iter_mut().filter(|process| process.pid == pid) {
+        // The last image of the command's process is the one that ended so; earlier ones went over into it.
+        process.exit = exit.or(process.exit);
+    }
+    Ok(Recorded { collected, exit, pid, ended: ending.map(|(why, _)| why) })
+}
+
+/// What is known of the run from its start.
+fn describe(session: &mut Session, program: &Program, child: &launch::Started) {
     session.meta.command = program.words();
     session.meta.version = env!("CARGO_PKG_VERSION").to_owned();
     session.meta.started_unix_ns = child.started_unix_ns();
     session.meta.host = launch::host();
-    for process in session.processes.iter_mut().filter(|process| process.pid == pid) {
-        // The last image of the command's process is the one that ended so; earlier ones went over into it.
-        process.exit = Some(exit);
-    }
-    Ok(Recorded { collected, exit, pid, ended: ending.map(|(why, _)| why) })
 }
 
 /// What was told already.

@@ -63,16 +63,23 @@ impl Collector {
 
     /// One hang of [`Session::hangs`], to be named and shown at once.
     pub fn hang_now(&self, hang: &Hang) -> HangNow {
-        let Excerpt { session, locks, modules } = Excerpt::of(&self.session, hang);
+        let excerpt = Excerpt::of(&self.session, hang);
+        let data_addresses = self.addresses_in(&excerpt);
+        HangNow { session: excerpt.session, data_addresses }
+    }
+
+    /// Where the locks of an excerpt lie in their module's data, in the excerpt's own numbers.
+    pub(super) fn addresses_in(&self, excerpt: &Excerpt) -> FxHashMap<LockId, CodeAddress> {
+        let modules: FxHashMap<ModuleId, usize> =
+            excerpt.modules.iter().enumerate().map(|(at, module)| (*module, at)).collect();
         let address_of = |lock: &LockId| {
             let living = self.sources.values().find_map(|source| source.image.data_addresses.get(lock));
             let address = living.or_else(|| self.data_addresses.get(lock))?;
-            let module = modules.iter().position(|module| Some(*module) == address.module)?;
-            Some(CodeAddress { module: Some(ModuleId::from(module)), ..*address })
+            let module = modules.get(&address.module?)?;
+            Some(CodeAddress { module: Some(ModuleId::from(*module)), ..*address })
         };
-        let data_addresses =
-            (locks.iter().enumerate()).filter_map(|(at, lock)| Some((LockId::from(at), address_of(lock)?))).collect();
-        HangNow { session, data_addresses }
+        let locks = excerpt.locks.iter().enumerate();
+        locks.filter_map(|(at, lock)| Some((LockId::from(at), address_of(lock)?))).collect()
     }
 }
 

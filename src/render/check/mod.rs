@@ -45,6 +45,11 @@ fn plain(entry: &Entry<'_>, sources: &Sources) -> String {
     diagnostic::diagnostic(entry, sources, &Layout { color: false, width: PLAIN_WIDTH })
 }
 
+/// One entry in full, without source lines.
+pub fn entry_text(entry: &Entry<'_>, layout: &Layout) -> String {
+    diagnostic::diagnostic(entry, &Sources::default(), layout)
+}
+
 /// Columns of plain text in other forms.
 const PLAIN_WIDTH: usize = 100;
 

@@ -21,7 +21,7 @@ use crate::model::Session;
 pub use advice::advice;
 pub(crate) use diff::shown;
 pub use diff::{DiffOptions, Named, diff, growth};
-pub use hang::{HangOptions, hang};
+pub use hang::{HangOptions, hang, hang_title};
 pub use markdown::markdown;
 pub use summary::{SummaryOptions, summary};
 

@@ -54,6 +54,13 @@ pub fn hang(session: &Session, hang: &Hang, options: &HangOptions<'_>) -> String
     out
 }
 
+/// A deadlock in one line: who waits for whom.
+pub fn hang_title(session: &Session, hang: &Hang) -> String {
+    let options = HangOptions::default();
+    let teller = Teller { session, hang, names: Names::of(session, hang), options: &options };
+    teller.title_of_ring()
+}
+
 /// A hang in a few lines, for the summary at the end.
 pub fn hang_in_short(session: &Session, hang: &Hang, layout: &Layout) -> String {
     let options = HangOptions { layout: *layout, ..HangOptions::default() };
@@ -61,12 +68,7 @@ pub fn hang_in_short(session: &Session, hang: &Hang, layout: &Layout) -> String 
     let (head, text) = match hang.kind {
         HangKind::Waits => ("waits: ", teller.title_of_waits()),
         HangKind::Deadlock | HangKind::SelfDeadlock => {
-            let told = hang.cycle.iter().take(FIRST).map(|waiting| teller.wants(waiting));
-            let mut text = format!("{} after the start, {}", duration(hang.at_ns), told.collect::<Vec<_>>().join("; "));
-            if hang.cycle.len() > FIRST {
-                text.push_str(&format!("; and {} more in this ring", count((hang.cycle.len() - FIRST) as u64)));
-            }
-            ("deadlock: ", text)
+            ("deadlock: ", format!("{} after the start, {}", duration(hang.at_ns), teller.title_of_ring()))
         }
     };
     wrap(&text, layout.width, &layout.paint(Style::Bad, head), "  ")
@@ -240,6 +242,16 @@ impl Teller<'_> {
             out.push('\n');
         }
         out
+    }
+
+    /// The first threads of the ring, each with what it wants and who has that.
+    fn title_of_ring(&self) -> String {
+        let told = self.hang.cycle.iter().take(FIRST).map(|waiting| self.wants(waiting));
+        let mut text = told.collect::<Vec<_>>().join("; ");
+        if self.hang.cycle.len() > FIRST {
+            text.push_str(&format!("; and {} more in this ring", count((self.hang.cycle.len() - FIRST) as u64)));
+        }
+        text
     }
 
     /// `all 3 threads of server (pid 4242) waited when it was told to end`.

@@ -1,0 +1,35 @@
+//! Gives locks and stacks of a running recording their names, for those who look on.
+
+use std::thread::{Builder, sleep};
+use std::time::{Duration, Instant};
+
+use crate::record::desk::Desk;
+use crate::record::launch;
+use crate::symbols;
+
+/// Time between two looks for rows without names.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Reading debug information is paid for by a pause of so many times its length.
+const SHARE: u32 = 20;
+
+/// Does so in a thread of its own, until the recording is over: reading debug information takes time, and neither the
+/// recording nor a screen may wait for it.
+pub(super) fn keep_naming(desk: &Desk) {
+    let desk = desk.clone();
+    let work = move || {
+        launch::yield_to_program();
+        while let Some(unnamed) = desk.unnamed() {
+            let began = Instant::now();
+            if let Some(mut unnamed) = unnamed {
+                // What cannot be named is told at the end, for the whole recording.
+                let session = &mut unnamed.excerpt.session;
+                symbols::symbolize(session);
+                symbols::name_locks(session, &|lock| unnamed.data_addresses.get(&lock).copied());
+                desk.name(unnamed.named());
+            }
+            sleep(PAUSE.max(began.elapsed() * SHARE));
+        }
+    };
+    // Without such a thread there are no names, but everything else.
+    let _ = Builder::new().name("names".to_owned()).spawn(work);
+}

@@ -1,0 +1,63 @@
+//! `lockprof top`: watches a recording while it is made; its own, or one that another process makes.
+
+mod plain;
+mod program;
+mod screen;
+
+use std::io::{IsTerminal, stdin, stdout};
+
+use super::output::Console;
+use crate::cli::TopArgs;
+use crate::exit_code::ExitCode;
+use crate::record::desk::{Stop, Viewer};
+use crate::record::serve::Remote;
+use crate::snapshot::{Snapshot, Want};
+use program::Watched;
+
+pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode> {
+    let (mut source, watched) = match args.pid {
+        Some(pid) => (Source::Remote(Remote::connect(pid)?), None),
+        None => {
+            let watched = Watched::start(args)?;
+            (Source::Own(Viewer::new(watched.desk().clone())), Some(watched))
+        }
+    };
+    let finished = if has_screen(args) {
+        screen::show(console, args, source, watched)?
+    } else {
+        let printed = plain::print(console, args, &mut source);
+        if let Some(watched) = &watched
+            && (printed.is_err() || args.count.is_some())
+        {
+            watched.desk().stop(Stop::End);
+        }
+        let finished = watched.map(|watched| watched.finish(console)).transpose()?;
+        printed?;
+        finished
+    };
+    Ok(finished.map_or(ExitCode::Success, |finished| finished.tell(console)))
+}
+
+/// Whether there is a screen, and nobody wants lines.
+fn has_screen(args: &TopArgs) -> bool {
+    let lines = args.interval.is_some() || args.count.is_some() || args.format.is_some();
+    !lines && stdout().is_terminal() && stdin().is_terminal()
+}
+
+/// Where snapshots come from.
+enum Source {
+    /// A recording of this process.
+    Own(Viewer),
+    /// One of another.
+    Remote(Remote),
+}
+
+impl Source {
+    /// `None` once the recording is over.
+    fn look(&mut self, want: Want) -> anyhow::Result<Option<Snapshot>> {
+        match self {
+            Self::Own(viewer) => Ok(viewer.look(want)),
+            Self::Remote(remote) => Ok(remote.look(want)?),
+        }
+    }
+}

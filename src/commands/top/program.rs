@@ -1,0 +1,151 @@
+//! The program that is watched: recorded in a thread of its own, its output in a log file.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{Builder, JoinHandle};
+
+use anyhow::{Context, anyhow};
+
+use super::super::output::Console;
+use super::super::{names, run};
+use crate::cli::TopArgs;
+use crate::exit_code::ExitCode;
+use crate::ingest::file;
+use crate::model::Exit;
+use crate::record::desk::Desk;
+use crate::record::launch::Program;
+use crate::record::{self, Ended, Event, Options, Output, preflight};
+use crate::render::paint::Layout;
+
+/// A program that runs.
+pub(super) struct Watched {
+    desk: Desk,
+    program: Program,
+    /// Where its recording goes.
+    pub trace: PathBuf,
+    /// Where its output goes.
+    pub log: PathBuf,
+    recording: JoinHandle<anyhow::Result<record::Recorded>>,
+}
+
+impl Watched {
+    /// Starts it; returns when it runs.
+    pub fn start(args: &TopArgs) -> anyhow::Result<Self> {
+        let program = preflight::check(&args.command)?;
+        let output = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
+        run::check_writable(&output)?;
+        let log = Log::create(args.log.clone().unwrap_or_else(|| "%e.%p.log".into()))?;
+        let options = Options {
+            no_follow: args.no_follow,
+            exact: args.exact,
+            interactive: true,
+            output: Output::File(Arc::new(log.file)),
+            ..Options::default()
+        };
+        let (desk, clerk) = Desk::new();
+        let (started, pid) = channel();
+        let recording = {
+            let (program, desk) = (program.clone(), desk.clone());
+            let work = move || {
+                record::record(&program, &options, (&desk, clerk), &mut |event| match event {
+                    Event::Started(pid) => started.send(pid).unwrap_or_default(),
+                    Event::Watched => names::keep_naming(&desk),
+                    // The screen shows them.
+                    Event::Lingering(_) | Event::Hang(_) | Event::TimedOut => {}
+                })
+            };
+            Builder::new().name("recording".to_owned()).spawn(work).context("cannot start a thread")?
+        };
+        let Some(pid) = pid_of(&pid) else {
+            let _ = fs::remove_file(&log.temporary);
+            let failed = joined(recording)?;
+            return Err(failed.err().unwrap_or_else(|| anyhow!("the program did not start")));
+        };
+        let trace = run::expand(&output, &program, pid);
+        let named = run::expand(&log.pattern, &program, pid);
+        let log = if fs::rename(&log.temporary, &named).is_ok() { named } else { log.temporary };
+        Ok(Self { desk, program, trace, log, recording })
+    }
+
+    /// Where the recording is asked.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Waits for the end of the recording and writes it.
+    pub fn finish(self, console: &Console) -> anyhow::Result<Finished> {
+        let recorded = joined(self.recording)??;
+        let goes_on = recorded.exit.is_none() && recorded.ended.is_none();
+        let recorded = run::finished(console, &self.program, recorded);
+        file::write_to_path(&recorded.session, &self.trace)?;
+        Ok(Finished { recorded, goes_on, trace: self.trace, log: self.log })
+    }
+}
+
+/// A recording that is over and written.
+pub(super) struct Finished {
+    recorded: run::Recorded,
+    /// The program was left alone.
+    goes_on: bool,
+    trace: PathBuf,
+    log: PathBuf,
+}
+
+impl Finished {
+    /// How the program ended, in a few words.
+    pub fn how(&self) -> String {
+        match self.recorded.exit {
+            _ if self.goes_on => "recorded no more".into(),
+            Exit::Code(code) => format!("exit code {code}"),
+            Exit::Signal(signal) => format!("signal {signal}"),
+        }
+    }
+
+    /// What stands out.
+    pub fn summary(&self, layout: &Layout, verbose: bool) -> String {
+        run::summary(&self.recorded.session, &self.trace, layout, verbose)
+    }
+
+    /// Says on standard error what stands out and what became of the program; the exit code.
+    pub fn tell(&self, console: &Console) -> ExitCode {
+        if !console.quiet() {
+            console.write_stderr(&self.summary(&console.stderr_layout(), console.verbose()));
+        }
+        console.say(&format!("what the program printed is in {}", self.log.display()));
+        if self.goes_on {
+            console.say(&format!("the program (pid {}) goes on, recorded no more", self.recorded.pid));
+        }
+        let asked = self.goes_on || self.recorded.ended == Some(Ended::Asked);
+        if asked { ExitCode::Success } else { run::code_of(self.recorded.exit) }
+    }
+}
+
+fn pid_of(started: &Receiver<u32>) -> Option<u32> {
+    started.recv().ok()
+}
+
+fn joined<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
+    thread.join().map_err(|_| anyhow!("the recording ended unexpectedly"))
+}
+
+/// A log file that gets its name when the program's process id is known.
+struct Log {
+    file: File,
+    temporary: PathBuf,
+    pattern: OsString,
+}
+
+impl Log {
+    fn create(pattern: OsString) -> anyhow::Result<Self> {
+        run::check_writable(&pattern)?;
+        let folder = Path::new(&pattern).parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let told = || format!("cannot write to {}: name another place by --log FILE", folder.display());
+        let made = tempfile::Builder::new().prefix(".lockprof-").suffix(".log").tempfile_in(folder);
+        let (file, temporary) = made.with_context(told)?.keep().with_context(told)?;
+        Ok(Self { file, temporary, pattern })
+    }
+}

@@ -1,0 +1,170 @@
+//! What a viewer gets while the recording goes on: this moment, the session so far, and names as they become known.
+
+use std::sync::atomic::Ordering;
+
+use lockprof_wire::thread::state;
+use rustc_hash::FxHashMap;
+
+use super::{Collected, Collector};
+use crate::ingest::clock::monotonic_ns;
+use crate::ingest::watch::look;
+use crate::model::{
+    CodeAddress, Excerpt, Frame, LockId, LockName, Mode, Now, StackId, ThreadId, ThreadNow, ThreadShare, WaitNow,
+};
+
+/// Rows that are named at a time: the collector has other things to do.
+const BATCH: usize = 4000;
+
+/// Locks and stacks without names, taken out of the session to be named elsewhere.
+pub struct Unnamed {
+    /// The rows, as a small session.
+    pub excerpt: Excerpt,
+    /// Where its locks lie in their module's data.
+    pub data_addresses: FxHashMap<LockId, CodeAddress>,
+}
+
+/// Names for rows of a session.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// Locks with their names and classes.
+    pub locks: Vec<(LockId, Option<LockName>, String)>,
+    /// Nodes of stacks with their frames.
+    pub stacks: Vec<(StackId, Vec<Frame>)>,
+}
+
+impl Unnamed {
+    /// The names of the excerpt, which by now has them, for the session that it was taken from.
+    pub fn named(self) -> Named {
+        let Excerpt { session, locks, stacks, .. } = self.excerpt;
+        let of_lock = |(at, id): (usize, &LockId)| {
+            let lock = &session.locks[at];
+            (*id, lock.name.clone(), lock.class.clone())
+        };
+        let of_stack = |(at, id): (usize, &StackId)| (*id, session.stacks.node(StackId::from(at)).frames.clone());
+        Named {
+            locks: locks.iter().enumerate().map(of_lock).collect(),
+            stacks: stacks.iter().enumerate().skip(1).map(of_stack).collect(),
+        }
+    }
+}
+
+impl Collector {
+    /// Who waits for what and holds what, and how far the reading is.
+    pub fn now(&mut self) -> Now {
+        let mut shares: FxHashMap<ThreadId, ThreadShare> = FxHashMap::default();
+        for ((thread, site), share) in self.tally.shares() {
+            let lock = self.session.profile.sites[site.index()].key.lock;
+            if self.session.lock(lock).kind.is_lock() {
+                let sum = shares.entry(*thread).or_default();
+                sum.acquisitions += share.acquisitions;
+                sum.contended += share.contended;
+                sum.wait_ns = sum.wait_ns.saturating_add(share.wait_ns);
+                sum.hold_ns = sum.hold_ns.saturating_add(share.hold_ns);
+            }
+        }
+        let mut now = Now {
+            at_ns: monotonic_ns().saturating_sub(self.origin_ns),
+            acquisitions: self.acquisitions,
+            recorded: self.tally.recorded,
+            folded: self.folded,
+            threads: Vec::new(),
+            processes: self.sources.len() as u32,
+            cpu_ns: self.sources.values().map(|source| cpu_ns(source.image.pid)).sum(),
+        };
+        for source in self.sources.values_mut() {
+            let image = &mut source.image;
+            now.acquisitions += image.segment.header().unrecorded.load(Ordering::Relaxed);
+            for number in 0..image.segment.thread_count() {
+                let Some(slot) = image.segment.thread(number) else { continue };
+                now.acquisitions += slot.acquisitions.load(Ordering::Relaxed);
+                // Acquire: a slot that was taken over says so before its fields are written.
+                if slot.state.load(Ordering::Acquire) != state::ACTIVE {
+                    continue;
+                }
+                let seen = look::Seen::at(&image.segment, number);
+                let grips = seen.as_ref().map_or_else(|| look::grips(&image.segment, slot), |seen| seen.held.clone());
+                let mode = |shared: bool| if shared { Mode::Shared } else { Mode::Exclusive };
+                let held =
+                    grips.iter().map(|grip| (image.lock(&mut self.session, grip.lock), mode(grip.shared))).collect();
+                let waits = seen.map(|seen| WaitNow {
+                    lock: image.lock(&mut self.session, seen.lock),
+                    since_ns: image.ticks.moment_ns(seen.since),
+                });
+                let thread = image.thread(&mut self.session, number);
+                let share = shares.get(&thread).copied().unwrap_or_default();
+                now.threads.push(ThreadNow { thread, share, waits, held });
+            }
+            // Names that the program gave its locks meanwhile.
+            image.finish_locks(&mut self.session);
+        }
+        // The rings were read before the counters: what was counted meanwhile is on its way, not lost.
+        now.acquisitions = now.acquisitions.max(now.recorded + now.folded);
+        now
+    }
+
+    /// A copy of the session as it is, made into one that views can work on. What is still on its way is told in a note.
+    pub fn so_far(&self, now: &Now) -> Collected {
+        let mut session = self.session.clone();
+        session.order.log.sort();
+        session.profile.by_thread.extend(self.tally.shares().iter().copied());
+        session.meta.duration_ns = now.at_ns;
+        let coverage = &mut session.coverage;
+        (coverage.recorded, coverage.folded) = (now.recorded, now.folded);
+        coverage.acquisitions = now.recorded + now.folded;
+        coverage.lost = 0;
+        let open = now.acquisitions - coverage.acquisitions;
+        let open = if open == 0 { String::new() } else { format!("; {open} acquisitions were still on their way") };
+        coverage.notes.push(format!("written while the program ran: what happened later is not in it{open}"));
+        let living = self.sources.values().flat_map(|source| &source.image.data_addresses);
+        let data_addresses = living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)).collect();
+        Collected { session, data_addresses, oracle: (0, 0) }
+    }
+
+    /// Some rows that have no names yet; `None` where all have.
+    pub fn unnamed(&self) -> Option<Unnamed> {
+        let session = &self.session;
+        let locks = (0..session.locks.len()).map(LockId::from).filter(|id| {
+            let lock = session.lock(*id);
+            lock.name.is_none() || lock.class.is_empty()
+        });
+        let locks: Vec<LockId> = locks.take(BATCH).collect();
+        let stacks = (1..session.stacks.len()).map(StackId::from);
+        let stacks: Vec<StackId> = stacks.filter(|id| session.stacks.node(*id).frames.is_empty()).take(BATCH).collect();
+        if locks.is_empty() && stacks.is_empty() {
+            return None;
+        }
+        let excerpt = Excerpt::of_rows(session, &locks, &stacks);
+        let data_addresses = self.addresses_in(&excerpt);
+        Some(Unnamed { excerpt, data_addresses })
+    }
+
+    /// Gives rows their names. A name that the program itself gave meanwhile stays.
+    pub fn name(&mut self, named: Named) {
+        for (id, name, class) in named.locks {
+            let lock = &mut self.session.locks[id.index()];
+            if lock.name.is_none() {
+                lock.name = name;
+            }
+            if lock.class.is_empty() {
+                lock.class = class;
+            }
+        }
+        for (id, frames) in named.stacks {
+            let node = self.session.stacks.node_mut(id);
+            if node.frames.is_empty() {
+                node.frames = frames;
+            }
+        }
+    }
+}
+
+/// CPU time of a process so far, ns.
+fn cpu_ns(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, parentheses too. Behind it `utime` and `stime` are the 12th and 13th word.
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = words.next()?.parse::<u64>().ok()? + words.next()?.parse::<u64>().ok()?;
+    // SAFETY: asks for a constant.
+    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|rate| *rate > 0)?;
+    Some(ticks * (1_000_000_000 / per_second))
+}

@@ -1,0 +1,137 @@
+//! Viewers of a recording in other processes: a socket in the session's folder, which only its user can reach.
+//!
+//! One thread waits for viewers, one more serves each. A viewer that dies, or sends nonsense, is its own loss.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread::Builder;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::desk::{Desk, Viewer};
+use crate::snapshot::wire::{self, Hello, LONGEST_WANT, SOCKET};
+use crate::snapshot::{Snapshot, Want};
+
+/// Viewers at one time; more are sent away.
+const MOST: usize = 16;
+/// A viewer that takes its answer no faster than this is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A recorder that does not answer within this time hangs.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// Serves viewers for as long as this process lives. Where that cannot be, nobody can look: the recording does not care.
+pub(super) fn serve(folder: &Path, desk: &Desk) {
+    let Ok(listener) = UnixListener::bind(folder.join(SOCKET)) else { return };
+    let desk = desk.clone();
+    let _ = Builder::new().name("viewers".to_owned()).spawn(move || {
+        let present = std::sync::Arc::new(());
+        for stream in listener.incoming().flatten() {
+            if std::sync::Arc::strong_count(&present) > MOST {
+                continue;
+            }
+            let (viewer, present) = (Viewer::new(desk.clone()), std::sync::Arc::clone(&present));
+            let _ = Builder::new().name("viewer".to_owned()).spawn(move || {
+                let _present = present;
+                // However it ends: the viewer has gone.
+                let _ = attend(stream, viewer);
+            });
+        }
+    });
+}
+
+fn attend(mut stream: UnixStream, mut viewer: Viewer) -> io::Result<()> {
+    stream.set_write_timeout(Some(PATIENCE))?;
+    wire::send(&mut stream, &Hello::OWN)?;
+    if wire::receive_at_most::<Hello>(&mut stream, LONGEST_WANT)? != Hello::OWN {
+        return Ok(());
+    }
+    loop {
+        let want: Want = wire::receive_at_most(&mut stream, LONGEST_WANT)?;
+        let Some(snapshot) = viewer.look(want) else { return Ok(()) };
+        wire::send(&mut stream, &snapshot)?;
+    }
+}
+
+/// A view of a recording that another process makes.
+pub struct Remote(UnixStream);
+
+impl Remote {
+    /// Finds the recording of a process, and asks to look.
+    ///
+    /// # Errors
+    /// Where there is no such process, it is not recorded, or its recorder lets nobody look.
+    pub fn connect(pid: u32) -> anyhow::Result<Self> {
+        let folder = session_folder(pid)?;
+        let mut stream = UnixStream::connect(folder.join(SOCKET)).with_context(|| {
+            format!("process {pid} was recorded, but its recorder has gone or lets nobody look: start it anew with `lockprof top`")
+        })?;
+        let hello = (|| {
+            stream.set_read_timeout(Some(ANSWER))?;
+            wire::send(&mut stream, &Hello::OWN)?;
+            wire::receive_at_most::<Hello>(&mut stream, LONGEST_WANT)
+        })();
+        match hello {
+            Ok(Hello::OWN) => Ok(Self(stream)),
+            Ok(_) => bail!("process {pid} is recorded by another version of lockprof: use that one to look at it"),
+            Err(error) => Err(error)
+                .with_context(|| format!("the recorder of process {pid} does not answer: has it been stopped?")),
+        }
+    }
+
+    /// What this viewer wants to see; `None` once the recording is over.
+    ///
+    /// # Errors
+    /// Where the recorder does not answer, or not as it should.
+    pub fn look(&mut self, want: Want) -> io::Result<Option<Snapshot>> {
+        let gone = [ErrorKind::UnexpectedEof, ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+        match wire::send(&mut self.0, &want).and_then(|()| wire::receive(&mut self.0)) {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(error) if gone.contains(&error.kind()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The folder of the session that records a process: its maps show a segment there.
+fn session_folder(pid: u32) -> anyhow::Result<PathBuf> {
+    let maps = match fs::read_to_string(format!("/proc/{pid}/maps")) {
+        Ok(maps) => maps,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            bail!("process {pid} belongs to another user: look at it as that user, or as root")
+        }
+        Err(_) => bail!("there is no process {pid} (any more)"),
+    };
+    folder_in(&maps).with_context(|| {
+        format!("process {pid} is not being recorded: start it with `lockprof top -- CMD` or `lockprof run CMD`")
+    })
+}
+
+/// A line of `/proc/PID/maps` ends with the file's path.
+fn folder_in(maps: &str) -> Option<PathBuf> {
+    let segments = maps.lines().filter_map(|line| {
+        let path = Path::new(&line[line.find('/')?..]);
+        let is_segment = path.to_str()?.trim_end_matches(" (deleted)").ends_with(".seg");
+        let folder = path.parent()?;
+        let ours = folder.file_name()?.to_str()?.starts_with(super::folder::PREFIX);
+        (is_segment && ours).then(|| folder.to_owned())
+    });
+    segments.last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_in_the_maps() {
+        let maps = "7f00-7f10 r-xp 00000000 08:01 77 /usr/lib/libc.so.6\n\
+                    7f20-7f30 rw-s 00000000 00:19 12 /dev/shm/lockprof-12-aBc/4242-1.seg\n7f40-7f50 rw-p 0 00:00 0\n";
+        assert_eq!(folder_in(maps), Some("/dev/shm/lockprof-12-aBc".into()));
+        assert_eq!(folder_in("7f20-7f30 rw-s 0 00:19 12 /dev/shm/other/x.seg\n"), None);
+        let error = session_folder(std::process::id()).unwrap_err().to_string();
+        assert!(error.contains("is not being recorded"), "{error}");
+    }
+}

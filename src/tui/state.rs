@@ -1,0 +1,489 @@
+//! What the screen shows, as data, and how inputs change it. No I/O and no clock: the same inputs make the same screen.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::input::{Input, Key};
+use super::rows::{self, Sort};
+use crate::snapshot::window::since;
+use crate::snapshot::{Snapshot, Want};
+
+/// The time that "the last seconds" are, ns.
+pub const WINDOW_NS: u64 = 10_000_000_000;
+/// Points of a sparkline: a minute at two a second.
+pub const SPARK: usize = 120;
+/// Rows above the list: header, tabs, the list's heading.
+const ABOVE: u16 = 4;
+
+/// The screens, in the order of their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Tab {
+    #[default]
+    Locks,
+    Lock,
+    Threads,
+    Order,
+    Findings,
+    Help,
+}
+
+impl Tab {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Locks, Self::Lock, Self::Threads, Self::Order, Self::Findings, Self::Help];
+
+    /// Its name on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Locks => "Locks",
+            Self::Lock => "Lock",
+            Self::Threads => "Threads",
+            Self::Order => "Order",
+            Self::Findings => "Findings",
+            Self::Help => "Help",
+        }
+    }
+
+    fn index(self) -> usize {
+        Self::ALL.iter().position(|tab| *tab == self).unwrap_or(0)
+    }
+}
+
+/// Where in a list, or in a text, the person is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The row; of a text, the first line shown.
+    pub row: usize,
+    /// The first row shown.
+    pub top: usize,
+    /// The lock or thread chosen: it stays chosen when rows change places.
+    pub id: Option<u32>,
+}
+
+/// A text over the screen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Its title.
+    pub title: String,
+    /// Its lines.
+    pub lines: Vec<String>,
+    /// The first line shown.
+    pub top: usize,
+}
+
+/// What the person wants beside looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// The screen is to be left.
+    Close,
+    /// The program is to be ended.
+    End,
+    /// The recording is to be ended, and the program left alone.
+    Leave,
+    /// A recording and a report of what is shown are to be written.
+    Export,
+}
+
+/// What does not change while the screen is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// The program is ours: when the screen is left, something has to become of it.
+    pub own: bool,
+    /// Where the program's output goes; empty where that is not known.
+    pub log: String,
+    /// Use colours.
+    pub color: bool,
+    /// Use ASCII characters only.
+    pub ascii: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// What does not change.
+    pub setting: Setting,
+    /// The screen shown.
+    pub tab: Tab,
+    /// A text over it.
+    pub page: Option<Page>,
+    /// The lock of the lock's screen.
+    pub lock: Option<u32>,
+    /// A place for each screen.
+    pub cursors: [Cursor; 6],
+    /// What is shown must have this in its name.
+    pub filter: String,
+    /// The filter is being typed.
+    pub is_typing: bool,
+    /// What comes first.
+    pub sort: Sort,
+    /// The other way round.
+    pub is_reversed: bool,
+    /// The view stands still.
+    pub is_paused: bool,
+    /// The last seconds rather than everything.
+    pub is_window: bool,
+    /// "What becomes of the program?"
+    pub is_asking: bool,
+    /// The program was asked to end, or the recording.
+    pub is_ending: bool,
+    /// Something to read, in the last line.
+    pub message: String,
+    /// How the program ended.
+    pub over: Option<String>,
+    /// What recording one lock and unlock costs, ns.
+    pub cost_ns: Option<f64>,
+    /// Columns and rows.
+    pub size: (u16, u16),
+    /// The newest snapshot.
+    pub now: Rc<Snapshot>,
+    /// What is counted: the newest snapshot without what was before.
+    pub part: Rc<Snapshot>,
+    /// The time that `part` covers, ns.
+    pub part_ns: u64,
+    /// Time waited for each lock, ns, one for each snapshot of the last minute.
+    pub sparks: FxHashMap<u32, VecDeque<u64>>,
+    history: VecDeque<Rc<Snapshot>>,
+    base: Option<Rc<Snapshot>>,
+    /// Deadlocks whose stacks the person has opened.
+    read_hangs: usize,
+}
+
+impl State {
+    /// The first screen.
+    pub fn new(setting: Setting) -> Self {
+        Self { setting, is_window: true, size: (80, 24), ..Self::default() }
+    }
+
+    /// What is to be asked for.
+    pub fn want(&self) -> Want {
+        Want {
+            focus: self.lock.filter(|_| self.tab == Tab::Lock),
+            judged: matches!(self.tab, Tab::Order | Tab::Findings),
+            frozen: self.is_paused,
+        }
+    }
+
+    /// Changes what the screen shows.
+    pub fn apply(&mut self, input: Input) -> Effect {
+        let effect = match input {
+            Input::Key(key) => self.key(key),
+            Input::Click(column, row) => self.click(column, row),
+            Input::Wheel(rows) => {
+                self.go(rows as isize);
+                Effect::None
+            }
+            Input::Resize(columns, rows) => {
+                self.size = (columns, rows);
+                Effect::None
+            }
+            Input::Snapshot(snapshot) => {
+                self.take(*snapshot);
+                Effect::None
+            }
+            Input::Message(text) => {
+                self.message = text;
+                Effect::None
+            }
+            Input::Cost(ns) => {
+                self.cost_ns = Some(ns);
+                Effect::None
+            }
+            Input::Over(how, summary) => {
+                self.over = Some(how);
+                if self.is_ending {
+                    return Effect::Close;
+                }
+                self.is_asking = false;
+                self.page = (!summary.is_empty()).then(|| Page { title: "summary".into(), lines: summary, top: 0 });
+                Effect::None
+            }
+        };
+        self.settle();
+        effect
+    }
+
+    /// The deadlock that nobody has looked at yet, the oldest first.
+    pub fn alarm(&self) -> Option<usize> {
+        (self.read_hangs < self.now.hangs.len()).then_some(self.read_hangs)
+    }
+
+    /// The place on this screen.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursors[self.tab.index()]
+    }
+
+    /// The row of the screen where the list (or the text) begins.
+    pub fn list_top(&self) -> u16 {
+        ABOVE + u16::from(!self.now.hangs.is_empty())
+    }
+
+    /// Rows of the list (or the text) that are visible.
+    pub fn list_height(&self) -> usize {
+        usize::from(self.size.1.saturating_sub(self.list_top() + 1)).max(1)
+    }
+
+    fn take(&mut self, snapshot: Snapshot) {
+        let mut snapshot = snapshot;
+        if snapshot.judged.is_none() {
+            snapshot.judged.clone_from(&self.now.judged);
+        }
+        if snapshot.at_ns > self.now.at_ns {
+            for lock in &snapshot.locks {
+                let before = self.now.locks.binary_search_by_key(&lock.id, |lock| lock.id).ok();
+                let before = before.map_or(0, |at| self.now.locks[at].wait.sum);
+                let spark = self.sparks.entry(lock.id).or_default();
+                spark.push_back(if self.history.is_empty() { 0 } else { lock.wait.sum.saturating_sub(before) });
+                if spark.len() > SPARK {
+                    spark.pop_front();
+                }
+            }
+            let now = Rc::new(snapshot);
+            self.history.push_back(Rc::clone(&now));
+            // One that is older than the window is kept: the window begins there.
+            while self.history.get(1).is_some_and(|next| next.at_ns + WINDOW_NS <= now.at_ns) {
+                self.history.pop_front();
+            }
+            self.now = now;
+        } else {
+            self.now = Rc::new(snapshot);
+        }
+        if self.lock.is_none() {
+            self.lock = rows::locks(self).first().map(|row| row.id);
+        }
+    }
+
+    /// Makes everything fit together again: the counted part, and places within their lists.
+    fn settle(&mut self) {
+        let base = if self.is_window { self.history.front() } else { self.base.as_ref() };
+        let base = base.filter(|base| base.at_ns < self.now.at_ns);
+        (self.part, self.part_ns) = match base {
+            Some(base) => (Rc::new(since(&self.now, base)), self.now.at_ns - base.at_ns),
+            None => (Rc::clone(&self.now), self.now.at_ns),
+        };
+        let ids = self.ids();
+        let (rows, height) = (self.list_len(), self.list_height());
+        let is_text = self.is_text();
+        let cursor = &mut self.cursors[self.tab.index()];
+        if let Some(at) = cursor.id.and_then(|id| ids.iter().position(|other| *other == id)) {
+            cursor.row = at;
+        }
+        if is_text {
+            cursor.row = cursor.row.min(rows.saturating_sub(height));
+            cursor.top = cursor.row;
+        } else {
+            cursor.row = cursor.row.min(rows.saturating_sub(1));
+            cursor.top = cursor.top.min(cursor.row).max((cursor.row + 1).saturating_sub(height));
+            cursor.top = cursor.top.min(rows.saturating_sub(height));
+        }
+        if let Some(page) = &mut self.page {
+            page.top = page.top.min(page.lines.len().saturating_sub(height));
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self.tab, Tab::Lock | Tab::Help)
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        match self.tab {
+            Tab::Locks => rows::locks(self).iter().map(|row| row.id).collect(),
+            Tab::Threads => rows::threads(self).iter().map(|row| row.id).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn list_len(&self) -> usize {
+        match self.tab {
+            Tab::Locks => rows::locks(self).len(),
+            Tab::Threads => rows::threads(self).len(),
+            Tab::Order => rows::cycles(self).len() + rows::edges(self).len(),
+            Tab::Findings => rows::findings(self).len(),
+            Tab::Lock => super::view::lock::lines(self).len(),
+            Tab::Help => super::view::help::lines(self).len(),
+        }
+    }
+
+    /// Moves by so many rows.
+    fn go(&mut self, by: isize) {
+        if let Some(page) = &mut self.page {
+            page.top = page.top.saturating_add_signed(by);
+            return;
+        }
+        let (ids, len) = (self.ids(), self.list_len());
+        let cursor = &mut self.cursors[self.tab.index()];
+        cursor.row = cursor.row.saturating_add_signed(by).min(len.saturating_sub(1));
+        cursor.id = ids.get(cursor.row).copied();
+    }
+
+    fn key(&mut self, key: Key) -> Effect {
+        self.message.clear();
+        if key == Key::Interrupt {
+            return self.interrupt();
+        }
+        if self.is_asking {
+            return self.answer(key);
+        }
+        if self.is_typing {
+            match key {
+                Key::Enter => self.is_typing = false,
+                Key::Esc => (self.is_typing, self.filter) = (false, String::new()),
+                Key::Backspace => {
+                    self.filter.pop();
+                }
+                Key::Char(c) => self.filter.push(c),
+                _ => {}
+            }
+            return Effect::None;
+        }
+        let page = self.list_height() as isize - 1;
+        match key {
+            Key::Up | Key::Char('k') => self.go(-1),
+            Key::Down | Key::Char('j') => self.go(1),
+            Key::PageUp => self.go(-page),
+            Key::PageDown => self.go(page),
+            Key::Home | Key::Char('g') => self.go(isize::MIN / 2),
+            Key::End | Key::Char('G') => self.go(isize::MAX / 2),
+            Key::Tab | Key::Right | Key::Char('l') => self.turn(1),
+            Key::BackTab | Key::Left | Key::Char('h') => self.turn(Tab::ALL.len() - 1),
+            Key::Char(c @ '1'..='6') => self.show(Tab::ALL[c as usize - '1' as usize]),
+            Key::Char('?') => self.show(Tab::Help),
+            Key::Enter => self.open(),
+            Key::Esc => self.back(),
+            Key::Char('/') => (self.is_typing, self.page) = (true, None),
+            Key::Char('s') => self.sort = self.sort.next(),
+            Key::Char('S') => self.is_reversed = !self.is_reversed,
+            Key::Char(' ') => self.is_paused = !self.is_paused && self.over.is_none(),
+            Key::Char('w') => self.is_window = !self.is_window,
+            Key::Char('r') => {
+                (self.base, self.is_window) = (Some(Rc::clone(&self.now)), false);
+                self.message = "counted from now on; w shows the last 10 s".into();
+            }
+            Key::Char('d') if !self.now.hangs.is_empty() => {
+                self.read_hangs = 0;
+                self.open();
+            }
+            Key::Char('e') => {
+                self.message = "writing …".into();
+                return Effect::Export;
+            }
+            Key::Char('q') if self.over.is_some() || !self.setting.own => return Effect::Close,
+            Key::Char('q') => self.is_asking = true,
+            _ => {}
+        }
+        Effect::None
+    }
+
+    /// Ctrl-C does what it does without the screen: the program is ended, the second time at any price.
+    fn interrupt(&mut self) -> Effect {
+        if self.over.is_some() || !self.setting.own || self.is_ending {
+            return Effect::Close;
+        }
+        (self.is_asking, self.is_ending) = (false, true);
+        self.message = "ending the program (SIGTERM) …".into();
+        Effect::End
+    }
+
+    fn answer(&mut self, key: Key) -> Effect {
+        self.is_asking = false;
+        let (message, effect) = match key {
+            Key::Char('e' | 'E') | Key::Enter => ("ending the program (SIGTERM; after 10 s SIGKILL) …", Effect::End),
+            Key::Char('l' | 'L') => ("ending the recording …", Effect::Leave),
+            _ => return Effect::None,
+        };
+        self.is_ending = true;
+        self.message = message.into();
+        effect
+    }
+
+    fn turn(&mut self, by: usize) {
+        self.show(Tab::ALL[(self.tab.index() + by) % Tab::ALL.len()]);
+    }
+
+    fn show(&mut self, tab: Tab) {
+        self.page = None;
+        self.tab = tab;
+    }
+
+    fn back(&mut self) {
+        if self.page.take().is_none() {
+            match self.tab {
+                Tab::Locks => self.filter.clear(),
+                _ => self.tab = Tab::Locks,
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        if let Some(hang) = self.alarm().and_then(|at| self.now.hangs.get(at)) {
+            self.read_hangs += 1;
+            self.page = Some(Page { title: "deadlock".into(), lines: hang.text.clone(), top: 0 });
+            return;
+        }
+        if self.page.is_some() {
+            return;
+        }
+        let row = self.cursor().row;
+        match self.tab {
+            Tab::Locks => {
+                if let Some(id) = rows::locks(self).get(row).map(|lock| lock.id) {
+                    (self.lock, self.tab) = (Some(id), Tab::Lock);
+                    self.cursors[Tab::Lock.index()] = Cursor::default();
+                }
+            }
+            Tab::Threads => {
+                if let Some(lock) = rows::threads(self).get(row).and_then(|thread| thread.waits_for) {
+                    (self.lock, self.tab) = (Some(lock), Tab::Lock);
+                    self.cursors[Tab::Lock.index()] = Cursor::default();
+                } else {
+                    self.message = "this thread waits for nothing".into();
+                }
+            }
+            Tab::Order | Tab::Findings => {
+                let entries = if self.tab == Tab::Order { rows::cycles(self) } else { rows::findings(self) };
+                let page = entries.get(row).map(|entry| Page {
+                    title: entry.class.clone(),
+                    lines: entry.text.clone(),
+                    top: 0,
+                });
+                self.page = page.or(self.page.take());
+            }
+            Tab::Lock | Tab::Help => {}
+        }
+    }
+
+    fn click(&mut self, column: u16, row: u16) -> Effect {
+        if self.is_asking {
+            return Effect::None;
+        }
+        if row == 2 {
+            if let Some(tab) = super::view::tab_at(column) {
+                self.show(tab);
+            }
+            return Effect::None;
+        }
+        if self.alarm().is_some() && row + 2 == self.list_top() {
+            self.open();
+            return Effect::None;
+        }
+        let Some(at) = row.checked_sub(self.list_top()).map(usize::from).filter(|at| *at < self.list_height()) else {
+            return Effect::None;
+        };
+        if self.page.is_some() || self.is_text() {
+            return Effect::None;
+        }
+        let (chosen, at) = (self.cursor().row, self.cursor().top + at);
+        if at >= self.list_len() {
+            return Effect::None;
+        }
+        if at == chosen && self.cursor().id.is_some() {
+            self.open();
+        } else {
+            self.go(at as isize - chosen as isize);
+        }
+        Effect::None
+    }
+}

@@ -1,0 +1,138 @@
+//! Tables whose columns stay where they are when figures change: widths are fixed, one column takes the rest.
+
+use ratatui::style::Modifier;
+use ratatui::text::{Line, Span};
+
+use super::{look, span};
+use crate::render::names::{fit_end, fit_start};
+use crate::render::paint::Style;
+use crate::render::units::duration;
+
+/// A column.
+#[derive(Clone, Copy, Debug)]
+pub struct Col {
+    title: &'static str,
+    /// 0: takes what is left.
+    width: usize,
+    right: bool,
+    /// The highest goes first where there is no room; 0 stays.
+    rank: u8,
+}
+
+impl Col {
+    /// Words.
+    pub const fn text(title: &'static str, width: usize, rank: u8) -> Self {
+        Self { title, width, right: false, rank }
+    }
+
+    /// Figures.
+    pub const fn number(title: &'static str, width: usize, rank: u8) -> Self {
+        Self { title, width, right: true, rank }
+    }
+
+    /// What takes the room that is left.
+    pub const fn rest(title: &'static str) -> Self {
+        Self { title, width: 0, right: false, rank: 0 }
+    }
+}
+
+/// A cell.
+pub type Cell = (String, Style);
+
+/// The column that takes the rest does not get narrower than this while another can go, nor wider than that.
+const REST: std::ops::RangeInclusive<usize> = 18..=60;
+
+/// The heading and the rows from `top` on; `chosen` is marked.
+pub fn grid(
+    cols: &[Col],
+    rows: &[Vec<Cell>],
+    top: usize,
+    chosen: Option<usize>,
+    height: usize,
+    width: usize,
+) -> Vec<Line<'static>> {
+    let mut shown: Vec<usize> = (0..cols.len()).collect();
+    let need = |shown: &[usize]| {
+        1 + shown
+            .iter()
+            .map(|at| cols[*at].width.max(if cols[*at].width == 0 { *REST.start() } else { 0 }) + 1)
+            .sum::<usize>()
+    };
+    while need(&shown) > width
+        && let Some(worst) = shown.iter().copied().filter(|at| cols[*at].rank > 0).max_by_key(|at| cols[*at].rank)
+    {
+        shown.retain(|at| *at != worst);
+    }
+    let fixed: usize = shown.iter().map(|at| cols[*at].width + 1).sum();
+    let rest = width.saturating_sub(1 + fixed).clamp(1, *REST.end());
+    let width_of = |at: usize| if cols[at].width == 0 { rest } else { cols[at].width };
+    let fit = |at: usize, text: &str| {
+        let width = width_of(at);
+        if cols[at].right {
+            format!("{:>width$} ", fit_start(text, width))
+        } else if cols[at].width == 0 {
+            // The end of a qualified name says more.
+            format!("{:<width$} ", fit_end(text, width))
+        } else {
+            format!("{:<width$} ", fit_start(text, width))
+        }
+    };
+    let mut lines =
+        vec![Line::from(
+            std::iter::once(Span::raw(" "))
+                .chain(shown.iter().map(|at| {
+                    Span::styled(fit(*at, cols[*at].title), look(Style::Dim).add_modifier(Modifier::UNDERLINED))
+                }))
+                .collect::<Vec<_>>(),
+        )];
+    for (at, row) in rows.iter().enumerate().skip(top).take(height) {
+        let is_chosen = chosen == Some(at);
+        let mut spans = vec![Span::raw(if is_chosen { ">" } else { " " })];
+        spans.extend(shown.iter().filter_map(|at| row.get(*at).map(|(text, style)| span(*style, fit(*at, text)))));
+        let line = Line::from(spans);
+        lines.push(if is_chosen { line.patch_style(Modifier::REVERSED) } else { line });
+    }
+    lines
+}
+
+/// A share as a bar of so many columns: `██▌  `.
+pub fn bar(share: f64, width: usize) -> String {
+    const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let eighths = (share.clamp(0.0, 1.0) * (width * 8) as f64).round() as usize;
+    let mut out = "█".repeat(eighths / 8);
+    if let Some(part) = (eighths % 8).checked_sub(1) {
+        out.push(EIGHTHS[part]);
+    }
+    let used = out.chars().count();
+    out + &" ".repeat(width.saturating_sub(used))
+}
+
+/// The last values as a line of bars, the newest at the right; the highest is the greatest shown.
+pub fn spark<'a>(values: impl DoubleEndedIterator<Item = &'a u64>, width: usize) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let mut last: Vec<u64> = values.rev().take(width * 2).copied().collect();
+    last.reverse();
+    // Two snapshots to a column: a minute in 60 of them.
+    let pairs: Vec<u64> = last.rchunks(2).map(|pair| pair.iter().sum()).collect();
+    let most = pairs.iter().copied().max().unwrap_or(0);
+    let level = |value: &u64| match (*value, most) {
+        (0, _) | (_, 0) => ' ',
+        (value, most) => LEVELS[((value as f64 / most as f64 * 8.0).ceil() as usize).clamp(1, 8) - 1],
+    };
+    let line: String = pairs.iter().rev().map(level).collect();
+    format!("{line:>width$}")
+}
+
+/// A duration in at most eight columns.
+pub fn time(ns: u64) -> String {
+    match ns / 1_000_000_000 {
+        0..100 => duration(ns),
+        seconds @ 100..6_000 => format!("{:.1} min", seconds as f64 / 60.0),
+        seconds => format!("{:.1} h", seconds as f64 / 3600.0),
+    }
+}
+
+/// The same; nothing for nothing.
+pub fn time_or_none(ns: u64) -> String {
+    if ns == 0 { "–".into() } else { time(ns) }
+}

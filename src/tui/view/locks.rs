@@ -1,0 +1,113 @@
+//! The table of locks.
+
+use ratatui::text::Line;
+
+use super::grid::{Cell, Col, bar, grid, spark, time_or_none};
+use super::span;
+use crate::render::paint::Style;
+use crate::render::units::{percent, short_count};
+use crate::snapshot::LockRow;
+use crate::tui::rows;
+use crate::tui::state::State;
+
+/// Columns of a bar.
+const BAR: usize = 6;
+/// Columns of a sparkline.
+const SPARK: usize = 30;
+
+const COLS: [Col; 13] = [
+    Col::rest("lock"),
+    Col::text("kind", 9, 5),
+    Col::number("acq/s", 6, 7),
+    Col::number("waits/s", 7, 0),
+    Col::text("wait share", 12, 0),
+    Col::number("p50", 8, 6),
+    Col::number("p99", 8, 0),
+    Col::number("max", 8, 2),
+    Col::number("hold p99", 8, 4),
+    Col::number("now", 3, 0),
+    Col::text("owner now", 15, 3),
+    Col::text("wait, last minute", SPARK, 8),
+    Col::number("hold p50", 8, 9),
+];
+
+/// Heading and rows.
+pub(super) fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
+    let locks = rows::locks(state);
+    if locks.is_empty() {
+        let text = match (state.now.at_ns, state.filter.is_empty()) {
+            (0, _) => "waiting for the first look …",
+            (_, true) => "no lock has been taken yet",
+            (_, false) => "no lock has this in its name: Esc clears the filter",
+        };
+        return vec![Line::default(), Line::from(span(Style::Dim, format!(" {text}")))];
+    }
+    let waited: u64 = state.part.locks.iter().filter(|row| row.kind().is_lock()).map(|row| row.wait.sum).sum();
+    let (top, height) = (state.cursor().top, state.list_height());
+    let made = locks.iter().enumerate();
+    // Rows that nobody sees are not laid out: there may be thousands.
+    let cells: Vec<Vec<Cell>> = made
+        .map(|(at, row)| if at < top || at >= top + height { Vec::new() } else { cells(state, row, waited) })
+        .collect();
+    let mut lines = grid(&COLS, &cells, top, Some(state.cursor().row), height, width);
+    if let Some(heading) = lines.first_mut() {
+        let mark = if state.is_reversed { "↑" } else { "↓" };
+        let more =
+            if locks.len() > height { format!(" {}/{}", state.cursor().row + 1, locks.len()) } else { String::new() };
+        let text = format!("{more} {mark}{}", state.sort.name());
+        if heading.width() + text.chars().count() <= width {
+            heading.push_span(span(Style::Command, text));
+        }
+    }
+    lines
+}
+
+fn cells(state: &State, row: &LockRow, waited: u64) -> Vec<Cell> {
+    let plain = |text: String| (text, Style::Plain);
+    let per_second = |events: u64| {
+        let rate = events as f64 * 1e9 / state.part_ns.max(1) as f64;
+        if rate > 0.0 && rate < 9.95 { format!("{rate:.1}") } else { short_count(rate.round() as u64) }
+    };
+    let (wait, hold) = (row.wait.histogram(), row.hold.histogram());
+    let is_lock = row.kind().is_lock();
+    let share = if waited == 0 || !is_lock { 0.0 } else { row.wait.sum as f64 / waited as f64 };
+    let style = match share {
+        share if share >= 0.5 => Style::Bad,
+        share if share >= 0.1 => Style::Warn,
+        _ => Style::Plain,
+    };
+    let share = if is_lock { format!("{} {:>5}", bar(share, BAR), percent(share)) } else { "idle".into() };
+    vec![
+        (row.name.clone(), Style::Strong),
+        plain(row.kind().name().into()),
+        plain(per_second(row.acquisitions)),
+        plain(per_second(row.contended)),
+        (share, style),
+        plain(time_or_none(wait.quantile(0.5))),
+        plain(time_or_none(wait.quantile(0.99))),
+        plain(time_or_none(wait.max)),
+        plain(time_or_none(hold.quantile(0.99))),
+        (
+            if row.waiters == 0 { "–".into() } else { row.waiters.to_string() },
+            if row.waiters > 0 { Style::Warn } else { Style::Dim },
+        ),
+        plain(owner(state, row)),
+        (state.sparks.get(&row.id).map_or_else(String::new, |values| spark(values.iter(), SPARK)), style),
+        plain(time_or_none(hold.quantile(0.5))),
+    ]
+}
+
+/// Who holds it: the thread's name, or how many readers do.
+pub(super) fn owner(state: &State, row: &LockRow) -> String {
+    match row.owners.as_slice() {
+        [] => "–".into(),
+        [one] => {
+            let thread = state.now.threads.iter().find(|thread| thread.id == *one);
+            thread.map_or_else(
+                || "?".into(),
+                |thread| if thread.name.is_empty() { thread.tid.to_string() } else { thread.name.clone() },
+            )
+        }
+        many => format!("{} threads", many.len()),
+    }
+}
