@@ -28,5 +28,6 @@ mod suite {
     mod refusals;
     mod rooms;
     mod stacks;
+    mod top;
     mod waits;
 }
