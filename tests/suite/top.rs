@@ -36,7 +36,7 @@ fn a_deadlock_raises_the_alarm() {
     terminal.keys("/forks[1\r").until("the others are filtered out", |text| {
         text.contains("forks[1]") && !text.lines().skip(5).any(|line| line.contains("forks[0]"))
     });
-    terminal.keys("\x1bs").until("sorted by the number of waits", |text| text.contains("↓waits"));
+    terminal.keys("\x1bs").until("sorted by the number of waits", |text| text.contains("↓waits "));
     terminal.keys("\r").shows("who blocks whom");
     terminal.keys("3").shows("blocked");
     terminal.keys("4").shows("hung");
@@ -103,13 +103,13 @@ fn lines_without_a_terminal() {
     assert_eq!(lines.len(), 3);
     for line in &lines {
         let seen = &line["coverage"];
-        let parts = ["recorded", "folded", "on_their_way"].map(|key| number(&seen[key]));
-        assert_eq!(number(&seen["acquisitions"]), parts.iter().sum::<u64>(), "{seen}");
+        let parts = ["recorded", "folded", "on_their_way"].map(|key| number(seen, key));
+        assert_eq!(number(seen, "acquisitions"), parts.iter().sum::<u64>(), "{seen}");
         for lock in list(&line["locks"]) {
-            assert!(number(&lock["interval"]["acquisitions"]) <= number(&lock["acquisitions"]));
+            assert!(number(&lock["interval"], "acquisitions") <= number(lock, "acquisitions"));
         }
     }
-    assert!(number(&lines[2]["at_ns"]) > number(&lines[0]["at_ns"]));
+    assert!(number(&lines[2], "at_ns") > number(&lines[0], "at_ns"));
     assert!(folder.path().join("t.lockprof").exists() && folder.path().join("t.log").exists());
 
     let text = finish(&mut top(folder.path(), &["--count", "1", "--interval", "0.3"], &["slow"]), LIMIT);
@@ -132,8 +132,8 @@ fn others_look_on() {
         if outcome.code() == 0 { Ok(outcome) } else { Err(std::io::Error::other(outcome.stderr)) }
     });
     let line: Value = serde_json::from_str(&first.stdout).expect("JSON");
-    assert_eq!(number(&line["pid"]).to_string(), pid);
-    assert!(number(&line["coverage"]["acquisitions"]) > 0);
+    assert_eq!(number(&line, "pid").to_string(), pid);
+    assert!(number(&line["coverage"], "acquisitions") > 0);
     // A viewer that is killed changes nothing for another one, nor for the recording.
     let mut killed = start(&mut view("1000"), outputs.path());
     let others = [finish(&mut view("2"), LIMIT), finish(&mut view("2"), LIMIT)];

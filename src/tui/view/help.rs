@@ -3,7 +3,7 @@
 use crate::tui::state::State;
 
 const TEXT: &[&str] = &[
-    " ↑ ↓ j k PgUp PgDn g G   move              Enter  open: a lock, a cycle, a deadlock",
+    " ↑ ↓ j k PgUp PgDn g G   move              Enter  open a lock, a cycle …",
     " Tab ← → h l  1 – 6      other screens     Esc    back, or clear the filter",
     " /   filter by name      s S   what comes first; the other way round",
     " w   the last 10 s, or the total           r      count from now on",

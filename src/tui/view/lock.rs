@@ -113,12 +113,11 @@ fn histograms(wait: &Spread, hold: &Spread, is_lock: bool) -> Vec<String> {
         if spread.count == 0 {
             return "none".to_owned();
         }
-        format!("{} · {} · {}", time(of.quantile(0.5)), time(of.quantile(0.99)), time(of.max))
+        format!("{}/{}/{}", time(of.quantile(0.5)), time(of.quantile(0.99)), time(of.max))
     };
     let word = if is_lock { "wait" } else { "blocked" };
-    let left = format!("{word} p50 · p99 · max: {}", head(wait));
-    let right = format!("hold: {}", head(hold));
-    let mut out = vec![format!(" {left:<50}{right}")];
+    let left = format!("{word} {}", head(wait));
+    let mut out = vec![format!(" p50/p99/max  {left:<31} hold {}", head(hold))];
     let most = |lines: &[u64]| lines.iter().copied().max().unwrap_or(0).max(1);
     let line = |lines: &[u64], at: usize| {
         let share = lines[at] as f64 / most(lines) as f64;
