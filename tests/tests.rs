@@ -29,5 +29,6 @@ mod suite {
     mod refusals;
     mod rooms;
     mod stacks;
+    mod top;
     mod waits;
 }

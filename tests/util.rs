@@ -10,6 +10,7 @@ pub mod run;
 pub mod server;
 pub mod skip;
 pub mod story;
+pub mod terminal;
 pub mod truth;
 
 pub use build::{Build, fixture};

@@ -429,13 +429,24 @@ struct Folded {
 }
 
 impl Folded {
+    /// Copies it out and leaves nothing.
     fn take(entry: &fold::FoldEntry) -> Option<Self> {
+        let folded = Self::peek(entry)?;
+        entry.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+        for counter in [&entry.count, &entry.sum, &entry.not_min, &entry.max] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        Some(folded)
+    }
+
+    /// Copies it out. Of a thread that lives the last event may be in a part of the counters only.
+    fn peek(entry: &fold::FoldEntry) -> Option<Self> {
         let op_and_flags = entry.op_and_flags.load(Ordering::Acquire);
         let count = entry.count.load(Ordering::Relaxed);
         if matches!(op_and_flags, 0 | fold::CLAIMED) || count == 0 {
             return None;
         }
-        let folded = Self {
+        Some(Self {
             record: Record {
                 ticks: 0,
                 lock: entry.lock.load(Ordering::Relaxed),
@@ -452,12 +463,7 @@ impl Folded {
                 .map(|(at, bucket)| (at, bucket.load(Ordering::Relaxed)))
                 .filter(|(_, count)| *count > 0)
                 .collect(),
-        };
-        entry.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
-        for counter in [&entry.count, &entry.sum, &entry.not_min, &entry.max] {
-            counter.store(0, Ordering::Relaxed);
-        }
-        Some(folded)
+        })
     }
 
     fn apply(self, thread: ThreadId, image: &mut Image, session: &mut Session, tally: &mut Tally, folded: &mut u64) {

@@ -27,7 +27,7 @@ pub use hang::{Hang, HangKind, HeldLock, Waiting};
 pub use histogram::Histogram;
 pub use ids::{LockId, ModuleId, ProcessId, SiteId, StackId, ThreadId};
 pub use locks::{Kind, Lock, LockName, NameSource, Origin, Traits};
-pub use now::{Now, ThreadNow, WaitNow};
+pub use now::{FoldsNow, Now, ThreadNow, WaitNow};
 pub use order::Order;
 pub use profile::{Mode, Profile, Site, SiteKey, ThreadShare, WaitEvent, WaitKey, WaitStats};
 pub use session::{Counters, Coverage, Exit, Meta, Overhead, Process, Session, Thread};

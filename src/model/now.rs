@@ -1,5 +1,6 @@
 //! One moment of a recording that goes on: who waits for what, and who holds it.
 
+use super::histogram::Histogram;
 use super::ids::{LockId, ThreadId};
 use super::profile::{Mode, ThreadShare};
 
@@ -12,8 +13,10 @@ pub struct Now {
     pub acquisitions: u64,
     /// Those read so far that have an event of their own.
     pub recorded: u64,
-    /// Those read so far that were counted without one.
+    /// Those counted without one.
     pub folded: u64,
+    /// Of these, the ones that lie with threads that live: not in the session yet.
+    pub folds: Vec<FoldsNow>,
     /// Threads that live.
     pub threads: Vec<ThreadNow>,
     /// Processes that live.
@@ -33,6 +36,21 @@ pub struct ThreadNow {
     pub waits: Option<WaitNow>,
     /// What it holds. Of a thread that does not wait it may be out of date.
     pub held: Vec<(LockId, Mode)>,
+}
+
+/// What living threads have folded of one lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoldsNow {
+    /// The lock.
+    pub lock: LockId,
+    /// Acquisitions.
+    pub acquisitions: u64,
+    /// Those that waited.
+    pub contended: u64,
+    /// Their waits.
+    pub wait: Histogram,
+    /// Holds.
+    pub hold: Histogram,
 }
 
 /// A wait that goes on.

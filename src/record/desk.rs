@@ -112,8 +112,9 @@ impl Clerk {
                     let _ = reply.send(self.snapshot(collector, focus));
                 }
                 Ask::Frozen(reply) => {
-                    let now = collector.now();
-                    let _ = reply.send(Box::new(Frozen { collected: collector.so_far(&now), now }));
+                    let mut now = collector.now();
+                    let collected = collector.so_far(&mut now);
+                    let _ = reply.send(Box::new(Frozen { collected, now }));
                 }
                 Ask::Unnamed(reply) => {
                     let _ = reply.send(collector.unnamed().map(Box::new));

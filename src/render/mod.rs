@@ -16,4 +16,4 @@ pub mod text;
 pub mod units;
 
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;

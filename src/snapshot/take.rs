@@ -32,6 +32,13 @@ pub fn take(session: &Session, now: &Now, want: Want) -> Snapshot {
         sum.wait.merge(&site.wait);
         sum.hold.merge(&site.hold);
     }
+    for folds in &now.folds {
+        let sum = sums[folds.lock.index()].get_or_insert_default();
+        sum.acquisitions = sum.acquisitions.saturating_add(folds.acquisitions);
+        sum.contended = sum.contended.saturating_add(folds.contended);
+        sum.wait.merge(&folds.wait);
+        sum.hold.merge(&folds.hold);
+    }
     let standing = Standing::of(session, now);
     let ids = (0..session.locks.len()).map(LockId::from);
     let locks = ids
@@ -134,5 +141,56 @@ fn hang_row(session: &Session, found: &crate::model::Hang) -> HangRow {
         title: hang_title(session, found),
         text: hang(session, found, &options).lines().map(str::to_owned).collect(),
         at_ns: found.at_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::contention::{Contention, Durations, Query};
+    use crate::analysis::testing::server;
+
+    /// What a screen shows of a session is what the report says of it.
+    #[test]
+    fn rows_are_those_of_the_report() {
+        let session = server();
+        let snapshot = take(&session, &Now::default(), Want { focus: Some(0), ..Want::default() });
+        let contention = Contention::of(&session, &Query::default());
+        assert_eq!(snapshot.locks.len(), contention.locks.len());
+        for row in &snapshot.locks {
+            let told = contention.row_of(LockId(row.id)).unwrap();
+            assert_eq!((&row.name, row.kind()), (&told.name, told.kind));
+            assert_eq!((row.acquisitions, row.contended), (told.acquisitions, told.contended));
+            assert_eq!(Durations::from(&row.wait.histogram()), told.wait);
+            assert_eq!(Durations::from(&row.hold.histogram()), told.hold);
+        }
+        let detail = snapshot.detail.unwrap();
+        let told = contention.row_of(LockId(0)).unwrap();
+        let waits: Vec<_> = told.waiters.iter().map(|waiter| (waiter.count, waiter.wait_ns)).collect();
+        assert_eq!(detail.waiters.iter().map(|waiter| (waiter.count, waiter.ns)).collect::<Vec<_>>(), waits);
+    }
+
+    #[test]
+    fn this_moment_is_shown() {
+        use crate::model::{ThreadShare, WaitNow};
+        let session = server();
+        let thread = |id, waits, held: Vec<(LockId, Mode)>| ThreadNow {
+            thread: ThreadId(id),
+            share: ThreadShare { acquisitions: 3, wait_ns: 100, ..ThreadShare::default() },
+            waits,
+            held,
+        };
+        let waits = WaitNow { lock: LockId(0), since_ns: 400 };
+        let now = Now {
+            at_ns: 1_000,
+            threads: vec![thread(0, Some(waits), Vec::new()), thread(1, None, vec![(LockId(0), Mode::Exclusive)])],
+            ..Now::default()
+        };
+        let snapshot = take(&session, &now, Want::default());
+        let lock = snapshot.locks.iter().find(|lock| lock.id == 0).unwrap();
+        assert_eq!((lock.waiters, lock.owners.as_slice()), (1, &[1][..]));
+        let waiter = &snapshot.threads[0];
+        assert!(waiter.is_blocked && waiter.waits_for == Some(0));
+        assert_eq!((waiter.blocked_ns, waiter.blockers.as_slice()), (700, &[1][..]));
     }
 }

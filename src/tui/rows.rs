@@ -36,7 +36,7 @@ impl Sort {
             Self::P99 => "p99",
             Self::Max => "max",
             Self::Hold => "hold",
-            Self::Acquisitions => "acquisitions",
+            Self::Acquisitions => "acq/s",
             Self::Name => "name",
         }
     }

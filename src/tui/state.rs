@@ -148,6 +148,8 @@ pub struct State {
     pub sparks: FxHashMap<u32, VecDeque<u64>>,
     history: VecDeque<Rc<Snapshot>>,
     base: Option<Rc<Snapshot>>,
+    /// What `part` was made of.
+    counted: (Option<Rc<Snapshot>>, Option<Rc<Snapshot>>),
     /// Deadlocks whose stacks the person has opened.
     read_hangs: usize,
 }
@@ -256,14 +258,28 @@ impl State {
         }
     }
 
-    /// Makes everything fit together again: the counted part, and places within their lists.
-    fn settle(&mut self) {
+    /// What is counted: the newest snapshot without what came before the window, or before the last reset.
+    fn count(&mut self) {
         let base = if self.is_window { self.history.front() } else { self.base.as_ref() };
-        let base = base.filter(|base| base.at_ns < self.now.at_ns);
-        (self.part, self.part_ns) = match base {
+        let base = base.filter(|base| base.at_ns < self.now.at_ns).cloned();
+        let same = |one: &Option<Rc<Snapshot>>, other: &Option<Rc<Snapshot>>| match (one, other) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let now = Some(Rc::clone(&self.now));
+        if same(&self.counted.0, &now) && same(&self.counted.1, &base) {
+            return;
+        }
+        (self.part, self.part_ns) = match &base {
             Some(base) => (Rc::new(since(&self.now, base)), self.now.at_ns - base.at_ns),
             None => (Rc::clone(&self.now), self.now.at_ns),
         };
+        self.counted = (now, base);
+    }
+
+    /// Makes everything fit together again: the counted part, and places within their lists.
+    fn settle(&mut self) {
+        self.count();
         let ids = self.ids();
         let (rows, height) = (self.list_len(), self.list_height());
         let is_text = self.is_text();

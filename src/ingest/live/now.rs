@@ -1,15 +1,19 @@
 //! What a viewer gets while the recording goes on: this moment, the session so far, and names as they become known.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use lockprof_wire::thread::state;
 use rustc_hash::FxHashMap;
 
-use super::{Collected, Collector};
+use super::{Collected, Collector, Folded};
 use crate::ingest::clock::monotonic_ns;
+use crate::ingest::drain::Tally;
+use crate::ingest::order;
 use crate::ingest::watch::look;
 use crate::model::{
-    CodeAddress, Excerpt, Frame, LockId, LockName, Mode, Now, StackId, ThreadId, ThreadNow, ThreadShare, WaitNow,
+    CodeAddress, Excerpt, FoldsNow, Frame, LockId, LockName, Mode, Now, Profile, Session, StackId, ThreadId, ThreadNow,
+    ThreadShare, WaitNow,
 };
 
 /// Rows that are named at a time: the collector has other things to do.
@@ -52,21 +56,20 @@ impl Collector {
     /// Who waits for what and holds what, and how far the reading is.
     pub fn now(&mut self) -> Now {
         let mut shares: FxHashMap<ThreadId, ThreadShare> = FxHashMap::default();
-        for ((thread, site), share) in self.tally.shares() {
-            let lock = self.session.profile.sites[site.index()].key.lock;
-            if self.session.lock(lock).kind.is_lock() {
-                let sum = shares.entry(*thread).or_default();
-                sum.acquisitions += share.acquisitions;
-                sum.contended += share.contended;
-                sum.wait_ns = sum.wait_ns.saturating_add(share.wait_ns);
-                sum.hold_ns = sum.hold_ns.saturating_add(share.hold_ns);
-            }
-        }
+        add_shares(&mut shares, &self.tally, &self.session);
+        // What living threads have folded is counted into a profile of its own.
+        let folds = self.living_folds();
+        let (mut apart, mut folded) = (Tally::default(), 0);
+        let counted = std::mem::take(&mut self.session.profile);
+        self.apply(folds, None, &mut apart, &mut folded);
+        add_shares(&mut shares, &apart, &self.session);
+        let folds = folds_by_lock(&std::mem::replace(&mut self.session.profile, counted));
         let mut now = Now {
             at_ns: monotonic_ns().saturating_sub(self.origin_ns),
             acquisitions: self.acquisitions,
             recorded: self.tally.recorded,
-            folded: self.folded,
+            folded: self.folded + folded,
+            folds,
             threads: Vec::new(),
             processes: self.sources.len() as u32,
             cpu_ns: self.sources.values().map(|source| cpu_ns(source.image.pid)).sum(),
@@ -102,22 +105,72 @@ impl Collector {
         now
     }
 
-    /// A copy of the session as it is, made into one that views can work on. What is still on its way is told in a note.
-    pub fn so_far(&self, now: &Now) -> Collected {
-        let mut session = self.session.clone();
+    /// A copy of the session as it is, made into one that views can work on: what living threads have folded is in it, what is
+    /// still on its way is told in a note. `now` is made to fit.
+    pub fn so_far(&mut self, now: &mut Now) -> Collected {
+        let folds = self.living_folds();
+        let (mut session, mut apart, mut folded) = (self.session.clone(), Tally::default(), 0);
+        self.apply(folds, Some(&mut session), &mut apart, &mut folded);
         session.order.log.sort();
-        session.profile.by_thread.extend(self.tally.shares().iter().copied());
+        for (key, share) in self.tally.shares().iter().chain(apart.shares()) {
+            add_share(session.profile.by_thread.entry(*key).or_default(), share);
+        }
         session.meta.duration_ns = now.at_ns;
+        now.folds.clear();
+        now.folded = self.folded + folded;
         let coverage = &mut session.coverage;
         (coverage.recorded, coverage.folded) = (now.recorded, now.folded);
         coverage.acquisitions = now.recorded + now.folded;
-        coverage.lost = 0;
+        now.acquisitions = now.acquisitions.max(coverage.acquisitions);
         let open = now.acquisitions - coverage.acquisitions;
         let open = if open == 0 { String::new() } else { format!("; {open} acquisitions were still on their way") };
         coverage.notes.push(format!("written while the program ran: what happened later is not in it{open}"));
         let living = self.sources.values().flat_map(|source| &source.image.data_addresses);
         let data_addresses = living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)).collect();
         Collected { session, data_addresses, oracle: (0, 0) }
+    }
+
+    /// What threads that live have folded. It is copied, not taken: the threads go on counting there.
+    fn living_folds(&mut self) -> Vec<(PathBuf, ThreadId, Folded)> {
+        let mut found = Vec::new();
+        for (path, source) in &mut self.sources {
+            let image = &mut source.image;
+            for number in 0..image.segment.thread_count() {
+                let Some(slot) = image.segment.thread(number) else { continue };
+                // Acquire: pairs with the shim's Release stores; what belongs to the state and the table is there.
+                if !matches!(slot.state.load(Ordering::Acquire), state::ACTIVE | state::ENDED_DIRTY) {
+                    continue;
+                }
+                let first = slot.folds.load(Ordering::Acquire);
+                let tables = order::tables(&image.segment, first);
+                let folds: Vec<Folded> =
+                    tables.flat_map(|(_, entries)| entries.iter().filter_map(Folded::peek)).collect();
+                let thread = image.thread(&mut self.session, number);
+                for fold in folds {
+                    // Rows that are met here for the first time are the session's own, not a copy's.
+                    image.lock(&mut self.session, fold.record.lock);
+                    image.stack(&mut self.session, fold.record.stack);
+                    image.stack(&mut self.session, fold.holder);
+                    found.push((path.clone(), thread, fold));
+                }
+            }
+        }
+        found
+    }
+
+    /// Counts folds in a copy of the session, or in the session itself.
+    fn apply(
+        &mut self,
+        folds: Vec<(PathBuf, ThreadId, Folded)>,
+        mut copy: Option<&mut Session>,
+        tally: &mut Tally,
+        folded: &mut u64,
+    ) {
+        for (path, thread, fold) in folds {
+            let Some(source) = self.sources.get_mut(&path) else { continue };
+            let session = copy.as_deref_mut().unwrap_or(&mut self.session);
+            fold.apply(thread, &mut source.image, session, tally, folded);
+        }
     }
 
     /// Some rows that have no names yet; `None` where all have.
@@ -156,6 +209,38 @@ impl Collector {
             }
         }
     }
+}
+
+/// Adds up what each thread did with locks.
+fn add_shares(shares: &mut FxHashMap<ThreadId, ThreadShare>, tally: &Tally, session: &Session) {
+    for ((thread, site), share) in tally.shares() {
+        let lock = session.profile.sites[site.index()].key.lock;
+        if session.lock(lock).kind.is_lock() {
+            add_share(shares.entry(*thread).or_default(), share);
+        }
+    }
+}
+
+fn add_share(sum: &mut ThreadShare, share: &ThreadShare) {
+    sum.acquisitions += share.acquisitions;
+    sum.contended += share.contended;
+    sum.wait_ns = sum.wait_ns.saturating_add(share.wait_ns);
+    sum.hold_ns = sum.hold_ns.saturating_add(share.hold_ns);
+}
+
+fn folds_by_lock(profile: &Profile) -> Vec<FoldsNow> {
+    let mut locks: FxHashMap<LockId, FoldsNow> = FxHashMap::default();
+    for site in &profile.sites {
+        let lock = site.key.lock;
+        let sum = locks.entry(lock).or_insert_with(|| FoldsNow { lock, ..FoldsNow::default() });
+        sum.acquisitions += site.acquisitions;
+        sum.contended += site.contended;
+        sum.wait.merge(&site.wait);
+        sum.hold.merge(&site.hold);
+    }
+    let mut locks: Vec<FoldsNow> = locks.into_values().collect();
+    locks.sort_unstable_by_key(|folds| folds.lock);
+    locks
 }
 
 /// CPU time of a process so far, ns.

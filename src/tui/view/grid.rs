@@ -15,6 +15,8 @@ pub struct Col {
     /// 0: takes what is left.
     width: usize,
     right: bool,
+    /// Its end is cut, not its front.
+    sentence: bool,
     /// The highest goes first where there is no room; 0 stays.
     rank: u8,
 }
@@ -22,17 +24,22 @@ pub struct Col {
 impl Col {
     /// Words.
     pub const fn text(title: &'static str, width: usize, rank: u8) -> Self {
-        Self { title, width, right: false, rank }
+        Self { title, width, right: false, sentence: true, rank }
     }
 
     /// Figures.
     pub const fn number(title: &'static str, width: usize, rank: u8) -> Self {
-        Self { title, width, right: true, rank }
+        Self { title, width, right: true, sentence: true, rank }
     }
 
     /// What takes the room that is left.
     pub const fn rest(title: &'static str) -> Self {
-        Self { title, width: 0, right: false, rank: 0 }
+        Self { title, width: 0, right: false, sentence: false, rank: 0 }
+    }
+
+    /// The same for sentences rather than names.
+    pub const fn sentence(title: &'static str) -> Self {
+        Self { title, width: 0, right: false, sentence: true, rank: 0 }
     }
 }
 
@@ -70,7 +77,7 @@ pub fn grid(
         let width = width_of(at);
         if cols[at].right {
             format!("{:>width$} ", fit_start(text, width))
-        } else if cols[at].width == 0 {
+        } else if !cols[at].sentence {
             // The end of a qualified name says more.
             format!("{:<width$} ", fit_end(text, width))
         } else {

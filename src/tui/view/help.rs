@@ -3,7 +3,7 @@
 use crate::tui::state::State;
 
 const TEXT: &[&str] = &[
-    " ↑ ↓ j k PgUp PgDn g G   move              Enter  open: a lock, a cycle, a deadlock",
+    " ↑ ↓ j k PgUp PgDn g G   move              Enter  open a lock, a cycle …",
     " Tab ← → h l  1 – 6      other screens     Esc    back, or clear the filter",
     " /   filter by name      s S   what comes first; the other way round",
     " w   the last 10 s, or the total           r      count from now on",
@@ -18,8 +18,8 @@ const TEXT: &[&str] = &[
     " p50 p99 max of the waits; hold p99 of the time held; now: who waits this moment",
     " blocked     share of its time that a thread waited for locks, waits that go on",
     "             included",
-    " on their way  acquisitions that are counted, but not read yet: those of busy",
-    "             threads are folded into sums, which are read when the thread ends",
+    " folded      counted exactly, but without an event of their own (overload)",
+    " on their way  counted by the program, but not read yet: rows lack them so far",
     " verdict, gate  of cycles in the order of locks: as `lockprof check` judges them",
 ];
 

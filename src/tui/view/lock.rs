@@ -31,7 +31,11 @@ fn row(state: &State) -> Option<&LockRow> {
 /// Its name and what it is.
 pub(super) fn title(state: &State) -> String {
     match row(state) {
-        Some(row) => format!("{} · {} of process {} at {:#x}", row.name, row.kind().name(), row.pid, row.address),
+        Some(row) => {
+            let at = format!("{:#x}", row.address);
+            let place = if row.name.contains(&at) { String::new() } else { format!(" at {at}") };
+            format!("{} · {} of process {}{place}", row.name, row.kind().name(), row.pid)
+        }
         None => "no lock".into(),
     }
 }
@@ -48,7 +52,7 @@ pub fn lines(state: &State) -> Vec<String> {
         out.push(format!(" class {}", row.class));
     }
     out.push(format!(
-        " {} acquisitions ({}/s), {} waited · waiting now: {} · held now by: {}",
+        " {} taken ({}/s), {} waited · waiting now: {} · held now by: {}",
         count(row.acquisitions),
         per_second(row.acquisitions),
         count(row.contended),
@@ -109,11 +113,11 @@ fn histograms(wait: &Spread, hold: &Spread, is_lock: bool) -> Vec<String> {
         if spread.count == 0 {
             return "none".to_owned();
         }
-        format!("p50 {} p99 {} max {}", time(of.quantile(0.5)), time(of.quantile(0.99)), time(of.max))
+        format!("{}/{}/{}", time(of.quantile(0.5)), time(of.quantile(0.99)), time(of.max))
     };
     let word = if is_lock { "wait" } else { "blocked" };
-    let left = format!("{word}: {}", head(wait));
-    let mut out = vec![format!(" {left:<43} hold: {}", head(hold))];
+    let left = format!("{word} {}", head(wait));
+    let mut out = vec![format!(" p50/p99/max  {left:<31} hold {}", head(hold))];
     let most = |lines: &[u64]| lines.iter().copied().max().unwrap_or(0).max(1);
     let line = |lines: &[u64], at: usize| {
         let share = lines[at] as f64 / most(lines) as f64;

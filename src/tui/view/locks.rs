@@ -51,10 +51,8 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
         .collect();
     let mut lines = grid(&COLS, &cells, top, Some(state.cursor().row), height, width);
     if let Some(heading) = lines.first_mut() {
-        let mark = if state.is_reversed { "↑" } else { "↓" };
-        let more =
+        let text =
             if locks.len() > height { format!(" {}/{}", state.cursor().row + 1, locks.len()) } else { String::new() };
-        let text = format!("{more} {mark}{}", state.sort.name());
         if heading.width() + text.chars().count() <= width {
             heading.push_span(span(Style::Command, text));
         }

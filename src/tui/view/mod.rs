@@ -163,12 +163,12 @@ fn tabs(state: &State, width: usize) -> Line<'static> {
             Span::styled(text, style)
         })
         .collect();
-    let span_of = if state.is_window {
-        "last 10 s".to_owned()
-    } else {
-        format!("total {}", duration(state.part_ns / 1_000_000_000 * 1_000_000_000))
+    let mut what = match state.tab {
+        Tab::Locks | Tab::Threads => format!("{}{} ", if state.is_reversed { "↑" } else { "↓" }, state.sort.name()),
+        _ => String::new(),
     };
-    let mut what = span_of;
+    let whole = || format!("total {}", duration(state.part_ns / 1_000_000_000 * 1_000_000_000));
+    what.push_str(&if state.is_window { "last 10 s".to_owned() } else { whole() });
     if !state.filter.is_empty() {
         what.push_str(&format!(" /{}", state.filter));
     }

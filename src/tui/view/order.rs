@@ -13,12 +13,12 @@ use crate::tui::state::State;
 const COLS: [Col; 5] = [
     Col::text("verdict", 16, 0),
     Col::text("gate", 6, 0),
-    Col::rest("held → wanted"),
+    Col::sentence("held → wanted"),
     Col::number("times", 9, 1),
     Col::number("threads", 7, 2),
 ];
 
-const FINDING_COLS: [Col; 3] = [Col::text("finding", 24, 0), Col::text("gate", 6, 0), Col::rest("what")];
+const FINDING_COLS: [Col; 3] = [Col::text("finding", 24, 0), Col::text("gate", 6, 0), Col::sentence("what")];
 
 /// Cycles, then edges.
 pub(super) fn lines(state: &State, width: usize) -> Vec<Line<'static>> {

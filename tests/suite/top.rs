@@ -1,0 +1,158 @@
+//! `lockprof top`: the screen in a real terminal, lines without one, and viewers of other recordings.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::util::report::{list, number};
+use crate::util::run::{LIMIT, finish, folder, signal, start};
+use crate::util::server::{Server, until};
+use crate::util::terminal::Terminal;
+use crate::util::{Report, Target, fixture, lockprof};
+
+/// A mode of the deadlocking fixture under `top`.
+fn top(folder: &std::path::Path, options: &[&str], mode: &[&str]) -> Command {
+    let mut command = lockprof();
+    command.arg("top").args(options).args(["-o", "t.lockprof", "--log", "t.log", "--"]).arg(fixture("deadlocks"));
+    command.args(mode).env("HANGS_FOLDER", folder).current_dir(folder);
+    command
+}
+
+#[test]
+fn a_deadlock_raises_the_alarm() {
+    let folder = folder();
+    let mut terminal = Terminal::start(top(folder.path(), &[], &["busy", "2"]), 100, 30);
+    terminal.shows("1 Locks");
+    let time = terminal.shows("DEADLOCK:");
+    eprintln!("the alarm came {time:?} after the first frame");
+    assert!(terminal.text().contains("Enter: all stacks"), "{}", terminal.text());
+    terminal.keys("\r").shows("wait for each other");
+    terminal.keys("\x1b").shows("wait share");
+    // What is shown has names by now, or soon.
+    terminal.shows("forks[0]");
+    terminal.keys("/forks[1\r").until("the others are filtered out", |text| {
+        text.contains("forks[1]") && !text.lines().skip(5).any(|line| line.contains("forks[0]"))
+    });
+    terminal.keys("\x1bs").until("sorted by the number of waits", |text| text.contains("↓waits "));
+    terminal.keys("\r").shows("who blocks whom");
+    terminal.keys("3").shows("blocked");
+    terminal.keys("4").shows("hung");
+    terminal.keys(" ").shows("PAUSED");
+    terminal.keys("e").shows("wrote t.at-");
+    terminal.keys("1 ").until("goes on", |text| !text.contains("PAUSED"));
+    terminal.keys("q").shows("still running");
+    terminal.keys("e");
+    let (status, said) = terminal.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("t.log"), "{said}");
+    let report = Report::load(&folder.path().join("t.lockprof"));
+    assert_eq!(list(&report.0["hangs"]).len(), 1);
+    let exported = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path());
+    let exported = exported
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains(".at-") && path.extension().is_some_and(|end| end == "lockprof"));
+    let exported = Report::load(&exported.expect("what e wrote"));
+    assert_eq!(list(&exported.0["hangs"]).len(), 1, "the deadlock is in what was written meanwhile, too");
+}
+
+#[test]
+fn the_terminal_is_given_back_at_a_signal() {
+    let folder = folder();
+    let mut terminal = Terminal::start(top(folder.path(), &[], &["ring", "2"]), 80, 24);
+    terminal.shows("1 Locks");
+    signal(terminal.pid(), libc::SIGTERM);
+    let (status, said) = terminal.end();
+    assert_eq!(status.code().or(status.signal()), Some(143), "the program's own end: {said}");
+}
+
+#[test]
+fn the_last_state_stays_until_it_is_left() {
+    let folder = folder();
+    let mut terminal = Terminal::start(top(folder.path(), &["--ascii"], &["slow"]), 80, 24);
+    terminal.shows("ENDED: exit code 0");
+    assert!(terminal.text().is_ascii(), "{}", terminal.text());
+    terminal.keys("\x1b").shows("account");
+    terminal.keys("q");
+    assert_eq!(terminal.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_program_is_left_alone() {
+    let folder = folder();
+    let mut terminal = Terminal::start(top(folder.path(), &[], &["slow"]), 80, 24);
+    terminal.shows("wait share");
+    terminal.keys("q").shows("still running");
+    terminal.keys("l");
+    let (status, said) = terminal.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("goes on, recorded no more"), "{said}");
+    let report = Report::load(&folder.path().join("t.lockprof"));
+    assert!(report.0["exit"].is_null(), "it had not ended: {}", report.0["exit"]);
+}
+
+#[test]
+fn lines_without_a_terminal() {
+    let folder = folder();
+    let options = ["--interval", "0.2", "--count", "3", "--format", "json"];
+    let outcome = finish(&mut top(folder.path(), &options, &["busy", "2"]), LIMIT);
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let lines: Vec<Value> = outcome.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 3);
+    for line in &lines {
+        let seen = &line["coverage"];
+        let parts = ["recorded", "folded", "on_their_way"].map(|key| number(seen, key));
+        assert_eq!(number(seen, "acquisitions"), parts.iter().sum::<u64>(), "{seen}");
+        for lock in list(&line["locks"]) {
+            assert!(number(&lock["interval"], "acquisitions") <= number(lock, "acquisitions"));
+        }
+    }
+    assert!(number(&lines[2], "at_ns") > number(&lines[0], "at_ns"));
+    assert!(folder.path().join("t.lockprof").exists() && folder.path().join("t.log").exists());
+
+    let text = finish(&mut top(folder.path(), &["--count", "1", "--interval", "0.3"], &["slow"]), LIMIT);
+    assert!(text.stdout.contains("waits/s") && text.stdout.contains("acquisitions/s"), "{}", text.stdout);
+}
+
+#[test]
+fn others_look_on() {
+    let target = Target::new(fixture("deadlocks")).args(["busy", "2"]);
+    let server = Server::start(&target, true);
+    let pid = server.pid().to_string();
+    let view = |count: &str| {
+        let mut command = lockprof();
+        command.args(["top", "-p", &pid, "--format", "json", "--interval", "0.1", "--count", count]);
+        command
+    };
+    let outputs = folder();
+    let first = until("the recording can be looked at", || {
+        let outcome = finish(&mut view("1"), LIMIT);
+        if outcome.code() == 0 { Ok(outcome) } else { Err(std::io::Error::other(outcome.stderr)) }
+    });
+    let line: Value = serde_json::from_str(&first.stdout).expect("JSON");
+    assert_eq!(number(&line, "pid").to_string(), pid);
+    assert!(number(&line["coverage"], "acquisitions") > 0);
+    // A viewer that is killed changes nothing for another one, nor for the recording.
+    let mut killed = start(&mut view("1000"), outputs.path());
+    let others = [finish(&mut view("2"), LIMIT), finish(&mut view("2"), LIMIT)];
+    killed.kill().expect("the viewer's end");
+    killed.wait().expect("the viewer's end");
+    assert!(others.iter().all(|outcome| outcome.code() == 0 && outcome.stdout.lines().count() == 2));
+    assert_eq!(finish(&mut view("1"), LIMIT).code(), 0);
+    let (outcome, report) = server.stop(libc::SIGTERM);
+    assert_eq!(outcome.code(), 143, "{}", outcome.stderr);
+    assert!(report.expect("a report").0["coverage"]["complete"].as_bool().unwrap_or(false));
+    let gone = finish(&mut view("1"), LIMIT);
+    assert_eq!(gone.code(), 2);
+    assert!(gone.stderr.contains("there is no process"), "{}", gone.stderr);
+}
+
+#[test]
+fn what_is_not_recorded_cannot_be_looked_at() {
+    let own = std::process::id().to_string();
+    let outcome = finish(lockprof().args(["top", "-p", &own]), Duration::from_secs(20));
+    assert_eq!(outcome.code(), 2);
+    assert!(outcome.stderr.contains("is not being recorded: start it with"), "{}", outcome.stderr);
+}
