@@ -24,8 +24,8 @@ const LINES: &str = "Without a screen";
                   itself."
 )]
 pub struct TopArgs {
-    /// Look on at a process that is being recorded
-    #[arg(short, long, value_name = "PID", conflicts_with_all = ["command", "output", "log", "no_follow", "exact"])]
+    /// Look on at a process that is being recorded, or wake the recorder in one that carries it asleep
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["command", "log", "no_follow", "exact"])]
     pub pid: Option<u32>,
     /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time
     /// [default: %e.%p.lockprof]

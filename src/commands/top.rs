@@ -6,9 +6,12 @@ mod screen;
 
 use std::io::{IsTerminal, stdin, stdout};
 
+use anyhow::bail;
+
 use super::output::Console;
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
+use crate::record::attach;
 use crate::record::desk::{Stop, Viewer};
 use crate::record::serve::Remote;
 use crate::snapshot::{Snapshot, Want};
@@ -16,7 +19,16 @@ use program::Watched;
 
 pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode> {
     let (mut source, watched) = match args.pid {
-        Some(pid) => (Source::Remote(Remote::connect(pid)?), None),
+        Some(pid) if !attach::can_wake(pid) => {
+            if args.output.is_some() {
+                bail!("-o: only the lockprof that records process {pid} can write: it does so at the program's end");
+            }
+            (Source::Remote(Remote::connect(pid)?), None)
+        }
+        Some(pid) => {
+            let watched = Watched::wake(pid, args)?;
+            (Source::Own(Viewer::new(watched.desk().clone())), Some(watched))
+        }
         None => {
             let watched = Watched::start(args)?;
             (Source::Own(Viewer::new(watched.desk().clone())), Some(watched))

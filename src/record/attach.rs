@@ -15,6 +15,7 @@ use super::desk::{Clerk, Desk};
 use super::{Event, Pause, Recorded, Told, launch, serve};
 use crate::ingest::live::Collector;
 use crate::model::Session;
+use crate::snapshot::wire::SOCKET;
 
 /// The page that wakes a process, and the right to use it.
 struct Page {
@@ -90,6 +91,11 @@ impl Drop for Page {
     }
 }
 
+/// Whether a process carries the shim asleep, and nobody records it.
+pub fn can_wake(pid: u32) -> bool {
+    Page::of(pid).is_ok()
+}
+
 /// Records a process, with its children by fork, until it ends, the time is over or a signal asks to stop.
 ///
 /// # Errors
@@ -110,6 +116,9 @@ pub fn attach(
     launch::yield_to_program();
     let (started, started_at) = (SystemTime::now(), Instant::now());
     describe(&mut collector.session, pid, started);
+    let socket = page.folder.join(SOCKET);
+    // Of a recorder that is no more: the page's lock is ours.
+    let _ = fs::remove_file(&socket);
     serve::serve(&page.folder, desk);
     page.wake();
     tell(Event::Started(pid));
@@ -136,6 +145,7 @@ pub fn attach(
     page.put_to_sleep();
     settle(collector.pids().chain([pid]));
     let collected = collector.finish();
+    let _ = fs::remove_file(&socket);
     if !is_alive(pid) {
         let _ = fs::remove_dir_all(&page.folder);
     }

@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: what the records mean (`ingest`) and what is shown (`render`).
 
-mod attach;
+pub mod attach;
 pub mod cost;
 pub mod counters;
 pub mod demo;

@@ -105,7 +105,10 @@ fn session_folder(pid: u32) -> anyhow::Result<PathBuf> {
         Err(_) => bail!("there is no process {pid} (any more)"),
     };
     folder_in(&maps).with_context(|| {
-        format!("process {pid} is not being recorded: start it with `lockprof top -- CMD` or `lockprof run CMD`")
+        format!(
+            "process {pid} is not being recorded: start it with `lockprof top -- CMD` or `lockprof run CMD`, or with \
+             LD_PRELOAD=$(lockprof shim --path) to look at it at any time"
+        )
     })
 }
 

@@ -59,6 +59,9 @@ impl Screen {
     pub fn input(&self, patience: Duration) -> io::Result<Vec<Input>> {
         let mut inputs = Vec::new();
         let mut patience = patience;
+        if has_gone() {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the terminal has gone"));
+        }
         while event::poll(patience)? {
             inputs.extend(input(&event::read()?));
             patience = Duration::ZERO;
@@ -71,6 +74,14 @@ impl Drop for Screen {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// Whether the terminal was closed: reading from it would give nothing for ever.
+fn has_gone() -> bool {
+    let mut poll = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one `pollfd` is passed.
+    let count = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    count > 0 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
 }
 
 /// Gives the terminal back. Where it has gone, nothing can be done about it.

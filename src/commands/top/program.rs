@@ -26,8 +26,8 @@ pub(super) struct Watched {
     program: Program,
     /// Where its recording goes.
     pub trace: PathBuf,
-    /// Where its output goes.
-    pub log: PathBuf,
+    /// Where its output goes, if that is ours to say.
+    pub log: Option<PathBuf>,
     recording: JoinHandle<anyhow::Result<record::Recorded>>,
 }
 
@@ -67,7 +67,34 @@ impl Watched {
         let trace = run::expand(&output, &program, pid);
         let named = run::expand(&log.pattern, &program, pid);
         let log = if fs::rename(&log.temporary, &named).is_ok() { named } else { log.temporary };
-        Ok(Self { desk, program, trace, log, recording })
+        Ok(Self { desk, program, trace, log: Some(log), recording })
+    }
+
+    /// Wakes a program that carries the recorder asleep; returns when it is awake.
+    pub fn wake(pid: u32, args: &TopArgs) -> anyhow::Result<Self> {
+        let program = Program::of_process(pid)?;
+        let output = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
+        run::check_writable(&output)?;
+        let trace = run::expand(&output, &program, pid);
+        let (desk, clerk) = Desk::new();
+        let (started, awake) = channel();
+        let recording = {
+            let desk = desk.clone();
+            let work = move || {
+                record::attach(pid, None, (&desk, clerk), &mut |event| match event {
+                    Event::Started(pid) => started.send(pid).unwrap_or_default(),
+                    Event::Watched => names::keep_naming(&desk),
+                    // The screen shows them.
+                    Event::Lingering(_) | Event::Hang(_) | Event::TimedOut => {}
+                })
+            };
+            Builder::new().name("recording".to_owned()).spawn(work).context("cannot start a thread")?
+        };
+        if pid_of(&awake).is_none() {
+            let failed = joined(recording)?;
+            return Err(failed.err().unwrap_or_else(|| anyhow!("process {pid} did not wake")));
+        }
+        Ok(Self { desk, program, trace, log: None, recording })
     }
 
     /// Where the recording is asked.
@@ -91,7 +118,7 @@ pub(super) struct Finished {
     /// The program was left alone.
     goes_on: bool,
     trace: PathBuf,
-    log: PathBuf,
+    log: Option<PathBuf>,
 }
 
 impl Finished {
@@ -114,7 +141,9 @@ impl Finished {
         if !console.quiet() {
             console.write_stderr(&self.summary(&console.stderr_layout(), console.verbose()));
         }
-        console.say(&format!("what the program printed is in {}", self.log.display()));
+        if let Some(log) = &self.log {
+            console.say(&format!("what the program printed is in {}", log.display()));
+        }
         if self.goes_on {
             console.say(&format!("the program (pid {}) goes on, recorded no more", self.recorded.pid));
         }

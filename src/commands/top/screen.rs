@@ -36,7 +36,8 @@ pub(super) fn show(
     source: Source,
     watched: Option<Watched>,
 ) -> anyhow::Result<Option<Finished>> {
-    let log = watched.as_ref().map_or_else(String::new, |watched| watched.log.display().to_string());
+    let log = watched.as_ref().and_then(|watched| watched.log.as_ref());
+    let log = log.map_or_else(String::new, |log| log.display().to_string());
     let color = console.stdout_layout().paint(Style::Bad, "x") != "x";
     let setting = Setting { own: watched.is_some(), log, color, ascii: args.ascii };
     let desk = watched.as_ref().map(|watched| watched.desk().clone());
