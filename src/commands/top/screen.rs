@@ -39,12 +39,14 @@ pub(super) fn show(
     let log = watched.as_ref().and_then(|watched| watched.log.as_ref());
     let log = log.map_or_else(String::new, |log| log.display().to_string());
     let color = console.stdout_layout().paint(Style::Bad, "x") != "x";
-    let setting = Setting { own: watched.is_some(), log, color, ascii: args.ascii };
+    // Somebody else's program is never ended from here.
+    let own = watched.is_some() && args.pid.is_none();
+    let setting = Setting { own, log, color, ascii: args.ascii };
     let desk = watched.as_ref().map(|watched| watched.desk().clone());
     let (wishes, asked) = channel();
     let (news, arrived) = channel();
     measure_cost(news.clone());
-    let fetcher = Fetcher { console: *console, source, watched, asked, news };
+    let fetcher = Fetcher { console: *console, source, watched, own, asked, news };
     let thread =
         Builder::new().name("fetching".to_owned()).spawn(move || fetcher.work()).context("cannot start a thread")?;
     let mut link = Link { wishes, arrived };
@@ -108,6 +110,8 @@ struct Fetcher {
     console: Console,
     source: Source,
     watched: Option<Watched>,
+    /// The program was started here.
+    own: bool,
     asked: Receiver<Wish>,
     news: Sender<Input>,
 }
@@ -136,7 +140,12 @@ impl Fetcher {
                     Err(RecvTimeoutError::Timeout) => break,
                     // The screen was left. What is ours is recorded to its end.
                     Err(RecvTimeoutError::Disconnected) if self.watched.is_none() => return Ok(None),
-                    Err(RecvTimeoutError::Disconnected) => return self.over(),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        if !self.own {
+                            self.act(Effect::Leave);
+                        }
+                        return self.over();
+                    }
                 }
             }
         }
