@@ -302,14 +302,14 @@ fn pair<'a>(old: &[&'a LockReport], new: &[&'a LockReport]) -> Vec<Pair<'a>> {
             Some(at)
         })
         .collect();
-    let mut by_name: FxHashMap<(&str, Kind), (Vec<usize>, Vec<usize>)> = FxHashMap::default();
+    let mut by_name: FxHashMap<(&str, Kind), [Vec<usize>; 2]> = FxHashMap::default();
     for (at, row) in old.iter().enumerate().filter(|(at, _)| !taken[*at]) {
-        by_name.entry((&row.name, row.kind)).or_default().0.push(at);
+        by_name.entry((&row.name, row.kind)).or_default()[0].push(at);
     }
     for (at, row) in new.iter().enumerate().filter(|(at, _)| partners[*at].is_none()) {
-        by_name.entry((&row.name, row.kind)).or_default().1.push(at);
+        by_name.entry((&row.name, row.kind)).or_default()[1].push(at);
     }
-    for (olds, news) in by_name.values() {
+    for [olds, news] in by_name.values() {
         if let ([before], [after]) = (&olds[..], &news[..]) {
             partners[*after] = Some(*before);
             taken[*before] = true;
