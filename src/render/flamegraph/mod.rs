@@ -100,13 +100,14 @@ pub fn draw_differential(old: Part<'_>, new: Part<'_>, scale: f64, options: &Opt
     let (name, factor) = unit(view, folded.total);
     let amount = |value| if view.is_time() { duration(value) } else { count(value) };
     let (total, gone) = (both.total(), both.gone());
+    let scaled = if scale == 1.0 { "not scaled".into() } else { format!("scaled by {scale:.4}") };
     let mut words = subtitle(new.session, new.contention, view, folded.total);
-    words.extend([
-        format!("before {} ({})", amount(total.old), growth(total.old, total.new)),
-        if scale == 1.0 { "not scaled".into() } else { format!("scaled by {scale:.4} to the same duration") },
-        "red grew, blue shrank".into(),
-    ]);
+    // What the reader needs most comes before what may be cut.
+    let rest = words.split_off(words.len().min(2));
+    words.push(format!("before {}, {scaled} ({})", amount(total.old), growth(total.old, total.new)));
+    words.push("red grew, blue shrank".into());
     words.extend((gone > 0).then(|| format!("not shown: {} that are gone", amount(gone))));
+    words.extend(rest);
     let figures = Figures { title, subtitle: fitted(&words), name, factor };
     let lines = folded.take_lines();
     match svg(view, &folded, &lines, &figures) {
