@@ -9,13 +9,16 @@ mod suite {
     mod asleep;
     mod check;
     mod command_line;
+    mod compare;
     mod counts;
     mod endings;
     mod fixtures;
+    mod flamegraph;
     mod hangs;
     mod identity;
     mod interruptions;
     mod limits;
+    mod merge;
     mod misuse;
     mod neighbours;
     mod nesting;

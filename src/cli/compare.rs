@@ -39,13 +39,14 @@ pub struct DiffArgs {
     /// Show N locks that got worse, and as many that got better [default: 5 as text, all as JSON]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
-    /// Fail where a lock, or all together, got worse by more than this share
+    /// Fail where a lock, or all together, got worse by more than this share; waits and changes below
+    /// --min-wait (1ms where it is not given, 0 for none) are noise
     #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = GATE)]
     pub fail_if_worse: Option<f64>,
     /// The exit code in place of 1
     #[arg(long, value_name = "N", help_heading = GATE)]
     pub error_exitcode: Option<u8>,
-    /// What to leave out. For the gate, `--min-wait` is 1ms where it is not given.
+    /// What to leave out.
     #[command(flatten)]
     pub filter: FilterArgs,
 }

@@ -3,7 +3,7 @@
 use super::output::{Console, Target};
 use super::trace;
 use crate::analysis::Filter;
-use crate::analysis::diff::{Diff, Measure, Question};
+use crate::analysis::diff::{DEFAULT_FLOOR_NS, Diff, Measure, Question};
 use crate::cli::{DiffArgs, DiffMetric, Format};
 use crate::exit_code::ExitCode;
 use crate::render::json::{self, Judgement};
@@ -14,8 +14,12 @@ use crate::render::units::duration;
 pub(super) fn diff(console: &Console, args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let [old, new] = [&args.old, &args.new].map(|path| trace::load(console, Some(path)));
     let (old, new) = (old?, new?);
-    let question =
-        Question { filter: Filter::from(&args.filter), measure: args.metric.into(), absolute: args.absolute };
+    let question = Question {
+        filter: Filter::from(&args.filter),
+        measure: args.metric.into(),
+        absolute: args.absolute,
+        floor_ns: args.filter.min_wait.unwrap_or(DEFAULT_FLOOR_NS),
+    };
     let result = Diff::of(&old.session, &new.session, &question);
     let judgement =
         args.fail_if_worse.map(|limit| Judgement { limit, worse: result.worse(limit), all: result.all_worse(limit) });
@@ -39,7 +43,7 @@ pub(super) fn diff(console: &Console, args: &DiffArgs) -> anyhow::Result<ExitCod
 /// The gate's answer in a sentence.
 fn answer(diff: &Diff, judgement: &Judgement<'_>) -> String {
     let limit = format!("more than {}%", (judgement.limit * 1000.0).round() / 10.0);
-    let floor = duration(diff.floor_ns());
+    let floor = duration(diff.question.floor_ns);
     if !judgement.fails() {
         return format!("passes: nothing got worse by {limit} (changes below {floor} are noise)");
     }

@@ -43,9 +43,11 @@ pub struct Question {
     pub measure: Measure,
     /// Totals as they are, not scaled to the same duration.
     pub absolute: bool,
+    /// Below this, ns, a change is noise to the gate: see [`Diff::worse`].
+    pub floor_ns: u64,
 }
 
-/// The noise floor of the gate where nobody named one, ns.
+/// [`Question::floor_ns`] where nobody named one.
 pub const DEFAULT_FLOOR_NS: u64 = 1_000_000;
 /// A 99th percentile of fewer waits than this is one of the longest ones: the gate does not judge it.
 pub const LEAST_WAITS: u64 = 100;
@@ -208,8 +210,8 @@ impl Diff {
 
     /// Locks that got worse than `share` allows (0.1: by more than a tenth), greatest growth first.
     ///
-    /// Not judged is what is noise: a lock whose wait stays below the filter's `min_wait_ns` (or else
-    /// [`DEFAULT_FLOOR_NS`]) in NEW, a time that grew by less than that, a percentile of fewer than [`LEAST_WAITS`] waits.
+    /// Not judged is what is noise: a lock whose wait stays below the floor in NEW, a time that grew by less than
+    /// that, a percentile of fewer than [`LEAST_WAITS`] waits.
     pub fn worse(&self, share: f64) -> Vec<&LockChange> {
         let mut worse: Vec<_> = (self.locks.iter())
             .filter(|lock| {
@@ -229,22 +231,14 @@ impl Diff {
         self.question.measure != Measure::P99 && self.grew(&self.old, &self.new, share)
     }
 
-    /// The noise floor, ns.
-    pub fn floor_ns(&self) -> u64 {
-        match self.question.filter.min_wait_ns {
-            0 => DEFAULT_FLOOR_NS,
-            asked => asked,
-        }
-    }
-
     fn grew(&self, old: &Figures, new: &Figures, share: f64) -> bool {
-        let measure = self.question.measure;
+        let (measure, floor) = (self.question.measure, self.question.floor_ns);
         let (before, after) = (old.value(measure), new.value(measure));
         let noise = match measure {
-            Measure::Wait => after.saturating_sub(before) < self.floor_ns(),
-            Measure::Hold => new.wait_ns < self.floor_ns() || after.saturating_sub(before) < self.floor_ns(),
-            Measure::Count => new.wait_ns < self.floor_ns(),
-            Measure::P99 => new.wait_ns < self.floor_ns() || old.contended.min(new.contended) < LEAST_WAITS,
+            Measure::Wait => after.saturating_sub(before) < floor,
+            Measure::Hold => new.wait_ns < floor || after.saturating_sub(before) < floor,
+            Measure::Count => new.wait_ns < floor,
+            Measure::P99 => new.wait_ns < floor || old.contended.min(new.contended) < LEAST_WAITS,
         };
         !noise && after as f64 > before as f64 * (1.0 + share)
     }
@@ -308,14 +302,14 @@ fn pair<'a>(old: &[&'a LockReport], new: &[&'a LockReport]) -> Vec<Pair<'a>> {
             Some(at)
         })
         .collect();
-    let mut by_name: FxHashMap<(&str, Kind), (Vec<usize>, Vec<usize>)> = FxHashMap::default();
+    let mut by_name: FxHashMap<(&str, Kind), [Vec<usize>; 2]> = FxHashMap::default();
     for (at, row) in old.iter().enumerate().filter(|(at, _)| !taken[*at]) {
-        by_name.entry((&row.name, row.kind)).or_default().0.push(at);
+        by_name.entry((&row.name, row.kind)).or_default()[0].push(at);
     }
     for (at, row) in new.iter().enumerate().filter(|(at, _)| partners[*at].is_none()) {
-        by_name.entry((&row.name, row.kind)).or_default().1.push(at);
+        by_name.entry((&row.name, row.kind)).or_default()[1].push(at);
     }
-    for (olds, news) in by_name.values() {
+    for [olds, news] in by_name.values() {
         if let ([before], [after]) = (&olds[..], &news[..]) {
             partners[*after] = Some(*before);
             taken[*before] = true;

@@ -3,7 +3,7 @@ use crate::analysis::testing::{Builder, server};
 use crate::model::{Mode, Module};
 
 fn question() -> Question {
-    Question::default()
+    Question { floor_ns: DEFAULT_FLOOR_NS, ..Question::default() }
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn noise_is_not_judged() {
     let (old, new) = (waits([0, 0, 1]), waits([0, 0, 2]));
     let judge = |floor, measure| {
         let filter = Filter { min_wait_ns: floor, ..Filter::default() };
-        Diff::of(&old, &new, &Question { filter, measure, ..question() }).worse(0.1).len()
+        Diff::of(&old, &new, &Question { filter, measure, floor_ns: floor, ..question() }).worse(0.1).len()
     };
     assert_eq!((judge(0, Measure::Wait), judge(3_000_000, Measure::Wait)), (1, 0));
     assert_eq!((judge(0, Measure::Count), judge(5_000_000, Measure::Count)), (1, 0));

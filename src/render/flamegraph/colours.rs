@@ -4,8 +4,9 @@
 //! later name takes the next free one.
 
 use inferno::flamegraph::color::{Color, PaletteMap};
+use rustc_hash::FxHashSet;
 
-use super::folded::Folded;
+use super::folded::{Folded, HOLDER_MARK};
 
 /// Behind everything.
 pub(super) const BACKGROUND: Color = rgb(0xfa, 0xfa, 0xfa);
@@ -47,14 +48,16 @@ fn near(base: (u8, u8, u8), spread: u8, name: &str) -> Color {
 }
 
 /// The colour of every frame in the picture.
-pub(super) fn palette(folded: &Folded) -> PaletteMap {
+pub(super) fn palette(folded: &Folded, lines: &[String]) -> PaletteMap {
     let mut palette = PaletteMap::default();
-    for stack in folded.stacks.keys() {
-        for name in stack.split(';') {
-            let bare = name.strip_suffix("_[w]").unwrap_or(name);
+    let mut known = FxHashSet::default();
+    for line in lines {
+        let stack = line.rsplit_once(' ').map_or(line.as_str(), |(stack, _)| stack);
+        for name in stack.split(';').filter(|name| known.insert(*name)) {
+            let bare = name.strip_suffix(HOLDER_MARK).unwrap_or(name);
             let color = if folded.wrappers.contains(bare) || bare.starts_with('[') {
                 near((0xe4, 0xe4, 0xe2), 8, bare)
-            } else if folded.holders.contains(name) {
+            } else if bare.len() < name.len() {
                 near((0xc4, 0xd8, 0xee), 24, bare)
             } else {
                 near((0xfa, 0xd8, 0x90), 24, bare)

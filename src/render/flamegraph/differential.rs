@@ -4,8 +4,6 @@
 //! without that of the frames on top of it. Here every frame has the whole change, as it has the whole width: inferno
 //! draws, and then each frame gets its colour and its words.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::FxHashMap;
 
 use super::folded::Folded;
@@ -19,58 +17,90 @@ pub(super) struct Change {
     pub new: u64,
 }
 
-/// Both recordings' stacks.
+/// A frame with the frames below it: its change with everything on top, and of stacks that end there.
+#[derive(Default)]
+struct Node {
+    whole: Change,
+    own: Change,
+}
+
+/// Both recordings' stacks as a tree.
+#[derive(Default)]
 pub(super) struct Differential {
-    /// Stacks that are still there, for inferno: `frame;frame value`, sorted.
-    pub lines: Vec<String>,
-    /// Sum before, scaled, and now.
-    pub total: Change,
-    /// Sum of the stacks that are not there any more, scaled.
-    pub gone: u64,
-    /// By a stack's outer frames.
-    frames: BTreeMap<String, Change>,
+    names: FxHashMap<Box<str>, u32>,
+    /// By caller and name; the root is 0.
+    callees: FxHashMap<(u32, u32), u32>,
+    nodes: Vec<Node>,
 }
 
 impl Differential {
-    pub fn of(old: &Folded, new: &Folded, scale: f64) -> Self {
-        let mut stacks: BTreeMap<&str, Change> = BTreeMap::new();
-        for (stack, value) in &old.stacks {
-            stacks.entry(stack).or_default().old = scaled(*value, scale);
+    /// A tree of the old recording's stacks, which are taken out and multiplied by `scale`.
+    pub fn of(old: &mut Folded, scale: f64) -> Self {
+        let mut result = Self { nodes: vec![Node::default()], ..Self::default() };
+        for (stack, value) in std::mem::take(&mut old.stacks) {
+            let change = Change { old: scaled(value, scale), new: 0 };
+            result.add(&stack, change);
         }
-        for (stack, value) in &new.stacks {
-            stacks.entry(stack).or_default().new = *value;
-        }
-        let mut result = Self { lines: Vec::new(), total: Change::default(), gone: 0, frames: BTreeMap::new() };
-        for (stack, change) in stacks {
-            for outer in prefixes(stack) {
-                grow(result.frames.entry(outer.to_owned()).or_default(), change);
-            }
-            grow(&mut result.total, change);
-            match change.new {
-                0 => result.gone = result.gone.saturating_add(change.old),
-                value => result.lines.push(format!("{stack} {value}")),
-            }
-        }
-        result.lines.sort_unstable();
         result
     }
 
-    /// Paints a picture of `lines` that was drawn with frames of this height, px. `unit`: a value in words.
-    pub fn paint(&self, svg: &str, frame_height: usize, unit: impl Fn(u64) -> String) -> String {
-        let places = self.places();
-        // The whole is left out: everything would be pale against it.
-        let most = self.frames.values().map(|change| change.old.abs_diff(change.new)).max().unwrap_or(0);
+    /// Adds the new recording's stacks.
+    pub fn add_new(&mut self, new: &Folded) {
+        for (stack, value) in &new.stacks {
+            self.add(stack, Change { old: 0, new: *value });
+        }
+    }
+
+    /// Sum before, scaled, and now.
+    pub fn total(&self) -> Change {
+        self.nodes.first().map_or_else(Change::default, |root| root.whole)
+    }
+
+    /// Sum of the stacks that are not there any more, scaled.
+    pub fn gone(&self) -> u64 {
+        let gone = self.nodes.iter().map(|node| node.own).filter(|own| own.new == 0);
+        gone.fold(0, |sum, own| sum.saturating_add(own.old))
+    }
+
+    fn add(&mut self, stack: &str, change: Change) {
+        let mut at = 0u32;
+        grow(&mut self.nodes[0].whole, change);
+        for name in stack.split(';') {
+            let name = match self.names.get(name) {
+                Some(known) => *known,
+                None => {
+                    let number = self.names.len() as u32;
+                    self.names.insert(name.into(), number);
+                    number
+                }
+            };
+            at = *self.callees.entry((at, name)).or_insert_with(|| {
+                self.nodes.push(Node::default());
+                self.nodes.len() as u32 - 1
+            });
+            grow(&mut self.nodes[at as usize].whole, change);
+        }
+        grow(&mut self.nodes[at as usize].own, change);
+    }
+
+    /// Paints a picture of the new recording's `lines` that was drawn with frames of this height, px. `unit`: a value
+    /// in words.
+    pub fn paint(&self, svg: &str, lines: &[String], frame_height: usize, unit: impl Fn(u64) -> String) -> String {
+        let places = self.places(lines);
+        let total = self.total();
+        let changes = self.nodes.iter().map(|node| node.whole.old.abs_diff(node.whole.new));
+        let most = changes.max().unwrap_or(0);
         let (head, mut rest) = svg.split_at(svg.find("id=\"frames\"").unwrap_or(svg.len()));
         let lowest = rest.split(" y=\"").skip(1).filter_map(number).max().unwrap_or(0);
         let mut out = head.to_owned();
         while let Some(frame) = Drawn::next(rest) {
             let depth = lowest.saturating_sub(frame.y) as usize / frame_height.max(1);
-            let change = places.get(&(depth, frame.start)).copied().unwrap_or(self.total);
+            let change = places.get(&(depth, frame.start)).copied().unwrap_or(total);
             out.push_str(&rest[..frame.words]);
             // `name (figures)`: the figures hold no parenthesis, the name may.
             let words = &rest[frame.words..frame.words_end];
             let name = words.rfind(" (").map_or(words, |at| &words[..at]);
-            let share = change.new as f64 / self.total.new.max(1) as f64 * 100.0;
+            let share = change.new as f64 / total.new.max(1) as f64 * 100.0;
             out.push_str(&format!(
                 "{name} ({}, {share:.2}%; was {}, {})",
                 unit(change.new),
@@ -85,19 +115,25 @@ impl Differential {
     }
 
     /// The change of each frame that inferno draws, by its depth (0 is the whole) and where it begins.
-    fn places(&self) -> FxHashMap<(usize, u64), Change> {
+    fn places(&self, lines: &[String]) -> FxHashMap<(usize, u64), Change> {
         let mut places = FxHashMap::default();
-        let (mut begin, mut last) = (0u64, "");
-        for line in &self.lines {
+        let mut begin = 0u64;
+        let (mut path, mut last): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+        for line in lines {
             let (stack, value) = line.rsplit_once(' ').unwrap_or((line, "0"));
-            for (depth, outer) in (1..).zip(prefixes(stack)) {
-                let goes_on = last.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(';'));
-                if let (false, Some(change)) = (goes_on, self.frames.get(outer)) {
-                    places.insert((depth, begin), *change);
-                }
+            path.clear();
+            for name in stack.split(';') {
+                let caller = path.last().copied().unwrap_or(0);
+                let name = self.names.get(name).copied().unwrap_or(u32::MAX);
+                path.push(self.callees.get(&(caller, name)).copied().unwrap_or(0));
+            }
+            // A frame that both lines share goes on.
+            let shared = path.iter().zip(&last).take_while(|(now, before)| now == before).count();
+            for (depth, node) in (1..).zip(&path).skip(shared) {
+                places.insert((depth, begin), self.nodes[*node as usize].whole);
             }
             begin = begin.saturating_add(value.parse().unwrap_or(0));
-            last = stack;
+            std::mem::swap(&mut path, &mut last);
         }
         places
     }
@@ -106,11 +142,6 @@ impl Differential {
 fn grow(sum: &mut Change, change: Change) {
     sum.old = sum.old.saturating_add(change.old);
     sum.new = sum.new.saturating_add(change.new);
-}
-
-/// `a`, `a;b`, `a;b;c` of `a;b;c`.
-fn prefixes(stack: &str) -> impl Iterator<Item = &str> {
-    stack.match_indices(';').map(|(at, _)| &stack[..at]).chain([stack])
 }
 
 /// From nearly white, for no change, to red or blue.

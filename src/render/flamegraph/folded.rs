@@ -128,29 +128,42 @@ pub(super) struct Folded {
     pub locks: BTreeMap<String, u64>,
     /// Frames of the locking and threading libraries.
     pub wrappers: FxHashSet<String>,
-    /// Frames on the holder's side of a picture of both.
-    pub holders: FxHashSet<String>,
 }
 
-/// inferno takes this ending off before it shows a frame, so it can tell sides apart.
-const HOLDER_MARK: &str = "_[w]";
+impl Folded {
+    /// Takes the stacks out as lines for inferno, sorted as such.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        let line = |(mut stack, value): (String, u64)| {
+            let value = value.to_string();
+            // There may be 100,000 of them, of a kilobyte each: no room to spare.
+            stack.reserve_exact(value.len() + 1);
+            stack.push(' ');
+            stack.push_str(&value);
+            stack
+        };
+        let mut lines: Vec<String> = std::mem::take(&mut self.stacks).into_iter().map(line).collect();
+        lines.sort_unstable();
+        lines
+    }
+}
+
+/// Ends the frames on the holder's side of a picture of both. inferno takes this off before it shows a frame.
+pub(super) const HOLDER_MARK: &str = "_[w]";
 
 struct Folder<'a> {
     session: &'a Session,
-    names: FxHashMap<StackId, Vec<String>>,
+    /// What a node of the stacks' tree adds: its frames, outermost first, with `;` in between.
+    labels: FxHashMap<StackId, Box<str>>,
     result: Folded,
+    /// The stack being put together, and its nodes.
+    text: String,
+    nodes: Vec<StackId>,
 }
 
 /// Folds the view's stacks. Waiting counts for lock kinds only, unless other kinds were asked for by name.
 pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Folded {
-    let result = Folded {
-        stacks: BTreeMap::new(),
-        total: 0,
-        locks: BTreeMap::new(),
-        wrappers: FxHashSet::default(),
-        holders: FxHashSet::default(),
-    };
-    let mut folder = Folder { session, names: FxHashMap::default(), result };
+    let result = Folded { stacks: BTreeMap::new(), total: 0, locks: BTreeMap::new(), wrappers: FxHashSet::default() };
+    let mut folder = Folder { session, labels: FxHashMap::default(), result, text: String::new(), nodes: Vec::new() };
     let labels = labels(contention);
     let asked = !contention.query.filter.kinds.is_empty();
     let shown = |row: &LockReport| asked || row.kind.is_lock();
@@ -187,72 +200,77 @@ pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Fo
     folder.result
 }
 
-impl Folded {
-    /// Lines for inferno, sorted as such.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.stacks.iter().map(|(stack, value)| format!("{stack} {value}")).collect();
-        lines.sort_unstable();
-        lines
-    }
-}
-
 impl Folder<'_> {
     /// One side: lock, then its stack. Both: the waiter's stack, the lock, the holder's stack.
     fn add(&mut self, lock: &str, waiter: Option<StackId>, holder: Option<StackId>, value: u64) {
         if value == 0 {
             return;
         }
-        let mut frames = Vec::new();
+        self.text.clear();
         match (waiter, holder) {
             (Some(waiter), Some(holder)) => {
-                frames.extend(self.frames(waiter, "[unknown stack]"));
-                frames.push(lock.to_owned());
-                let marked = self.frames(holder, "[holder not seen]").into_iter().map(|f| f + HOLDER_MARK);
-                let marked: Vec<String> = marked.collect();
-                self.result.holders.extend(marked.iter().cloned());
-                frames.extend(marked);
+                self.push_stack(waiter, "[unknown stack]", "");
+                self.push(lock, "");
+                self.push_stack(holder, "[holder not seen]", HOLDER_MARK);
             }
             (side, None) | (None, side) => {
-                frames.push(lock.to_owned());
                 let unknown = if holder.is_some() { "[holder not seen]" } else { "[unknown stack]" };
-                frames.extend(self.frames(side.unwrap_or(Stacks::UNKNOWN), unknown));
+                self.push(lock, "");
+                self.push_stack(side.unwrap_or(Stacks::UNKNOWN), unknown, "");
             }
         }
-        let sum = self.result.stacks.entry(frames.join(";")).or_default();
+        let Self { result, text, .. } = self;
+        match result.stacks.get_mut(text.as_str()) {
+            Some(sum) => *sum = sum.saturating_add(value),
+            None => _ = result.stacks.insert(text.clone(), value),
+        }
+        let sum = result.locks.entry(lock.to_owned()).or_default();
         *sum = sum.saturating_add(value);
-        let sum = self.result.locks.entry(lock.to_owned()).or_default();
-        *sum = sum.saturating_add(value);
-        self.result.total = self.result.total.saturating_add(value);
+        result.total = result.total.saturating_add(value);
     }
 
-    /// The names of a stack, outermost first.
-    fn frames(&mut self, stack: StackId, unknown: &str) -> Vec<String> {
-        if let Some(known) = self.names.get(&stack) {
-            return known.clone();
+    fn push(&mut self, name: &str, mark: &str) {
+        if !self.text.is_empty() {
+            self.text.push(';');
         }
-        let mut names = Vec::new();
-        for node in self.session.stacks.walk(stack) {
-            if node.frames.is_empty() {
-                names.push(frame_name(&code_label(self.session, node)));
+        self.text.push_str(name);
+        self.text.push_str(mark);
+    }
+
+    /// Adds the frames of a stack, outermost first.
+    fn push_stack(&mut self, stack: StackId, unknown: &str, mark: &str) {
+        if stack == Stacks::UNKNOWN {
+            return self.push(unknown, mark);
+        }
+        let mut nodes = std::mem::take(&mut self.nodes);
+        let mut at = stack;
+        while at != Stacks::UNKNOWN {
+            nodes.push(at);
+            at = self.session.stacks.node(at).caller;
+        }
+        while let Some(id) = nodes.pop() {
+            let label = self.labels.remove(&id).unwrap_or_else(|| self.label(id));
+            label.split(';').for_each(|name| self.push(name, mark));
+            self.labels.insert(id, label);
+        }
+        self.nodes = nodes;
+    }
+
+    fn label(&mut self, id: StackId) -> Box<str> {
+        let node = self.session.stacks.node(id);
+        let code = || frame_name(&code_label(self.session, node));
+        if node.frames.is_empty() {
+            return code().into();
+        }
+        let mut names = Vec::with_capacity(node.frames.len());
+        for frame in node.frames.iter().rev() {
+            let name = frame.function.as_ref().map_or_else(code, |function| frame_name(&short_function(function)));
+            if is_wrapper(frame) {
+                self.result.wrappers.insert(name.clone());
             }
-            for frame in &node.frames {
-                let name = match &frame.function {
-                    Some(function) => frame_name(&short_function(function)),
-                    None => frame_name(&code_label(self.session, node)),
-                };
-                if is_wrapper(frame) {
-                    self.result.wrappers.insert(name.clone());
-                }
-                names.push(name);
-            }
+            names.push(name);
         }
-        names.reverse();
-        if names.is_empty() {
-            // Not remembered: it reads differently on each side.
-            return vec![unknown.to_owned()];
-        }
-        self.names.insert(stack, names.clone());
-        names
+        names.join(";").into()
     }
 }
 

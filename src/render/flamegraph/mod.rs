@@ -11,6 +11,7 @@ use inferno::flamegraph as inferno;
 
 use crate::analysis::Contention;
 use crate::model::Session;
+use crate::render::names::fit_start;
 use crate::render::paint::printable;
 use crate::render::text::growth;
 use crate::render::units::{count, duration};
@@ -47,23 +48,30 @@ const WIDTH: usize = 1200;
 /// Narrower frames are left out, percent.
 const MIN_WIDTH_PERCENT: f64 = 0.02;
 
+/// Characters of a subtitle that fit [`WIDTH`], and of the command in it.
+const SUBTITLE_WIDTH: usize = 165;
+const LEAST_COMMAND: usize = 16;
+const MOST_COMMAND: usize = 60;
+
 /// The folded stacks: `frame;frame;frame value` lines, sorted. Values are ns, or counts.
 pub fn folded(session: &Session, contention: &Contention, options: &Options) -> String {
     let view = View::choose(options.metric, options.side);
-    folded::fold(session, contention, view).lines().join("\n") + "\n"
+    folded::fold(session, contention, view).take_lines().join("\n") + "\n"
 }
 
 /// The picture.
 pub fn draw(session: &Session, contention: &Contention, options: &Options) -> Picture {
     let view = View::choose(options.metric, options.side);
-    let folded = folded::fold(session, contention, view);
+    let mut folded = folded::fold(session, contention, view);
     let title = options.title.as_deref().map_or_else(|| view.title().to_owned(), printable);
     if folded.total == 0 {
         return told(&title, nothing(session, contention, view));
     }
     let (name, factor) = unit(view, folded.total);
-    let figures = Figures { title, subtitle: subtitle(session, contention, view, folded.total), name, factor };
-    match svg(view, &folded, &folded.lines(), &figures) {
+    let subtitle = fitted(&subtitle(session, contention, view, folded.total));
+    let figures = Figures { title, subtitle, name, factor };
+    let lines = folded.take_lines();
+    match svg(view, &folded, &lines, &figures) {
         Ok(svg) => Picture { svg, notice: None },
         Err(error) => told(&figures.title, format!("the flame graph could not be drawn: {error}")),
     }
@@ -82,28 +90,30 @@ pub struct Part<'a> {
 /// are multiplied by `scale` first.
 pub fn draw_differential(old: Part<'_>, new: Part<'_>, scale: f64, options: &Options) -> Picture {
     let view = View::choose(options.metric, options.side);
-    let [before, after] = [old, new].map(|part| folded::fold(part.session, part.contention, view));
+    let mut both = Differential::of(&mut folded::fold(old.session, old.contention, view), scale);
+    let mut folded = folded::fold(new.session, new.contention, view);
+    both.add_new(&folded);
     let title = options.title.as_deref().map_or_else(|| format!("{}: what changed", view.title()), printable);
-    if after.total == 0 {
+    if folded.total == 0 {
         return told(&title, nothing(new.session, new.contention, view));
     }
-    let both = Differential::of(&before, &after, scale);
-    let (name, factor) = unit(view, after.total);
+    let (name, factor) = unit(view, folded.total);
     let amount = |value| if view.is_time() { duration(value) } else { count(value) };
-    let mut words = vec![
-        subtitle(new.session, new.contention, view, after.total),
-        format!("before {} ({})", amount(both.total.old), growth(both.total.old, both.total.new)),
-        if scale == 1.0 { "not scaled".into() } else { format!("scaled by {scale:.4} to the same duration") },
-        "red grew, blue shrank".into(),
-    ];
-    if both.gone > 0 {
-        words.push(format!("not shown: {} that are gone", amount(both.gone)));
-    }
-    let figures = Figures { title, subtitle: words.join(" · "), name, factor };
-    match svg(view, &after, &both.lines, &figures) {
+    let (total, gone) = (both.total(), both.gone());
+    let scaled = if scale == 1.0 { "not scaled".into() } else { format!("scaled by {scale:.4}") };
+    let mut words = subtitle(new.session, new.contention, view, folded.total);
+    // What the reader needs most comes before what may be cut.
+    let rest = words.split_off(words.len().min(2));
+    words.push(format!("before {}, {scaled} ({})", amount(total.old), growth(total.old, total.new)));
+    words.push("red grew, blue shrank".into());
+    words.extend((gone > 0).then(|| format!("not shown: {} that are gone", amount(gone))));
+    words.extend(rest);
+    let figures = Figures { title, subtitle: fitted(&words), name, factor };
+    let lines = folded.take_lines();
+    match svg(view, &folded, &lines, &figures) {
         Ok(svg) => {
             let words = |value: u64| format!("{} {name}", count((value as f64 * factor).round() as u64));
-            let svg = both.paint(&String::from_utf8_lossy(&svg), FRAME_HEIGHT, words);
+            let svg = both.paint(&String::from_utf8_lossy(&svg), &lines, FRAME_HEIGHT, words);
             Picture { svg: svg.into_bytes(), notice: None }
         }
         Err(error) => told(&figures.title, format!("the flame graph could not be drawn: {error}")),
@@ -126,7 +136,7 @@ fn told(title: &str, notice: String) -> Picture {
 
 /// inferno's drawing of these lines, which are sorted.
 fn svg(view: View, folded: &folded::Folded, lines: &[String], figures: &Figures) -> std::io::Result<Vec<u8>> {
-    let mut palette = colours::palette(folded);
+    let mut palette = colours::palette(folded, lines);
     let mut drawing = inferno::Options::default();
     drawing.title.clone_from(&figures.title);
     drawing.subtitle = Some(figures.subtitle.clone());
@@ -147,6 +157,11 @@ fn svg(view: View, folded: &folded::Folded, lines: &[String], figures: &Figures)
     drawing.func_frameattrs = emphasis(folded);
     let mut svg = Vec::new();
     inferno::from_lines(&mut drawing, lines.iter().map(String::as_str), &mut svg)?;
+    // inferno hides the search nearly.
+    let faint = b"#search { text-anchor:end; opacity:0.1;";
+    if let Some(at) = svg.windows(faint.len()).position(|text| text == faint) {
+        svg[at + faint.len() - 2] = b'7';
+    }
     Ok(svg)
 }
 
@@ -158,11 +173,9 @@ fn emphasis(folded: &folded::Folded) -> inferno::FuncFrameAttrsMap {
     inferno::FuncFrameAttrsMap::from_reader(lines.as_bytes()).unwrap_or_default()
 }
 
-/// What is shown, of what, how much.
-fn subtitle(session: &Session, contention: &Contention, view: View, total: u64) -> String {
+/// What is shown, of what, how much; the command comes first.
+fn subtitle(session: &Session, contention: &Contention, view: View, total: u64) -> Vec<String> {
     let command = printable(&session.meta.command.join(" "));
-    let command: String =
-        if command.chars().count() > 60 { command.chars().take(59).chain(['…']).collect() } else { command };
     let amount = if view.is_time() { duration(total) } else { count(total) };
     let mut parts = vec![command, format!("{amount} {}", view.verb()), view.explain().to_owned()];
     let filter = contention.query.filter.describe();
@@ -170,8 +183,19 @@ fn subtitle(session: &Session, contention: &Contention, view: View, total: u64) 
     if contention.query.filter.min_wait_ns > 0 {
         parts.push(format!("locks waited for at least {}", duration(contention.query.filter.min_wait_ns)));
     }
-    parts.retain(|part| !part.is_empty());
-    printable(&parts.join(" · "))
+    parts.iter_mut().for_each(|part| *part = printable(part));
+    parts
+}
+
+/// The parts of a subtitle in one line that has room for them: the first one is shortened before the others are cut.
+fn fitted(parts: &[String]) -> String {
+    let length = |parts: &[String]| parts.iter().map(|part| part.chars().count() + 3).sum::<usize>();
+    let Some((first, rest)) = parts.split_first() else { return String::new() };
+    let room = SUBTITLE_WIDTH.saturating_sub(length(rest)).clamp(LEAST_COMMAND, MOST_COMMAND);
+    let first = fit_start(first, room);
+    let parts: Vec<&str> =
+        std::iter::once(&first).chain(rest).map(String::as_str).filter(|part| !part.is_empty()).collect();
+    fit_start(&parts.join(" · "), SUBTITLE_WIDTH)
 }
 
 /// The unit of tooltips: coarse enough to read, fine enough that the whole has at least five digits.

@@ -187,7 +187,7 @@ pub fn diff(
         gate: judgement.map(|judgement| Gate {
             fails: judgement.fails(),
             limit: judgement.limit,
-            floor_ns: diff.floor_ns(),
+            floor_ns: diff.question.floor_ns,
             total_fails: judgement.all,
             worse: judgement.worse.iter().map(|lock| lock.name.as_str()).collect(),
         }),

@@ -119,10 +119,10 @@ fn detail(session: &Session, row: &LockReport) -> String {
         side("waited", waiter.wait_ns, waiter.count, waiter.stack);
     }
     for holder in row.holders.iter().filter(|holder| holder.blocked_ns > 0).take(STACKS) {
-        side("held meanwhile by others for", holder.blocked_ns, holder.count, holder.stack);
+        side("held it while others waited", holder.blocked_ns, holder.count, holder.stack);
     }
     if row.unattributed.wait_ns > 0 {
-        side("held by somebody not seen for", row.unattributed.wait_ns, row.unattributed.count, Stacks::UNKNOWN);
+        side("holder not seen during", row.unattributed.wait_ns, row.unattributed.count, Stacks::UNKNOWN);
     }
     out
 }
