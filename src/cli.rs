@@ -1,5 +1,6 @@
 //! The command line: names, options and help. Types only; what they do is in `commands`.
 
+mod export;
 mod gate;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::analysis::Glob;
 use crate::model::Kind;
 
+pub use export::{ExportArgs, ExportFormat, ExportTable, Whose};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
 
 /// lockprof's command line.
@@ -92,6 +94,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Draw the lock-order graph
     Graph(GraphArgs),
+    /// Write a recording in another tool's format: pprof, speedscope, Perfetto, Prometheus, tables
+    Export(ExportArgs),
     /// Record a built-in contended program: the first thing to try
     Demo(DemoArgs),
 }

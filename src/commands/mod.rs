@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod export;
 mod flamegraph;
 mod graph;
 mod hangs;
@@ -66,6 +67,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
         Command::Check(args) => check::check(console, &args),
         Command::Graph(args) => graph::graph(console, &args),
+        Command::Export(args) => export::export(console, &args),
         Command::Run(args) => run::run(console, &args),
         Command::Demo(_) => demo::demo(console),
     }

@@ -139,8 +139,7 @@ pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Fo
     };
     let mut folder = Folder { session, names: FxHashMap::default(), sums: BTreeMap::new(), result };
     let labels = labels(contention);
-    let asked = !contention.query.filter.kinds.is_empty();
-    let shown = |row: &LockReport| asked || row.kind.is_lock();
+    let shown = |row: &LockReport| contention.shows_waits(row);
 
     if let View::Waits(Side::Both) | View::WaitCounts(Side::Both) = view {
         for pair in blame::pairs(session, contention) {
@@ -259,7 +258,7 @@ fn frame_name(name: &str) -> String {
 
 /// What each row is called: its name; locks of one name and class share a frame, others of the same name
 /// have their id with it.
-fn labels(contention: &Contention) -> Vec<String> {
+pub(in crate::render) fn labels(contention: &Contention) -> Vec<String> {
     let mut first: FxHashMap<&str, &LockReport> = FxHashMap::default();
     let mut seen: FxHashMap<(&str, &str), String> = FxHashMap::default();
     (contention.locks.iter())

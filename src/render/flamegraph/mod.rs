@@ -13,6 +13,7 @@ use crate::model::Session;
 use crate::render::paint::printable;
 use crate::render::units::{count, duration};
 
+pub(in crate::render) use folded::labels;
 pub use folded::{Metric, Side, View};
 
 /// What to draw.
