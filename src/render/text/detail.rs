@@ -63,7 +63,8 @@ fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
     if session.processes.len() > 1 {
         facts.push(format!("process {}", session.process(row.process).pid));
     }
-    if row.kind == Kind::Rwlock {
+    let contended_only = session.coverage.contended_only;
+    if row.kind == Kind::Rwlock && !contended_only {
         facts.push(format!(
             "{} reads, {} writes",
             short_count(row.read_acquisitions),
@@ -71,12 +72,12 @@ fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
         ));
     }
     let waited = if row.kind.is_lock() { "waited" } else { "blocked" };
-    facts.push(format!(
-        "{} of {} {waited}, half of them over {}",
-        short_count(row.contended),
-        short_count(row.acquisitions),
-        duration(row.wait.p50)
-    ));
+    facts.push(if contended_only {
+        format!("{} {waited}", short_count(row.contended))
+    } else {
+        let (contended, all) = (short_count(row.contended), short_count(row.acquisitions));
+        format!("{contended} of {all} {waited}, half of them over {}", duration(row.wait.p50))
+    });
     if row.try_failures > 0 {
         facts.push(format!("{} failed tries", short_count(row.try_failures)));
     }

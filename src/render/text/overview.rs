@@ -41,6 +41,13 @@ pub(super) fn overview(session: &Session, contention: &Contention, layout: &Layo
             plural(totals.acquisitions, "acquisition", "acquisitions"),
             what(contention, totals.rows, totals.rows)
         )
+    } else if session.coverage.contended_only {
+        format!(
+            "Threads waited {} in {}, for {}.",
+            duration(totals.wait_ns),
+            plural(totals.contended, "contended acquisition", "contended acquisitions"),
+            what(contention, totals.contended_rows, totals.rows)
+        )
     } else {
         format!(
             "Threads waited {} in {} of {} acquisitions ({}), for {}.",
