@@ -10,6 +10,7 @@ mod suite {
     mod command_line;
     mod counts;
     mod endings;
+    mod exports;
     mod fixtures;
     mod hangs;
     mod identity;
