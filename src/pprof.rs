@@ -192,6 +192,9 @@ pub enum DecodeError {
     Foreign(#[from] prost::DecodeError),
 }
 
+/// How the comment of a profile of ours begins that says whose stacks it has: `waiter` or `holder`.
+pub const SIDE_COMMENT: &str = "lockprof side: ";
+
 /// No profile is larger than this, unpacked, bytes.
 pub const LARGEST: u64 = 1 << 30;
 

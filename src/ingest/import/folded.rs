@@ -8,7 +8,7 @@ use super::rows::{LockKey, Rows, Side, Waits};
 use crate::model::{CodeAddress, Frame, Kind, Mode, NameSource, Session, StackId, Stacks};
 
 /// What stands for a stack that nobody saw.
-const UNSEEN: [&str; 2] = ["[unknown stack]", "[holder not seen]"];
+const UNSEEN: [&str; 2] = [Stacks::UNKNOWN_WAITER, Stacks::UNKNOWN_HOLDER];
 
 /// The frames and the value of each line; `None` where some line is of another kind.
 pub(super) fn lines(text: &str) -> Option<Vec<(Vec<&str>, u64)>> {

@@ -9,10 +9,7 @@ use rustc_hash::FxHashMap;
 use super::OpenError;
 use super::rows::{LockKey, Rows, Side, Waits};
 use crate::model::{CodeAddress, Frame, Kind, Mode, Module, ModuleId, NameSource, ProcessId, Session, StackId, Stacks};
-use crate::pprof::{Location, Mapping, Profile, Sample};
-
-/// As the exporter of ours writes it (`render::export::pprof`).
-const SIDE: &str = "lockprof side: ";
+use crate::pprof::{Location, Mapping, Profile, SIDE_COMMENT, Sample};
 
 pub(super) fn session(profile: &Profile) -> Result<Session, OpenError> {
     let kinds: Vec<&str> = profile.sample_type.iter().map(|at| profile.text(at.kind)).collect();
@@ -64,7 +61,7 @@ impl<'a> Importer<'a> {
             let mut comments = profile.comment.iter().map(|at| profile.text(*at));
             comments.find_map(|text| text.strip_prefix(begin))
         };
-        let side = comment(SIDE).map(|word| if word == "holder" { Side::Holder } else { Side::Waiter });
+        let side = comment(SIDE_COMMENT).map(|word| if word == "holder" { Side::Holder } else { Side::Waiter });
         let main = profile.mapping.first().map_or("", |mapping| profile.text(mapping.filename));
         let own = comment("command: ").filter(|_| side.is_some());
         let command = own.unwrap_or_else(|| main.rsplit('/').next().unwrap_or(main));
@@ -127,7 +124,7 @@ impl<'a> Importer<'a> {
 
     fn stack(&mut self, locations: &[u64]) -> Result<StackId, OpenError> {
         let mut at = Stacks::UNKNOWN;
-        if matches!(self.names(locations)[..], ["[unknown stack]" | "[holder not seen]"]) {
+        if matches!(self.names(locations)[..], [Stacks::UNKNOWN_WAITER | Stacks::UNKNOWN_HOLDER]) {
             return Ok(at);
         }
         for id in locations.iter().rev() {

@@ -17,13 +17,13 @@ use super::paint::printable;
 use crate::analysis::Contention;
 use crate::analysis::blame::Whose;
 use crate::model::stacks::Node;
-use crate::model::{Session, StackId, ThreadId};
+use crate::model::{Session, StackId, Stacks, ThreadId};
 
 /// What stands for the stack that nobody saw.
-pub(crate) fn unseen(whose: Whose) -> &'static str {
+fn unseen(whose: Whose) -> &'static str {
     match whose {
-        Whose::Waiter => "[unknown stack]",
-        Whose::Holder => "[holder not seen]",
+        Whose::Waiter => Stacks::UNKNOWN_WAITER,
+        Whose::Holder => Stacks::UNKNOWN_HOLDER,
     }
 }
 

@@ -13,15 +13,12 @@ use crate::analysis::Contention;
 use crate::analysis::blame::{Part, Whose, parts};
 use crate::model::stacks::Node;
 use crate::model::{CodeAddress, Frame, ModuleId, Session, Stacks};
-use crate::pprof::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType, encode};
+use crate::pprof::{Function, Label, Line, Location, Mapping, Profile, SIDE_COMMENT, Sample, ValueType, encode};
 use crate::render::paint::printable;
 
 /// Each module has a range of addresses of this size: as one file at one time may be loaded at any address, none of the
 /// recorded ones is of use. The same size everywhere lets pprof see that two profiles are of the same file.
 const MODULE_RANGE: u64 = 1 << 40;
-
-/// How a comment of ours begins; what follows is read back by the importer.
-pub(crate) const SIDE_COMMENT: &str = "lockprof side: ";
 
 /// The profile as a file.
 pub fn pprof(session: &Session, contention: &Contention, whose: Whose) -> Vec<u8> {

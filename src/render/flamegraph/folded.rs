@@ -182,16 +182,16 @@ impl Folder<'_> {
         let mut frames = Vec::new();
         match (waiter, holder) {
             (Some(waiter), Some(holder)) => {
-                frames.extend(self.frames(waiter, "[unknown stack]"));
+                frames.extend(self.frames(waiter, Stacks::UNKNOWN_WAITER));
                 frames.push(lock.to_owned());
-                let marked = self.frames(holder, "[holder not seen]").into_iter().map(|f| f + HOLDER_MARK);
+                let marked = self.frames(holder, Stacks::UNKNOWN_HOLDER).into_iter().map(|f| f + HOLDER_MARK);
                 let marked: Vec<String> = marked.collect();
                 self.result.holders.extend(marked.iter().cloned());
                 frames.extend(marked);
             }
             (side, None) | (None, side) => {
                 frames.push(lock.to_owned());
-                let unknown = if holder.is_some() { "[holder not seen]" } else { "[unknown stack]" };
+                let unknown = if holder.is_some() { Stacks::UNKNOWN_HOLDER } else { Stacks::UNKNOWN_WAITER };
                 frames.extend(self.frames(side.unwrap_or(Stacks::UNKNOWN), unknown));
             }
         }

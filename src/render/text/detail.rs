@@ -41,6 +41,7 @@ pub(super) fn detail(session: &Session, view: &Contention, row: &LockReport, lay
                 duration(mean),
                 duration(holder.longest_ns)
             );
+            let more = if session.coverage.contended_only { String::new() } else { more };
             Entry { ns: holder.blocked_ns, times: holder.count, stack: holder.stack, more }
         })
         .collect();
@@ -50,7 +51,8 @@ pub(super) fn detail(session: &Session, view: &Contention, row: &LockReport, lay
         holds.insert(at, Entry { ns, times, stack: Stacks::UNKNOWN, more: String::new() });
     }
     out.push_str(&side(session, layout, "who held it meanwhile", &holds, row.wait.total));
-    if let Some(text) = advice(session, row) {
+    // Advice weighs how often and how long the lock is held.
+    if let Some(text) = advice(session, row).filter(|_| !session.coverage.contended_only) {
         let arrow = layout.paint(Style::Good, "  → ");
         out.push_str(&wrap(&text, layout.width, &arrow, "    "));
     }

@@ -94,9 +94,9 @@ fn plain(text: impl Into<String>) -> Cell {
     (text.into(), Style::Plain)
 }
 
-/// A duration of something that happened; a dash where nothing did.
+/// A duration of something that happened; a dash where nothing did, or where it is not known how long it took.
 fn time(ns: u64, happened: u64) -> Cell {
-    if happened == 0 { ("-".into(), Style::Dim) } else { plain(duration(ns)) }
+    if happened == 0 || ns == 0 { ("-".into(), Style::Dim) } else { plain(duration(ns)) }
 }
 
 /// The name of a row as tables show it.
@@ -139,6 +139,8 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
         Column::number("taken", 4),
     ];
     let total = contention.contention.wait_ns;
+    // The profile of another tool has waits, and nothing to compare them with.
+    let known = |text: String| if session.coverage.contended_only { ("-".into(), Style::Dim) } else { plain(text) };
     let row = |row: &LockReport| {
         let part = share(row.wait.total, total);
         vec![
@@ -148,12 +150,12 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
             plain(row.kind.name()),
             (time(row.wait.total, row.contended).0, heat(part)),
             (if row.contended == 0 { "-".into() } else { percent(part) }, heat(part)),
-            plain(percent(row.contended_share())),
+            known(percent(row.contended_share())),
             time(row.wait.p99, row.contended),
             time(row.wait.max, row.contended),
             time(row.hold.p99, row.acquisitions),
-            plain(count(row.max_waiters.into())),
-            plain(short_count(row.acquisitions)),
+            known(count(row.max_waiters.into())),
+            known(short_count(row.acquisitions)),
         ]
     };
     let rows: Vec<_> = contention.lock_rows().take(limit).map(row).collect();

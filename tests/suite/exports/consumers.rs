@@ -41,7 +41,11 @@ fn go_tool_pprof_opens_it() {
         let top = pprof(&go, &["-top", "-cum"], &file);
         assert!(top.contains("Type: delay") && top.contains("lockprof::record::demo::"), "{top}");
         let traces = pprof(&go, &["-traces"], &file);
-        assert!(traces.contains("lock:") && traces.contains("JOURNAL") && traces.contains("kind:mutex"), "{traces}");
+        let labels = traces.replace(' ', "");
+        assert!(
+            labels.contains("lock:lockprof::record::demo::JOURNAL\n") && labels.contains("kind:mutex\n"),
+            "{traces}"
+        );
         let comments = pprof(&go, &["-comments"], &file);
         assert!(comments.contains("time that threads waited for locks"), "{comments}");
     }
