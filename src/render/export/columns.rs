@@ -55,8 +55,8 @@ fn known<T, P>(values: &[Option<T>], of: impl Fn(&T) -> P) -> (Vec<i16>, Vec<P>)
     (values.iter().map(|value| i16::from(value.is_some())).collect(), values.iter().flatten().map(of).collect())
 }
 
-fn text(text: &String) -> ByteArray {
-    ByteArray::from(text.as_str())
+fn text(text: &str) -> ByteArray {
+    ByteArray::from(text)
 }
 
 fn write(writer: &mut ColumnWriter<'_>, values: &Values) -> Result<()> {
@@ -72,11 +72,11 @@ fn write(writer: &mut ColumnWriter<'_>, values: &Values) -> Result<()> {
             writer.write_batch(&values, Some(&levels), None)?;
         }
         (ColumnWriter::ByteArrayColumnWriter(writer), Values::Text(values)) => {
-            let values: Vec<_> = values.iter().map(text).collect();
+            let values: Vec<_> = values.iter().map(|value| text(value)).collect();
             writer.write_batch(&values, None, None)?;
         }
         (ColumnWriter::ByteArrayColumnWriter(writer), Values::MaybeText(values)) => {
-            let (levels, values) = known(values, text);
+            let (levels, values) = known(values, |value| text(value));
             writer.write_batch(&values, Some(&levels), None)?;
         }
         (ColumnWriter::BoolColumnWriter(writer), Values::Flag(values)) => {
