@@ -1,6 +1,7 @@
 //! The command line: names, options and help. Types only; what they do is in `commands`.
 
 mod compare;
+mod export;
 mod gate;
 mod top;
 
@@ -15,6 +16,7 @@ use crate::analysis::Glob;
 use crate::model::Kind;
 
 pub use compare::{DiffArgs, DiffMetric, MergeArgs};
+pub use export::{ExportArgs, ExportFormat, ExportTable, Whose};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
 pub use top::TopArgs;
 
@@ -105,6 +107,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Make one recording of several
     Merge(MergeArgs),
+    /// Write a recording in another tool's format: pprof, speedscope, Perfetto, Prometheus, tables
+    Export(ExportArgs),
     /// Record a built-in contended program: the first thing to try
     Demo(DemoArgs),
 }

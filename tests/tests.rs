@@ -12,6 +12,7 @@ mod suite {
     mod compare;
     mod counts;
     mod endings;
+    mod exports;
     mod fixtures;
     mod flamegraph;
     mod hangs;

@@ -32,6 +32,13 @@ pub fn short_function(name: &str) -> String {
         match c {
             '<' | '(' | '[' => {
                 if depth == 0 {
+                    if c == '(' && out.ends_with('.') && chars.get(at + 1) == Some(&'*') {
+                        // Go's receivers: `sync.(*Mutex).Unlock`.
+                        let end = skip_group(&chars, at);
+                        out.extend(&chars[at..end]);
+                        at = end;
+                        continue;
+                    }
                     if c == '(' && !is_anonymous(&chars[at..]) {
                         // Arguments end the name, but a local class's method goes on: `f(int)::g`.
                         at = skip_group(&chars, at);
@@ -187,6 +194,9 @@ mod tests {
             ("core::ops::function::FnOnce::call_once::<fn() -> i32>", "core::ops::function::FnOnce::call_once<…>"),
             ("flush.constprop.0", "flush"),
             ("outer(int)::inner(long)", "outer::inner"),
+            ("sync.(*RWMutex).Unlock", "sync.(*RWMutex).Unlock"),
+            ("main.(*cache).put.func1", "main.(*cache).put.func1"),
+            ("main.(*", "main.(*"),
             ("", ""),
             ("<", "<…>"),
             ("a<b", "a<…>"),

@@ -28,6 +28,9 @@ const PREFIXES: &[&str] = &[
     "absl::WriterMutexLock",
     "__libc_start",
     "__rust_",
+    // Go.
+    "sync.",
+    "runtime.",
 ];
 
 /// The same, by the whole name.
@@ -92,6 +95,8 @@ mod tests {
             "clone3",
             "__libc_start_call_main",
             "core::ops::function::FnOnce::call_once{{vtable.shim}}",
+            "sync.(*RWMutex).Unlock",
+            "runtime.chanrecv1",
         ] {
             assert!(is_wrapper_name(name), "{name}");
         }
@@ -100,6 +105,8 @@ mod tests {
             "worker(void*)",
             "Journal::append(std::string const&)",
             "std_helper",
+            "main.(*cache).put",
+            "synchronise",
             "<journal::Writer as std::io::Write>::write",
             "cloned",
             "void run<std::mutex>(std::mutex&)",

@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod diff;
+mod export;
 mod flamegraph;
 mod graph;
 mod hangs;
@@ -71,6 +72,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
         Command::Check(args) => check::check(console, &args),
         Command::Graph(args) => graph::graph(console, &args),
+        Command::Export(args) => export::export(console, &args),
         Command::Run(args) => run::run(console, &args),
         Command::Shim(_) => shim::shim(),
         Command::Diff(args) => diff::diff(console, &args),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 
 use super::Console;
-use crate::ingest::file;
+use crate::ingest::import;
 use crate::model::Session;
 
 /// A recording and the path that it came from.
@@ -31,7 +31,7 @@ pub(super) fn load(console: &Console, named: Option<&Path>) -> anyhow::Result<Tr
 }
 
 fn read(path: &Path) -> anyhow::Result<Session> {
-    Ok(file::read(path)?)
+    Ok(import::open(path)?)
 }
 
 /// The `*.lockprof` file that was changed last; of several at one time, the last by name.

@@ -6,6 +6,7 @@ pub mod drain;
 mod exit;
 pub mod file;
 pub mod image;
+pub mod import;
 pub mod live;
 pub mod merge;
 pub mod order;

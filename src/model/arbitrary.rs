@@ -66,7 +66,10 @@ prop_compose! {
         numbers in prop::array::uniform7(count()), notes in vec(text(), 0..3),
     ) -> Coverage {
         let [acquisitions, recorded, folded, lost, stack_hits, stack_misses, stacks_truncated] = numbers;
-        Coverage { acquisitions, recorded, folded, lost, stack_hits, stack_misses, stacks_truncated, notes }
+        let contended_only = false;
+        Coverage {
+            acquisitions, recorded, folded, lost, stack_hits, stack_misses, stacks_truncated, contended_only, notes,
+        }
     }
 }
 

@@ -84,6 +84,9 @@ pub struct Coverage {
     pub stack_misses: u64,
     /// Acquisitions whose stack is cut short or unknown.
     pub stacks_truncated: u64,
+    /// Only contended acquisitions are known, no others and no holds: the profile of another tool. A trace file does not
+    /// keep this; the notes say it too.
+    pub contended_only: bool,
     /// What a reader has to know about it, in whole sentences.
     pub notes: Vec<String>,
 }
@@ -91,7 +94,7 @@ pub struct Coverage {
 impl Coverage {
     /// Whether every acquisition is accounted for.
     pub fn complete(&self) -> bool {
-        self.lost == 0
+        self.lost == 0 && !self.contended_only
     }
 
     /// Notes that a recording without any acquisition begins with.

@@ -62,6 +62,10 @@ impl Default for Stacks {
 impl Stacks {
     /// The stack that nobody could see.
     pub const UNKNOWN: StackId = StackId(0);
+    /// What stands for it where frames are written: of who waited, and of who held the lock meanwhile.
+    pub const UNKNOWN_WAITER: &str = "[unknown stack]";
+    /// See [`Self::UNKNOWN_WAITER`].
+    pub const UNKNOWN_HOLDER: &str = "[holder not seen]";
 
     /// The stack with `address` called from `caller`.
     pub fn intern(&mut self, caller: StackId, address: CodeAddress) -> StackId {

@@ -4,6 +4,7 @@
 //! the same output to the byte.
 
 pub mod check;
+pub mod export;
 pub mod flamegraph;
 pub mod frames;
 pub mod graph;

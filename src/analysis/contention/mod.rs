@@ -305,6 +305,11 @@ impl Contention {
         self.locks.iter().filter(|row| !row.kind.is_lock())
     }
 
+    /// Whether a picture of waits has this row: lock kinds, unless other kinds were asked for by name.
+    pub fn shows_waits(&self, row: &LockReport) -> bool {
+        row.kind.is_lock() || !self.query.filter.kinds.is_empty()
+    }
+
     /// The row that a lock is in, unless the filter left it out.
     pub fn row_of(&self, lock: LockId) -> Option<&LockReport> {
         self.row_index(lock).map(|at| &self.locks[at])

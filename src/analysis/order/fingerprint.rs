@@ -4,7 +4,7 @@
 
 /// A hash in the making.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Fnv {
     pub fn new() -> Self {

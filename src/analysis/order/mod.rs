@@ -26,6 +26,8 @@ mod verdict;
 mod wants;
 mod writers;
 
+pub(crate) use fingerprint::Fnv;
+
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
 /// How serious a cycle is; the most serious first.
@@ -305,6 +307,10 @@ pub fn orders(session: &Session) -> Orders {
         orders.complete = false;
         let dropped = session.order.dropped;
         orders.notes.push(format!("{dropped} requests had no room: cycles that need them are missing"));
+    }
+    if session.coverage.contended_only {
+        orders.complete = false;
+        orders.notes.push("the profile of another tool does not know in which order locks were taken".into());
     }
     let apart = processes::apart(session, &wants, &places);
     if !knots.edges.is_empty() || !knots.own.is_empty() || !apart.is_empty() {

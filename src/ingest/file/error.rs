@@ -23,7 +23,9 @@ pub enum ReadError {
     #[error("this file is empty: record again with `lockprof run -o FILE -- CMD`")]
     Empty,
     /// Something else.
-    #[error("this is not a lockprof trace: name a file that `lockprof run` wrote")]
+    #[error(
+        "this is not a lockprof trace: name a file that `lockprof run` wrote, a pprof profile of locks or folded stacks"
+    )]
     NotATrace,
     /// The magic shows that line ends or bytes above 127 were converted.
     #[error("this trace was changed by a transfer in text mode: copy it again as binary")]

@@ -165,8 +165,7 @@ pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Fo
     let result = Folded { stacks: BTreeMap::new(), total: 0, locks: BTreeMap::new(), wrappers: FxHashSet::default() };
     let mut folder = Folder { session, labels: FxHashMap::default(), result, text: String::new(), nodes: Vec::new() };
     let labels = labels(contention);
-    let asked = !contention.query.filter.kinds.is_empty();
-    let shown = |row: &LockReport| asked || row.kind.is_lock();
+    let shown = |row: &LockReport| contention.shows_waits(row);
 
     if let View::Waits(Side::Both) | View::WaitCounts(Side::Both) = view {
         for pair in blame::pairs(session, contention) {
@@ -209,12 +208,12 @@ impl Folder<'_> {
         self.text.clear();
         match (waiter, holder) {
             (Some(waiter), Some(holder)) => {
-                self.push_stack(waiter, "[unknown stack]", "");
+                self.push_stack(waiter, Stacks::UNKNOWN_WAITER, "");
                 self.push(lock, "");
-                self.push_stack(holder, "[holder not seen]", HOLDER_MARK);
+                self.push_stack(holder, Stacks::UNKNOWN_HOLDER, HOLDER_MARK);
             }
             (side, None) | (None, side) => {
-                let unknown = if holder.is_some() { "[holder not seen]" } else { "[unknown stack]" };
+                let unknown = if holder.is_some() { Stacks::UNKNOWN_HOLDER } else { Stacks::UNKNOWN_WAITER };
                 self.push(lock, "");
                 self.push_stack(side.unwrap_or(Stacks::UNKNOWN), unknown, "");
             }
@@ -292,7 +291,7 @@ fn frame_name(name: &str) -> String {
 
 /// What each row is called: its name; locks of one name and class share a frame, others of the same name
 /// have their id with it, or in a view of classes the class, which another recording has as well.
-fn labels(contention: &Contention) -> Vec<String> {
+pub(in crate::render) fn labels(contention: &Contention) -> Vec<String> {
     let mut first: FxHashMap<&str, &LockReport> = FxHashMap::default();
     let mut seen: FxHashMap<(&str, &str), String> = FxHashMap::default();
     let by_class = contention.query.by == GroupBy::Class;

@@ -18,6 +18,7 @@ use crate::render::units::{count, duration};
 
 use differential::Differential;
 
+pub(in crate::render) use folded::labels;
 pub use folded::{Metric, Side, View};
 
 /// What to draw.

@@ -54,6 +54,8 @@ struct Coverage<'a> {
     stack_hits: u64,
     stack_misses: u64,
     stacks_truncated: u64,
+    /// Only contended acquisitions are known: the profile of another tool.
+    contended_only: bool,
     /// The trace was cut short.
     cut: bool,
 }
@@ -224,6 +226,7 @@ impl<'a> Report<'a> {
                 stack_hits: seen.stack_hits,
                 stack_misses: seen.stack_misses,
                 stacks_truncated: seen.stacks_truncated,
+                contended_only: seen.contended_only,
                 cut: meta.cut,
             },
             overhead: Overhead {

@@ -41,6 +41,7 @@ pub(super) fn detail(session: &Session, view: &Contention, row: &LockReport, lay
                 duration(mean),
                 duration(holder.longest_ns)
             );
+            let more = if session.coverage.contended_only { String::new() } else { more };
             Entry { ns: holder.blocked_ns, times: holder.count, stack: holder.stack, more }
         })
         .collect();
@@ -50,7 +51,8 @@ pub(super) fn detail(session: &Session, view: &Contention, row: &LockReport, lay
         holds.insert(at, Entry { ns, times, stack: Stacks::UNKNOWN, more: String::new() });
     }
     out.push_str(&side(session, layout, "who held it meanwhile", &holds, row.wait.total));
-    if let Some(text) = advice(session, row) {
+    // Advice weighs how often and how long the lock is held.
+    if let Some(text) = advice(session, row).filter(|_| !session.coverage.contended_only) {
         let arrow = layout.paint(Style::Good, "  → ");
         out.push_str(&wrap(&text, layout.width, &arrow, "    "));
     }
@@ -63,7 +65,8 @@ fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
     if session.processes.len() > 1 {
         facts.push(format!("process {}", session.process(row.process).pid));
     }
-    if row.kind == Kind::Rwlock {
+    let contended_only = session.coverage.contended_only;
+    if row.kind == Kind::Rwlock && !contended_only {
         facts.push(format!(
             "{} reads, {} writes",
             short_count(row.read_acquisitions),
@@ -71,12 +74,12 @@ fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
         ));
     }
     let waited = if row.kind.is_lock() { "waited" } else { "blocked" };
-    facts.push(format!(
-        "{} of {} {waited}, half of them over {}",
-        short_count(row.contended),
-        short_count(row.acquisitions),
-        duration(row.wait.p50)
-    ));
+    facts.push(if contended_only {
+        format!("{} {waited}", short_count(row.contended))
+    } else {
+        let (contended, all) = (short_count(row.contended), short_count(row.acquisitions));
+        format!("{contended} of {all} {waited}, half of them over {}", duration(row.wait.p50))
+    });
     if row.try_failures > 0 {
         facts.push(format!("{} failed tries", short_count(row.try_failures)));
     }

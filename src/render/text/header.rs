@@ -12,15 +12,18 @@ pub(super) fn header(session: &Session, layout: &Layout) -> String {
     out.push_str(&layout.paint(Style::Heading, command.trim_end()));
     out.push('\n');
 
-    let mut facts = vec![
-        duration(session.meta.duration_ns),
-        format!(
+    let mut facts = Vec::new();
+    if session.meta.duration_ns > 0 || !session.coverage.contended_only {
+        facts.push(duration(session.meta.duration_ns));
+    }
+    if !session.coverage.contended_only {
+        facts.push(format!(
             "{}{}, {}",
             if session.runs() > 1 { plural(session.runs() as u64, "run", "runs") + ", " } else { String::new() },
             plural(session.processes.len() as u64, "process", "processes"),
             plural(session.threads.len() as u64, "thread", "threads")
-        ),
-    ];
+        ));
+    }
     facts.extend(exit(session));
     if !session.meta.host.is_empty() {
         facts.push(printable(&session.meta.host));
@@ -76,7 +79,12 @@ fn signal_name(signal: i32) -> String {
 pub(super) fn coverage(session: &Session, layout: &Layout) -> String {
     let seen = &session.coverage;
     let taken = plural(seen.acquisitions, "acquisition", "acquisitions");
-    let (text, style) = if seen.lost > 0 {
+    let (text, style) = if seen.contended_only {
+        let contended = plural(seen.acquisitions, "contended acquisition", "contended acquisitions");
+        let text =
+            format!("The profile of another tool, with {contended} only: it does not know how often locks were taken.");
+        (text, Style::Warn)
+    } else if seen.lost > 0 {
         let text = format!(
             "{taken}, of which {} are lost: this recording is incomplete ({} recorded + {} folded).",
             count(seen.lost),

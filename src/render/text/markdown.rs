@@ -38,7 +38,7 @@ pub fn markdown(session: &Session, contention: &Contention, orders: &Orders, lim
         out.push_str(&format!("\n{}\n", escape(&reason)));
         return out;
     }
-    out.push_str(&format!("\n{}\n", escape(&overview::sums(contention))));
+    out.push_str(&format!("\n{}\n", escape(&overview::sums(session, contention))));
     for note in &contention.notes {
         out.push_str(&format!("\nnote: {}\n", escape(note)));
     }

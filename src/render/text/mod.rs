@@ -60,7 +60,7 @@ pub fn report(session: &Session, contention: &Contention, orders: &Orders, optio
         out.push('\n');
         return out;
     }
-    if contention.query.filter.is_empty() {
+    if contention.query.filter.is_empty() && !session.coverage.contended_only {
         out.push_str(&order_line(session, orders, "", layout));
         out.push('\n');
     }

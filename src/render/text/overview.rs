@@ -31,7 +31,7 @@ pub(super) fn overview(session: &Session, contention: &Contention, layout: &Layo
         out.push_str(&format!(" ({})", printable(&words.join("; "))));
     }
     out.push('\n');
-    out.push_str(&wrap(&sums(contention), layout.width, "", ""));
+    out.push_str(&wrap(&sums(session, contention), layout.width, "", ""));
     for note in &contention.notes {
         out.push_str(&layout.paint(Style::Warn, &wrap(note, layout.width, "note: ", "      ")));
     }
@@ -47,7 +47,7 @@ pub(super) fn overview(session: &Session, contention: &Contention, layout: &Layo
 }
 
 /// How much was waited, in a sentence.
-pub(super) fn sums(contention: &Contention) -> String {
+pub(super) fn sums(session: &Session, contention: &Contention) -> String {
     let totals = &contention.contention;
     if totals.rows == 0 && contention.blocked.rows > 0 {
         "No mutex, rwlock or spinlock here; what follows blocks for other reasons.".to_owned()
@@ -58,6 +58,13 @@ pub(super) fn sums(contention: &Contention) -> String {
             "No thread had to wait: {} of {}, all without contention.",
             plural(totals.acquisitions, "acquisition", "acquisitions"),
             what(contention, totals.rows, totals.rows)
+        )
+    } else if session.coverage.contended_only {
+        format!(
+            "Threads waited {} in {}, for {}.",
+            duration(totals.wait_ns),
+            plural(totals.contended, "contended acquisition", "contended acquisitions"),
+            what(contention, totals.contended_rows, totals.rows)
         )
     } else {
         format!(
@@ -92,9 +99,9 @@ fn plain(text: impl Into<String>) -> Cell {
     (text.into(), Style::Plain)
 }
 
-/// A duration of something that happened; a dash where nothing did.
+/// A duration of something that happened; a dash where nothing did, or where it is not known how long it took.
 fn time(ns: u64, happened: u64) -> Cell {
-    if happened == 0 { ("-".into(), Style::Dim) } else { plain(duration(ns)) }
+    if happened == 0 || ns == 0 { ("-".into(), Style::Dim) } else { plain(duration(ns)) }
 }
 
 /// The name of a row as tables show it.
@@ -137,6 +144,8 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
         Column::number("taken", 4),
     ];
     let total = contention.contention.wait_ns;
+    // The profile of another tool has waits, and nothing to compare them with.
+    let known = |text: String| if session.coverage.contended_only { ("-".into(), Style::Dim) } else { plain(text) };
     let row = |row: &LockReport| {
         let part = share(row.wait.total, total);
         vec![
@@ -146,12 +155,12 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
             plain(row.kind.name()),
             (time(row.wait.total, row.contended).0, heat(part)),
             (if row.contended == 0 { "-".into() } else { percent(part) }, heat(part)),
-            plain(percent(row.contended_share())),
+            known(percent(row.contended_share())),
             time(row.wait.p99, row.contended),
             time(row.wait.max, row.contended),
             time(row.hold.p99, row.acquisitions),
-            plain(count(row.max_waiters.into())),
-            plain(short_count(row.acquisitions)),
+            known(count(row.max_waiters.into())),
+            known(short_count(row.acquisitions)),
         ]
     };
     let rows: Vec<_> = contention.lock_rows().take(limit).map(row).collect();

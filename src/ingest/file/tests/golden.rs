@@ -71,6 +71,7 @@ fn session_without_hangs() -> Session {
             stack_hits: 800,
             stack_misses: 100,
             stacks_truncated: 5,
+            contended_only: false,
             notes: vec!["10 acquisitions were lost.".into()],
         },
         overhead: Overhead { ns_per_pair: 42.5, share_of_runtime: 0.0125 },

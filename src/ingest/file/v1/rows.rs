@@ -119,6 +119,7 @@ impl<'a> MetaRow<'a> {
                 stack_hits: self.stack_hits,
                 stack_misses: self.stack_misses,
                 stacks_truncated: self.stacks_truncated,
+                contended_only: false,
                 notes: Vec::new(),
             },
             overhead: Overhead { ns_per_pair: self.ns_per_pair, share_of_runtime: self.share_of_runtime },

@@ -1,0 +1,66 @@
+//! What other tools read: pprof, speedscope, traces for Perfetto, tables, Prometheus.
+//!
+//! One renderer for each format. Sums of waits are those of the report, to the nanosecond, whatever the format.
+//! Folded stacks are those of the flame graph ([`flamegraph::folded`](super::flamegraph::folded)).
+
+pub mod chrome;
+pub mod columns;
+pub mod csv;
+mod lanes;
+pub mod pprof;
+pub mod prometheus;
+pub mod speedscope;
+pub mod tables;
+
+use super::frames::code_label;
+use super::paint::printable;
+use crate::analysis::Contention;
+use crate::analysis::blame::Whose;
+use crate::model::stacks::Node;
+use crate::model::{Session, StackId, Stacks, ThreadId};
+
+/// What stands for the stack that nobody saw.
+fn unseen(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Waiter => Stacks::UNKNOWN_WAITER,
+        Whose::Holder => Stacks::UNKNOWN_HOLDER,
+    }
+}
+
+/// A frame's name in full, or the file and offset of code without a symbol.
+fn function_name(session: &Session, node: &Node, function: Option<&str>) -> String {
+    function.filter(|name| !name.is_empty()).map_or_else(|| code_label(session, node), printable)
+}
+
+/// A thread's name; its number where it has none.
+fn thread_name(session: &Session, id: ThreadId) -> String {
+    let thread = session.thread(id);
+    if thread.name.is_empty() { format!("thread {}", thread.tid) } else { printable(&thread.name) }
+}
+
+/// The nodes of a stack, outermost first.
+fn outermost_first(session: &Session, stack: StackId) -> Vec<&Node> {
+    let mut nodes: Vec<_> = session.stacks.walk(stack).collect();
+    nodes.reverse();
+    nodes
+}
+
+/// What a reader of any export has to know: how the view was cut, what the recording lacks.
+fn notes(session: &Session, contention: &Contention) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    if session.coverage.lost > 0 {
+        notes.push(format!("incomplete: {} acquisitions are lost", session.coverage.lost));
+    }
+    if session.meta.cut {
+        notes.push("incomplete: the trace was cut short".into());
+    }
+    let filter = contention.query.filter.describe();
+    if !filter.is_empty() {
+        notes.push(format!("only {}", filter.join(", ")));
+    }
+    if contention.query.filter.min_wait_ns > 0 {
+        notes.push(format!("only locks waited for at least {} ns", contention.query.filter.min_wait_ns));
+    }
+    notes.extend(contention.notes.iter().chain(&session.coverage.notes).map(|note| printable(note)));
+    notes
+}
