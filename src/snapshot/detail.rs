@@ -57,12 +57,12 @@ pub struct Blocking {
     pub ns: u64,
 }
 
-/// `None` for a lock that is not there, or that nobody has taken yet.
+/// `None` for a lock that is not there; empty where no acquisition of it has ended yet.
 pub(super) fn detail(session: &Session, lock: u32) -> Option<Detail> {
     let id = LockId(lock);
     session.locks.get(id.index())?;
     let contention = Contention::of(session, &Query::default());
-    let row = contention.row_of(id)?;
+    let Some(row) = contention.row_of(id) else { return Some(Detail { lock, ..Detail::default() }) };
     let stack = |count, ns, stack| StackRow { count, ns, frames: frames(session, stack) };
     let holders = row.holders.iter().filter(|holder| holder.blocked_ns > 0);
     Some(Detail {

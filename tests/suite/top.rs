@@ -36,8 +36,10 @@ fn a_deadlock_raises_the_alarm() {
     terminal.keys("/forks[1\r").until("the others are filtered out", |text| {
         text.contains("forks[1]") && !text.lines().skip(5).any(|line| line.contains("forks[0]"))
     });
-    terminal.keys("\x1bs").until("sorted by the number of waits", |text| text.contains("↓waits "));
-    terminal.keys("\r").shows("who blocks whom");
+    terminal.keys("\r").shows("who waits now");
+    terminal.keys("1").shows("wait share");
+    terminal.keys("\x1b").shows("forks[0]  ");
+    terminal.keys("s").until("sorted by the number of waits", |text| text.contains("↓waits "));
     terminal.keys("3").shows("blocked");
     terminal.keys("4").shows("hung");
     terminal.keys(" ").shows("PAUSED");
@@ -74,7 +76,9 @@ fn the_last_state_stays_until_it_is_left() {
     let mut terminal = Terminal::start(top(folder.path(), &["--ascii"], &["slow"]), 80, 24);
     terminal.shows("ENDED: exit code 0");
     assert!(terminal.text().is_ascii(), "{}", terminal.text());
-    terminal.keys("\x1b").shows("account");
+    // A key right behind Esc would be one with Alt.
+    terminal.keys("\x1b").until("the summary is put away", |text| !text.contains("summary"));
+    terminal.shows("account");
     terminal.keys("q");
     assert_eq!(terminal.end().0.code(), Some(0));
 }
@@ -82,11 +86,14 @@ fn the_last_state_stays_until_it_is_left() {
 #[test]
 fn a_program_is_left_alone() {
     let folder = folder();
-    let mut terminal = Terminal::start(top(folder.path(), &[], &["slow"]), 80, 24);
+    let mut terminal = Terminal::start(top(folder.path(), &[], &["busy", "2"]), 80, 24);
     terminal.shows("wait share");
     terminal.keys("q").shows("still running");
     terminal.keys("l");
     let (status, said) = terminal.end();
+    let pid = said.split("the program (pid ").nth(1).and_then(|rest| rest.split(')').next()?.parse().ok());
+    // It is still there, and ends now.
+    signal(pid.unwrap_or_else(|| panic!("not left: {said}")), libc::SIGKILL);
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("goes on, recorded no more"), "{said}");
     let report = Report::load(&folder.path().join("t.lockprof"));

@@ -10,6 +10,8 @@ use crate::tui::state::State;
 
 /// Columns of a histogram's bar; two histograms fit side by side into 80 columns.
 const BAR: usize = 18;
+/// Threads shown that wait now.
+const WAITING: usize = 5;
 /// Bounds of the histogram's lines, ns: the one before is the lower one.
 const BOUNDS: [(u64, &str); 9] = [
     (1_000, "< 1 µs"),
@@ -61,6 +63,7 @@ pub fn lines(state: &State) -> Vec<String> {
     ));
     out.push(String::new());
     out.extend(histograms(&row.wait, &row.hold, row.kind().is_lock()));
+    waiting_now(&mut out, state, row);
     let Some(detail) = state.now.detail.as_ref().filter(|detail| detail.lock == row.id) else {
         out.push(String::new());
         out.push(" its stacks are being fetched …".into());
@@ -92,6 +95,24 @@ pub fn lines(state: &State) -> Vec<String> {
     out
 }
 
+/// Who waits for it this moment, the longest first.
+fn waiting_now(out: &mut Vec<String>, state: &State, row: &LockRow) {
+    let mut waiting: Vec<_> = state.now.threads.iter().filter(|thread| thread.waits_for == Some(row.id)).collect();
+    if waiting.is_empty() {
+        return;
+    }
+    waiting.sort_by_key(|thread| (thread.waits_since_ns, thread.id));
+    out.push(String::new());
+    out.push(" who waits now".into());
+    for thread in waiting.iter().take(WAITING) {
+        let time = time(state.now.at_ns.saturating_sub(thread.waits_since_ns));
+        out.push(format!(" {time:>9}  {} ({})", thread.name, thread.tid));
+    }
+    if waiting.len() > WAITING {
+        out.push(format!("            … and {} more", waiting.len() - WAITING));
+    }
+}
+
 /// Counts by the lines of [`BOUNDS`]. A bucket that crosses a bound counts where it begins.
 fn lines_of(spread: &Spread) -> [u64; BOUNDS.len()] {
     let mut lines = [0u64; BOUNDS.len()];
@@ -118,6 +139,9 @@ fn histograms(wait: &Spread, hold: &Spread, is_lock: bool) -> Vec<String> {
     let word = if is_lock { "wait" } else { "blocked" };
     let left = format!("{word} {}", head(wait));
     let mut out = vec![format!(" p50/p99/max  {left:<31} hold {}", head(hold))];
+    if wait.count == 0 && hold.count == 0 {
+        return out;
+    }
     let most = |lines: &[u64]| lines.iter().copied().max().unwrap_or(0).max(1);
     let line = |lines: &[u64], at: usize| {
         let share = lines[at] as f64 / most(lines) as f64;

@@ -231,7 +231,7 @@ fn paged(text: &[String], top: usize, height: usize, width: usize, title: &str) 
 /// What becomes of the program?
 fn ask(frame: &mut Frame<'_>, state: &State) {
     let text = [
-        format!("{} is still running.", fit_start(&state.now.command, 40)),
+        format!("{} is still running.", fit_start(&state.now.command, 32)),
         String::new(),
         "e  end it: SIGTERM, after 10 s SIGKILL".into(),
         "l  leave it running, recorded no more".into(),
