@@ -12,6 +12,7 @@ mod suite {
     mod endings;
     mod fixtures;
     mod hangs;
+    mod html;
     mod identity;
     mod interruptions;
     mod limits;

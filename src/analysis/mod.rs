@@ -6,6 +6,7 @@ pub mod blame;
 pub mod contention;
 pub mod filter;
 pub mod groups;
+pub mod histograms;
 pub mod names;
 pub mod order;
 #[cfg(test)]

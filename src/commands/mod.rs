@@ -6,6 +6,7 @@ mod demo;
 mod flamegraph;
 mod graph;
 mod hangs;
+mod html;
 mod orders;
 mod output;
 mod report;
@@ -66,6 +67,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
         Command::Check(args) => check::check(console, &args),
         Command::Graph(args) => graph::graph(console, &args),
+        Command::Html(args) => html::html(console, &args),
         Command::Run(args) => run::run(console, &args),
         Command::Demo(_) => demo::demo(console),
     }

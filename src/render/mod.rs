@@ -7,6 +7,7 @@ pub mod check;
 pub mod flamegraph;
 pub mod frames;
 pub mod graph;
+pub mod html;
 pub mod json;
 pub use crate::analysis::names;
 pub mod paint;

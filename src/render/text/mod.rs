@@ -18,6 +18,7 @@ use crate::model::Session;
 
 pub use advice::advice;
 pub use hang::{HangOptions, hang};
+pub(crate) use header::{cost, coverage, exit};
 pub use summary::{SummaryOptions, summary};
 
 /// How the report is laid out.
