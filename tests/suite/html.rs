@@ -112,9 +112,9 @@ fn a_page_refers_to_nothing_outside() {
     file::write_to_path(&session(4, 40, 4), &trace).expect("a trace");
     let page = fs::read_to_string(html(&trace).0).expect("the page");
     for (at, _) in page.match_indices("://") {
-        let around = &page[page.floor_char_boundary(at.saturating_sub(6))..page.ceil_char_boundary(at + 20)];
         // The name of SVG is an address that nobody opens.
-        assert!(around.contains("://www.w3.org/2000/svg"), "{around}");
+        let address: String = page[at..].chars().take(40).collect();
+        assert!(address.starts_with("://www.w3.org/2000/svg"), "{address}");
     }
     for word in
         ["src=", "@import", "url(http", "<link", "<base", "<iframe", "fetch(", "XMLHttpRequest", "innerHTML", "eval("]

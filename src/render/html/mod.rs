@@ -25,7 +25,7 @@ use crate::render::graph::{Fitted, MOST_EDGES, MOST_NODES, Options, part};
 use crate::render::paint::{Layout, printable};
 use crate::render::sources::Sources;
 use crate::render::text;
-use crate::render::units::{count, duration, percent, plural};
+use crate::render::units::{duration, percent, plural};
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -150,7 +150,10 @@ fn notice(data: &data::Page) -> Option<String> {
     }
     if data.blocked_left.locks > 0 {
         let time = duration(data.blocked_left.wait_ns);
-        parts.push(format!("{} of other kinds, where threads were blocked for {time}", count(data.blocked_left.locks)));
+        parts.push(format!(
+            "{} of other kinds, where threads were blocked for {time}",
+            plural(data.blocked_left.locks, "row", "rows")
+        ));
     }
     let stacks = sum_of(data.locks.iter().map(|lock| lock.waiters_left.0.saturating_add(lock.holders_left.0)));
     if stacks > 0 {

@@ -43,6 +43,7 @@ function drawTimeline() {
   chosenWait = -1;
   const canvas = byId('timeline-canvas');
   canvas.hidden = shownWaits.length === 0;
+  byId('timeline-box').hidden = shownWaits.length === 0;
   byId('timeline-box').dataset.waits = shownWaits.length;
   byId('timeline-legend').replaceChildren(...(shownWaits.length === 0 ? ['No single wait' + (asked ? ' for this lock' : '') + ' was kept.'] : [
     el('span', { class: 'swatch wait' }, 'waiting'), ' (full height), then ', el('span', { class: 'swatch hold' }, 'holding'),
