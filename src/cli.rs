@@ -109,6 +109,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Write a recording in another tool's format: pprof, speedscope, Perfetto, Prometheus, tables
     Export(ExportArgs),
+    /// Write everything as one page for a browser, offline
+    Html(HtmlArgs),
     /// Record a built-in contended program: the first thing to try
     Demo(DemoArgs),
 }
@@ -229,6 +231,27 @@ pub struct ShimArgs {
     /// Write the library's path
     #[arg(long, required = true)]
     pub path: bool,
+}
+
+/// `lockprof html`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                        lockprof html -o report.html --open\n  \
+                        lockprof html server.4242.lockprof -o server.html\n  \
+                        lockprof html -o - | gzip > report.html.gz\n\n\
+                        The page needs no network and no other file. A link such as report.html#lock=L1 opens\n\
+                        it with one lock's details.")]
+pub struct HtmlArgs {
+    /// The recording [default: the newest *.lockprof in this folder]
+    #[arg(value_name = "TRACE")]
+    pub trace: Option<PathBuf>,
+    /// Write the page to FILE; - is standard output [default: TRACE with .html in place of .lockprof, or
+    /// standard output where that is not a terminal]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Open it in the browser that `xdg-open` or $BROWSER names
+    #[arg(long)]
+    pub open: bool,
 }
 
 /// `lockprof demo`.

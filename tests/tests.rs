@@ -16,6 +16,7 @@ mod suite {
     mod fixtures;
     mod flamegraph;
     mod hangs;
+    mod html;
     mod identity;
     mod interruptions;
     mod limits;

@@ -1,5 +1,6 @@
 //! What the tests share: fixtures are built, run bare and recorded, and the report is held against their truth.
 
+pub mod browser;
 pub mod build;
 pub mod oracle;
 pub mod python;

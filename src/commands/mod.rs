@@ -8,6 +8,7 @@ mod export;
 mod flamegraph;
 mod graph;
 mod hangs;
+mod html;
 mod merge;
 mod names;
 mod orders;
@@ -73,6 +74,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::check(console, &args),
         Command::Graph(args) => graph::graph(console, &args),
         Command::Export(args) => export::export(console, &args),
+        Command::Html(args) => html::html(console, &args),
         Command::Run(args) => run::run(console, &args),
         Command::Shim(_) => shim::shim(),
         Command::Diff(args) => diff::diff(console, &args),

@@ -48,21 +48,24 @@ fn place_of(frame: &Frame) -> String {
     }
 }
 
+/// All frames of one node, innermost first, each with whether it belongs to a locking or threading library.
+pub fn of_node(session: &Session, node: &Node) -> Vec<(Line, bool)> {
+    if node.frames.is_empty() {
+        return vec![(Line { function: code_label(session, node), place: String::new() }, false)];
+    }
+    node.frames.iter().map(|frame| (line(session, node, frame), is_wrapper(frame))).collect()
+}
+
 /// The frames of a stack that say something about the program, innermost first. A stack of library frames
 /// only is told by its innermost one.
 pub fn lines(session: &Session, stack: StackId) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut first = None;
-    for node in session.stacks.walk(stack) {
-        if node.frames.is_empty() {
-            lines.push(Line { function: code_label(session, node), place: String::new() });
-        }
-        for frame in &node.frames {
-            if is_wrapper(frame) {
-                first.get_or_insert_with(|| line(session, node, frame));
-            } else {
-                lines.push(line(session, node, frame));
-            }
+    for (line, library) in session.stacks.walk(stack).flat_map(|node| of_node(session, node)) {
+        if library {
+            first.get_or_insert(line);
+        } else {
+            lines.push(line);
         }
     }
     if lines.is_empty() {

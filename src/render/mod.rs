@@ -8,6 +8,7 @@ pub mod export;
 pub mod flamegraph;
 pub mod frames;
 pub mod graph;
+pub mod html;
 pub mod json;
 pub use crate::analysis::names;
 pub mod paint;

@@ -8,7 +8,7 @@ pub fn duration(ns: u64) -> String {
     if ns < 1_000 {
         return format!("{ns} ns");
     }
-    let seconds = (ns + SECOND / 2) / SECOND;
+    let seconds = ns / SECOND + u64::from(ns % SECOND >= SECOND / 2);
     if seconds >= 3600 {
         return format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60);
     }
@@ -98,6 +98,7 @@ mod tests {
             (99_400_000_000, "99.4 s"),
             (320_000_000_000, "5 min 20 s"),
             (7_500_000_000_000, "2 h 05 min"),
+            (u64::MAX, "5124095 h 34 min"),
         ] {
             assert_eq!(duration(ns), want);
         }

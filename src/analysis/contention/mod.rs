@@ -227,7 +227,8 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn of<'a>(rows: impl Iterator<Item = &'a LockReport>) -> Self {
+    /// The sums of these rows.
+    pub fn of<'a>(rows: impl Iterator<Item = &'a LockReport>) -> Self {
         let mut totals = Self::default();
         for row in rows {
             totals.rows += 1;

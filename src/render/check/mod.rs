@@ -41,7 +41,7 @@ pub fn wanted_sources(verdict: &Verdict<'_>) -> BTreeMap<String, u64> {
 }
 
 /// An entry in full without colours, for forms that carry plain text.
-fn plain(entry: &Entry<'_>, sources: &Sources) -> String {
+pub(crate) fn plain(entry: &Entry<'_>, sources: &Sources) -> String {
     diagnostic::diagnostic(entry, sources, &Layout { color: false, width: PLAIN_WIDTH })
 }
 

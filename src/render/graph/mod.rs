@@ -20,7 +20,7 @@ use crate::render::units::{count, plural};
 
 pub use dot::dot;
 pub use mermaid::mermaid;
-pub use svg::svg;
+pub use svg::{part, svg};
 
 /// A picture with more locks than this is a wall.
 pub const MOST_NODES: usize = 60;

@@ -54,17 +54,27 @@ text{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',m
 .count{fill:#9198a1;stroke:#151b23}.quiet .count{fill:#e3a341}.loud .count{fill:#ff7b72}\
 .tip{fill:#9198a1}.tip.quiet{fill:#e3a341}.tip.loud{fill:#ff7b72}}";
 
-/// The picture.
+/// The picture as a file of its own.
 pub fn svg(session: &Session, fitted: &Fitted, options: &Options) -> String {
+    let style = format!("<style>{STYLE}</style>\n");
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", drawing(session, fitted, options, &style))
+}
+
+/// The picture as a part of a page, which has the style for it. Its ids begin with `order-`.
+pub fn part(session: &Session, fitted: &Fitted, options: &Options) -> String {
+    drawing(session, fitted, options, "")
+}
+
+fn drawing(session: &Session, fitted: &Fitted, options: &Options, style: &str) -> String {
     let graph = &fitted.graph;
     if graph.nodes.is_empty() {
-        return nothing(options);
+        return nothing(options, style);
     }
     let sketch = Sketch::of(session, graph);
     let width = sketch.width.max(LEAST_WIDTH);
     let legend = legend(graph, fitted);
     let height = sketch.bottom + 26.0 + 18.0 * legend.len() as f64 + 12.0;
-    let mut out = head(options, width, height);
+    let mut out = head(options, width, height, style);
     out.push_str(&format!(
         "<text x=\"24\" y=\"52\" class=\"dim\">{}</text>\n",
         xml(&fit_start(&facts(fitted, options), ((width - 48.0) / SMALL_LETTER) as usize))
@@ -84,7 +94,7 @@ pub fn svg(session: &Session, fitted: &Fitted, options: &Options) -> String {
         let y = sketch.bottom + 26.0 + 18.0 * at as f64;
         if let Some(tone) = tone {
             out.push_str(&format!(
-                "<g class=\"edge{}\"><path class=\"line\" d=\"M24,{:.1} L72,{:.1}\" marker-end=\"url(#tip{})\"/></g>\n",
+                "<g class=\"edge{}\"><path class=\"line\" d=\"M24,{:.1} L72,{:.1}\" marker-end=\"url(#order-tip{})\"/></g>\n",
                 class_of(*tone),
                 y - 4.0,
                 y - 4.0,
@@ -294,7 +304,7 @@ fn line(session: &Session, graph: &Graph, edge: &GraphEdge, route: &Route, label
         format!("<text class=\"count\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}</text>", xml(text))
     });
     format!(
-        "<g class=\"edge{class}\"><title>{}</title><path class=\"line\" d=\"{path}\" marker-end=\"url(#tip{})\"/>\
+        "<g class=\"edge{class}\"><title>{}</title><path class=\"line\" d=\"{path}\" marker-end=\"url(#order-tip{})\"/>\
          <path class=\"hit\" d=\"{path}\"/>{label}</g>\n",
         xml(&story(session, graph, edge)),
         class.trim()
@@ -350,35 +360,34 @@ fn legend(graph: &Graph, fitted: &Fitted) -> Vec<(Option<Tone>, String)> {
     legend
 }
 
-fn head(options: &Options, width: f64, height: f64) -> String {
+fn head(options: &Options, width: f64, height: f64, style: &str) -> String {
     let title = xml(&fit_start(&printable(&options.title), ((width - 48.0) / 9.8) as usize));
     let tips: String = ["", "quiet", "loud"]
         .iter()
         .map(|class| {
             format!(
-                "<marker id=\"tip{class}\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"10\" \
+                "<marker id=\"order-tip{class}\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"10\" \
                  markerHeight=\"10\" markerUnits=\"userSpaceOnUse\" orient=\"auto\">\
                  <path class=\"tip {class}\" d=\"M0,0.5 L10,5 L0,9.5 z\"/></marker>"
             )
         })
         .collect();
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
          viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"{title}\">\n\
-         <style>{STYLE}</style>\n<defs>{tips}</defs>\n\
+         {style}<defs>{tips}</defs>\n\
          <rect class=\"bg\" x=\"0\" y=\"0\" width=\"100%\" height=\"100%\"/>\n\
          <text x=\"24\" y=\"32\" class=\"title\">{title}</text>\n"
     )
 }
 
 /// A picture that says that there is nothing to see, and why.
-fn nothing(options: &Options) -> String {
+fn nothing(options: &Options, style: &str) -> String {
     let text = if options.cycles_only {
         "No cycle: every lock is only ever taken in one order. Without --cycles-only the whole hierarchy is drawn."
     } else {
         "No lock was asked for while another one was held: there is no order to draw."
     };
     let width = (text.chars().count() as f64 * LETTER + 48.0).max(LEAST_WIDTH);
-    format!("{}<text x=\"24\" y=\"64\">{}</text>\n</svg>\n", head(options, width, 96.0), xml(text))
+    format!("{}<text x=\"24\" y=\"64\">{}</text>\n</svg>\n", head(options, width, 96.0, style), xml(text))
 }

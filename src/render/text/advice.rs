@@ -2,8 +2,12 @@
 //!
 //! Rules of thumb over the counts; no claim about what the program means to do.
 
+use std::cmp::Reverse;
+
+use rustc_hash::FxHashMap;
+
 use crate::analysis::contention::{Holder, LockReport, share};
-use crate::analysis::sum_of;
+use crate::analysis::{add, sum_of};
 use crate::model::{Kind, Session, Stacks};
 use crate::render::frames::{headline, lines};
 use crate::render::names::fit_end;
@@ -27,8 +31,8 @@ pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
     }
     let name = fit_end(&printable(&row.name), NAME_WIDTH);
     let attributed = sum_of(row.holders.iter().map(|holder| holder.blocked_ns));
-    let top = row.holders.first().filter(|holder| holder.blocked_ns > 0);
-    let (Some(top), true) = (top, share(attributed, row.wait.total) >= LEAST_ATTRIBUTED) else {
+    let holders = by_place(session, row);
+    let (Some((place, top)), true) = (holders.first(), share(attributed, row.wait.total) >= LEAST_ATTRIBUTED) else {
         return Some(format!(
             "Who held {name} during {} of the wait could not be seen: look at the sites that take it.",
             percent(1.0 - share(attributed, row.wait.total))
@@ -37,15 +41,14 @@ pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
     let part = share(top.blocked_ns, row.wait.total);
     let mean = top.hold_ns.checked_div(top.acquisitions).unwrap_or(0);
     if part < CULPRIT_SHARE {
-        let holders = row.holders.iter().filter(|holder| holder.blocked_ns > 0).count();
         return Some(format!(
-            "No single holder of {name} is to blame: {holders} call paths share the blocking, the first of them \
-             {} with {}. Split the lock, or take it for less.",
-            blamed(session, top),
+            "No single holder of {name} is to blame: {} places in the code share the blocking, the first of them \
+             {place} with {}. Split the lock, or take it for less.",
+            holders.len(),
             percent(part)
         ));
     }
-    let blame = format!("{} held {name} during {} of the wait", blamed(session, top), percent(part));
+    let blame = format!("{place} held {name} during {} of the wait", percent(part));
     if mean < SHORT_HOLD_NS {
         return Some(format!(
             "{blame}, but only for {} at a time, {} times: the lock is taken too often rather than held too \
@@ -64,6 +67,27 @@ pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
     Some(format!("{blame}, {} at a time. Move what does not need the lock out of that hold.", duration(mean)))
 }
 
+/// Who made others wait, by the place in the code that took the lock, most blocked time first: one function that
+/// is called from everywhere is one culprit.
+fn by_place(session: &Session, row: &LockReport) -> Vec<(String, Holder)> {
+    let mut places: Vec<(String, Holder)> = Vec::new();
+    let mut known: FxHashMap<String, usize> = FxHashMap::default();
+    for holder in row.holders.iter().filter(|holder| holder.blocked_ns > 0) {
+        let place = blamed(session, holder);
+        if let Some(at) = known.get(&place) {
+            let sum = &mut places[*at].1;
+            add(&mut sum.acquisitions, holder.acquisitions);
+            add(&mut sum.blocked_ns, holder.blocked_ns);
+            add(&mut sum.hold_ns, holder.hold_ns);
+        } else {
+            known.insert(place.clone(), places.len());
+            places.push((place, *holder));
+        }
+    }
+    places.sort_by_key(|(_, holder)| Reverse(holder.blocked_ns));
+    places
+}
+
 /// Whether the holder took the lock for writing.
 fn writes(row: &LockReport, holder: &Holder) -> bool {
     use crate::model::Mode;
@@ -71,7 +95,7 @@ fn writes(row: &LockReport, holder: &Holder) -> bool {
 }
 
 /// The holder's innermost frame, and its caller where there is one.
-pub(super) fn blamed(session: &Session, holder: &Holder) -> String {
+fn blamed(session: &Session, holder: &Holder) -> String {
     if holder.stack == Stacks::UNKNOWN {
         return headline(session, holder.stack);
     }

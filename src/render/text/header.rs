@@ -30,13 +30,7 @@ pub(super) fn header(session: &Session, layout: &Layout) -> String {
     }
     out.push_str(&wrap(&facts.join(" · "), layout.width, "", "  "));
     out.push_str(&coverage(session, layout));
-    let cost = &session.overhead;
-    if cost.ns_per_pair > 0.0 {
-        let text = format!(
-            "Recording cost about {:.0} ns for each lock and unlock: {} of the program's CPU time.",
-            cost.ns_per_pair,
-            percent(cost.share_of_runtime)
-        );
+    if let Some(text) = cost(session) {
         out.push_str(&layout.paint(Style::Dim, &wrap(&text, layout.width, "", "")));
     }
     if session.meta.cut {
@@ -49,8 +43,20 @@ pub(super) fn header(session: &Session, layout: &Layout) -> String {
     out
 }
 
+/// What recording cost; `None` where that was not measured.
+pub(crate) fn cost(session: &Session) -> Option<String> {
+    let cost = &session.overhead;
+    (cost.ns_per_pair > 0.0).then(|| {
+        format!(
+            "Recording cost about {:.0} ns for each lock and unlock: {} of the program's CPU time.",
+            cost.ns_per_pair,
+            percent(cost.share_of_runtime)
+        )
+    })
+}
+
 /// `exit code 0`, `killed by SIGKILL`.
-pub(super) fn exit(session: &Session) -> Option<String> {
+pub(crate) fn exit(session: &Session) -> Option<String> {
     Some(match session.meta.exit? {
         Exit::Code(code) => format!("exit code {code}"),
         Exit::Signal(signal) => format!("ended by {}", signal_name(signal)),
@@ -76,7 +82,7 @@ fn signal_name(signal: i32) -> String {
 }
 
 /// The line that says whether every acquisition is accounted for.
-pub(super) fn coverage(session: &Session, layout: &Layout) -> String {
+pub(crate) fn coverage(session: &Session, layout: &Layout) -> String {
     let seen = &session.coverage;
     let taken = plural(seen.acquisitions, "acquisition", "acquisitions");
     let (text, style) = if seen.contended_only {

@@ -22,6 +22,7 @@ pub use advice::advice;
 pub(crate) use diff::shown;
 pub use diff::{DiffOptions, Named, diff, growth};
 pub use hang::{HangOptions, hang, hang_title};
+pub(crate) use header::{cost, coverage, exit};
 pub use markdown::markdown;
 pub use summary::{SummaryOptions, summary};
 
