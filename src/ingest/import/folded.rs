@@ -45,8 +45,8 @@ pub(super) fn session(lines: &[(Vec<&str>, u64)]) -> Session {
     }
     rows.finish([
         "imported from folded stacks: the first frame is taken for the lock, the values for nanoseconds waited.".into(),
-        "How often threads waited is not known: each stack counts once. Nor are holds, single waits and acquisitions \
-         without contention."
+        "How often threads waited is not known: each stack counts once. Holds, single waits and acquisitions \
+         without contention are not known, either."
             .into(),
     ])
 }

@@ -166,8 +166,8 @@ impl<'a> Importer<'a> {
 
     fn finish(self) -> Session {
         let mut notes = vec![
-            "imported from a pprof profile: only contended acquisitions are known. Nor are holds, the spread of the waits \
-             and the longest one: they are shown as 0."
+            "imported from a pprof profile: only contended acquisitions are known. Holds, the spread of the waits \
+             and the longest one are not: JSON has 0 for them."
                 .to_owned(),
         ];
         if self.side.is_none() {
