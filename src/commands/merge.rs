@@ -1,6 +1,6 @@
 //! `lockprof merge`: many recordings as one.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::output::Console;
 use super::trace;
@@ -14,6 +14,12 @@ pub(super) fn merge(console: &Console, args: &MergeArgs) -> anyhow::Result<ExitC
     let mut traces: Vec<Session> = Vec::new();
     for path in &args.traces {
         let trace = trace::load(console, Some(path)).with_context(|| format!("cannot merge {}", path.display()))?;
+        if trace.session.coverage.contended_only {
+            bail!(
+                "cannot merge {}: it is a profile of another tool, and only recordings can be merged",
+                path.display()
+            );
+        }
         traces.push(trace.session);
     }
     let merged = merge::merge(&traces)?;
