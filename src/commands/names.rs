@@ -11,6 +11,8 @@ use crate::symbols;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Reading debug information is paid for by a pause of so many times its length.
 const SHARE: u32 = 20;
+/// But no longer than this: on a busy machine everything takes long.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Does so in a thread of its own, until the recording is over: reading debug information takes time, and neither the
 /// recording nor a screen may wait for it.
@@ -27,7 +29,7 @@ pub(super) fn keep_naming(desk: &Desk) {
                 symbols::name_locks(session, &|lock| unnamed.data_addresses.get(&lock).copied());
                 desk.name(unnamed.named());
             }
-            sleep(PAUSE.max(began.elapsed() * SHARE));
+            sleep((began.elapsed() * SHARE).clamp(PAUSE, LONGEST));
         }
     };
     // Without such a thread there are no names, but everything else.

@@ -114,14 +114,14 @@ fn session_folder(pid: u32) -> anyhow::Result<PathBuf> {
 
 /// A line of `/proc/PID/maps` ends with the file's path.
 fn folder_in(maps: &str) -> Option<PathBuf> {
-    let segments = maps.lines().filter_map(|line| {
+    let mut segments = maps.lines().filter_map(|line| {
         let path = Path::new(&line[line.find('/')?..]);
         let is_segment = path.to_str()?.trim_end_matches(" (deleted)").ends_with(".seg");
         let folder = path.parent()?;
         let ours = folder.file_name()?.to_str()?.starts_with(super::folder::PREFIX);
         (is_segment && ours).then(|| folder.to_owned())
     });
-    segments.last()
+    segments.next_back()
 }
 
 #[cfg(test)]
