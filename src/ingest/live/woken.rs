@@ -44,8 +44,7 @@ impl Source {
             let Some(slot) = segment.thread(number) else { continue };
             // Acquire: what an ended thread wrote is seen.
             let was = slot.state.load(Ordering::Acquire);
-            loop {
-                let Some((ring, slots)) = segment.ring(slot.ring.load(Ordering::Acquire)) else { break };
+            while let Some((ring, slots)) = segment.ring(slot.ring.load(Ordering::Acquire)) {
                 let mut last: Option<Record> = None;
                 ring.drain(slots, |record| last = Some(record));
                 let Some(next) = last.filter(|last| last.op() == Some(Op::NextRing)) else { break };
