@@ -58,13 +58,9 @@ impl Screen {
     /// Where the terminal has gone.
     pub fn input(&self, patience: Duration) -> io::Result<Vec<Input>> {
         let mut inputs = Vec::new();
-        let mut patience = patience;
-        if has_gone() {
-            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the terminal has gone"));
-        }
-        while event::poll(patience)? {
+        wait(patience)?;
+        while event::poll(Duration::ZERO)? {
             inputs.extend(input(&event::read()?));
-            patience = Duration::ZERO;
         }
         Ok(inputs)
     }
@@ -76,12 +72,16 @@ impl Drop for Screen {
     }
 }
 
-/// Whether the terminal was closed: reading from it would give nothing for ever.
-fn has_gone() -> bool {
+/// Waits until the terminal has something to say, a signal comes (its size may have changed) or the time is over.
+/// Done here, since crossterm's own wait never ends once the terminal has gone.
+fn wait(patience: Duration) -> io::Result<()> {
     let mut poll = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
     // SAFETY: one `pollfd` is passed.
-    let count = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    count > 0 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    let count = unsafe { libc::poll(&raw mut poll, 1, patience.as_millis() as i32) };
+    if count > 0 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 {
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the terminal has gone"));
+    }
+    Ok(())
 }
 
 /// Gives the terminal back. Where it has gone, nothing can be done about it.
