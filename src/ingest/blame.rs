@@ -6,8 +6,6 @@
 //! saw; the moments between a release and the next acquisition go to the hold before them. The parts sum to
 //! the wait, and its count goes to the greatest part.
 
-use std::collections::VecDeque;
-
 use super::drain::count_wait;
 use crate::model::{LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
 
@@ -24,8 +22,8 @@ pub struct Span {
     pub thread: ThreadId,
 }
 
-/// Holds that are kept for each contended lock.
-const KEPT: usize = 4096;
+/// Holds that are kept for each contended lock, at least; twice as many at most.
+const KEPT: usize = 2048;
 /// Contended acquisitions that are kept one by one in the recording.
 const WAIT_EVENTS: usize = 1 << 18;
 
@@ -40,7 +38,7 @@ pub struct Blame {
 
 #[derive(Default)]
 struct Holds {
-    spans: VecDeque<Span>,
+    spans: Vec<Span>,
     sorted: bool,
 }
 
@@ -54,10 +52,10 @@ impl Blame {
     /// A hold of a lock that is watched.
     pub fn held(&mut self, lock: LockId, span: Span) {
         let Some(Some(holds)) = self.locks.get_mut(lock.index()) else { return };
-        if holds.spans.len() == KEPT {
-            holds.spans.pop_front();
+        if holds.spans.len() == 2 * KEPT {
+            holds.spans.drain(..KEPT);
         }
-        holds.spans.push_back(span);
+        holds.spans.push(span);
         holds.sorted = false;
     }
 
@@ -85,11 +83,12 @@ impl Blame {
         for wait in std::mem::take(&mut self.ripe) {
             let Some(Some(holds)) = self.locks.get_mut(wait.key.lock.index()) else { continue };
             if !holds.sorted {
-                holds.spans.make_contiguous().sort_unstable_by_key(|span| span.start_ns);
+                // What was there before is in order, and so is what each thread added: a stable sort merges such runs.
+                holds.spans.sort_by_key(|span| span.start_ns);
                 holds.sorted = true;
             }
             parts.clear();
-            split(&wait, holds.spans.as_slices().0, &mut parts);
+            split(&wait, &holds.spans, &mut parts);
             book(session, wait, &parts);
         }
     }
