@@ -1,6 +1,6 @@
 //! One page for a browser, offline: the report, the flame graph, the lock orders and the single waits together.
 //!
-//! Rust says what there is ([`data`], as JSON in the page), the page's own script shows it. What a recording says is
+//! Rust says what there is (`data`, as JSON in the page), the page's own script shows it. What a recording says is
 //! only ever text for the script, never markup, and the content security policy lets nothing run but that script.
 
 mod data;
