@@ -2,7 +2,7 @@
 //!
 //! People's views skip or dim them; JSON and the trace keep every frame.
 
-use crate::model::Frame;
+use crate::model::{Frame, lock_class};
 
 /// Beginnings of the names of functions that only pass a lock request or a thread's start on.
 const PREFIXES: &[&str] = &[
@@ -63,7 +63,8 @@ pub fn is_wrapper(frame: &Frame) -> bool {
 /// The same for a demangled name.
 pub fn is_wrapper_name(name: &str) -> bool {
     let path = qualified_path(name);
-    NAMES.contains(&path) || PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+    let bare = &name[..name.find('(').unwrap_or(name.len())];
+    NAMES.contains(&path) || PREFIXES.iter().any(|prefix| path.starts_with(prefix)) || lock_class::is_method(bare)
 }
 
 /// The name up to its template and function arguments, without a return type (C++ demanglers write
@@ -97,6 +98,8 @@ mod tests {
             "core::ops::function::FnOnce::call_once{{vtable.shim}}",
             "sync.(*RWMutex).Unlock",
             "runtime.chanrecv1",
+            "rocksdb::port::Mutex::Lock()",
+            "rocksdb::InstrumentedMutexLock::InstrumentedMutexLock(rocksdb::InstrumentedMutex*)",
         ] {
             assert!(is_wrapper_name(name), "{name}");
         }
@@ -109,6 +112,8 @@ mod tests {
             "synchronise",
             "<journal::Writer as std::io::Write>::write",
             "cloned",
+            "Clock::wait()",
+            "Account::lock()",
             "void run<std::mutex>(std::mutex&)",
         ] {
             assert!(!is_wrapper_name(name), "{name}");

@@ -12,6 +12,7 @@ pub mod frame;
 pub mod hang;
 pub mod histogram;
 pub mod ids;
+pub mod lock_class;
 pub mod locks;
 mod merge;
 pub mod now;

@@ -9,8 +9,8 @@ use rustc_hash::FxHashMap;
 
 use super::demangle;
 use super::elf::Located;
-use super::wrappers::without_templates;
 use crate::model::Frame;
+use crate::model::lock_class::without_templates;
 
 /// Whether the name is one that a symbol may complete.
 pub fn is_short(raw: &str) -> bool {

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::expression::{argument, lock_expression};
 use super::tokens::{Kind as Token, arguments, tokens};
-use super::wrappers::without_templates;
+use crate::model::lock_class::without_templates;
 use crate::model::{Frame, Kind};
 
 /// Larger source files are not read.

@@ -4,7 +4,7 @@
 //! Member names that C and C++ reserve for the library (`_M_elems`, `__elems_`) are left out.
 
 use super::dwarf::{Die, Dwarf};
-use super::wrappers::is_lock_name;
+use crate::model::lock_class::is_lock_name;
 
 /// Types deeper than this are not followed.
 const DEEPEST: usize = 40;

@@ -4,6 +4,7 @@
 //! and by file; it does not know what a function does.
 
 use crate::model::Frame;
+use crate::model::lock_class::{self, without_templates};
 
 /// Functions by the beginning of their name. Inline namespaces (`std::__1`, `std::__cxx11`) are
 /// dropped before comparing.
@@ -66,40 +67,6 @@ const LIBRARY_FOLDERS: [&str; 7] = [
     "/lib/rustlib/",
 ];
 
-/// Operations of a lock class.
-const OPERATIONS: [&str; 30] = [
-    "lock",
-    "Lock",
-    "unlock",
-    "Unlock",
-    "try_lock",
-    "tryLock",
-    "TryLock",
-    "lock_shared",
-    "unlock_shared",
-    "try_lock_shared",
-    "ReadLock",
-    "WriteLock",
-    "ReadUnlock",
-    "WriteUnlock",
-    "ReaderLock",
-    "ReaderUnlock",
-    "WriterLock",
-    "WriterUnlock",
-    "lockForRead",
-    "lockForWrite",
-    "acquire",
-    "Acquire",
-    "release",
-    "Release",
-    "wait",
-    "Wait",
-    "TimedWait",
-    "Enter",
-    "Leave",
-    "Init",
-];
-
 /// Whether the frame is only the way into a lock: a library's own lock function or guard, or a
 /// method of a class that is a lock by its name. The first frame that is not one is where the
 /// program's own code asked for the lock.
@@ -113,53 +80,7 @@ fn is_wrapper_function(function: &str) -> bool {
     if name.starts_with("std::__") || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         return true;
     }
-    let mut parts = name.rsplit("::");
-    let (Some(method), Some(class)) = (parts.next(), parts.next()) else { return false };
-    let constructor = method.trim_start_matches('~') == class;
-    is_lock_name(class) && (constructor || OPERATIONS.contains(&method))
-}
-
-/// Whether a class is, by its name, a lock or a guard of one: `MutexLock`, `port::RWMutex`,
-/// `spinlock_t`, `AutoLock`; but not `Clock` or `Block`.
-pub(super) fn is_lock_name(class: &str) -> bool {
-    const ENDINGS: [&str; 17] = [
-        "Mutex",
-        "mutex",
-        "MUTEX",
-        "Lock",
-        "_lock",
-        "spinlock",
-        "rwlock",
-        "Spinlock",
-        "Semaphore",
-        "semaphore",
-        "CondVar",
-        "condvar",
-        "Locker",
-        "lock_guard",
-        "LockGuard",
-        "LockHolder",
-        "CriticalSection",
-    ];
-    let class = without_templates(class);
-    let class = class.rsplit("::").next().unwrap_or(&class);
-    let stem = class.strip_suffix("_t").unwrap_or(class).trim_end_matches('_');
-    stem == "lock" || ENDINGS.iter().any(|ending| stem.ends_with(ending))
-}
-
-/// `std::unique_lock<std::mutex>::lock` → `std::unique_lock::lock`.
-pub(super) fn without_templates(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    let mut depth = 0usize;
-    for c in name.chars() {
-        match c {
-            '<' => depth += 1,
-            '>' if depth > 0 => depth -= 1,
-            _ if depth == 0 => out.push(c),
-            _ => {}
-        }
-    }
-    out
+    lock_class::is_method(&name)
 }
 
 #[cfg(test)]
