@@ -3,6 +3,8 @@
 //! `cargo bench --bench order`. Events are made in memory and go through the same `Fold` that the collector uses;
 //! then `analysis::order` judges them. Memory is the peak of the process, so each size runs in one of its own.
 
+mod machine;
+
 use std::error::Error;
 use std::fs;
 use std::process::Command;
@@ -14,6 +16,8 @@ use lockprof::model::{
     CodeAddress, Kind, Lock, LockId, Mode, Origin, Process, ProcessId, Session, StackId, Stacks, Thread, ThreadId,
     Traits,
 };
+
+use machine::machine;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -209,12 +213,4 @@ fn peak_mib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().split(' ').next()).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
-}
-fn machine() -> String {
-    let date = Command::new("date").arg("+%F").output().ok().map(|output| output.stdout).unwrap_or_default();
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let date = String::from_utf8_lossy(&date).trim().to_owned();
-    format!("{date}, {cores} cores, {}", model.trim_start_matches(['\t', ' ', ':']))
 }

@@ -4,11 +4,14 @@
 //! alternate between bare and recorded: what the code costs where nothing disturbs it. The figures are the
 //! machine's; the ratios travel. Other recorders are measured as well where they are installed.
 
+mod machine;
+
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+use machine::machine;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -160,14 +163,4 @@ fn rdtsc_ns() -> f64 {
         start.elapsed().as_nanos() as f64 / f64::from(READS)
     };
     (0..1000).map(|_| round()).fold(f64::INFINITY, f64::min)
-}
-
-/// Date and size of the machine: no figure is worth anything without.
-fn machine() -> String {
-    let date = Command::new("date").arg("+%F").output().ok().map(|output| output.stdout).unwrap_or_default();
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let date = String::from_utf8_lossy(&date).trim().to_owned();
-    format!("{date}, {cores} cores, {}", model.trim_start_matches(['\t', ' ', ':']))
 }

@@ -33,7 +33,7 @@ pub fn for_ever() {
 /// Makes the page that this process can be woken by. Writes the folder's path, or nothing where there is no place.
 pub fn fall_asleep(path: &mut [u8; PATH_MAX]) {
     real::resolve_all();
-    if !PLACES.into_iter().any(|place| sleep_in(place, path)) {
+    if !make_page(path) {
         path[0] = 0;
         for_ever();
         return;
@@ -54,14 +54,19 @@ pub fn fall_asleep(path: &mut [u8; PATH_MAX]) {
 extern "C" fn in_child() {
     if is_asleep() {
         let mut path = [0u8; PATH_MAX];
-        if PLACES.into_iter().any(|place| sleep_in(place, &mut path)) {
+        if make_page(&mut path) {
             MADE_BY.store(sys::getpid(), Ordering::Relaxed);
             own_folder(&path);
         }
     }
 }
 
-fn sleep_in(place: &str, path: &mut [u8; PATH_MAX]) -> bool {
+/// Makes the page in the first place that allows it.
+fn make_page(path: &mut [u8; PATH_MAX]) -> bool {
+    PLACES.into_iter().any(|place| make_page_in(place, path))
+}
+
+fn make_page_in(place: &str, path: &mut [u8; PATH_MAX]) -> bool {
     let mut file = [0u8; PATH_MAX];
     write_paths(place, path, &mut file);
     let (Ok(folder), Ok(name)) = (CStr::from_bytes_until_nul(path), CStr::from_bytes_until_nul(&file)) else {
@@ -111,10 +116,7 @@ pub fn leave() {
     if !is_asleep() {
         return;
     }
-    if let Some(process) = Process::attached()
-        // The child of a vfork has its parent's memory.
-        && process.header().pid.load(Ordering::Relaxed) == sys::getpid()
-    {
+    if let Some(process) = Process::of_this_process() {
         process.segment.remove_file();
     }
     if MADE_BY.load(Ordering::Relaxed) != sys::getpid() {

@@ -145,6 +145,11 @@ impl Process {
         (process.state.load(Ordering::Acquire) == RECORDING).then_some(process)
     }
 
+    /// The same, but not for the child of a vfork, which has its parent's memory.
+    pub fn of_this_process() -> Option<&'static Self> {
+        Self::attached().filter(|process| process.header().pid.load(Ordering::Relaxed) == sys::getpid())
+    }
+
     /// The segment's header.
     pub fn header(&self) -> &Header {
         self.segment.header()

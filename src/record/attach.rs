@@ -4,17 +4,16 @@ use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
-use lockprof_wire::control::{FILE, MAGIC, PREFIX};
+use lockprof_wire::control::{FILE, MAGIC};
 use lockprof_wire::{Control, VERSION};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::desk::{Clerk, Desk};
-use super::{Event, Pause, Recorded, Told, launch, serve};
+use super::{Event, Pause, Recorded, Told, describe, family, folder, launch, serve};
 use crate::ingest::live::Collector;
-use crate::model::Session;
 use crate::snapshot::wire::SOCKET;
 
 /// The page that wakes a process, and the right to use it.
@@ -28,18 +27,10 @@ struct Page {
 impl Page {
     /// Finds the page of a process.
     fn of(pid: u32) -> anyhow::Result<Self> {
-        let maps = format!("/proc/{pid}/maps");
-        let maps = match fs::read_to_string(&maps) {
-            Ok(maps) => maps,
-            Err(_) if !Path::new(&format!("/proc/{pid}")).exists() => bail!("there is no process {pid}"),
-            Err(error) => bail!("process {pid} cannot be looked at ({error}): it is another user's"),
-        };
-        let path = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..]))).find(|path| {
-            let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-            path.file_name().is_some_and(|name| name == FILE) && folder.is_some_and(|name| name.starts_with(PREFIX))
-        });
+        let maps = folder::maps(pid)?;
+        let path = folder::files_in(&maps).find(|path| path.file_name().is_some_and(|name| name == FILE));
         let Some(path) = path else {
-            if maps.contains(PREFIX) && maps.contains(".seg") {
+            if folder::files_in(&maps).next().is_some() {
                 bail!("process {pid} is being recorded from its start: `lockprof top -p {pid}` shows it");
             }
             bail!(
@@ -114,8 +105,10 @@ pub fn attach(
     let mut collector = Collector::from_now_on(&page.folder);
     launch::stop_on_signals();
     launch::yield_to_program();
-    let (started, started_at) = (SystemTime::now(), Instant::now());
-    describe(&mut collector.session, pid, started);
+    let started_at = Instant::now();
+    describe(&mut collector.session, command(pid), SystemTime::now());
+    let note = "the program was recorded for a while only: what came before and after is not in it";
+    collector.session.coverage.notes.push(note.to_owned());
     let socket = page.folder.join(SOCKET);
     // Of a recorder that is no more: the page's lock is ours.
     let _ = fs::remove_file(&socket);
@@ -130,14 +123,10 @@ pub fn attach(
         && duration.is_none_or(|duration| started_at.elapsed() < duration)
     {
         // Asked before the rings are read: what was written before the end is then there.
-        ended = !is_alive(pid) && collector.pids().all(|pid| !is_alive(pid));
+        ended = !family::is_alive(pid) && collector.pids().all(|pid| !family::is_alive(pid));
         let tick = collector.tick();
-        let watched = clerk.is_watched();
         // Somebody else's program is never ended.
-        stopped = clerk.answer(&mut collector).is_some();
-        if clerk.is_watched() && !watched {
-            tell(Event::Watched);
-        }
+        stopped = clerk.answer(&mut collector, tell).is_some();
         told.hangs(&collector, tell);
         let left = duration.map_or(Duration::MAX, |duration| duration.saturating_sub(started_at.elapsed()));
         std::thread::sleep(pause.after(tick.fullest).min(left));
@@ -146,19 +135,10 @@ pub fn attach(
     settle(collector.pids().chain([pid]));
     let collected = collector.finish();
     let _ = fs::remove_file(&socket);
-    if !is_alive(pid) {
+    if !family::is_alive(pid) {
         let _ = fs::remove_dir_all(&page.folder);
     }
     Ok(Recorded { collected, exit: None, pid, ended: None })
-}
-
-fn describe(session: &mut Session, pid: u32, started: SystemTime) {
-    session.meta.command = command(pid);
-    session.meta.version = env!("CARGO_PKG_VERSION").to_owned();
-    session.meta.started_unix_ns = started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-    session.meta.host = launch::host();
-    let note = "the program was recorded for a while only: what came before and after is not in it";
-    session.coverage.notes.push(note.to_owned());
 }
 
 /// A server may have changed its user since it made the folder, where it has to make its segment. Only root can help.
@@ -172,15 +152,6 @@ fn hand_over(folder: &Path, pid: u32) {
         // Refused to everybody else, who needs it for nothing.
         let _ = std::os::unix::fs::chown(folder, Some(user), Some(group));
     }
-}
-
-fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| state_of(&stat) != Some('Z'))
-}
-
-/// The state of a task, from its `stat` (proc(5)): behind the name, which may hold anything.
-fn state_of(stat: &str) -> Option<char> {
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 fn command(pid: u32) -> Vec<String> {
@@ -208,7 +179,7 @@ fn settle(pids: impl IntoIterator<Item = u32>) {
     loop {
         running.retain(|(task, before)| {
             let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
-            state_of(&stat) == Some('R') && used(task).is_some_and(|now| now - before < LONGER_THAN_A_HOOK_NS)
+            family::state(&stat) == Some("R") && used(task).is_some_and(|now| now - before < LONGER_THAN_A_HOOK_NS)
         });
         if running.is_empty() || begin.elapsed() > LIMIT {
             return;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use super::Event;
 use crate::ingest::live::{Collected, Collector, Named, Unnamed};
 use crate::model::Now;
 use crate::snapshot::judged::judged;
@@ -101,14 +102,17 @@ struct Last {
 }
 
 impl Clerk {
-    /// Answers what was asked since the last call; how to stop, if somebody wants that.
-    pub(super) fn answer(&mut self, collector: &mut Collector) -> Option<Stop> {
+    /// Answers what was asked since the last call; how to stop, if somebody wants that. Tells when somebody looks for
+    /// the first time.
+    pub(super) fn answer(&mut self, collector: &mut Collector, tell: &mut dyn FnMut(Event)) -> Option<Stop> {
         let mut stop = None;
         while let Ok(question) = self.questions.try_recv() {
             // Who does not wait for the answer any more does not need it.
             match question {
                 Ask::Snapshot(focus, reply) => {
-                    self.watched = true;
+                    if !std::mem::replace(&mut self.watched, true) {
+                        tell(Event::Watched);
+                    }
                     let _ = reply.send(self.snapshot(collector, focus));
                 }
                 Ask::Frozen(reply) => {
@@ -124,11 +128,6 @@ impl Clerk {
             }
         }
         stop
-    }
-
-    /// Whether somebody has asked for a snapshot, ever.
-    pub(super) fn is_watched(&self) -> bool {
-        self.watched
     }
 
     fn snapshot(&mut self, collector: &mut Collector, focus: Option<u32>) -> Arc<Snapshot> {

@@ -27,10 +27,24 @@ fn living() -> Vec<Kin> {
         .collect()
 }
 
+/// Whether there is such a process, and it is no zombie.
+pub fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| kin(pid, &stat).is_some())
+}
+
+/// The words of a `stat` of a process or a thread behind its name, which may hold anything, parentheses too (proc(5)).
+fn words(stat: &str) -> Option<impl Iterator<Item = &str>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace())
+}
+
+/// The state in a `stat`.
+pub fn state(stat: &str) -> Option<&str> {
+    words(stat)?.next()
+}
+
 /// What a line of `/proc/PID/stat` says; `None` for a zombie.
 fn kin(pid: u32, stat: &str) -> Option<Kin> {
-    // The name may hold anything, parentheses too.
-    let mut words = stat.rsplit_once(')')?.1.split_whitespace();
+    let mut words = words(stat)?;
     let state = words.next()?;
     let parent = words.next()?.parse().ok()?;
     (!matches!(state, "Z" | "X")).then_some(Kin { pid, parent })

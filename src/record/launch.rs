@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, option};
@@ -189,9 +189,9 @@ impl Started {
         if asked { self.counters.recv().unwrap_or_default() } else { Counters::default() }
     }
 
-    /// When it was started, ns since 1970.
-    pub fn started_unix_ns(&self) -> u64 {
-        self.started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
+    /// When it was started.
+    pub fn started(&self) -> SystemTime {
+        self.started
     }
 }
 

@@ -15,7 +15,7 @@ pub mod preflight;
 pub mod serve;
 pub mod shim;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ingest::live::{Collected, Collector, HangNow};
 use crate::model::{Exit, Session};
@@ -137,7 +137,7 @@ pub fn record(
     let started = Instant::now();
     let mut child = Launch { program, folder: folder.path(), shim: &shim, options }.start()?;
     launch::yield_to_program();
-    describe(&mut collector.session, program, &child);
+    describe(&mut collector.session, program.words(), child.started());
     serve::serve(folder.path(), desk);
     tell(Event::Started(child.pid()));
     let mut exit = None;
@@ -157,12 +157,7 @@ pub fn record(
             ending = Some((Ended::TimedOut, Ending::begin(&family, GRACE_OF_TIMED_OUT)));
         }
         let tick = collector.tick();
-        let watched = clerk.is_watched();
-        let stop = clerk.answer(&mut collector);
-        if clerk.is_watched() && !watched {
-            tell(Event::Watched);
-        }
-        match stop {
+        match clerk.answer(&mut collector, tell) {
             Some(Stop::Leave) => {
                 let note = "the recording was ended, the program went on: what it did later is not in it";
                 collector.session.coverage.notes.push(note.to_owned());
@@ -220,10 +215,10 @@ pub fn record(
 }
 
 /// What is known of the run from its start.
-fn describe(session: &mut Session, program: &Program, child: &launch::Started) {
-    session.meta.command = program.words();
+fn describe(session: &mut Session, command: Vec<String>, started: SystemTime) {
+    session.meta.command = command;
     session.meta.version = env!("CARGO_PKG_VERSION").to_owned();
-    session.meta.started_unix_ns = child.started_unix_ns();
+    session.meta.started_unix_ns = started.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
     session.meta.host = launch::host();
 }
 

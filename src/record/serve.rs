@@ -2,7 +2,6 @@
 //!
 //! One thread waits for viewers, one more serves each. A viewer that dies, or sends nonsense, is its own loss.
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::desk::{Desk, Viewer};
+use super::folder;
 use crate::snapshot::wire::{self, Hello, LONGEST_WANT, SOCKET};
 use crate::snapshot::{Snapshot, Want};
 
@@ -97,14 +97,7 @@ impl Remote {
 
 /// The folder of the session that records a process: its maps show a segment there.
 fn session_folder(pid: u32) -> anyhow::Result<PathBuf> {
-    let maps = match fs::read_to_string(format!("/proc/{pid}/maps")) {
-        Ok(maps) => maps,
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            bail!("process {pid} belongs to another user: look at it as that user, or as root")
-        }
-        Err(_) => bail!("there is no process {pid} (any more)"),
-    };
-    folder_in(&maps).with_context(|| {
+    folder_in(&folder::maps(pid)?).with_context(|| {
         format!(
             "process {pid} is not being recorded: start it with `lockprof top -- CMD` or `lockprof run CMD`, or with \
              LD_PRELOAD=$(lockprof shim --path) to look at it at any time"
@@ -112,16 +105,10 @@ fn session_folder(pid: u32) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// A line of `/proc/PID/maps` ends with the file's path.
 fn folder_in(maps: &str) -> Option<PathBuf> {
-    let mut segments = maps.lines().filter_map(|line| {
-        let path = Path::new(&line[line.find('/')?..]);
-        let is_segment = path.to_str()?.trim_end_matches(" (deleted)").ends_with(".seg");
-        let folder = path.parent()?;
-        let ours = folder.file_name()?.to_str()?.starts_with(super::folder::PREFIX);
-        (is_segment && ours).then(|| folder.to_owned())
-    });
-    segments.next_back()
+    let is_segment =
+        |path: &&Path| path.to_str().is_some_and(|path| path.trim_end_matches(" (deleted)").ends_with(".seg"));
+    folder::files_in(maps).filter(is_segment).last()?.parent().map(Path::to_owned)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::plain_hook;
 use crate::process::Process;
-use crate::{asleep, real, sys};
+use crate::{asleep, real};
 
 /// Asks to be told the code that `exit` is called with. Handlers run in the opposite order: ours is the last.
 pub fn watch() {
@@ -20,10 +20,7 @@ unsafe extern "C" fn at_exit(code: c_int, _: *mut c_void) {
 fn note(code: c_int) {
     const KNOWN: u32 = 1 << 8;
     asleep::leave();
-    if let Some(process) = Process::attached()
-        // The child of a vfork has its parent's memory.
-        && process.header().pid.load(Ordering::Relaxed) == sys::getpid()
-    {
+    if let Some(process) = Process::of_this_process() {
         process.header().exit.store(KNOWN | code as u32 & 0xff, Ordering::Relaxed);
     }
 }

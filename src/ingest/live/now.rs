@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use lockprof_wire::thread::state;
 use rustc_hash::FxHashMap;
 
-use super::{Collected, Collector, Folded};
+use super::folds::Folded;
+use super::{Collected, Collector};
 use crate::ingest::clock::monotonic_ns;
 use crate::ingest::drain::Tally;
 use crate::ingest::order;

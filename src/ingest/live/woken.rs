@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use lockprof_wire::thread::state;
 use lockprof_wire::{Op, Record};
 
-use super::{Collector, Folded, Source};
+use super::folds::Folded;
+use super::{Collector, Source};
 use crate::ingest::order;
 
 impl Collector {
