@@ -38,6 +38,7 @@ const VIEWS: &[&[&str]] = &[
     &["flamegraph", "--diff", "old.lockprof", "new.lockprof", "-o", "-"],
     &["diff", "old.lockprof", "new.lockprof"],
     &["diff", "--format", "json", "old.lockprof", "new.lockprof"],
+    &["html", "new.lockprof", "-o", "-"],
     &["merge", "old.lockprof", "new.lockprof", "-o", "merged.lockprof"],
 ];
 
@@ -147,15 +148,16 @@ fn call_stacks(stacks: &mut Stacks, code: &mut Random) -> Vec<StackId> {
             let module = Some(ModuleId((place % 30) as u32));
             at = stacks.intern(at, CodeAddress { module, address: 0x1000 + place * 16 });
             depth += 1;
-            let frames = &mut stacks.node_mut(at).frames;
-            if frames.is_empty() {
-                frames.push(Frame {
+            let node = stacks.node_mut(at);
+            if node.frames.is_empty() {
+                let frame = Frame {
                     function: Some(format!("server::module_{}::Some<Generic>::function_{place}", place % 97)),
                     file: Some(format!("/build/server/src/module_{}.rs", place % 97)),
                     line: place as u32 % 900 + 1,
                     column: 7,
                     inlined: false,
-                });
+                };
+                node.frames = vec![frame].into();
             }
         }
         if known.insert(at) {

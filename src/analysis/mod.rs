@@ -22,6 +22,15 @@ pub(crate) fn add(sum: &mut u64, value: u64) {
     *sum = sum.saturating_add(value);
 }
 
+/// Both results, the first one made on another thread meanwhile.
+pub(crate) fn at_once<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
+    })
+}
+
 /// The sum of many, with the same care.
 pub(crate) fn sum_of(values: impl Iterator<Item = u64>) -> u64 {
     values.fold(0, u64::saturating_add)

@@ -68,7 +68,9 @@ pub fn short_function(name: &str) -> String {
         }
         at += 1;
     }
-    let out = out.replace("{{closure}}", "{closure}").replace("{closure#0}", "{closure}");
+    if out.contains('{') {
+        out = out.replace("{{closure}}", "{closure}").replace("{closure#0}", "{closure}");
+    }
     without_return_type(out.trim()).to_owned()
 }
 
@@ -116,10 +118,12 @@ fn rust_impl(name: &str) -> Option<(&str, &str)> {
 /// Takes off `.constprop.0`, ` [clone .isra.0]`, `[abi:cxx11]`, `::h0123456789abcdef` and ` const`.
 fn strip_suffixes(name: &str) -> &str {
     let mut name = name;
-    if let Some(at) = name.find(" [clone") {
+    // Most names have no such part, and looking for one letter is much cheaper.
+    let (cloned, dotted) = (name.contains('['), name.contains('.'));
+    if cloned && let Some(at) = name.find(" [clone") {
         name = &name[..at];
     }
-    for part in [".constprop.", ".isra.", ".part.", ".cold", ".llvm.", ".lto_priv."] {
+    for part in [".constprop.", ".isra.", ".part.", ".cold", ".llvm.", ".lto_priv."].into_iter().filter(|_| dotted) {
         if let Some(at) = name.find(part).filter(|at| *at > 0) {
             name = &name[..at];
         }

@@ -69,13 +69,13 @@ impl Builder {
             };
             let known = (1..self.session.stacks.len()).map(StackId::from).find(|id| {
                 let node = self.session.stacks.node(*id);
-                node.caller == at && node.frames == [frame.clone()]
+                node.caller == at && node.frames[..] == [frame.clone()]
             });
             at = known.unwrap_or_else(|| {
                 self.next_address += 0x10;
                 let address = CodeAddress { module: Some(ModuleId(0)), address: self.next_address };
                 let id = self.session.stacks.intern(at, address);
-                self.session.stacks.node_mut(id).frames = vec![frame];
+                self.session.stacks.node_mut(id).frames = vec![frame].into();
                 id
             });
         }

@@ -12,8 +12,7 @@ use crate::render::text::{self, DiffOptions, Named, growth};
 use crate::render::units::duration;
 
 pub(super) fn diff(console: &Console, args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let [old, new] = [&args.old, &args.new].map(|path| trace::load(console, Some(path)));
-    let (old, new) = (old?, new?);
+    let (old, new) = trace::load_two(console, &args.old, Some(&args.new))?;
     let question = Question {
         filter: Filter::from(&args.filter),
         measure: args.metric.into(),

@@ -1,17 +1,17 @@
 //! `lockprof flamegraph`: a recording as a picture.
 
 use std::io::IsTerminal;
-use std::path::Path;
 
 use anyhow::bail;
 
 use super::output::{Console, Target};
-use super::trace::{self, Trace};
+use super::trace;
 use crate::analysis::Filter;
 use crate::analysis::contention::{Contention, GroupBy, Query};
-use crate::analysis::diff;
+use crate::analysis::{at_once, diff};
 use crate::cli::{self, FlamegraphArgs};
 use crate::exit_code::ExitCode;
+use crate::model::Session;
 use crate::render::flamegraph::{Metric, Options, Part, Picture, Side, View, draw, draw_differential};
 
 pub(super) fn flamegraph(console: &Console, args: &FlamegraphArgs) -> anyhow::Result<ExitCode> {
@@ -20,12 +20,16 @@ pub(super) fn flamegraph(console: &Console, args: &FlamegraphArgs) -> anyhow::Re
     if let Some(reason) = View::meaningless(options.metric, options.side, &filter) {
         bail!(reason);
     }
-    let trace = trace::load(console, args.trace.as_deref())?;
-    let (picture, notes) = match &args.diff {
-        Some(old) => differential(console, old, &trace, filter, args.absolute, &options)?,
+    let (path, picture, notes) = match &args.diff {
+        Some(old) => {
+            let (old, new) = trace::load_two(console, old, args.trace.as_deref())?;
+            let (picture, notes) = differential(&old.session, &new.session, filter, args.absolute, &options);
+            (new.path, picture, notes)
+        }
         None => {
+            let trace = trace::load(console, args.trace.as_deref())?;
             let contention = Contention::of(&trace.session, &Query { filter, ..Query::default() });
-            (draw(&trace.session, &contention, &options), contention.notes)
+            (trace.path, draw(&trace.session, &contention, &options), contention.notes)
         }
     };
     for notice in picture.notice.iter().chain(&notes) {
@@ -34,7 +38,7 @@ pub(super) fn flamegraph(console: &Console, args: &FlamegraphArgs) -> anyhow::Re
     let target = match &args.output {
         Some(path) if path.as_os_str() == "-" => Target::Stdout,
         Some(path) => Target::File(path.clone()),
-        None if std::io::stdout().is_terminal() => Target::File(trace.path.with_extension("svg")),
+        None if std::io::stdout().is_terminal() => Target::File(path.with_extension("svg")),
         None => Target::Stdout,
     };
     target.write(&picture.svg)?;
@@ -46,27 +50,25 @@ pub(super) fn flamegraph(console: &Console, args: &FlamegraphArgs) -> anyhow::Re
 
 /// The picture of what changed since an older recording, and what a reader has to know about it.
 fn differential(
-    console: &Console,
-    old: &Path,
-    new: &Trace,
+    old: &Session,
+    new: &Session,
     filter: Filter,
     absolute: bool,
     options: &Options,
-) -> anyhow::Result<(Picture, Vec<String>)> {
-    let old = trace::load(console, Some(old))?;
-    let (old, new) = (&old.session, &new.session);
+) -> (Picture, Vec<String>) {
     let query = Query { filter, by: GroupBy::Class, ..Query::default() };
-    let views = [old, new].map(|session| Contention::of(session, &query));
+    let of = |session| Contention::of(session, &query);
+    let (before, after) = at_once(|| of(old), || of(new));
     let mut notes = diff::cautions(old, new);
     let scale = diff::scale(old, new, absolute, &mut notes);
-    for note in views.iter().flat_map(|view| &view.notes) {
+    for note in before.notes.iter().chain(&after.notes) {
         if !notes.contains(note) {
             notes.push(note.clone());
         }
     }
-    let [before, after] =
-        [(old, &views[0]), (new, &views[1])].map(|(session, contention)| Part { session, contention });
-    Ok((draw_differential(before, after, scale, options), notes))
+    let old = Part { session: old, contention: &before };
+    let new = Part { session: new, contention: &after };
+    (draw_differential(old, new, scale, options), notes)
 }
 
 impl From<cli::Metric> for Metric {

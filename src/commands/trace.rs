@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 
 use super::Console;
+use crate::analysis::at_once;
 use crate::ingest::import;
 use crate::model::Session;
 
@@ -18,20 +19,28 @@ pub(super) struct Trace {
 
 /// Reads the named recording, or else the newest one in the current folder, and says which.
 pub(super) fn load(console: &Console, named: Option<&Path>) -> anyhow::Result<Trace> {
-    let path = match named {
-        Some(path) => path.to_owned(),
-        None => {
-            let path = newest(Path::new("."))?;
-            console.say(&format!("reading {}", path.display()));
-            path
-        }
-    };
-    let session = read(&path)?;
-    Ok(Trace { path, session })
+    read(find(console, named)?)
 }
 
-fn read(path: &Path) -> anyhow::Result<Session> {
-    Ok(import::open(path)?)
+/// Reads two recordings at once; the second one is found as [`load`] does it.
+pub(super) fn load_two(console: &Console, old: &Path, new: Option<&Path>) -> anyhow::Result<(Trace, Trace)> {
+    let new = find(console, new)?;
+    let (old, new) = at_once(|| read(old.to_owned()), || read(new));
+    Ok((old?, new?))
+}
+
+fn find(console: &Console, named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    let path = newest(Path::new("."))?;
+    console.say(&format!("reading {}", path.display()));
+    Ok(path)
+}
+
+fn read(path: PathBuf) -> anyhow::Result<Trace> {
+    let session = import::open(&path)?;
+    Ok(Trace { path, session })
 }
 
 /// The `*.lockprof` file that was changed last; of several at one time, the last by name.

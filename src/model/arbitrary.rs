@@ -87,7 +87,7 @@ prop_compose! {
             let known = stacks.modules.len();
             let module = module.filter(|_| known > 0).map(|module| ModuleId::from(module.index(known)));
             let stack = stacks.intern(caller, CodeAddress { module, address });
-            stacks.node_mut(stack).frames = frames;
+            stacks.node_mut(stack).frames = frames.into();
         }
         stacks
     }

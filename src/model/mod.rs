@@ -23,7 +23,7 @@ pub mod stacks;
 mod union;
 
 pub use excerpt::Excerpt;
-pub use frame::Frame;
+pub use frame::{Frame, Frames};
 pub use hang::{Hang, HangKind, HeldLock, Waiting};
 pub use histogram::Histogram;
 pub use ids::{LockId, ModuleId, ProcessId, SiteId, StackId, ThreadId};

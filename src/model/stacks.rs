@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::frame::Frame;
+use super::frame::Frames;
 use super::ids::{ModuleId, StackId};
 
 /// A place in code that stays the same under address-space randomisation.
@@ -39,7 +39,7 @@ pub struct Node {
     /// Where this frame is.
     pub address: CodeAddress,
     /// The frames that the address stands for, innermost (inlined) first; empty until symbolised.
-    pub frames: Vec<Frame>,
+    pub frames: Frames,
 }
 
 /// All call stacks of a session. A [`StackId`] names the innermost frame; its callers follow by [`Node::caller`].
@@ -54,7 +54,7 @@ pub struct Stacks {
 impl Default for Stacks {
     fn default() -> Self {
         let unknown =
-            Node { caller: StackId(0), address: CodeAddress { module: None, address: 0 }, frames: Vec::new() };
+            Node { caller: StackId(0), address: CodeAddress { module: None, address: 0 }, frames: Frames::default() };
         Self { modules: Vec::new(), nodes: vec![unknown], index: FxHashMap::default() }
     }
 }
@@ -71,7 +71,7 @@ impl Stacks {
     pub fn intern(&mut self, caller: StackId, address: CodeAddress) -> StackId {
         *self.index.entry((caller, address)).or_insert_with(|| {
             let id = StackId::from(self.nodes.len());
-            self.nodes.push(Node { caller, address, frames: Vec::new() });
+            self.nodes.push(Node { caller, address, frames: Frames::default() });
             id
         })
     }

@@ -59,18 +59,29 @@ pub fn of_node(session: &Session, node: &Node) -> Vec<(Line, bool)> {
 /// The frames of a stack that say something about the program, innermost first. A stack of library frames
 /// only is told by its innermost one.
 pub fn lines(session: &Session, stack: StackId) -> Vec<Line> {
+    first_lines(session, stack, usize::MAX)
+}
+
+/// The first ones of these.
+pub fn first_lines(session: &Session, stack: StackId, most: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut first = None;
-    for (line, library) in session.stacks.walk(stack).flat_map(|node| of_node(session, node)) {
-        if library {
-            first.get_or_insert(line);
-        } else {
-            lines.push(line);
+    for node in session.stacks.walk(stack) {
+        if lines.len() >= most {
+            break;
+        }
+        for (line, library) in of_node(session, node) {
+            if library {
+                first.get_or_insert(line);
+            } else {
+                lines.push(line);
+            }
         }
     }
     if lines.is_empty() {
         lines.extend(first);
     }
+    lines.truncate(most);
     lines
 }
 

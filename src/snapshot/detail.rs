@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::contention::{Contention, Query};
 use crate::model::{LockId, Session, StackId, ThreadId};
-use crate::render::frames::lines;
+use crate::render::frames::{Line, first_lines};
 use crate::render::paint::printable;
 use crate::render::text::advice;
 
@@ -76,7 +76,7 @@ pub(super) fn detail(session: &Session, lock: u32) -> Option<Detail> {
 }
 
 fn frames(session: &Session, stack: StackId) -> Vec<String> {
-    lines(session, stack).iter().take(FRAMES).map(crate::render::frames::Line::one).collect()
+    first_lines(session, stack, FRAMES).iter().map(Line::one).collect()
 }
 
 fn blocking(session: &Session, lock: LockId) -> Vec<Blocking> {

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::elf::{self, Located};
 use super::{demangle, qualified};
-use crate::model::{Frame, Module, ModuleId, Session, StackId};
+use crate::model::{Frame, Frames, Module, ModuleId, Session, StackId};
 
 /// Names every stack node of the session that has no frames yet. Returns notes for the person: one
 /// sentence for each file that could not be used.
@@ -29,7 +29,7 @@ pub fn symbolize(session: &mut Session) -> Vec<String> {
     modules.sort_unstable_by_key(|(module, _)| *module);
 
     let mut notes = Vec::new();
-    let mut known: FxHashMap<(Option<ModuleId>, u64), Vec<Frame>> = FxHashMap::default();
+    let mut known: FxHashMap<(Option<ModuleId>, u64), Frames> = FxHashMap::default();
     for (id, mut addresses) in modules {
         addresses.sort_unstable();
         addresses.dedup();
@@ -38,13 +38,13 @@ pub fn symbolize(session: &mut Session) -> Vec<String> {
             Some(module) => resolve(module, &addresses, &mut notes),
             None => vec![vec![Frame::default()]; addresses.len()],
         };
-        known.extend(addresses.into_iter().map(|address| (id, address)).zip(frames));
+        known.extend(addresses.into_iter().map(|address| (id, address)).zip(frames.into_iter().map(Frames::from)));
     }
     for id in nodes.map(StackId::from) {
         let node = session.stacks.node_mut(id);
         if node.frames.is_empty() {
             let frames = known.get(&(node.address.module, node.address.address)).cloned();
-            node.frames = frames.unwrap_or_else(|| vec![Frame::default()]);
+            node.frames = frames.unwrap_or_else(|| vec![Frame::default()].into());
         }
     }
     notes

@@ -137,8 +137,10 @@ fn hostile_names_are_only_text() {
     session.meta.command = vec![evil.into()];
     session.threads.iter_mut().for_each(|thread| thread.name = evil.into());
     for at in 1..session.stacks.len() {
-        let frames = &mut session.stacks.node_mut(StackId::from(at)).frames;
+        let node = session.stacks.node_mut(StackId::from(at));
+        let mut frames = node.frames.to_vec();
         frames.iter_mut().for_each(|frame| frame.file = Some(evil.into()));
+        node.frames = frames.into();
     }
     file::write_to_path(&session, &trace).expect("a trace");
     let shown = document(&browser, &html(&trace).0, "lock=L2&q=img&find=%3Cimg%20src=x%20onerror=alert(1)%3E");
@@ -222,7 +224,7 @@ fn session(locks: usize, stacks: usize, threads: usize) -> Session {
                 line: of as u32 % 500 + 1,
                 ..Frame::default()
             };
-            session.stacks.node_mut(stack).frames = vec![frame];
+            session.stacks.node_mut(stack).frames = vec![frame].into();
         }
         leaves.push(stack);
     }

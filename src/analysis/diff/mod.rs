@@ -12,13 +12,13 @@ use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
 
-use super::add;
 use super::contention::{Contention, GroupBy, LockReport, Query};
 use super::filter::Filter;
+use super::{add, at_once};
 use crate::model::{Kind, Session};
 
 pub use stacks::StackChange;
-use stacks::Stacks;
+use stacks::{Amount, Functions, Stacks};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,7 +171,8 @@ impl Diff {
             by: GroupBy::Class,
             ..Query::default()
         };
-        let [before, after] = [old, new].map(|session| Contention::of(session, &query));
+        let of = |session| Contention::of(session, &query);
+        let (before, after) = at_once(|| of(old), || of(new));
         for note in before.notes.iter().chain(&after.notes) {
             if !notes.contains(note) {
                 notes.push(note.clone());
@@ -181,8 +182,9 @@ impl Diff {
         let asked = !question.filter.kinds.is_empty();
         let rows = |view| kept_rows(view, asked);
         let pairs = pair(&rows(&before), &rows(&after));
+        let mut functions = Functions::default();
         let mut locks: Vec<LockChange> =
-            pairs.into_iter().filter_map(|(a, b)| change((old, a), (new, b), scale)).collect();
+            pairs.into_iter().filter_map(|(a, b)| change(&mut functions, (old, a), (new, b), scale)).collect();
         let floor = question.filter.min_wait_ns;
         locks.retain(|lock| {
             let wait = |figures: &Option<Figures>| figures.map_or(0, |figures| figures.wait_ns);
@@ -322,19 +324,22 @@ fn pair<'a>(old: &[&'a LockReport], new: &[&'a LockReport]) -> Vec<Pair<'a>> {
 
 type Place<'a> = (&'a Session, Option<&'a LockReport>);
 
-fn change(old: Place<'_>, new: Place<'_>, scale: f64) -> Option<LockChange> {
+fn change(functions: &mut Functions, old: Place<'_>, new: Place<'_>, scale: f64) -> Option<LockChange> {
     let shown = new.1.or(old.1)?;
     let mut waiters = Stacks::default();
     let mut holders = Stacks::default();
     for ((session, row), is_new) in [(old, false), (new, true)] {
         for waiter in row.iter().flat_map(|row| &row.waiters) {
-            waiters.add(session, is_new, waiter.stack, waiter.count, waiter.wait_ns, scale);
+            let amount = Amount { stack: waiter.stack, count: waiter.count, ns: waiter.wait_ns };
+            waiters.add(functions, session, is_new, &amount, scale);
         }
         for holder in row.iter().flat_map(|row| &row.holders).filter(|holder| holder.count > 0) {
-            holders.add(session, is_new, holder.stack, holder.count, holder.blocked_ns, scale);
+            let amount = Amount { stack: holder.stack, count: holder.count, ns: holder.blocked_ns };
+            holders.add(functions, session, is_new, &amount, scale);
         }
         if let Some(unseen) = row.map(|row| row.unattributed).filter(|unseen| unseen.count > 0) {
-            holders.add(session, is_new, crate::model::Stacks::UNKNOWN, unseen.count, unseen.wait_ns, scale);
+            let amount = Amount { stack: crate::model::Stacks::UNKNOWN, count: unseen.count, ns: unseen.wait_ns };
+            holders.add(functions, session, is_new, &amount, scale);
         }
     }
     Some(LockChange {
@@ -343,7 +348,7 @@ fn change(old: Place<'_>, new: Place<'_>, scale: f64) -> Option<LockChange> {
         kind: shown.kind,
         old: old.1.map(|row| Figures::of(row, scale)),
         new: new.1.map(|row| Figures::of(row, 1.0)),
-        waiters: waiters.changes(),
-        holders: holders.changes(),
+        waiters: waiters.changes(functions),
+        holders: holders.changes(functions),
     })
 }

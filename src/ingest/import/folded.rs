@@ -56,9 +56,9 @@ fn call<'a>(session: &mut Session, addresses: &mut FxHashMap<&'a str, u64>, call
     let next = addresses.len() as u64 + 1;
     let address = *addresses.entry(name).or_insert(next);
     let id = session.stacks.intern(caller, CodeAddress { module: None, address });
-    let frames = &mut session.stacks.node_mut(id).frames;
-    if frames.is_empty() {
-        frames.push(Frame { function: Some(name.to_owned()), ..Frame::default() });
+    let node = session.stacks.node_mut(id);
+    if node.frames.is_empty() {
+        node.frames = vec![Frame { function: Some(name.to_owned()), ..Frame::default() }].into();
     }
     id
 }

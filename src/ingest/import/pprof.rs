@@ -133,7 +133,7 @@ impl<'a> Importer<'a> {
             let address = self.address(location);
             at = self.rows.session.stacks.intern(at, address);
             if self.rows.session.stacks.node(at).frames.is_empty() {
-                self.rows.session.stacks.node_mut(at).frames = self.frames(location);
+                self.rows.session.stacks.node_mut(at).frames = self.frames(location).into();
             }
         }
         Ok(at)

@@ -13,8 +13,8 @@ use crate::ingest::drain::Tally;
 use crate::ingest::order;
 use crate::ingest::watch::look;
 use crate::model::{
-    CodeAddress, Excerpt, FoldsNow, Frame, LockId, LockName, Mode, Now, Profile, Session, StackId, ThreadId, ThreadNow,
-    ThreadShare, WaitNow,
+    CodeAddress, Excerpt, FoldsNow, Frames, LockId, LockName, Mode, Now, Profile, Session, StackId, ThreadId,
+    ThreadNow, ThreadShare, WaitNow,
 };
 
 /// Rows that are named at a time: the collector has other things to do.
@@ -34,7 +34,7 @@ pub struct Named {
     /// Locks with their names and classes.
     pub locks: Vec<(LockId, Option<LockName>, String)>,
     /// Nodes of stacks with their frames.
-    pub stacks: Vec<(StackId, Vec<Frame>)>,
+    pub stacks: Vec<(StackId, Frames)>,
 }
 
 impl Unnamed {

@@ -20,7 +20,7 @@ use crate::analysis::Contention;
 use crate::analysis::contention::Cut;
 use crate::model::order::LoggedWhat;
 use crate::model::{LockId, Mode, Session, StackId, Stacks, Thread, ThreadId};
-use crate::render::frames::{Line, headline, lines};
+use crate::render::frames::{Line, first_lines, headline};
 use crate::render::paint::printable;
 
 /// A wait's end and the acquisition that followed are one moment; their clocks may differ by this, ns.
@@ -271,7 +271,7 @@ impl Ids {
 
 fn slices(session: &Session, contention: &Contention, tracks: &Tracks, ids: &Ids, events: &mut Vec<Event>) {
     let stack_of =
-        |stack: StackId| -> Vec<String> { lines(session, stack).iter().take(FRAMES).map(Line::one).collect() };
+        |stack: StackId| -> Vec<String> { first_lines(session, stack, FRAMES).iter().map(Line::one).collect() };
     for (thread, slice) in tracks.iter() {
         let Some(row) = contention.row_of(slice.lock) else { continue };
         let name = printable(&row.name);

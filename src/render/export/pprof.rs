@@ -12,7 +12,7 @@ use super::{function_name, notes, thread_name, unseen};
 use crate::analysis::Contention;
 use crate::analysis::blame::{Part, Whose, parts};
 use crate::model::stacks::Node;
-use crate::model::{CodeAddress, Frame, ModuleId, Session, Stacks};
+use crate::model::{CodeAddress, Frame, Frames, ModuleId, Session, Stacks};
 use crate::pprof::{Function, Label, Line, Location, Mapping, Profile, SIDE_COMMENT, Sample, ValueType, encode};
 use crate::render::paint::printable;
 
@@ -51,7 +51,7 @@ struct Maker<'a> {
     texts: FxHashMap<String, i64>,
     mappings: FxHashMap<ModuleId, u64>,
     /// One address may stand for other frames in another process.
-    locations: FxHashMap<(CodeAddress, Vec<Frame>), u64>,
+    locations: FxHashMap<(CodeAddress, Frames), u64>,
     functions: FxHashMap<(String, String), u64>,
 }
 
@@ -184,7 +184,7 @@ impl<'a> Maker<'a> {
 
     /// A place that stands for the stack that nobody saw.
     fn unseen(&mut self, whose: Whose) -> u64 {
-        let key = (CodeAddress { module: None, address: 0 }, Vec::new());
+        let key = (CodeAddress { module: None, address: 0 }, Frames::default());
         if let Some(known) = self.locations.get(&key) {
             return *known;
         }
@@ -286,7 +286,8 @@ mod tests {
         let mut session = server();
         let stack = session.profile.sites.iter().find(|site| site.contended > 0).unwrap().key.stack;
         let inner = Frame { function: Some("tiny".into()), inlined: true, ..Frame::default() };
-        session.stacks.node_mut(stack).frames.insert(0, inner);
+        let node = session.stacks.node_mut(stack);
+        node.frames = [&[inner], &node.frames[..]].concat().into();
         let (_, profile) = of(&session, Whose::Waiter);
         let location = profile.location.iter().find(|location| location.line.len() == 2).unwrap();
         let name = |line: &Line| profile.text(profile.function[line.function_id as usize - 1].name);

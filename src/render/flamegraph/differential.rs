@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::folded::Folded;
+use super::tree::{Drawn, Ordered, Value};
 use crate::analysis::diff::scaled;
 use crate::render::text::growth;
 
@@ -17,83 +17,56 @@ pub(super) struct Change {
     pub new: u64,
 }
 
-/// A frame with the frames below it: its change with everything on top, and of stacks that end there.
-#[derive(Default)]
-struct Node {
-    whole: Change,
-    own: Change,
+impl Value for Change {
+    fn plus(self, other: Self) -> Self {
+        Self { old: self.old.saturating_add(other.old), new: self.new.saturating_add(other.new) }
+    }
+
+    fn width(self) -> u64 {
+        self.new
+    }
 }
 
-/// Both recordings' stacks as a tree.
-#[derive(Default)]
+/// Both recordings' stacks.
 pub(super) struct Differential {
-    names: FxHashMap<Box<str>, u32>,
-    /// By caller and name; the root is 0.
-    callees: FxHashMap<(u32, u32), u32>,
-    nodes: Vec<Node>,
+    drawn: Drawn<Change>,
+    gone: u64,
 }
 
 impl Differential {
-    /// A tree of the old recording's stacks, which are taken out and multiplied by `scale`.
-    pub fn of(old: &mut Folded, scale: f64) -> Self {
-        let mut result = Self { nodes: vec![Node::default()], ..Self::default() };
-        for (stack, value) in std::mem::take(&mut old.stacks) {
-            let change = Change { old: scaled(value, scale), new: 0 };
-            result.add(&stack, change);
-        }
-        result
+    /// Both recordings; values of `old` are multiplied by `scale`. Frames narrower than `least` are not drawn.
+    pub fn of(old: Ordered<u64>, new: Ordered<u64>, scale: f64, least: f64) -> Self {
+        let before = |value| Change { old: scaled(value, scale), new: 0 };
+        let both = old.joined(new, before, |value| Change { old: 0, new: value });
+        let gone = both.values().filter(|value| value.new == 0).fold(0, |sum: u64, gone| sum.saturating_add(gone.old));
+        Self { drawn: both.drawn(least), gone }
     }
 
-    /// Adds the new recording's stacks.
-    pub fn add_new(&mut self, new: &Folded) {
-        for (stack, value) in &new.stacks {
-            self.add(stack, Change { old: 0, new: *value });
-        }
+    /// The new recording's stacks as lines for inferno.
+    pub fn lines(&self) -> Vec<String> {
+        self.drawn.lines()
     }
 
     /// Sum before, scaled, and now.
     pub fn total(&self) -> Change {
-        self.nodes.first().map_or_else(Change::default, |root| root.whole)
+        self.drawn.nodes()[0].whole
     }
 
     /// Sum of the stacks that are not there any more, scaled.
     pub fn gone(&self) -> u64 {
-        let gone = self.nodes.iter().map(|node| node.own).filter(|own| own.new == 0);
-        gone.fold(0, |sum, own| sum.saturating_add(own.old))
+        self.gone
     }
 
-    fn add(&mut self, stack: &str, change: Change) {
-        let mut at = 0u32;
-        grow(&mut self.nodes[0].whole, change);
-        for name in stack.split(';') {
-            let name = match self.names.get(name) {
-                Some(known) => *known,
-                None => {
-                    let number = self.names.len() as u32;
-                    self.names.insert(name.into(), number);
-                    number
-                }
-            };
-            at = *self.callees.entry((at, name)).or_insert_with(|| {
-                self.nodes.push(Node::default());
-                self.nodes.len() as u32 - 1
-            });
-            grow(&mut self.nodes[at as usize].whole, change);
-        }
-        grow(&mut self.nodes[at as usize].own, change);
-    }
-
-    /// Paints a picture of the new recording's `lines` that was drawn with frames of this height, px. `unit`: a value
-    /// in words.
+    /// Paints a picture of [`Self::lines`] that was drawn with frames of this height, px. `unit`: a value in words.
     pub fn paint(&self, svg: &str, lines: &[String], frame_height: usize, unit: impl Fn(u64) -> String) -> String {
         let places = self.places(lines);
         let total = self.total();
-        let changes = self.nodes.iter().map(|node| node.whole.old.abs_diff(node.whole.new));
+        let changes = self.drawn.nodes().iter().map(|node| node.whole.old.abs_diff(node.whole.new));
         let most = changes.max().unwrap_or(0);
         let (head, mut rest) = svg.split_at(svg.find("id=\"frames\"").unwrap_or(svg.len()));
         let lowest = rest.split(" y=\"").skip(1).filter_map(number).max().unwrap_or(0);
         let mut out = head.to_owned();
-        while let Some(frame) = Drawn::next(rest) {
+        while let Some(frame) = Shape::next(rest) {
             let depth = lowest.saturating_sub(frame.y) as usize / frame_height.max(1);
             let change = places.get(&(depth, frame.start)).copied().unwrap_or(total);
             out.push_str(&rest[..frame.words]);
@@ -116,6 +89,9 @@ impl Differential {
 
     /// The change of each frame that inferno draws, by its depth (0 is the whole) and where it begins.
     fn places(&self, lines: &[String]) -> FxHashMap<(usize, u64), Change> {
+        let nodes = self.drawn.nodes();
+        let on_top: FxHashMap<(u32, &str), u32> =
+            (0..).zip(nodes).skip(1).map(|(at, node)| ((node.below, self.drawn.name(node)), at)).collect();
         let mut places = FxHashMap::default();
         let mut begin = 0u64;
         let (mut path, mut last): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
@@ -123,25 +99,19 @@ impl Differential {
             let (stack, value) = line.rsplit_once(' ').unwrap_or((line, "0"));
             path.clear();
             for name in stack.split(';') {
-                let caller = path.last().copied().unwrap_or(0);
-                let name = self.names.get(name).copied().unwrap_or(u32::MAX);
-                path.push(self.callees.get(&(caller, name)).copied().unwrap_or(0));
+                let below = path.last().copied().unwrap_or(0);
+                path.push(on_top.get(&(below, name)).copied().unwrap_or(0));
             }
             // A frame that both lines share goes on.
             let shared = path.iter().zip(&last).take_while(|(now, before)| now == before).count();
             for (depth, node) in (1..).zip(&path).skip(shared) {
-                places.insert((depth, begin), self.nodes[*node as usize].whole);
+                places.insert((depth, begin), nodes[*node as usize].whole);
             }
             begin = begin.saturating_add(value.parse().unwrap_or(0));
             std::mem::swap(&mut path, &mut last);
         }
         places
     }
-}
-
-fn grow(sum: &mut Change, change: Change) {
-    sum.old = sum.old.saturating_add(change.old);
-    sum.new = sum.new.saturating_add(change.new);
 }
 
 /// From nearly white, for no change, to red or blue.
@@ -157,7 +127,7 @@ fn colour(change: Change, most: u64) -> String {
 }
 
 /// Where the parts of a drawn frame are in the text.
-struct Drawn {
+struct Shape {
     words: usize,
     words_end: usize,
     colour: usize,
@@ -166,7 +136,7 @@ struct Drawn {
     start: u64,
 }
 
-impl Drawn {
+impl Shape {
     /// The first frame in the text.
     fn next(text: &str) -> Option<Self> {
         let find = |what: &str, from: usize| text.get(from..)?.find(what).map(|at| from + at + what.len());

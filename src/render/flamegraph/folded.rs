@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::tree::{Gathering, Ordered};
 use crate::analysis::blame;
 use crate::analysis::contention::{Contention, GroupBy, LockReport};
 use crate::analysis::filter::Filter;
 use crate::analysis::wrapper::is_wrapper;
-use crate::model::{Session, StackId, Stacks};
+use crate::model::stacks::Node;
+use crate::model::{CodeAddress, Session, StackId, Stacks};
 use crate::render::frames::code_label;
 use crate::render::names::short_function;
 use crate::render::paint::printable;
@@ -119,10 +121,11 @@ impl View {
 }
 
 /// Stacks with their values, and what their frames are.
+#[derive(Default)]
 pub(super) struct Folded {
-    /// By frames, outermost first, with `;` in between.
-    pub stacks: BTreeMap<String, u64>,
-    /// Sum of the values, ns or count.
+    /// The stacks, ns or count.
+    pub stacks: Ordered<u64>,
+    /// Sum of the values.
     pub total: u64,
     /// Lock frames with their values, in the order of their names.
     pub locks: BTreeMap<String, u64>,
@@ -130,40 +133,37 @@ pub(super) struct Folded {
     pub wrappers: FxHashSet<String>,
 }
 
-impl Folded {
-    /// Takes the stacks out as lines for inferno, sorted as such.
-    pub fn take_lines(&mut self) -> Vec<String> {
-        let line = |(mut stack, value): (String, u64)| {
-            let value = value.to_string();
-            // There may be 100,000 of them, of a kilobyte each: no room to spare.
-            stack.reserve_exact(value.len() + 1);
-            stack.push(' ');
-            stack.push_str(&value);
-            stack
-        };
-        let mut lines: Vec<String> = std::mem::take(&mut self.stacks).into_iter().map(line).collect();
-        lines.sort_unstable();
-        lines
-    }
-}
-
 /// Ends the frames on the holder's side of a picture of both. inferno takes this off before it shows a frame.
 pub(super) const HOLDER_MARK: &str = "_[w]";
 
 struct Folder<'a> {
     session: &'a Session,
-    /// What a node of the stacks' tree adds: its frames, outermost first, with `;` in between.
-    labels: FxHashMap<StackId, Box<str>>,
+    stacks: Gathering,
     result: Folded,
-    /// The stack being put together, and its nodes.
-    text: String,
+    /// What each node of the session's stacks adds, on the two sides: a position in `spans`, [`NOT_YET`] before
+    /// somebody asked.
+    of_node: [Vec<u32>; 2],
+    by_code: FxHashMap<(CodeAddress, usize, bool), u32>,
+    /// Names, outermost first.
+    spans: Vec<Box<[u32]>>,
+    /// The nodes of the stack that is being added.
     nodes: Vec<StackId>,
 }
 
+const NOT_YET: u32 = u32::MAX;
+
 /// Folds the view's stacks. Waiting counts for lock kinds only, unless other kinds were asked for by name.
 pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Folded {
-    let result = Folded { stacks: BTreeMap::new(), total: 0, locks: BTreeMap::new(), wrappers: FxHashSet::default() };
-    let mut folder = Folder { session, labels: FxHashMap::default(), result, text: String::new(), nodes: Vec::new() };
+    let len = session.stacks.len();
+    let mut folder = Folder {
+        session,
+        stacks: Gathering::default(),
+        result: Folded::default(),
+        of_node: [vec![NOT_YET; len], vec![NOT_YET; len]],
+        by_code: FxHashMap::default(),
+        spans: Vec::new(),
+        nodes: Vec::new(),
+    };
     let labels = labels(contention);
     let shown = |row: &LockReport| contention.shows_waits(row);
 
@@ -172,7 +172,7 @@ pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Fo
             let value = if view.is_time() { pair.wait_ns } else { pair.count };
             folder.add(&labels[pair.row], Some(pair.waiter), Some(pair.holder), value);
         }
-        return folder.result;
+        return folder.finish();
     }
     for (row, label) in contention.locks.iter().zip(&labels).filter(|(row, _)| shown(row)) {
         let time = view.is_time();
@@ -196,50 +196,46 @@ pub(super) fn fold(session: &Session, contention: &Contention, view: View) -> Fo
             }
         }
     }
-    folder.result
+    folder.finish()
 }
 
 impl Folder<'_> {
+    fn finish(self) -> Folded {
+        Folded { stacks: self.stacks.in_order(), ..self.result }
+    }
+
     /// One side: lock, then its stack. Both: the waiter's stack, the lock, the holder's stack.
     fn add(&mut self, lock: &str, waiter: Option<StackId>, holder: Option<StackId>, value: u64) {
         if value == 0 {
             return;
         }
-        self.text.clear();
+        let name = self.stacks.name(lock);
         match (waiter, holder) {
             (Some(waiter), Some(holder)) => {
-                self.push_stack(waiter, Stacks::UNKNOWN_WAITER, "");
-                self.push(lock, "");
-                self.push_stack(holder, Stacks::UNKNOWN_HOLDER, HOLDER_MARK);
+                self.push_stack(waiter, Stacks::UNKNOWN_WAITER, false);
+                self.stacks.push(name);
+                self.push_stack(holder, Stacks::UNKNOWN_HOLDER, true);
             }
             (side, None) | (None, side) => {
                 let unknown = if holder.is_some() { Stacks::UNKNOWN_HOLDER } else { Stacks::UNKNOWN_WAITER };
-                self.push(lock, "");
-                self.push_stack(side.unwrap_or(Stacks::UNKNOWN), unknown, "");
+                self.stacks.push(name);
+                self.push_stack(side.unwrap_or(Stacks::UNKNOWN), unknown, false);
             }
         }
-        let Self { result, text, .. } = self;
-        match result.stacks.get_mut(text.as_str()) {
-            Some(sum) => *sum = sum.saturating_add(value),
-            None => _ = result.stacks.insert(text.clone(), value),
-        }
-        let sum = result.locks.entry(lock.to_owned()).or_default();
-        *sum = sum.saturating_add(value);
+        self.stacks.end(value);
+        let result = &mut self.result;
         result.total = result.total.saturating_add(value);
-    }
-
-    fn push(&mut self, name: &str, mark: &str) {
-        if !self.text.is_empty() {
-            self.text.push(';');
+        match result.locks.get_mut(lock) {
+            Some(sum) => *sum = sum.saturating_add(value),
+            None => _ = result.locks.insert(lock.to_owned(), value),
         }
-        self.text.push_str(name);
-        self.text.push_str(mark);
     }
 
     /// Adds the frames of a stack, outermost first.
-    fn push_stack(&mut self, stack: StackId, unknown: &str, mark: &str) {
+    fn push_stack(&mut self, stack: StackId, unknown: &str, holder: bool) {
         if stack == Stacks::UNKNOWN {
-            return self.push(unknown, mark);
+            let name = self.name(unknown, holder);
+            return self.stacks.push(name);
         }
         let mut nodes = std::mem::take(&mut self.nodes);
         let mut at = stack;
@@ -248,28 +244,56 @@ impl Folder<'_> {
             at = self.session.stacks.node(at).caller;
         }
         while let Some(id) = nodes.pop() {
-            let label = self.labels.remove(&id).unwrap_or_else(|| self.label(id));
-            label.split(';').for_each(|name| self.push(name, mark));
-            self.labels.insert(id, label);
+            let span = self.span(id, holder) as usize;
+            self.spans[span].iter().for_each(|name| self.stacks.push(*name));
         }
         self.nodes = nodes;
     }
 
-    fn label(&mut self, id: StackId) -> Box<str> {
+    fn span(&mut self, id: StackId, holder: bool) -> u32 {
+        let known = self.of_node[usize::from(holder)][id.index()];
+        if known != NOT_YET {
+            return known;
+        }
         let node = self.session.stacks.node(id);
+        let key = (node.address, node.frames.identity(), holder);
+        let span = match self.by_code.get(&key) {
+            Some(span) => *span,
+            None => {
+                let names = self.names(node, holder);
+                self.spans.push(names);
+                self.by_code.insert(key, self.spans.len() as u32 - 1);
+                self.spans.len() as u32 - 1
+            }
+        };
+        self.of_node[usize::from(holder)][id.index()] = span;
+        span
+    }
+
+    /// The names of an address's frames, outermost first.
+    fn names(&mut self, node: &Node, holder: bool) -> Box<[u32]> {
         let code = || frame_name(&code_label(self.session, node));
         if node.frames.is_empty() {
-            return code().into();
+            let name = code();
+            return [self.name(&name, holder)].into();
         }
         let mut names = Vec::with_capacity(node.frames.len());
         for frame in node.frames.iter().rev() {
             let name = frame.function.as_ref().map_or_else(code, |function| frame_name(&short_function(function)));
-            if is_wrapper(frame) {
-                self.result.wrappers.insert(name.clone());
-            }
-            names.push(name);
+            names.push((name, is_wrapper(frame)));
         }
-        names.join(";").into()
+        let mut number = |(name, wrapper): (String, bool)| {
+            let number = self.name(&name, holder);
+            if wrapper {
+                self.result.wrappers.insert(name);
+            }
+            number
+        };
+        names.into_iter().map(&mut number).collect()
+    }
+
+    fn name(&mut self, text: &str, holder: bool) -> u32 {
+        if holder { self.stacks.name(&format!("{text}{HOLDER_MARK}")) } else { self.stacks.name(text) }
     }
 }
 

@@ -6,10 +6,11 @@
 mod colours;
 mod differential;
 mod folded;
+mod tree;
 
 use inferno::flamegraph as inferno;
 
-use crate::analysis::Contention;
+use crate::analysis::{Contention, at_once};
 use crate::model::Session;
 use crate::render::names::fit_start;
 use crate::render::paint::printable;
@@ -57,7 +58,7 @@ const MOST_COMMAND: usize = 60;
 /// The folded stacks: `frame;frame;frame value` lines, sorted. Values are ns, or counts.
 pub fn folded(session: &Session, contention: &Contention, options: &Options) -> String {
     let view = View::choose(options.metric, options.side);
-    folded::fold(session, contention, view).take_lines().join("\n") + "\n"
+    folded::fold(session, contention, view).stacks.lines().join("\n") + "\n"
 }
 
 /// The picture.
@@ -71,7 +72,7 @@ pub fn draw(session: &Session, contention: &Contention, options: &Options) -> Pi
     let (name, factor) = unit(view, folded.total);
     let subtitle = fitted(&subtitle(session, contention, view, folded.total));
     let figures = Figures { title, subtitle, name, factor };
-    let lines = folded.take_lines();
+    let lines = std::mem::take(&mut folded.stacks).drawn(least(folded.total)).lines();
     match svg(view, &folded, &lines, &figures) {
         Ok(svg) => Picture { svg, notice: None },
         Err(error) => told(&figures.title, format!("the flame graph could not be drawn: {error}")),
@@ -91,9 +92,9 @@ pub struct Part<'a> {
 /// are multiplied by `scale` first.
 pub fn draw_differential(old: Part<'_>, new: Part<'_>, scale: f64, options: &Options) -> Picture {
     let view = View::choose(options.metric, options.side);
-    let mut both = Differential::of(&mut folded::fold(old.session, old.contention, view), scale);
-    let mut folded = folded::fold(new.session, new.contention, view);
-    both.add_new(&folded);
+    let fold = |part: Part<'_>| folded::fold(part.session, part.contention, view);
+    let (before, mut folded) = at_once(|| fold(old), || fold(new));
+    let both = Differential::of(before.stacks, std::mem::take(&mut folded.stacks), scale, least(folded.total));
     let title = options.title.as_deref().map_or_else(|| format!("{}: what changed", view.title()), printable);
     if folded.total == 0 {
         return told(&title, nothing(new.session, new.contention, view));
@@ -110,7 +111,7 @@ pub fn draw_differential(old: Part<'_>, new: Part<'_>, scale: f64, options: &Opt
     words.extend((gone > 0).then(|| format!("not shown: {} that are gone", amount(gone))));
     words.extend(rest);
     let figures = Figures { title, subtitle: fitted(&words), name, factor };
-    let lines = folded.take_lines();
+    let lines = both.lines();
     match svg(view, &folded, &lines, &figures) {
         Ok(svg) => {
             let words = |value: u64| format!("{} {name}", count((value as f64 * factor).round() as u64));
@@ -133,6 +134,11 @@ struct Figures {
 /// A picture of words.
 fn told(title: &str, notice: String) -> Picture {
     Picture { svg: message(title, &notice).into_bytes(), notice: Some(notice) }
+}
+
+/// What frames are drawn at least. inferno leaves out the same ones, but takes its time to.
+fn least(total: u64) -> f64 {
+    MIN_WIDTH_PERCENT / 100.0 * total as f64
 }
 
 /// inferno's drawing of these lines, which are sorted.

@@ -1,10 +1,13 @@
 //! Call stacks as the page holds them: a table of strings, one of frames, and a tree of frames in which stacks share
 //! their callers. The tree has a budget in bytes, so that no recording makes a page that browsers cannot open.
 
+use std::rc::Rc;
+
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::model::{Session, StackId, Stacks};
+use crate::model::stacks::Node;
+use crate::model::{CodeAddress, Session, StackId, Stacks};
 use crate::render::frames::{Line, of_node};
 use crate::render::names::fit_end;
 
@@ -36,6 +39,7 @@ pub(super) struct Builder<'a> {
     frames: FxHashMap<(u32, u32, u8), u32>,
     nodes: FxHashMap<(u32, u32), u32>,
     known: FxHashMap<StackId, u32>,
+    by_code: FxHashMap<(CodeAddress, usize), Rc<[u32]>>,
     bytes: usize,
 }
 
@@ -51,6 +55,7 @@ impl<'a> Builder<'a> {
             frames: FxHashMap::default(),
             nodes: FxHashMap::default(),
             known: FxHashMap::default(),
+            by_code: FxHashMap::default(),
             bytes: 0,
         }
     }
@@ -86,14 +91,24 @@ impl<'a> Builder<'a> {
         }
         let mut caller = self.find(at);
         for id in path.into_iter().rev() {
-            let lines = of_node(self.session, self.session.stacks.node(id));
-            for (line, library) in lines.into_iter().rev() {
-                let frame = self.frame(&line, library);
-                caller = self.child(caller, frame);
+            for frame in &*self.frames_of(self.session.stacks.node(id)) {
+                caller = self.child(caller, *frame);
             }
             self.known.insert(id, caller);
         }
         caller
+    }
+
+    /// The frames of an address, outermost first.
+    fn frames_of(&mut self, node: &Node) -> Rc<[u32]> {
+        let key = (node.address, node.frames.identity());
+        if let Some(known) = self.by_code.get(&key) {
+            return known.clone();
+        }
+        let lines = of_node(self.session, node);
+        let frames: Rc<[u32]> = lines.iter().rev().map(|(line, library)| self.frame(line, *library)).collect();
+        self.by_code.insert(key, frames.clone());
+        frames
     }
 
     fn child(&mut self, caller: u32, frame: u32) -> u32 {

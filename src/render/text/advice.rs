@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::analysis::contention::{Holder, LockReport, share};
 use crate::analysis::{add, sum_of};
 use crate::model::{Kind, Session, Stacks};
-use crate::render::frames::{headline, lines};
+use crate::render::frames::{first_lines, headline};
 use crate::render::names::fit_end;
 use crate::render::paint::printable;
 use crate::render::units::{duration, percent, short_count};
@@ -99,7 +99,7 @@ fn blamed(session: &Session, holder: &Holder) -> String {
     if holder.stack == Stacks::UNKNOWN {
         return headline(session, holder.stack);
     }
-    lines(session, holder.stack)
+    first_lines(session, holder.stack, 1)
         .first()
         .map_or_else(|| headline(session, holder.stack), super::super::frames::Line::one)
 }

@@ -225,7 +225,7 @@ fn a_missing_file_is_a_note_and_the_vdso_is_not() {
     let notes = symbolize(&mut session);
     assert_eq!(notes.len(), 1, "{notes:?}");
     for index in 1..session.stacks.len() {
-        assert_eq!(session.stacks.node(StackId::from(index)).frames, [Frame::default()]);
+        assert_eq!(session.stacks.node(StackId::from(index)).frames[..], [Frame::default()]);
     }
 }
 
@@ -238,8 +238,8 @@ fn a_session_is_named_once_and_keeps_what_it_has() {
     let outer = session.stacks.intern(Stacks::UNKNOWN, CodeAddress { module, address: main });
     let inner = session.stacks.intern(outer, CodeAddress { module, address: main });
     let kept = Frame { function: Some("told by the trace".to_owned()), ..Frame::default() };
-    session.stacks.node_mut(inner).frames = vec![kept.clone()];
+    session.stacks.node_mut(inner).frames = vec![kept.clone()].into();
     assert_eq!(symbolize(&mut session), Vec::<String>::new());
     assert_eq!(session.stacks.node(outer).frames[0].function.as_deref(), Some("main"));
-    assert_eq!(session.stacks.node(inner).frames, [kept]);
+    assert_eq!(session.stacks.node(inner).frames[..], [kept]);
 }

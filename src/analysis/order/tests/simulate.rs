@@ -118,7 +118,7 @@ pub fn run(program: &Program, schedule: Schedule<'_>) -> Recorded {
                 line: step as u32 + 1,
                 ..Default::default()
             };
-            builder.session.stacks.node_mut(known).frames = vec![frame];
+            builder.session.stacks.node_mut(known).frames = vec![frame].into();
             assert_eq!(known, step_stack(program, thread, step));
         }
     }

@@ -99,8 +99,9 @@ fn session_without_hangs() -> Session {
         column: 3,
         inlined,
     };
-    session.stacks.node_mut(main).frames = vec![frame("main", Some("main.c"), false)];
-    session.stacks.node_mut(work).frames = vec![frame("inner", Some("main.c"), true), frame("work", None, false)];
+    session.stacks.node_mut(main).frames = vec![frame("main", Some("main.c"), false)].into();
+    session.stacks.node_mut(work).frames =
+        vec![frame("inner", Some("main.c"), true), frame("work", None, false)].into();
 
     use NameSource::*;
     let sources = [User, Global, Source, Function, Address];

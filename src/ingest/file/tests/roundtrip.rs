@@ -103,7 +103,7 @@ pub fn large_session() -> Session {
             inlined: !part.is_empty(),
         };
         let frames = if place % 3 == 0 { vec![frame("::inner"), frame("")] } else { vec![frame("")] };
-        session.stacks.node_mut(node).frames = frames;
+        session.stacks.node_mut(node).frames = frames.into();
     }
     for at in 0..1_000 {
         session.locks.push(Lock {

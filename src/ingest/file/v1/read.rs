@@ -18,8 +18,8 @@ use super::{END, META, Table};
 use crate::ingest::file::container::{Chunk, ChunkReader, Damage, Tag};
 use crate::ingest::file::error::ReadError;
 use crate::model::{
-    CodeAddress, Frame, Hang, HeldLock, Lock, Module, ModuleId, Process, ProcessId, Session, Site, StackId, Thread,
-    ThreadId, WaitEvent, WaitKey,
+    CodeAddress, Frame, Frames, Hang, HeldLock, Lock, Module, ModuleId, Process, ProcessId, Session, Site, StackId,
+    Thread, ThreadId, WaitEvent, WaitKey,
 };
 
 /// Memory that a session read from a file may take, bytes (estimated). Compression would let a small
@@ -83,8 +83,7 @@ pub struct Builder {
     pub(super) session: Session,
     progress: Progress,
     strings: Vec<String>,
-    /// Frames, and the bytes that a copy of them takes.
-    lists: Vec<(Vec<Frame>, u64)>,
+    lists: Vec<Frames>,
     symbolised: u32,
     last_share: Option<(ThreadId, crate::model::SiteId)>,
     wait_keys: Vec<WaitKey>,
@@ -314,9 +313,9 @@ impl Builder {
         if bytes > self.memory_left {
             return Err(Damage::TooLarge);
         }
-        let frames = rows.iter().map(frame).collect::<Result<_, Damage>>()?;
+        let frames = rows.iter().map(frame).collect::<Result<Vec<_>, Damage>>()?;
         self.charge(bytes)?;
-        self.lists.push((frames, bytes));
+        self.lists.push(frames.into());
         Ok(())
     }
 
@@ -326,9 +325,8 @@ impl Builder {
         if row.node_step == 0 {
             return Err(Damage::Senseless("symbols of one stack twice"));
         }
-        let bytes = self.lists.get(row.frames as usize).map(|(_, bytes)| *bytes);
-        self.charge(bytes.ok_or(Damage::Senseless("frames that are not there"))?)?;
-        self.session.stacks.node_mut(StackId(node)).frames = self.lists[row.frames as usize].0.clone();
+        let frames = self.lists.get(row.frames as usize).ok_or(Damage::Senseless("frames that are not there"))?;
+        self.session.stacks.node_mut(StackId(node)).frames = frames.clone();
         self.symbolised = node;
         Ok(())
     }
