@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::findings::FindingRow;
-use super::{Frame, SCHEMA_VERSION, frames, layout};
+use super::{CallStack, SCHEMA_VERSION, layout};
 use crate::analysis::contention::{Contention, Query};
 use crate::analysis::lock_name;
 use crate::analysis::order::{Action, Cycle, Side, Step};
@@ -72,8 +72,8 @@ struct Edge<'a> {
     count: u64,
     timed: bool,
     reacquired: bool,
-    held_stack: Vec<Frame<'a>>,
-    wanted_stack: Vec<Frame<'a>>,
+    held_stack: CallStack<'a>,
+    wanted_stack: CallStack<'a>,
 }
 
 #[derive(Serialize)]
@@ -85,7 +85,7 @@ struct StepRow<'a> {
     mode: Option<&'static str>,
     /// The thread that is created or joined.
     other: Option<&'a str>,
-    stack: Vec<Frame<'a>>,
+    stack: CallStack<'a>,
 }
 
 #[derive(Serialize)]
@@ -105,8 +105,8 @@ struct BudgetRow<'a> {
     measured_ns: u64,
     fails: bool,
     thread: Option<&'a str>,
-    stack: Vec<Frame<'a>>,
-    holder: Option<Vec<Frame<'a>>>,
+    stack: CallStack<'a>,
+    holder: Option<CallStack<'a>>,
 }
 
 #[derive(Serialize)]
@@ -219,8 +219,8 @@ fn edge<'a>(session: &'a Session, side: &Side) -> Edge<'a> {
         count: side.count,
         timed: side.timed,
         reacquired: side.reacquired,
-        held_stack: frames(session, side.held.stack),
-        wanted_stack: frames(session, side.wanted_stack),
+        held_stack: CallStack::of(session, side.held.stack),
+        wanted_stack: CallStack::of(session, side.wanted_stack),
     }
 }
 
@@ -243,7 +243,7 @@ fn step_row<'a>(session: &'a Session, step: &Step) -> StepRow<'a> {
         lock: step.lock.map(|lock| lock_name(session, lock)),
         mode: of.map(mode),
         other: step.other.map(|other| session.thread(other).name.as_str()),
-        stack: frames(session, step.stack),
+        stack: CallStack::of(session, step.stack),
     }
 }
 
@@ -256,8 +256,8 @@ fn budget_row<'a>(session: &'a Session, breach: &Breach<'a>, fails: bool) -> Bud
         measured_ns: breach.measured_ns,
         fails,
         thread: breach.thread.map(|thread| session.thread(thread).name.as_str()),
-        stack: frames(session, breach.stack),
-        holder: breach.holder.map(|holder| frames(session, holder)),
+        stack: CallStack::of(session, breach.stack),
+        holder: breach.holder.map(|holder| CallStack::of(session, holder)),
     }
 }
 

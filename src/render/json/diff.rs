@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Frame, SCHEMA_VERSION, frames, layout};
+use super::{CallStack, SCHEMA_VERSION, layout};
 use crate::analysis::diff::{Diff, Figures, LockChange, Measure, StackChange};
 use crate::render::text::{Named, shown};
 
@@ -145,7 +145,7 @@ struct Stack<'a> {
     new_count: u64,
     old_ns: u64,
     new_ns: u64,
-    stack: Vec<Frame<'a>>,
+    stack: CallStack<'a>,
 }
 
 #[derive(Serialize)]
@@ -198,7 +198,7 @@ pub fn diff(
 fn stack<'a>(old: Named<'a>, new: Named<'a>, change: &StackChange) -> Stack<'a> {
     let StackChange { old_count, new_count, old_ns, new_ns, .. } = *change;
     let (session, id) = shown(old.session, new.session, change);
-    Stack { old_count, new_count, old_ns, new_ns, stack: frames(session, id) }
+    Stack { old_count, new_count, old_ns, new_ns, stack: CallStack::of(session, id) }
 }
 
 fn row<'a>(before: Named<'a>, after: Named<'a>, lock: &'a LockChange, measure: Measure) -> Lock<'a> {

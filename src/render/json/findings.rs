@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Frame, frames};
+use super::CallStack;
 use crate::analysis::lock_name;
 use crate::analysis::order::Finding;
 use crate::model::Session;
@@ -22,7 +22,7 @@ pub(super) struct FindingRow<'a> {
     /// The function that blocked, of findings that are about one.
     call: Option<&'a str>,
     /// Where it happened, and where the holder had taken the lock.
-    stacks: Vec<Vec<Frame<'a>>>,
+    stacks: Vec<CallStack<'a>>,
     fingerprint: &'a str,
     fails: bool,
     thread: &'a str,
@@ -39,7 +39,7 @@ impl<'a> FindingRow<'a> {
             count: finding.count,
             total_ns: 0,
             call: None,
-            stacks: finding.stacks.iter().map(|stack| frames(session, *stack)).collect(),
+            stacks: finding.stacks.iter().map(|stack| CallStack::of(session, *stack)).collect(),
             fingerprint: &finding.fingerprint,
             fails,
             thread: &session.thread(finding.thread).name,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::check::mode;
-use super::{Frame, SCHEMA_VERSION, frames, layout};
+use super::{CallStack, SCHEMA_VERSION, layout};
 use crate::analysis::order::Graph;
 use crate::model::Session;
 
@@ -38,8 +38,8 @@ struct Edge<'a> {
     wanted_mode: &'static str,
     /// The most serious class of the cycles that it is part of.
     cycle: Option<&'static str>,
-    held_stack: Vec<Frame<'a>>,
-    wanted_stack: Vec<Frame<'a>>,
+    held_stack: CallStack<'a>,
+    wanted_stack: CallStack<'a>,
 }
 
 /// The graph, ending in a line break.
@@ -69,8 +69,8 @@ pub fn graph(session: &Session, graph: &Graph, by_class: bool) -> String {
                 held_mode: mode(edge.modes.0),
                 wanted_mode: mode(edge.modes.1),
                 cycle: edge.cycle.map(crate::analysis::order::Class::name),
-                held_stack: frames(session, edge.stacks.0),
-                wanted_stack: frames(session, edge.stacks.1),
+                held_stack: CallStack::of(session, edge.stacks.0),
+                wanted_stack: CallStack::of(session, edge.stacks.1),
             })
             .collect(),
     })

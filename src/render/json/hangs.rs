@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Frame, frames};
+use super::CallStack;
 use crate::analysis::Contention;
 use crate::model::{self, LockId, Mode, Session};
 
@@ -29,7 +29,7 @@ struct Waiting<'a> {
     waited_ns: u64,
     /// Kernel ids of the threads that can end the wait, as far as that was seen.
     holders: Vec<u32>,
-    stack: Vec<Frame<'a>>,
+    stack: CallStack<'a>,
     held: Vec<Held<'a>>,
 }
 
@@ -49,7 +49,7 @@ struct Held<'a> {
     #[serde(flatten)]
     lock: Lock<'a>,
     held_ns: u64,
-    stack: Vec<Frame<'a>>,
+    stack: CallStack<'a>,
 }
 
 /// All hangs of a recording.
@@ -65,7 +65,7 @@ pub(super) fn hangs<'a>(session: &'a Session, view: &'a Contention) -> Vec<Hang<
                 timed: waiting.timed,
                 waited_ns: hang.at_ns.saturating_sub(waiting.since_ns),
                 holders: waiting.holders.iter().map(|id| session.thread(*id).tid).collect(),
-                stack: frames(session, waiting.stack),
+                stack: CallStack::of(session, waiting.stack),
                 held: waiting.held.iter().map(|held| held_lock(session, view, hang, held)).collect(),
             }
         };
@@ -85,7 +85,7 @@ fn held_lock<'a>(session: &'a Session, view: &'a Contention, hang: &model::Hang,
     Held {
         lock: lock(session, view, held.lock, held.mode),
         held_ns: hang.at_ns.saturating_sub(held.since_ns),
-        stack: frames(session, held.stack),
+        stack: CallStack::of(session, held.stack),
     }
 }
 

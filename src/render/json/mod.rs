@@ -12,10 +12,11 @@ mod layout;
 mod report;
 
 use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
 
 use crate::analysis::Contention;
 use crate::analysis::order::Orders;
-use crate::model::{Exit, Session, StackId};
+use crate::model::{Exit, Session, StackId, Stacks};
 
 /// Version of the contract.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -30,37 +31,55 @@ pub fn report(session: &Session, contention: &Contention, orders: &Orders, limit
 }
 
 /// A frame of a call stack.
-#[derive(Clone, Debug, Serialize)]
-pub struct Frame<'a> {
+#[derive(Serialize)]
+struct Frame<'a> {
     function: Option<&'a str>,
     file: Option<&'a str>,
     line: Option<u32>,
     module: Option<&'a str>,
     /// In the file's own addresses (as in `nm` and `addr2line`), inside the call instruction.
-    offset: String,
+    offset: &'a str,
     inlined: bool,
 }
 
-/// The frames of a stack, innermost first.
-pub fn frames(session: &Session, stack: StackId) -> Vec<Frame<'_>> {
-    let mut frames = Vec::new();
-    for node in session.stacks.walk(stack) {
-        let module = node.address.module.map(|module| session.stacks.modules[module.index()].name());
-        let offset = format!("{:#x}", node.address.address.saturating_sub(1));
-        if node.frames.is_empty() {
-            frames.push(Frame { function: None, file: None, line: None, module, offset, inlined: false });
-            continue;
-        }
-        frames.extend(node.frames.iter().map(|frame| Frame {
-            function: frame.function.as_deref(),
-            file: frame.file.as_deref(),
-            line: (frame.line > 0).then_some(frame.line),
-            module,
-            offset: offset.clone(),
-            inlined: frame.inlined,
-        }));
+/// A call stack: a list of frames, innermost first. They are made when they are written, as there may be millions.
+#[derive(Clone, Copy, Debug)]
+pub struct CallStack<'a> {
+    stacks: &'a Stacks,
+    id: StackId,
+}
+
+impl<'a> CallStack<'a> {
+    /// A stack of a recording.
+    pub fn of(session: &'a Session, id: StackId) -> Self {
+        Self { stacks: &session.stacks, id }
     }
-    frames
+}
+
+impl Serialize for CallStack<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        for node in self.stacks.walk(self.id) {
+            let module = node.address.module.map(|module| self.stacks.modules[module.index()].name());
+            let offset = format!("{:#x}", node.address.address.saturating_sub(1));
+            let offset = offset.as_str();
+            if node.frames.is_empty() {
+                let none = Frame { function: None, file: None, line: None, module, offset, inlined: false };
+                list.serialize_element(&none)?;
+            }
+            for frame in &node.frames {
+                list.serialize_element(&Frame {
+                    function: frame.function.as_deref(),
+                    file: frame.file.as_deref(),
+                    line: (frame.line > 0).then_some(frame.line),
+                    module,
+                    offset,
+                    inlined: frame.inlined,
+                })?;
+            }
+        }
+        list.end()
+    }
 }
 
 /// `{"code": 0}` or `{"signal": 9}`.

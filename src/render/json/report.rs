@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::findings::FindingRow;
 use super::hangs::{Hang, hangs};
-use super::{ExitStatus, Frame, SCHEMA_VERSION, frames};
+use super::{CallStack, ExitStatus, SCHEMA_VERSION};
 use crate::analysis::contention::{Contention, Durations, GroupBy, LockReport, Totals};
 use crate::analysis::groups::{GroupKey, GroupRow};
 use crate::analysis::order::Orders;
-use crate::model::{Mode, NameSource, Origin, Session};
+use crate::model::{Mode, NameSource, Origin, Session, Stacks};
 use crate::render::frames::place_label;
 
 #[derive(Serialize)]
@@ -150,7 +150,7 @@ struct Lock<'a> {
 struct Waiter<'a> {
     count: u64,
     wait_ns: u64,
-    stack: Vec<Frame<'a>>,
+    stack: CallStack<'a>,
 }
 
 #[derive(Serialize)]
@@ -160,7 +160,7 @@ struct Holder<'a> {
     hold_ns: u64,
     longest_blocked_ns: u64,
     acquisitions: u64,
-    stack: Vec<Frame<'a>>,
+    stack: CallStack<'a>,
 }
 
 #[derive(Serialize)]
@@ -176,14 +176,14 @@ struct Site<'a> {
     mode: &'static str,
     wait_ns: u64,
     hold_ns: u64,
-    stack: Vec<Frame<'a>>,
+    stack: CallStack<'a>,
 }
 
 /// Where the lock was first seen.
 #[derive(Serialize)]
 struct Origins<'a> {
     how: &'static str,
-    stack: Vec<Frame<'a>>,
+    stack: CallStack<'a>,
 }
 
 /// A row of `--by site` or `--by thread`.
@@ -301,7 +301,7 @@ fn lock<'a>(session: &'a Session, row: &'a LockReport) -> Lock<'a> {
         hold_ns: row.hold.into(),
         timed_out_wait_ns: row.wasted_wait_ns,
         waiters: (row.waiters.iter())
-            .map(|w| Waiter { count: w.count, wait_ns: w.wait_ns, stack: frames(session, w.stack) })
+            .map(|w| Waiter { count: w.count, wait_ns: w.wait_ns, stack: CallStack::of(session, w.stack) })
             .collect(),
         holders: (row.holders.iter())
             .map(|h| Holder {
@@ -310,7 +310,7 @@ fn lock<'a>(session: &'a Session, row: &'a LockReport) -> Lock<'a> {
                 hold_ns: h.hold_ns,
                 longest_blocked_ns: h.longest_ns,
                 acquisitions: h.acquisitions,
-                stack: frames(session, h.stack),
+                stack: CallStack::of(session, h.stack),
             })
             .collect(),
         unattributed: Unattributed { count: row.unattributed.count, wait_ns: row.unattributed.wait_ns },
@@ -324,7 +324,7 @@ fn lock<'a>(session: &'a Session, row: &'a LockReport) -> Lock<'a> {
                 },
                 wait_ns: site.wait_ns,
                 hold_ns: site.hold_ns,
-                stack: frames(session, site.stack),
+                stack: CallStack::of(session, site.stack),
             })
             .collect(),
         origin: Origins {
@@ -332,7 +332,7 @@ fn lock<'a>(session: &'a Session, row: &'a LockReport) -> Lock<'a> {
                 Some(Origin::Initialised) => "initialised",
                 _ => "first-used",
             },
-            stack: first.map_or_else(Vec::new, |lock| frames(session, lock.origin_stack)),
+            stack: CallStack::of(session, first.map_or(Stacks::UNKNOWN, |lock| lock.origin_stack)),
         },
     }
 }
