@@ -106,6 +106,9 @@ pub fn findings(state: &State) -> Vec<&JudgedEntry> {
 }
 
 fn matches(state: &State, texts: &[&str]) -> bool {
+    if state.filter.is_empty() {
+        return true;
+    }
     let wanted = state.filter.to_lowercase();
-    wanted.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&wanted))
+    texts.iter().any(|text| text.to_lowercase().contains(&wanted))
 }

@@ -283,7 +283,8 @@ impl State {
     fn settle(&mut self) {
         self.count();
         let ids = self.ids();
-        let (rows, height) = (self.list_len(), self.list_height());
+        let rows = if matches!(self.tab, Tab::Locks | Tab::Threads) { ids.len() } else { self.list_len() };
+        let height = self.list_height();
         let is_text = self.is_text();
         let cursor = &mut self.cursors[self.tab.index()];
         if let Some(at) = cursor.id.and_then(|id| ids.iter().position(|other| *other == id)) {
