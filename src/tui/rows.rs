@@ -51,7 +51,10 @@ pub fn locks(state: &State) -> Vec<&LockRow> {
         let by_key = if state.sort == Sort::Name { a.name.cmp(&b.name) } else { key_b.cmp(key_a) };
         let by_key =
             by_key.then_with(|| (b.wait.sum, b.waiters, b.acquisitions).cmp(&(a.wait.sum, a.waiters, a.acquisitions)));
-        (!a.kind().is_lock()).cmp(&!b.kind().is_lock()).then(turned(by_key, state)).then(a.id.cmp(&b.id))
+        // Rows without a difference come as in the report.
+        let tie = |row: &LockRow| (row.pid, row.address, row.id);
+        let by_place = (&a.class, &a.name).cmp(&(&b.class, &b.name)).then_with(|| tie(a).cmp(&tie(b)));
+        (!a.kind().is_lock()).cmp(&!b.kind().is_lock()).then(turned(by_key, state)).then(by_place)
     });
     rows.into_iter().map(|(_, row)| row).collect()
 }

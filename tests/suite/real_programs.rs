@@ -1,7 +1,7 @@
 //! Programs that people run: the same answers with and without the recorder, a clean stop, and nothing lost.
 
 mod mariadb;
-mod memcached;
+pub mod memcached;
 mod nginx;
 mod oracle;
 mod python;

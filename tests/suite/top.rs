@@ -3,13 +3,19 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use lockprof::render::units::{duration, short_count};
 
 use serde_json::Value;
 
+use super::real_programs::memcached;
 use crate::util::report::{list, number};
 use crate::util::run::{LIMIT, finish, folder, signal, start};
-use crate::util::server::{Server, until};
+use crate::util::server::{Server, free_port, until};
 use crate::util::terminal::Terminal;
 use crate::util::{Report, Target, fixture, lockprof};
 
@@ -98,6 +104,108 @@ fn a_program_is_left_alone() {
     assert!(said.contains("goes on, recorded no more"), "{said}");
     let report = Report::load(&folder.path().join("t.lockprof"));
     assert!(report.0["exit"].is_null(), "it had not ended: {}", report.0["exit"]);
+}
+
+/// Clients that go on until they are stopped.
+struct Load {
+    over: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(port: u16) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let client = |me| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    memcached::client(port, me);
+                }
+            })
+        };
+        Self { clients: (0..4).map(client).collect(), over }
+    }
+
+    fn stop(self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.clients.into_iter().for_each(|client| client.join().expect("a client"));
+    }
+}
+
+#[test]
+fn memcached_under_load() {
+    let program = crate::need!("memcached");
+    let folder = folder();
+    let port = free_port();
+    let mut command = lockprof();
+    command.args(["top", "-o", "t.lockprof", "--log", "t.log", "--"]).arg(&program);
+    command.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-t", "4", "-m", "32", "-u", "root"]);
+    command.current_dir(folder.path());
+    let mut terminal = Terminal::start(command, 160, 50);
+    let load = Load::start(port);
+    terminal.shows("memcached+0x");
+
+    let rows = |text: &str| -> Vec<String> {
+        let rows = text.lines().skip_while(|line| !line.contains("wait share")).skip(1);
+        rows.filter(|line| line.contains("mutex")).map(str::to_owned).collect()
+    };
+    terminal.keys("s").shows("↓waits ");
+    terminal.keys("sssss").shows("↓name ");
+    terminal.keys("s").shows("↓wait ");
+    let all = terminal.text();
+    let name = all.split_whitespace().find(|word| word.starts_with("memcached+0x")).expect("a name");
+    terminal.keys(&format!("/{}\r", name.to_uppercase())).until("the others are filtered out", |text| {
+        let rows = rows(text);
+        !rows.is_empty() && rows.iter().all(|row| row.contains(name))
+    });
+    terminal.keys("\r").shows("who waited (since the start)");
+    terminal.keys("\x1b").shows("wait share");
+    terminal.keys("\x1b").until("all are there again", |text| rows(text).len() > 5);
+
+    // What stands still is what is written, from the first acquisition on.
+    terminal.keys("w").shows("total ");
+    terminal.keys(" ").shows("PAUSED");
+    let paused = steady(&terminal);
+    terminal.keys("e").shows("wrote t.at-");
+    let name =
+        terminal.text().split("wrote ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a name").to_owned();
+    let report = Report::load(&folder.path().join(name));
+    let recorded = number(&report.0["coverage"], "recorded");
+    assert!(paused.contains(&format!("{} recorded", short_count(recorded))), "{recorded}:\n{paused}");
+    let shown = rows(&paused);
+    assert!(shown.len() > 30, "{paused}");
+    for (row, lock) in shown.iter().zip(list(&report.0["locks"])) {
+        let told: Vec<String> = ["wait_ns/p50", "wait_ns/p99", "wait_ns/max", "hold_ns/p99"]
+            .map(|key| lock.pointer(&format!("/{key}")).and_then(Value::as_u64).expect("a time"))
+            .map(|ns| if ns == 0 { "–".into() } else { duration(ns) })
+            .into();
+        assert!(row.split_whitespace().collect::<Vec<_>>().join(" ").contains(&told.join(" ")), "{told:?}:\n{paused}");
+    }
+    assert_eq!(terminal.text().replace(' ', ""), steady(&terminal).replace(' ', ""), "it stands still");
+    terminal.keys(" ").until("it goes on", |text| !text.contains("PAUSED"));
+
+    load.stop();
+    terminal.keys("q").shows("still running");
+    terminal.keys("e");
+    let (status, said) = terminal.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    let report = Report::load(&folder.path().join("t.lockprof"));
+    assert!(number(&report.0["coverage"], "recorded") > recorded);
+}
+
+/// The screen once it has not changed for a while.
+fn steady(terminal: &Terminal) -> String {
+    let (mut last, mut since) = (terminal.text(), Instant::now());
+    let began = Instant::now();
+    while since.elapsed() < Duration::from_millis(1500) {
+        assert!(began.elapsed() < LIMIT, "never steady:\n{last}");
+        sleep(Duration::from_millis(50));
+        let now = terminal.text();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
 }
 
 #[test]
