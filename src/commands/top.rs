@@ -5,15 +5,18 @@ mod program;
 mod screen;
 
 use std::io::{IsTerminal, stdin, stdout};
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
 use super::output::Console;
+use super::run;
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
 use crate::record::attach;
 use crate::record::desk::{Stop, Viewer};
-use crate::record::serve::Remote;
+use crate::record::launch::Program;
+use crate::record::serve::{Remote, SessionAt};
 use crate::snapshot::{Snapshot, Want};
 use program::Watched;
 
@@ -23,15 +26,16 @@ pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode>
             if args.output.is_some() {
                 bail!("-o: only the lockprof that records process {pid} can write: it does so at the program's end");
             }
-            (Source::Remote(Remote::connect(pid)?), None)
+            let trace = run::expand(&Watched::OUTPUT.into(), &Program::of_process(pid)?, pid);
+            (Source::Remote { remote: Remote::connect(pid)?, trace }, None)
         }
         Some(pid) => {
             let watched = Watched::wake(pid, args)?;
-            (Source::Own(Viewer::new(watched.desk().clone())), Some(watched))
+            (watched.source(), Some(watched))
         }
         None => {
             let watched = Watched::start(args)?;
-            (Source::Own(Viewer::new(watched.desk().clone())), Some(watched))
+            (watched.source(), Some(watched))
         }
     };
     let finished = if has_screen(args) {
@@ -59,17 +63,32 @@ fn has_screen(args: &TopArgs) -> bool {
 /// Where snapshots come from.
 enum Source {
     /// A recording of this process.
-    Own(Viewer),
+    Own { viewer: Viewer, trace: PathBuf },
     /// One of another.
-    Remote(Remote),
+    Remote { remote: Remote, trace: PathBuf },
 }
 
 impl Source {
     /// `None` once the recording is over.
     fn look(&mut self, want: Want) -> anyhow::Result<Option<Snapshot>> {
         match self {
-            Self::Own(viewer) => Ok(viewer.look(want)),
-            Self::Remote(remote) => Ok(remote.look(want)?),
+            Self::Own { viewer, .. } => Ok(viewer.look(want)),
+            Self::Remote { remote, .. } => Ok(remote.look(want)?),
+        }
+    }
+
+    /// The session at the moment that is shown; `None` once the recording is over.
+    fn moment(&mut self) -> anyhow::Result<Option<SessionAt>> {
+        match self {
+            Self::Own { viewer, .. } => Ok(viewer.session().map(|frozen| SessionAt::from(*frozen))),
+            Self::Remote { remote, .. } => remote.moment(),
+        }
+    }
+
+    /// Where the whole recording goes, or would go if it were ours.
+    fn trace(&self) -> &Path {
+        match self {
+            Self::Own { trace, .. } | Self::Remote { trace, .. } => trace,
         }
     }
 }

@@ -2,17 +2,20 @@
 //!
 //! One thread waits for viewers, one more serves each. A viewer that dies, or sends nonsense, is its own loss.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread::Builder;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustc_hash::FxHashMap;
 
-use super::desk::{Desk, Viewer};
+use super::desk::{Desk, Frozen, Viewer};
 use super::folder;
-use crate::snapshot::wire::{self, Hello, LONGEST_WANT, SOCKET};
+use crate::ingest::file;
+use crate::model::{CodeAddress, LockId, ModuleId, Session};
+use crate::snapshot::wire::{self, Hello, LONGEST_QUESTION, Moment, Question, SOCKET};
 use crate::snapshot::{Snapshot, Want};
 
 /// Viewers at one time; more are sent away.
@@ -21,6 +24,8 @@ const MOST: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A recorder that does not answer within this time hangs.
 const ANSWER: Duration = Duration::from_secs(20);
+/// A whole session takes longer to send.
+const WHOLE_ANSWER: Duration = Duration::from_secs(120);
 
 /// Serves viewers for as long as this process lives. Where that cannot be, nobody can look: the recording does not care.
 pub(super) fn serve(folder: &Path, desk: &Desk) {
@@ -45,14 +50,29 @@ pub(super) fn serve(folder: &Path, desk: &Desk) {
 fn attend(mut stream: UnixStream, mut viewer: Viewer) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     wire::send(&mut stream, &Hello::OWN)?;
-    if wire::receive_at_most::<Hello>(&mut stream, LONGEST_WANT)? != Hello::OWN {
+    if wire::receive_at_most::<Hello>(&mut stream, LONGEST_QUESTION)? != Hello::OWN {
         return Ok(());
     }
     loop {
-        let want: Want = wire::receive_at_most(&mut stream, LONGEST_WANT)?;
-        let Some(snapshot) = viewer.look(want) else { return Ok(()) };
-        wire::send(&mut stream, &snapshot)?;
+        match wire::receive_at_most(&mut stream, LONGEST_QUESTION)? {
+            Question::Look(want) => {
+                let Some(snapshot) = viewer.look(want) else { return Ok(()) };
+                wire::send(&mut stream, &snapshot)?;
+            }
+            Question::Moment => {
+                let Some(frozen) = viewer.session() else { return Ok(()) };
+                wire::send(&mut stream, &moment(&frozen)?)?;
+            }
+        }
     }
+}
+
+fn moment(frozen: &Frozen) -> io::Result<Moment> {
+    let mut trace = Vec::new();
+    file::write(&frozen.collected.session, &mut trace).map_err(io::Error::other)?;
+    let addresses = frozen.collected.data_addresses.iter();
+    let data_addresses = addresses.map(|(lock, at)| (lock.0, at.module.map(|module| module.0), at.address)).collect();
+    Ok(Moment { at_ns: frozen.now.at_ns, trace, data_addresses })
 }
 
 /// A view of a recording that another process makes.
@@ -71,7 +91,7 @@ impl Remote {
         let hello = (|| {
             stream.set_read_timeout(Some(ANSWER))?;
             wire::send(&mut stream, &Hello::OWN)?;
-            wire::receive_at_most::<Hello>(&mut stream, LONGEST_WANT)
+            wire::receive_at_most::<Hello>(&mut stream, LONGEST_QUESTION)
         })();
         match hello {
             Ok(Hello::OWN) => Ok(Self(stream)),
@@ -86,12 +106,39 @@ impl Remote {
     /// # Errors
     /// Where the recorder does not answer, or not as it should.
     pub fn look(&mut self, want: Want) -> io::Result<Option<Snapshot>> {
-        let gone = [ErrorKind::UnexpectedEof, ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
-        match wire::send(&mut self.0, &want).and_then(|()| wire::receive(&mut self.0)) {
-            Ok(snapshot) => Ok(Some(snapshot)),
-            Err(error) if gone.contains(&error.kind()) => Ok(None),
-            Err(error) => Err(error),
-        }
+        wire::ask(&mut self.0, Question::Look(want))
+    }
+
+    /// The session at the moment that is shown, without names; `None` once the recording is over.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub fn moment(&mut self) -> anyhow::Result<Option<SessionAt>> {
+        self.0.set_read_timeout(Some(WHOLE_ANSWER))?;
+        let answer = wire::ask(&mut self.0, Question::Moment);
+        self.0.set_read_timeout(Some(ANSWER))?;
+        let Some(Moment { at_ns, trace, data_addresses }) = answer? else { return Ok(None) };
+        let address = |(lock, module, address): (u32, Option<u32>, u64)| {
+            (LockId(lock), CodeAddress { module: module.map(ModuleId), address })
+        };
+        let data_addresses = data_addresses.into_iter().map(address).collect();
+        Ok(Some(SessionAt { at_ns, session: file::read_from(&trace[..])?, data_addresses }))
+    }
+}
+
+/// A session at one moment, without names.
+pub struct SessionAt {
+    /// The moment, ns since the start of the session.
+    pub at_ns: u64,
+    /// The session so far.
+    pub session: Session,
+    /// Where locks lie in their module's data.
+    pub data_addresses: FxHashMap<LockId, CodeAddress>,
+}
+
+impl From<Frozen> for SessionAt {
+    fn from(Frozen { collected, now }: Frozen) -> Self {
+        Self { at_ns: now.at_ns, session: collected.session, data_addresses: collected.data_addresses }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Snapshots through a socket: each message is its length (4 bytes, little-endian) and that many bytes of postcard.
 //!
-//! A conversation begins with one [`Hello`] from each side; then each [`Want`](super::Want) is answered by one
-//! [`Snapshot`](super::Snapshot). What the other side sends is not believed: lengths are bounded, and what does not decode ends
+//! A conversation begins with one [`Hello`] from each side; then each [`Question`] is answered by one
+//! [`Snapshot`](super::Snapshot) or [`Moment`]. What the other side sends is not believed: lengths are bounded, and what does not decode ends
 //! the conversation.
 
 use std::io::{self, Read, Write};
@@ -9,14 +9,16 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Want;
+
 /// Version of the messages: one lockprof talks to its like only.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The socket's name in the session's folder.
 pub const SOCKET: &str = "view.sock";
 /// Longest message. A lock takes 1 to 10 kB.
 const LONGEST: u32 = 256 << 20;
 /// Longest request.
-pub const LONGEST_WANT: u32 = 1 << 10;
+pub const LONGEST_QUESTION: u32 = 1 << 10;
 
 /// The first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,26 @@ pub struct Hello {
 impl Hello {
     /// Ours.
     pub const OWN: Self = Self { magic: *b"lockprof", version: VERSION };
+}
+
+/// What a viewer asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// What is to be shown: answered by a [`Snapshot`](super::Snapshot).
+    Look(Want),
+    /// The whole session at the moment that is shown: answered by a [`Moment`].
+    Moment,
+}
+
+/// A session at one moment, without names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The moment, ns since the start of the session.
+    pub at_ns: u64,
+    /// The session as a trace file.
+    pub trace: Vec<u8>,
+    /// Where locks lie in their module's data: lock, module, address.
+    pub data_addresses: Vec<(u32, Option<u32>, u64)>,
 }
 
 /// Sends one message.
@@ -66,11 +88,24 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     receive_at_most(from, LONGEST)
 }
 
+/// Asks, and waits for the answer; `None` where the other side has gone.
+///
+/// # Errors
+/// As [`receive_at_most`].
+pub fn ask<T: DeserializeOwned>(other: &mut (impl Read + Write), question: Question) -> io::Result<Option<T>> {
+    let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+    match send(other, &question).and_then(|()| receive(other)) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if gone.contains(&error.kind()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{LockRow, Snapshot, Want};
+    use super::super::{LockRow, Snapshot};
     use super::*;
 
     #[test]
@@ -84,14 +119,15 @@ mod tests {
         assert_eq!(receive::<Hello>(&mut from).unwrap(), Hello::OWN);
         assert_eq!(receive::<Snapshot>(&mut from).unwrap(), snapshot);
         assert!(receive::<Snapshot>(&mut from).is_err());
-        assert!(receive_at_most::<Want>(&mut [255, 255, 0, 0, 1].as_slice(), LONGEST_WANT).is_err());
+        assert!(receive_at_most::<Question>(&mut [255, 255, 0, 0, 1].as_slice(), LONGEST_QUESTION).is_err());
     }
 
     proptest! {
         #[test]
         fn nonsense_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = receive::<Snapshot>(&mut bytes.as_slice());
-            let _ = receive::<Want>(&mut bytes.as_slice());
+            let _ = receive::<Question>(&mut bytes.as_slice());
+            let _ = receive::<Moment>(&mut bytes.as_slice());
         }
     }
 }

@@ -77,6 +77,24 @@ fn the_terminal_is_given_back_at_a_signal() {
 }
 
 #[test]
+fn the_terminal_is_given_back_at_a_panic() {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--ignored", "--exact", "--nocapture", "suite::top::panics_on_the_screen"]);
+    command.env("RUST_BACKTRACE", "0");
+    let terminal = Terminal::start(command, 80, 24);
+    let (status, said) = terminal.end();
+    assert_eq!(status.code(), Some(101), "{said}");
+    assert!(said.contains("the screen's thread is broken"), "the message is on the ordinary screen: {said}");
+}
+
+#[test]
+#[ignore = "run by the_terminal_is_given_back_at_a_panic"]
+fn panics_on_the_screen() {
+    let mut screen = lockprof::tui::term::Screen::enter().expect("a terminal");
+    screen.draw(|_| panic!("the screen's thread is broken")).expect("a frame");
+}
+
+#[test]
 fn the_last_state_stays_until_it_is_left() {
     let folder = folder();
     let mut terminal = Terminal::start(top(folder.path(), &["--ascii"], &["slow"]), 80, 24);
@@ -167,8 +185,7 @@ fn memcached_under_load() {
     terminal.keys(" ").shows("PAUSED");
     let paused = steady(&terminal);
     terminal.keys("e").shows("wrote t.at-");
-    let name =
-        terminal.text().split("wrote ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a name").to_owned();
+    let name = written(&terminal.text());
     let report = Report::load(&folder.path().join(name));
     let recorded = number(&report.0["coverage"], "recorded");
     assert!(paused.contains(&format!("{} recorded", short_count(recorded))), "{recorded}:\n{paused}");
@@ -262,6 +279,35 @@ fn others_look_on() {
     let gone = finish(&mut view("1"), LIMIT);
     assert_eq!(gone.code(), 2);
     assert!(gone.stderr.contains("there is no process"), "{}", gone.stderr);
+}
+
+#[test]
+fn a_viewer_writes_what_it_sees() {
+    let server = Server::start(&Target::new(fixture("deadlocks")).args(["busy", "2"]), true);
+    let (folder, pid) = (folder(), server.pid().to_string());
+    until("the recording can be looked at", || {
+        let outcome = finish(lockprof().args(["top", "-p", &pid, "--count", "1", "--interval", "0.1"]), LIMIT);
+        if outcome.code() == 0 { Ok(()) } else { Err(std::io::Error::other(outcome.stderr)) }
+    });
+    let mut command = lockprof();
+    command.args(["top", "-p", &pid]).current_dir(folder.path());
+    let mut terminal = Terminal::start(command, 100, 30);
+    terminal.shows("forks[0]");
+    terminal.keys(" ").shows("PAUSED");
+    terminal.keys("e").shows(&format!("wrote deadlocks.{pid}.at-"));
+    let name = written(&terminal.text());
+    let report = Report::load(&folder.path().join(&name));
+    let names: Vec<_> = list(&report.0["locks"]).iter().map(|lock| &lock["name"]).collect();
+    assert!(names.iter().any(|name| *name == "busy()::shared"), "{names:?}");
+    assert!(folder.path().join(name).with_extension("txt").exists());
+    terminal.keys("q");
+    assert_eq!(terminal.end().0.code(), Some(0));
+    server.stop(libc::SIGTERM);
+}
+
+/// The trace that the screen says it wrote.
+fn written(text: &str) -> String {
+    text.split("wrote ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a name").to_owned()
 }
 
 #[test]

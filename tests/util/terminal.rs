@@ -239,7 +239,7 @@ impl Screen {
                     .flat_map(|line| line.iter_mut().skip(column))
                     .for_each(|cell| *cell = ' ');
             }
-            b'h' | b'l' if arguments == "?1049" => {
+            b'h' | b'l' if arguments == "?1049" && self.other != (end == b'h') => {
                 self.other = end == b'h';
                 self.cells.iter_mut().flatten().for_each(|cell| *cell = ' ');
                 self.at = (0, 0);

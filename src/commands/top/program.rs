@@ -11,11 +11,12 @@ use anyhow::{Context, anyhow};
 
 use super::super::output::Console;
 use super::super::{names, run};
+use super::Source;
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
 use crate::model::Exit;
-use crate::record::desk::Desk;
+use crate::record::desk::{Desk, Viewer};
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, Output, preflight};
 use crate::render::paint::Layout;
@@ -25,17 +26,20 @@ pub(super) struct Watched {
     desk: Desk,
     program: Program,
     /// Where its recording goes.
-    pub trace: PathBuf,
+    trace: PathBuf,
     /// Where its output goes, if that is ours to say.
     pub log: Option<PathBuf>,
     recording: JoinHandle<anyhow::Result<record::Recorded>>,
 }
 
 impl Watched {
+    /// Where recordings go, if nobody said otherwise.
+    pub const OUTPUT: &str = "%e.%p.lockprof";
+
     /// Starts it; returns when it runs.
     pub fn start(args: &TopArgs) -> anyhow::Result<Self> {
         let program = preflight::check(&args.command)?;
-        let output = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
+        let output = args.output.clone().unwrap_or_else(|| Self::OUTPUT.into());
         run::check_writable(&output)?;
         let log = Log::create(args.log.clone().unwrap_or_else(|| "%e.%p.log".into()))?;
         let options = Options {
@@ -73,7 +77,7 @@ impl Watched {
     /// Wakes a program that carries the recorder asleep; returns when it is awake.
     pub fn wake(pid: u32, args: &TopArgs) -> anyhow::Result<Self> {
         let program = Program::of_process(pid)?;
-        let output = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
+        let output = args.output.clone().unwrap_or_else(|| Self::OUTPUT.into());
         run::check_writable(&output)?;
         let trace = run::expand(&output, &program, pid);
         let (desk, clerk) = Desk::new();
@@ -100,6 +104,11 @@ impl Watched {
     /// Where the recording is asked.
     pub fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    /// A view of it.
+    pub fn source(&self) -> Source {
+        Source::Own { viewer: Viewer::new(self.desk.clone()), trace: self.trace.clone() }
     }
 
     /// Waits for the end of the recording and writes it.

@@ -14,7 +14,8 @@ use super::program::{Finished, Watched};
 use crate::analysis::contention::{Contention, Query};
 use crate::cli::TopArgs;
 use crate::ingest::file;
-use crate::record::desk::{Frozen, Stop};
+use crate::record::desk::Stop;
+use crate::record::serve::SessionAt;
 use crate::record::{cost, launch, shim};
 use crate::render::paint::{Layout, Style};
 use crate::render::text;
@@ -166,7 +167,7 @@ impl Fetcher {
         Ok(Some(finished))
     }
 
-    fn act(&self, effect: Effect) {
+    fn act(&mut self, effect: Effect) {
         let desk = self.watched.as_ref().map(Watched::desk);
         match effect {
             Effect::End => desk.into_iter().for_each(|desk| desk.stop(Stop::End)),
@@ -177,20 +178,17 @@ impl Fetcher {
     }
 
     /// Writes what is shown, in a thread of its own: symbols take time.
-    fn export(&self) {
-        let frozen = match &self.source {
-            Source::Own(viewer) => viewer.session(),
-            Source::Remote(_) => None,
+    fn export(&mut self) {
+        let moment = match self.source.moment() {
+            Ok(Some(moment)) => moment,
+            Ok(None) => return,
+            Err(error) => return self.tell(Input::Message(format!("cannot write: {error:#}"))),
         };
-        let (Some(frozen), Some(watched)) = (frozen, &self.watched) else {
-            let text = "only the lockprof that records can write: it does so at the program's end";
-            return self.tell(Input::Message(text.into()));
-        };
-        let stem = watched.trace.with_extension("");
-        let stem = format!("{}.at-{:.0}s", stem.display(), frozen.now.at_ns as f64 / 1e9);
+        let stem = self.source.trace().with_extension("");
+        let stem = format!("{}.at-{:.0}s", stem.display(), moment.at_ns as f64 / 1e9);
         let news = self.news.clone();
         let _ = Builder::new().name("writing".to_owned()).spawn(move || {
-            let text = match write(*frozen, &stem) {
+            let text = match write(moment, &stem) {
                 Ok(()) => format!("wrote {stem}.lockprof and {stem}.txt"),
                 Err(error) => format!("{error:#}"),
             };
@@ -200,11 +198,10 @@ impl Fetcher {
 }
 
 /// A recording and its report.
-fn write(frozen: Frozen, stem: &str) -> anyhow::Result<()> {
-    let Frozen { collected, .. } = frozen;
-    let mut session = collected.session;
+fn write(moment: SessionAt, stem: &str) -> anyhow::Result<()> {
+    let SessionAt { mut session, data_addresses, .. } = moment;
     symbols::symbolize(&mut session);
-    symbols::name_locks(&mut session, &|lock| collected.data_addresses.get(&lock).copied());
+    symbols::name_locks(&mut session, &|lock| data_addresses.get(&lock).copied());
     file::write_to_path(&session, Path::new(&format!("{stem}.lockprof")))?;
     let contention = Contention::of(&session, &Query::default());
     let options = text::Options { layout: SUMMARY, ..text::Options::default() };
