@@ -158,9 +158,9 @@ impl Ordered<u64> {
         names.dedup();
         let mut frames = Vec::with_capacity(self.frames.len() + other.frames.len());
         let mut stacks = Vec::with_capacity(self.stacks.len() + other.stacks.len());
-        let place = |name: &Box<str>| names.binary_search(name).unwrap_or_default() as u32;
+        let place = |name: &str| names.binary_search_by(|known| (**known).cmp(name)).unwrap_or_default() as u32;
         let mut add = |part: Self, value: &dyn Fn(u64) -> V| {
-            let places: Vec<u32> = part.names.iter().map(place).collect();
+            let places: Vec<u32> = part.names.iter().map(|name| place(name)).collect();
             let begin = frames.len();
             frames.extend(part.frames.iter().map(|name| places[*name as usize]));
             let moved = |(path, own): &(Path, u64)| (path.start + begin..path.end + begin, value(*own));
