@@ -1,6 +1,7 @@
 //! The stack of this acquisition: compared with what is remembered, walked only on a miss.
 //!
-//! Per thread: `head[hash(return address)]` is the shape used last. If word *j* of it has another value,
+//! Per thread: `head[hash(return address, stack pointer)]` is the shape used last. The stack pointer tells the callers
+//! of a common wrapper apart, where their frames differ in size. If word *j* of it has another value,
 //! the edge (beginning of length *j*, value found) leads to another shape with the same beginning; the
 //! comparison goes on behind *j*. So the words are read in the unwinder's own order, and never one that
 //! the unwinder would not have read: nothing can fault.
@@ -10,7 +11,7 @@ use crate::process::Process;
 use crate::thread::Local;
 
 /// First shapes kept per thread.
-pub const HEADS: usize = 64;
+pub const HEADS: usize = 256;
 /// Edges kept per thread.
 pub const EDGES: usize = 512;
 const PROBES: usize = 4;
@@ -40,8 +41,16 @@ struct Mismatch {
 }
 
 #[inline(always)]
-fn slot(return_address: u64) -> usize {
-    (return_address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize
+fn slot(stack_pointer: u64, return_address: u64) -> usize {
+    const _: () = assert!(HEADS == 1 << 8);
+    ((return_address ^ stack_pointer.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize
+}
+
+/// Whether the stack that a shape speaks of is known to be readable.
+#[inline(always)]
+unsafe fn is_within(local: *mut Local, shape: *const Shape, stack_pointer: u64) -> bool {
+    // SAFETY: the thread's own data; shapes live for ever.
+    unsafe { stack_pointer >= (*local).stack_low && stack_pointer + u64::from((*shape).extent) <= (*local).stack_high }
 }
 
 /// The value in the stack that `word` speaks of, relative to the stack pointer if the word is.
@@ -107,11 +116,9 @@ unsafe fn equal(shape: *const Shape, stack_pointer: u64) -> bool {
 pub unsafe fn capture(local: *mut Local, stack_pointer: u64, return_address: u64) -> u32 {
     // SAFETY: the caller's contract.
     unsafe {
-        let shape = *(*local).heads.as_ptr().add(slot(return_address));
+        let shape = *(*local).heads.as_ptr().add(slot(stack_pointer, return_address));
         if !shape.is_null() && (*shape).return_address == return_address {
-            let within = stack_pointer >= (*local).stack_low
-                && stack_pointer + u64::from((*shape).extent) <= (*local).stack_high;
-            if within && equal(shape, stack_pointer) {
+            if is_within(local, shape, stack_pointer) && equal(shape, stack_pointer) {
                 return checked(local, stack_pointer, return_address, (*shape).stack);
             }
             differing(local, stack_pointer, return_address, shape)
@@ -168,14 +175,16 @@ unsafe fn follow(
                 return miss(local, stack_pointer, return_address, &mismatch);
             };
             shape = next;
-            let behind = word.map_or(0, |at| at + 1);
-            match compare(shape, behind, stack_pointer) {
-                None => {
-                    (*local).heads[slot(return_address)] = shape;
-                    return checked(local, stack_pointer, return_address, (*shape).stack);
-                }
-                differing => word = differing,
+            // Mostly it is this one: all words at once are the quickest look.
+            let differing = match is_within(local, shape, stack_pointer) && equal(shape, stack_pointer) {
+                true => None,
+                false => compare(shape, word.map_or(0, |at| at + 1), stack_pointer),
+            };
+            if differing.is_none() {
+                (*local).heads[slot(stack_pointer, return_address)] = shape;
+                return checked(local, stack_pointer, return_address, (*shape).stack);
             }
+            word = differing;
         }
     }
 }
@@ -230,7 +239,7 @@ unsafe fn learn(local: *mut Local, stack_pointer: u64, return_address: u64, mism
             return stack;
         };
         drop(guard);
-        (*local).heads[slot(return_address)] = shape;
+        (*local).heads[slot(stack_pointer, return_address)] = shape;
         // The edge holds only if the shape really has this beginning and this value behind it: the stack
         // may have been read at another moment than the word that differed.
         let fits = match mismatch.word {
