@@ -7,6 +7,7 @@
 //! the wait, and its count goes to the greatest part.
 
 use super::drain::count_wait;
+use super::runs;
 use crate::model::{LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
 
 /// A time for which a thread had a lock, ns since the start of the session.
@@ -34,12 +35,14 @@ pub struct Blame {
     /// Waits read in this round and in the one before: only then all holds in them have been read.
     fresh: Vec<WaitEvent>,
     ripe: Vec<WaitEvent>,
+    room: Vec<Span>,
 }
 
 #[derive(Default)]
 struct Holds {
     spans: Vec<Span>,
-    sorted: bool,
+    /// So many of them are in their order.
+    sorted: usize,
 }
 
 impl Blame {
@@ -54,9 +57,9 @@ impl Blame {
         let Some(Some(holds)) = self.locks.get_mut(lock.index()) else { return };
         if holds.spans.len() == 2 * KEPT {
             holds.spans.drain(..KEPT);
+            holds.sorted = holds.sorted.saturating_sub(KEPT);
         }
         holds.spans.push(span);
-        holds.sorted = false;
     }
 
     /// A wait that is over. From now on the lock is watched.
@@ -82,11 +85,9 @@ impl Blame {
         let mut parts = Vec::new();
         for wait in std::mem::take(&mut self.ripe) {
             let Some(Some(holds)) = self.locks.get_mut(wait.key.lock.index()) else { continue };
-            if !holds.sorted {
-                // What was there before is in order, and so is what each thread added: a stable sort merges such runs.
-                holds.spans.sort_by_key(|span| span.start_ns);
-                holds.sorted = true;
-            }
+            // What was there before is in order, and so is what each thread added.
+            runs::merge(&mut holds.spans, holds.sorted, &mut self.room, |span| span.start_ns);
+            holds.sorted = holds.spans.len();
             parts.clear();
             split(&wait, &holds.spans, &mut parts);
             book(session, wait, &parts);

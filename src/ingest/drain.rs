@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 use super::blame::{Blame, Span};
 use super::image::Image;
 use super::order::{self, Looks, Orders, Placed};
+use super::runs;
 use crate::model::{
     Kind, Lock, LockId, Mode, Session, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitEvent, WaitKey,
 };
@@ -92,6 +93,7 @@ pub struct Tally {
     owners: Vec<Owners>,
     /// Locks with acquisitions that are not in their order yet.
     unsettled: Vec<LockId>,
+    room: Vec<(u64, ThreadId)>,
     /// Acquisitions with an event of their own.
     pub recorded: u64,
     /// The order of locks.
@@ -416,8 +418,8 @@ impl Tally {
                 owners.last = owners.recent.drain(..).next_back().map(|(_, thread)| thread).or(owners.last);
                 continue;
             }
-            // Each thread's acquisitions are in their order already: a stable sort merges such runs.
-            owners.recent.sort_by_key(|(ticks, _)| *ticks);
+            // Each thread's acquisitions are in their order already.
+            runs::merge(&mut owners.recent, 0, &mut self.room, |(ticks, _)| *ticks);
             let mut changes = 0;
             for (_, thread) in owners.recent.drain(..) {
                 changes += u64::from(owners.last.is_some_and(|last| last != thread));

@@ -10,5 +10,6 @@ pub mod import;
 pub mod live;
 pub mod merge;
 pub mod order;
+mod runs;
 pub mod segment;
 pub mod watch;

@@ -1,0 +1,71 @@
+//! Lists that are made of few parts in order: what each thread did to one lock, thread after thread.
+//!
+//! The standard library's stable sort would look at all of a list, of which most is in order since the last time, and
+//! sees such parts only in longer lists than a lock gets in a round.
+
+/// Puts a list, of which the first `sorted` are in order already, into the order of its keys by merging its parts; equal
+/// ones stay in their order. `room` is kept for the next list.
+pub fn merge<T: Copy>(list: &mut [T], sorted: usize, room: &mut Vec<T>, key: impl Fn(&T) -> u64) {
+    let mut ends: Vec<usize> = Vec::new();
+    let mut least = u64::MAX;
+    for at in sorted..list.len() {
+        if at == sorted || key(&list[at]) < key(&list[at - 1]) {
+            ends.push(at);
+            least = least.min(key(&list[at]));
+        }
+    }
+    // Before this nothing moves.
+    let begin = list[..sorted].partition_point(|item| key(item) <= least);
+    let list = &mut list[begin..];
+    ends.iter_mut().for_each(|end| *end -= begin);
+    ends.push(list.len());
+    if ends[0] == 0 {
+        ends.remove(0);
+    }
+    while ends.len() > 1 {
+        room.clear();
+        let mut from = 0;
+        let pairs = ends.len().div_ceil(2);
+        for pair in 0..pairs {
+            let middle = ends[2 * pair];
+            let end = ends.get(2 * pair + 1).copied().unwrap_or(middle);
+            merge_two(&list[from..middle], &list[middle..end], room, &key);
+            from = end;
+            ends[pair] = end;
+        }
+        ends.truncate(pairs);
+        list.copy_from_slice(room);
+    }
+}
+
+fn merge_two<T: Copy>(first: &[T], second: &[T], out: &mut Vec<T>, key: impl Fn(&T) -> u64) {
+    let (mut a, mut b) = (0, 0);
+    while a < first.len() && b < second.len() {
+        let is_first = key(&first[a]) <= key(&second[b]);
+        out.push(if is_first { first[a] } else { second[b] });
+        a += usize::from(is_first);
+        b += usize::from(!is_first);
+    }
+    out.extend_from_slice(&first[a..]);
+    out.extend_from_slice(&second[b..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn as_a_stable_sort(values in prop::collection::vec(0u64..30, 0..200), sorted in 0usize..100) {
+            let mut list: Vec<(u64, usize)> = values.into_iter().zip(0..).collect();
+            let sorted = sorted.min(list.len());
+            list[..sorted].sort_by_key(|(key, _)| *key);
+            let mut want = list.clone();
+            want.sort_by_key(|(key, _)| *key);
+            merge(&mut list, sorted, &mut Vec::new(), |(key, _)| *key);
+            prop_assert_eq!(list, want);
+        }
+    }
+}
