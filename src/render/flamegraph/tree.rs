@@ -240,3 +240,87 @@ fn line(names: Vec<&str>, value: u64) -> String {
     line.push_str(&value);
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Stack = (Vec<usize>, u64);
+
+    fn stacks() -> impl Strategy<Value = Vec<Stack>> {
+        prop::collection::vec((prop::collection::vec(0usize..4, 1..5), 1u64..50), 0..40)
+    }
+
+    /// Names of which one is another's beginning, with a letter below and one above the separator in between.
+    const NAMES: [&str; 4] = ["a", "a b", "ab", "a!"];
+
+    fn ordered(stacks: &[Stack]) -> Ordered<u64> {
+        let mut gathering = Gathering::default();
+        for (path, value) in stacks {
+            for name in path {
+                let name = gathering.name(NAMES[*name]);
+                gathering.push(name);
+            }
+            gathering.end(*value);
+        }
+        gathering.in_order()
+    }
+
+    fn text(path: &[usize]) -> String {
+        path.iter().map(|name| NAMES[*name]).collect::<Vec<_>>().join(";")
+    }
+
+    /// What each frame is worth with everything on top, by its path.
+    fn wholes(stacks: &[Stack]) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for (path, value) in stacks {
+            (1..=path.len()).for_each(|depth| *sums.entry(text(&path[..depth])).or_default() += value);
+        }
+        sums
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_the_sums_of_equal_stacks(stacks in stacks()) {
+            let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+            stacks.iter().for_each(|(path, value)| *sums.entry(text(path)).or_default() += value);
+            let mut want: Vec<_> = sums.into_iter().map(|(path, value)| format!("{path} {value}")).collect();
+            want.sort_unstable();
+            prop_assert_eq!(&ordered(&stacks).lines(), &want);
+            // Nothing is too narrow.
+            prop_assert_eq!(&ordered(&stacks).drawn(0.0).lines(), &want);
+        }
+
+        #[test]
+        fn what_is_wide_enough_is_drawn_and_nothing_is_lost(stacks in stacks(), least in 0u64..200) {
+            let drawn = ordered(&stacks).drawn(least as f64);
+            let total: u64 = stacks.iter().map(|(_, value)| value).sum();
+            prop_assert_eq!(drawn.nodes()[0].whole, total);
+            prop_assert_eq!(drawn.nodes().iter().map(|node| node.own).sum::<u64>(), total);
+            let mut paths: Vec<String> = Vec::new();
+            let mut found = BTreeMap::new();
+            for node in drawn.nodes() {
+                let below = paths.get(node.below as usize).cloned().unwrap_or_default();
+                let name = drawn.name(node);
+                let path = if below.is_empty() { name.to_owned() } else { format!("{below};{name}") };
+                found.insert(path.clone(), node.whole);
+                paths.push(path);
+            }
+            found.retain(|path, _| !path.is_empty() && path != "[others]");
+            let mut want = wholes(&stacks);
+            want.retain(|_, whole| *whole >= least);
+            prop_assert_eq!(found, want);
+        }
+
+        #[test]
+        fn two_lists_are_joined(old in stacks(), new in stacks()) {
+            let both = ordered(&old).joined(ordered(&new), |value| 1_000 * value, |value| value);
+            let scaled: Vec<Stack> = old.into_iter().map(|(path, value)| (path, 1_000 * value)).chain(new).collect();
+            prop_assert_eq!(both.lines(), ordered(&scaled).lines());
+        }
+    }
+}
