@@ -4,14 +4,18 @@
 //! alternate between bare and recorded: what the code costs where nothing disturbs it. The figures are the
 //! machine's; the ratios travel. Other recorders are measured as well where they are installed.
 
+mod compiled;
 mod machine;
+mod own;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use compiled::compile;
 use machine::machine;
+use own::lockprof;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -26,7 +30,7 @@ const DEPTHS: [&str; 3] = ["1", "10", "30"];
 
 fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let bench = Bench { program: compile(folder.path())?, folder: folder.path().to_owned() };
+    let bench = Bench { program: compile("pairs", folder.path())?, folder: folder.path().to_owned() };
     println!("{}", machine());
     println!("rdtsc: {:.1} ns\n", rdtsc_ns());
     println!("{:<44} {:>8} {:>9} {:>7} {:>9}", "ns for a lock and unlock", "bare", "recorded", "ratio", "added");
@@ -110,28 +114,6 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-/// Compiles the measured program as most programs are: optimised, without frame pointers.
-fn compile(folder: &Path) -> Result<PathBuf> {
-    let program = folder.join("pairs");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/pairs.c");
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let flags = ["-O2", "-g", "-fomit-frame-pointer", "-pthread", "-o"];
-    let status = Command::new(compiler).args(flags).arg(&program).arg(source).status()?;
-    if !status.success() {
-        return Err("benches/pairs.c does not compile".into());
-    }
-    Ok(program)
-}
-
-/// The release binary, without the settings of whoever runs the bench.
-fn lockprof() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockprof"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKPROF_")) {
-        command.env_remove(name);
-    }
-    command
 }
 
 /// The last number that a program says.

@@ -4,9 +4,13 @@
 //! Reads go to one database that was filled and compacted before. Each round runs bare and recorded one after the
 //! other, in alternating order; the figure is the median of the rounds' ratios, with the quartiles.
 
+mod own;
+
 use std::error::Error;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use own::lockprof;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -43,10 +47,7 @@ impl Bench<'_> {
 
     fn recorded(&self, words: &[&str]) -> Command {
         let bare = self.db_bench(words);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lockprof"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKPROF_")) {
-            command.env_remove(name);
-        }
+        let mut command = lockprof();
         command.args(["run", "-q", "-o"]).arg(self.folder.join("t.lockprof")).arg("--").arg(bare.get_program());
         command.args(bare.get_args());
         command

@@ -4,19 +4,23 @@
 //! `cargo bench --bench top`, with another number of seconds `-- 20`. The viewer should take 3 % of a core and show its
 //! first frame within 300 ms.
 
+mod compiled;
 mod machine;
+mod own;
 #[allow(dead_code, reason = "tests use the rest")]
 #[path = "../tests/util/terminal.rs"]
 mod terminal;
 
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use compiled::compile;
 use machine::machine;
+use own::lockprof;
 use terminal::Terminal;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -34,7 +38,7 @@ const ROW: &str = " mutex ";
 fn main() -> Result<()> {
     let seconds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(SECONDS);
     let folder = tempfile::tempdir()?;
-    let program = compile(folder.path())?;
+    let program = compile("crowd", folder.path())?;
     println!("{}", machine());
     println!("{THREADS} threads, {LOCKS} locks; shares of one core over {seconds} s\n");
 
@@ -72,10 +76,6 @@ fn main() -> Result<()> {
     let first = median((0..STARTS).map(|_| first_frame(start(), FIRST, "qe")).collect());
     println!("first frame of `top -- CMD`:       {first:>6.0} ms");
     Ok(())
-}
-
-fn lockprof() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_lockprof"))
 }
 
 fn view(pid: u32) -> Command {
@@ -137,11 +137,4 @@ fn child_of(pid: u32) -> Result<u32> {
         }
     }
     Err("the recorder has no child".into())
-}
-
-fn compile(folder: &Path) -> Result<PathBuf> {
-    let program = folder.join("crowd");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/crowd.c");
-    let status = Command::new("cc").args(["-O2", "-g", "-pthread", "-o"]).arg(&program).arg(source).status()?;
-    if status.success() { Ok(program) } else { Err("cc cannot compile benches/crowd.c".into()) }
 }

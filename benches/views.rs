@@ -5,6 +5,7 @@
 //! [`VIEWS`] is the list: a new view is a line.
 
 mod machine;
+mod own;
 
 use std::error::Error;
 use std::fs::File;
@@ -13,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use machine::machine;
+use own::lockprof;
 
 use lockprof::ingest::file;
 use lockprof::model::{
@@ -93,7 +95,7 @@ fn make_traces(folder: &Path) -> Result<()> {
 /// Time and peak memory in bytes of one command.
 fn run(words: &[&str], folder: &Path) -> Result<(Duration, u64)> {
     let begin = Instant::now();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockprof"));
+    let mut command = lockprof();
     let child = command.arg("-q").args(words).current_dir(folder).stdout(Stdio::null()).spawn()?;
     let (mut status, pid) = (0, i32::try_from(child.id())?);
     // SAFETY: all bits zero are a valid `rusage`, which holds integers only.

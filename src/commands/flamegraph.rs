@@ -7,8 +7,8 @@ use anyhow::bail;
 use super::output::{Console, Target};
 use super::trace;
 use crate::analysis::Filter;
-use crate::analysis::contention::{Contention, GroupBy, Query};
-use crate::analysis::{at_once, diff};
+use crate::analysis::contention::{Contention, Query};
+use crate::analysis::diff::Views;
 use crate::cli::{self, FlamegraphArgs};
 use crate::exit_code::ExitCode;
 use crate::model::Session;
@@ -56,19 +56,10 @@ fn differential(
     absolute: bool,
     options: &Options,
 ) -> (Picture, Vec<String>) {
-    let query = Query { filter, by: GroupBy::Class, ..Query::default() };
-    let of = |session| Contention::of(session, &query);
-    let (before, after) = at_once(|| of(old), || of(new));
-    let mut notes = diff::cautions(old, new);
-    let scale = diff::scale(old, new, absolute, &mut notes);
-    for note in before.notes.iter().chain(&after.notes) {
-        if !notes.contains(note) {
-            notes.push(note.clone());
-        }
-    }
-    let old = Part { session: old, contention: &before };
-    let new = Part { session: new, contention: &after };
-    (draw_differential(old, new, scale, options), notes)
+    let views = Views::of(old, new, filter, absolute);
+    let old = Part { session: old, contention: &views.old };
+    let new = Part { session: new, contention: &views.new };
+    (draw_differential(old, new, views.scale, options), views.notes)
 }
 
 impl From<cli::Metric> for Metric {

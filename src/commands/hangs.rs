@@ -47,8 +47,7 @@ impl Hangs {
 
 fn print(console: &Console, on_hang: OnHang, HangNow { mut session, data_addresses }: HangNow) {
     // What cannot be named is told at the end, for the whole recording.
-    symbols::symbolize(&mut session);
-    symbols::name_locks(&mut session, &|lock| data_addresses.get(&lock).copied());
+    symbols::name(&mut session, &data_addresses);
     for found in &session.hangs {
         let note = match on_hang {
             _ if !found.is_deadlock() => "",

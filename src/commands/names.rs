@@ -24,9 +24,7 @@ pub(super) fn keep_naming(desk: &Desk) {
             let began = Instant::now();
             if let Some(mut unnamed) = unnamed {
                 // What cannot be named is told at the end, for the whole recording.
-                let session = &mut unnamed.excerpt.session;
-                symbols::symbolize(session);
-                symbols::name_locks(session, &|lock| unnamed.data_addresses.get(&lock).copied());
+                symbols::name(&mut unnamed.excerpt.session, &unnamed.data_addresses);
                 desk.name(unnamed.named());
             }
             sleep((began.elapsed() * SHARE).clamp(PAUSE, LONGEST));

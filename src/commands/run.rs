@@ -107,10 +107,7 @@ pub(super) fn finished(console: &Console, program: &Program, recorded: record::R
     let record::Recorded { collected, exit, pid, ended } = recorded;
     let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
-    let mut notes = symbols::symbolize(&mut session);
-    let addresses = collected.data_addresses;
-    notes.extend(symbols::name_locks(&mut session, &|lock| addresses.get(&lock).copied()));
-    for note in notes {
+    for note in symbols::name(&mut session, &collected.data_addresses) {
         console.detail(&note);
     }
     if session.coverage.acquisitions == 0 {

@@ -5,7 +5,7 @@ mod program;
 mod screen;
 
 use std::io::{IsTerminal, stdin, stdout};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 
@@ -27,7 +27,7 @@ pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode>
                 bail!("-o: only the lockprof that records process {pid} can write: it does so at the program's end");
             }
             let trace = run::expand(&Watched::OUTPUT.into(), &Program::of_process(pid)?, pid);
-            (Source::Remote { remote: Remote::connect(pid)?, trace }, None)
+            (Source { view: View::Remote(Remote::connect(pid)?), trace }, None)
         }
         Some(pid) => {
             let watched = Watched::wake(pid, args)?;
@@ -61,34 +61,33 @@ fn has_screen(args: &TopArgs) -> bool {
 }
 
 /// Where snapshots come from.
-enum Source {
+struct Source {
+    view: View,
+    /// Where the whole recording goes, or would go if it were ours.
+    trace: PathBuf,
+}
+
+enum View {
     /// A recording of this process.
-    Own { viewer: Viewer, trace: PathBuf },
+    Own(Viewer),
     /// One of another.
-    Remote { remote: Remote, trace: PathBuf },
+    Remote(Remote),
 }
 
 impl Source {
     /// `None` once the recording is over.
     fn look(&mut self, want: Want) -> anyhow::Result<Option<Snapshot>> {
-        match self {
-            Self::Own { viewer, .. } => Ok(viewer.look(want)),
-            Self::Remote { remote, .. } => Ok(remote.look(want)?),
+        match &mut self.view {
+            View::Own(viewer) => Ok(viewer.look(want)),
+            View::Remote(remote) => Ok(remote.look(want)?),
         }
     }
 
     /// The session at the moment that is shown; `None` once the recording is over.
     fn moment(&mut self) -> anyhow::Result<Option<SessionAt>> {
-        match self {
-            Self::Own { viewer, .. } => Ok(viewer.session().map(|frozen| SessionAt::from(*frozen))),
-            Self::Remote { remote, .. } => remote.moment(),
-        }
-    }
-
-    /// Where the whole recording goes, or would go if it were ours.
-    fn trace(&self) -> &Path {
-        match self {
-            Self::Own { trace, .. } | Self::Remote { trace, .. } => trace,
+        match &mut self.view {
+            View::Own(viewer) => Ok(viewer.session().map(|frozen| SessionAt::from(*frozen))),
+            View::Remote(remote) => remote.moment(),
         }
     }
 }

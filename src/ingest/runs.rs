@@ -6,6 +6,9 @@
 /// Puts a list, of which the first `sorted` are in order already, into the order of its keys by merging its parts; equal
 /// ones stay in their order. `room` is kept for the next list.
 pub fn merge<T: Copy>(list: &mut [T], sorted: usize, room: &mut Vec<T>, key: impl Fn(&T) -> u64) {
+    if sorted == list.len() {
+        return;
+    }
     let mut ends: Vec<usize> = Vec::new();
     let mut least = u64::MAX;
     for at in sorted..list.len() {

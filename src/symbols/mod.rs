@@ -2,7 +2,7 @@
 //! lines → the words that name a lock.
 //!
 //! The only room that reads ELF and DWARF. It runs once, at the end of a recording, on the machine
-//! of the recording (and before that for the few stacks of a deadlock, in a session of their own); what it finds is written into the [`Session`](crate::model::Session), so that
+//! of the recording (and before that for the few stacks of a deadlock, in a session of their own); what it finds is written into the [`Session`], so that
 //! nobody needs the binaries afterwards.
 //!
 //! Deliberately not here: unwinding, fetching debug information from servers, names for
@@ -30,3 +30,15 @@ pub use naming::name_locks;
 pub use source::Sources;
 pub use variables::variable;
 pub use wrappers::is_wrapper;
+
+use rustc_hash::FxHashMap;
+
+use crate::model::{CodeAddress, LockId, Session};
+
+/// Names everything in a session that has no name yet: stacks, then locks. `data_addresses`: where locks lie in their
+/// module's data. Returns notes for the person.
+pub fn name(session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>) -> Vec<String> {
+    let mut notes = symbolize(session);
+    notes.extend(name_locks(session, &|lock| data_addresses.get(&lock).copied()));
+    notes
+}

@@ -283,7 +283,7 @@ impl State {
     fn settle(&mut self) {
         self.count();
         let ids = self.ids();
-        let rows = if matches!(self.tab, Tab::Locks | Tab::Threads) { ids.len() } else { self.list_len() };
+        let rows = self.list_len(&ids);
         let height = self.list_height();
         let is_text = self.is_text();
         let cursor = &mut self.cursors[self.tab.index()];
@@ -315,10 +315,10 @@ impl State {
         }
     }
 
-    fn list_len(&self) -> usize {
+    /// Rows of the list, or lines of the text; `ids` are those of [`Self::ids`].
+    fn list_len(&self, ids: &[u32]) -> usize {
         match self.tab {
-            Tab::Locks => rows::locks(self).len(),
-            Tab::Threads => rows::threads(self).len(),
+            Tab::Locks | Tab::Threads => ids.len(),
             Tab::Order => rows::cycles(self).len() + rows::edges(self).len(),
             Tab::Findings => rows::findings(self).len(),
             Tab::Lock => super::view::lock::lines(self).len(),

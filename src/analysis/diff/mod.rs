@@ -164,20 +164,8 @@ pub struct Diff {
 impl Diff {
     /// Compares.
     pub fn of(old: &Session, new: &Session, question: &Question) -> Self {
-        let mut notes = cautions(old, new);
-        let scale = scale(old, new, question.absolute, &mut notes);
-        let query = Query {
-            filter: Filter { min_wait_ns: 0, ..question.filter.clone() },
-            by: GroupBy::Class,
-            ..Query::default()
-        };
-        let of = |session| Contention::of(session, &query);
-        let (before, after) = at_once(|| of(old), || of(new));
-        for note in before.notes.iter().chain(&after.notes) {
-            if !notes.contains(note) {
-                notes.push(note.clone());
-            }
-        }
+        let filter = Filter { min_wait_ns: 0, ..question.filter.clone() };
+        let Views { old: before, new: after, scale, notes } = Views::of(old, new, filter, question.absolute);
 
         let asked = !question.filter.kinds.is_empty();
         let rows = |view| kept_rows(view, asked);
@@ -246,8 +234,38 @@ impl Diff {
     }
 }
 
+/// Two recordings, looked at in the same way.
+#[derive(Clone, Debug)]
+pub struct Views {
+    /// OLD by class: classes are the same in both.
+    pub old: Contention,
+    /// NEW, likewise.
+    pub new: Contention,
+    /// What OLD's totals are to be multiplied by.
+    pub scale: f64,
+    /// What a reader has to know, in whole sentences.
+    pub notes: Vec<String>,
+}
+
+impl Views {
+    /// Looks. `absolute`: totals stay as they are, not scaled to the same duration.
+    pub fn of(old: &Session, new: &Session, filter: Filter, absolute: bool) -> Self {
+        let mut notes = cautions(old, new);
+        let scale = scale(old, new, absolute, &mut notes);
+        let query = Query { filter, by: GroupBy::Class, ..Query::default() };
+        let of = |session| Contention::of(session, &query);
+        let (before, after) = at_once(|| of(old), || of(new));
+        for note in before.notes.iter().chain(&after.notes) {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+        Self { old: before, new: after, scale, notes }
+    }
+}
+
 /// What OLD's totals are multiplied by.
-pub fn scale(old: &Session, new: &Session, absolute: bool, notes: &mut Vec<String>) -> f64 {
+fn scale(old: &Session, new: &Session, absolute: bool, notes: &mut Vec<String>) -> f64 {
     let (before, after) = (old.meta.duration_ns, new.meta.duration_ns);
     if absolute || before == after {
         return 1.0;
@@ -260,7 +278,7 @@ pub fn scale(old: &Session, new: &Session, absolute: bool, notes: &mut Vec<Strin
 }
 
 /// What is missing in two recordings that are compared.
-pub fn cautions(old: &Session, new: &Session) -> Vec<String> {
+fn cautions(old: &Session, new: &Session) -> Vec<String> {
     let mut notes = Vec::new();
     incomplete(old, "OLD", &mut notes);
     incomplete(new, "NEW", &mut notes);

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 
 use super::super::output::Console;
 use super::super::{names, run};
-use super::Source;
+use super::{Source, View};
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
@@ -108,7 +108,7 @@ impl Watched {
 
     /// A view of it.
     pub fn source(&self) -> Source {
-        Source::Own { viewer: Viewer::new(self.desk.clone()), trace: self.trace.clone() }
+        Source { view: View::Own(Viewer::new(self.desk.clone())), trace: self.trace.clone() }
     }
 
     /// Waits for the end of the recording and writes it.

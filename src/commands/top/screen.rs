@@ -184,7 +184,7 @@ impl Fetcher {
             Ok(None) => return,
             Err(error) => return self.tell(Input::Message(format!("cannot write: {error:#}"))),
         };
-        let stem = self.source.trace().with_extension("");
+        let stem = self.source.trace.with_extension("");
         let stem = format!("{}.at-{:.0}s", stem.display(), moment.at_ns as f64 / 1e9);
         let news = self.news.clone();
         let _ = Builder::new().name("writing".to_owned()).spawn(move || {
@@ -200,8 +200,7 @@ impl Fetcher {
 /// A recording and its report.
 fn write(moment: SessionAt, stem: &str) -> anyhow::Result<()> {
     let SessionAt { mut session, data_addresses, .. } = moment;
-    symbols::symbolize(&mut session);
-    symbols::name_locks(&mut session, &|lock| data_addresses.get(&lock).copied());
+    symbols::name(&mut session, &data_addresses);
     file::write_to_path(&session, Path::new(&format!("{stem}.lockprof")))?;
     let contention = Contention::of(&session, &Query::default());
     let options = text::Options { layout: SUMMARY, ..text::Options::default() };

@@ -10,7 +10,7 @@ use crate::analysis::contention::{Contention, GroupBy, LockReport};
 use crate::analysis::filter::Filter;
 use crate::analysis::wrapper::is_wrapper;
 use crate::model::stacks::Node;
-use crate::model::{CodeAddress, Session, StackId, Stacks};
+use crate::model::{CodeAddress, Frame, Session, StackId, Stacks};
 use crate::render::frames::code_label;
 use crate::render::names::short_function;
 use crate::render::paint::printable;
@@ -272,24 +272,20 @@ impl Folder<'_> {
 
     /// The names of an address's frames, outermost first.
     fn names(&mut self, node: &Node, holder: bool) -> Box<[u32]> {
-        let code = || frame_name(&code_label(self.session, node));
+        let session = self.session;
+        let code = || frame_name(&code_label(session, node));
         if node.frames.is_empty() {
-            let name = code();
-            return [self.name(&name, holder)].into();
+            return [self.name(&code(), holder)].into();
         }
-        let mut names = Vec::with_capacity(node.frames.len());
-        for frame in node.frames.iter().rev() {
+        let number = |frame: &Frame| {
             let name = frame.function.as_ref().map_or_else(code, |function| frame_name(&short_function(function)));
-            names.push((name, is_wrapper(frame)));
-        }
-        let mut number = |(name, wrapper): (String, bool)| {
             let number = self.name(&name, holder);
-            if wrapper {
+            if is_wrapper(frame) {
                 self.result.wrappers.insert(name);
             }
             number
         };
-        names.into_iter().map(&mut number).collect()
+        node.frames.iter().rev().map(number).collect()
     }
 
     fn name(&mut self, text: &str, holder: bool) -> u32 {

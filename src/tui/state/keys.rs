@@ -13,7 +13,8 @@ impl State {
             page.top = page.top.saturating_add_signed(by);
             return;
         }
-        let (ids, len) = (self.ids(), self.list_len());
+        let ids = self.ids();
+        let len = self.list_len(&ids);
         let cursor = &mut self.cursors[self.tab.index()];
         cursor.row = cursor.row.saturating_add_signed(by).min(len.saturating_sub(1));
         cursor.id = ids.get(cursor.row).copied();
@@ -176,7 +177,7 @@ impl State {
             return Effect::None;
         }
         let (chosen, at) = (self.cursor().row, self.cursor().top + at);
-        if at >= self.list_len() {
+        if at >= self.list_len(&self.ids()) {
             return Effect::None;
         }
         if at == chosen && self.cursor().id.is_some() {
