@@ -12,4 +12,5 @@ pub mod merge;
 pub mod order;
 mod runs;
 pub mod segment;
+pub mod tasks;
 pub mod watch;

@@ -14,6 +14,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use super::desk::{Clerk, Desk};
 use super::{Event, Pause, Recorded, Told, describe, family, folder, launch, serve};
 use crate::ingest::live::Collector;
+use crate::ingest::tasks;
 use crate::snapshot::wire::SOCKET;
 
 /// The page that wakes a process, and the right to use it.
@@ -179,7 +180,7 @@ fn settle(pids: impl IntoIterator<Item = u32>) {
     loop {
         running.retain(|(task, before)| {
             let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
-            family::state(&stat) == Some("R") && used(task).is_some_and(|now| now - before < LONGER_THAN_A_HOOK_NS)
+            tasks::state(&stat) == Some("R") && used(task).is_some_and(|now| now - before < LONGER_THAN_A_HOOK_NS)
         });
         if running.is_empty() || begin.elapsed() > LIMIT {
             return;

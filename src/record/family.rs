@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::ingest::tasks;
+
 /// Number of processes that have a segment of this session mapped (they were forked from a recorded one) or
 /// its folder in their environment (they are about to attach).
 pub fn members(folder: &Path) -> usize {
@@ -16,44 +18,40 @@ struct Kin {
     parent: u32,
 }
 
-/// Every process but this one that is not a zombie.
+/// Every process but this one that is not over.
 fn living() -> Vec<Kin> {
     let own = std::process::id();
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     (entries.flatten())
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| *pid != own)
-        .filter_map(|pid| kin(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+        .filter_map(living_kin)
         .collect()
 }
 
-/// Whether there is such a process, and it is no zombie.
+/// Whether there is such a process, and it is not over.
 pub fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| kin(pid, &stat).is_some())
+    living_kin(pid).is_some()
 }
 
-/// The words of a `stat` of a process or a thread behind its name, which may hold anything, parentheses too (proc(5)).
-fn words(stat: &str) -> Option<impl Iterator<Item = &str>> {
-    Some(stat.rsplit_once(')')?.1.split_whitespace())
+/// A process that is not over.
+fn living_kin(pid: u32) -> Option<Kin> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    kin(pid, &stat, || tasks::living(pid).next().is_some())
 }
 
-/// The state in a `stat`.
-pub fn state(stat: &str) -> Option<&str> {
-    words(stat)?.next()
-}
-
-/// What a line of `/proc/PID/stat` says; `None` for a zombie.
-fn kin(pid: u32, stat: &str) -> Option<Kin> {
-    let mut words = words(stat)?;
-    let state = words.next()?;
-    let parent = words.next()?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(Kin { pid, parent })
+/// What a line of `/proc/PID/stat` says; `None` where the process is over. Where only its first thread is, the process
+/// lives as long as another one does: `others_live` tells.
+fn kin(pid: u32, stat: &str, others_live: impl FnOnce() -> bool) -> Option<Kin> {
+    let state = tasks::state(stat)?;
+    let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    (!tasks::is_over(state) || others_live()).then_some(Kin { pid, parent })
 }
 
 fn mapping(folder: &Path, living: &[Kin]) -> Vec<u32> {
     let Some(folder) = folder.to_str() else { return Vec::new() };
     let has = |pid: u32, file: &str| {
-        fs::read(format!("/proc/{pid}/{file}"))
+        fs::read(tasks::folder(pid).join(file))
             .is_ok_and(|bytes| bytes.windows(folder.len()).any(|part| part == folder.as_bytes()))
     };
     living.iter().map(|kin| kin.pid).filter(|pid| has(*pid, "environ") || has(*pid, "maps")).collect()
@@ -127,9 +125,11 @@ mod tests {
 
     #[test]
     fn lines_of_the_kernel() {
-        assert_eq!(kin(7, "7 (a) Z (b) S 3 7 7 0"), Some(Kin { pid: 7, parent: 3 }));
-        assert_eq!(kin(7, "7 (gone) Z 3 7 7 0"), None);
-        assert_eq!(kin(7, "7 (x"), None);
+        let lives = Some(Kin { pid: 7, parent: 3 });
+        assert_eq!(kin(7, "7 (a) Z (b) S 3 7 7 0", || false), lives);
+        assert_eq!(kin(7, "7 (gone) Z 3 7 7 0", || false), None);
+        assert_eq!(kin(7, "7 (first thread gone) Z 3 7 7 0", || true), lives);
+        assert_eq!(kin(7, "7 (x", || true), None);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
+use crate::ingest::tasks;
+
 /// Names the place by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHM";
 pub(super) const PREFIX: &str = "lockprof-";
@@ -80,7 +82,7 @@ impl Folder {
 /// # Errors
 /// Where there is no such process, or it is another user's.
 pub(super) fn maps(pid: u32) -> anyhow::Result<String> {
-    fs::read_to_string(format!("/proc/{pid}/maps")).or_else(|error| match error.kind() {
+    fs::read_to_string(tasks::folder(pid).join("maps")).or_else(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
             bail!("process {pid} belongs to another user: look at it as that user, or as root")
         }

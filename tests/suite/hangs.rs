@@ -125,6 +125,18 @@ fn three_philosophers() {
     assert_philosophers(&deadlock(&["ring", "3"]).1, 3);
 }
 
+/// The kernel shows such a process as a zombie, though it goes on.
+#[test]
+fn main_has_left_by_pthread_exit() {
+    let (said, hang) = deadlock(&["mainexit", "2"]);
+    assert_philosophers(&hang, 2);
+    assert_eq!(number(&hang, "running"), 0, "{said}");
+    let (outcome, _, folder) = run(&["--timeout", "2"], &["mainexit", "2"]).end();
+    assert_eq!(outcome.code(), 143, "{}", outcome.stderr);
+    let mark = format!("HANGS_FOLDER={}", folder.path().display());
+    assert_eq!(living(&mark), Vec::<String>::new());
+}
+
 #[test]
 fn thirty_philosophers() {
     let (said, hang) = deadlock(&["ring", "30"]);
@@ -285,8 +297,12 @@ fn quiet_is_quiet() {
 /// Processes with this in their environment.
 fn living(mark: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").expect("the processes").flatten();
+    // Of a process whose first thread is over, another one tells.
     let has = |path: &std::path::Path| {
-        fs::read(path.join("environ")).is_ok_and(|bytes| bytes.windows(mark.len()).any(|part| part == mark.as_bytes()))
+        let threads = fs::read_dir(path.join("task")).into_iter().flatten().flatten();
+        threads.map(|thread| thread.path().join("environ")).any(|environ| {
+            fs::read(environ).is_ok_and(|bytes| bytes.windows(mark.len()).any(|part| part == mark.as_bytes()))
+        })
     };
     processes.map(|entry| entry.path()).filter(|path| has(path)).map(|path| path.display().to_string()).collect()
 }

@@ -1,11 +1,10 @@
 //! The collector's part in hangs: lets each living process be watched, and notes who waits when the end is near.
 
-use std::fs;
-
 use rustc_hash::FxHashMap;
 
 use super::{Collector, Source, lockprof_now};
 use crate::ingest::clock::monotonic_ns;
+use crate::ingest::tasks;
 use crate::ingest::watch::tell;
 use crate::model::{CodeAddress, Excerpt, Hang, LockId, ModuleId, Session};
 
@@ -94,8 +93,9 @@ impl Source {
     /// Asks the kernel how many threads there are: those that never used a lock have no slot. Not to be asked at the end:
     /// the threads of a process that dies go one by one.
     pub(super) fn count_tasks(&mut self) {
-        if let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.image.pid)) {
-            self.tasks = tasks.count() as u32;
+        let tasks = tasks::living(self.image.pid).count() as u32;
+        if tasks > 0 {
+            self.tasks = tasks;
         }
     }
 

@@ -13,6 +13,7 @@ use std::path::Path;
 use lockprof_wire::lock::kind;
 
 use super::look::Seen;
+use crate::ingest::tasks;
 
 /// Bytes of what a thread may sleep in, by kind: glibc's public sizes; of a join, the thread's control block.
 fn extent(kind: u8) -> u64 {
@@ -28,7 +29,7 @@ fn extent(kind: u8) -> u64 {
 /// Whether the process still has this segment mapped: a program that called exec has not.
 pub fn is_mapped(pid: u32, segment: &Path) -> bool {
     let Some(name) = segment.file_name().and_then(OsStr::to_str) else { return true };
-    match fs::read(format!("/proc/{pid}/maps")) {
+    match fs::read(tasks::folder(pid).join("maps")) {
         Ok(maps) => maps.windows(name.len()).any(|part| part == name.as_bytes()),
         Err(error) => error.kind() != ErrorKind::NotFound,
     }
@@ -38,7 +39,7 @@ pub fn is_mapped(pid: u32, segment: &Path) -> bool {
 pub fn stands(pid: u32, ring: &[Seen]) -> bool {
     ring.iter().enumerate().all(|(at, waiter)| {
         let next = &ring[(at + 1) % ring.len()];
-        sleeps(pid, waiter) && is_held(pid, waiter, next)
+        sleeps(pid, waiter) && is_held(waiter, next)
     })
 }
 
@@ -52,7 +53,7 @@ fn sleeps(pid: u32, waiter: &Seen) -> bool {
         Ok(call) => is_sleep_in(&call, waiter.address, extent(waiter.kind)),
         Err(error) if is_gone(&error) => false,
         Err(_) => match fs::read_to_string(format!("{task}/stat")) {
-            Ok(stat) => is_asleep(&stat),
+            Ok(stat) => matches!(tasks::state(&stat), Some("S" | "D")),
             Err(error) => !is_gone(&error),
         },
     }
@@ -70,19 +71,13 @@ fn is_sleep_in(call: &str, address: u64, extent: u64) -> bool {
     number == Some(libc::SYS_futex) && word.is_some_and(|word| word.wrapping_sub(address) < extent)
 }
 
-/// Whether a line of `/proc/PID/task/TID/stat` tells of a thread that sleeps.
-fn is_asleep(stat: &str) -> bool {
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
-    matches!(state, Some("S" | "D"))
-}
-
 /// Whether the lock's own words let the next thread of the ring be what the waiter waits for.
-fn is_held(pid: u32, waiter: &Seen, next: &Seen) -> bool {
+fn is_held(waiter: &Seen, next: &Seen) -> bool {
     let Some(grip) = next.grip_of(waiter.lock) else {
         // A join, or a writer that readers queue behind.
         return true;
     };
-    match read_words(pid, waiter.address, extent(waiter.kind)) {
+    match read_words(waiter.tid, waiter.address, extent(waiter.kind)) {
         Some(words) => may_hold(waiter.kind, &words, next.tid, grip.shared),
         None => true,
     }
@@ -105,14 +100,14 @@ fn may_hold(of: u8, words: &[u32], tid: u32, shared: bool) -> bool {
     }
 }
 
-/// Words of a living program's memory, all of them or none.
-fn read_words(pid: u32, address: u64, bytes: u64) -> Option<Vec<u32>> {
+/// Words of a living program's memory, all of them or none. `tid`: one of its living threads, as its first one may be over.
+fn read_words(tid: u32, address: u64, bytes: u64) -> Option<Vec<u32>> {
     let mut words = vec![0u32; bytes as usize / size_of::<u32>()];
     let local = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: bytes as usize };
     let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes as usize };
     // SAFETY: `local` describes the buffer, which is as long as it says; `remote` is in the other process and checked by
     // the kernel.
-    let read = unsafe { libc::process_vm_readv(pid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
+    let read = unsafe { libc::process_vm_readv(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
     (read == bytes as isize).then_some(words)
 }
 
@@ -129,7 +124,6 @@ mod tests {
         {
             assert!(!is_sleep_in(call, address, 40), "{call} {address:x}");
         }
-        assert!(is_asleep("42 (a) b) S 1 2") && !is_asleep("42 (S) R 1") && !is_asleep(""));
     }
 
     #[test]

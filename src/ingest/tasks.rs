@@ -1,0 +1,60 @@
+//! The threads of a process, as the kernel lists them.
+//!
+//! A process whose first thread has ended by `pthread_exit` goes on: the kernel shows that thread as a zombie, and so the
+//! process in `/proc/PID/stat`, and the memory of a zombie cannot be read. Whoever asks about a process asks one of its
+//! living threads.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// The state in the `stat` of a process or a thread. It stands behind the name, which may hold anything, parentheses too
+/// (proc(5)).
+pub fn state(stat: &str) -> Option<&str> {
+    stat.rsplit_once(')')?.1.split_whitespace().next()
+}
+
+/// Whether a state says that the thread is over.
+pub fn is_over(state: &str) -> bool {
+    matches!(state, "Z" | "X" | "x")
+}
+
+/// Kernel ids of the threads of a process that are not over; none where there is no such process.
+pub fn living(pid: u32) -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let tids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    tids.filter(move |tid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"));
+        stat.is_ok_and(|stat| state(&stat).is_some_and(|state| !is_over(state)))
+    })
+}
+
+/// The folder in `/proc` that shows the process's memory and environment: its own, or that of another thread where the
+/// first one has ended and the process goes on.
+pub fn folder(pid: u32) -> PathBuf {
+    let own = PathBuf::from(format!("/proc/{pid}"));
+    let stat = fs::read_to_string(own.join("stat")).unwrap_or_default();
+    if !state(&stat).is_some_and(is_over) {
+        return own;
+    }
+    living(pid).next().map_or(own, |tid| PathBuf::from(format!("/proc/{pid}/task/{tid}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_stand_behind_names_of_all_sorts() {
+        assert_eq!(state("42 (a) Z (b) S 1 2"), Some("S"));
+        assert_eq!(state("42 (gone) Z 1 2"), Some("Z"));
+        assert_eq!(state("42 (x"), None);
+        assert!(is_over("Z") && !is_over("D"));
+    }
+
+    #[test]
+    fn the_threads_of_this_process() {
+        assert!(living(std::process::id()).count() > 0);
+        assert_eq!(folder(std::process::id()), PathBuf::from(format!("/proc/{}", std::process::id())));
+        assert_eq!(living(0).count(), 0);
+    }
+}
