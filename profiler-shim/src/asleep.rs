@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use lockprof_wire::control::{FILE, MAGIC, PREFIX, SUFFIX};
 use lockprof_wire::{Control, VERSION};
 
-use crate::process::{PATH_MAX, Process, decimal, own_folder};
+use crate::process::{PATH_MAX, Process, apart, decimal, own_folder};
 use crate::{real, sys};
 
 /// See the module. In a program that records from its start it stays as it is here.
@@ -53,11 +53,15 @@ pub fn fall_asleep(path: &mut [u8; PATH_MAX]) {
 /// In the child of a fork: who wakes the parent does not mean the child. One whose parent records goes on with it.
 extern "C" fn in_child() {
     if is_asleep() {
-        let mut path = [0u8; PATH_MAX];
-        if make_page(&mut path) {
-            MADE_BY.store(sys::getpid(), Ordering::Relaxed);
-            own_folder(&path);
-        }
+        apart(own_page);
+    }
+}
+
+fn own_page() {
+    let mut path = [0u8; PATH_MAX];
+    if make_page(&mut path) {
+        MADE_BY.store(sys::getpid(), Ordering::Relaxed);
+        own_folder(&path);
     }
 }
 
@@ -113,9 +117,12 @@ fn write_paths(place: &str, folder: &mut [u8; PATH_MAX], file: &mut [u8; PATH_MA
 
 /// The process ends: nobody will wake it any more. Of one that is awake, the recording's reader removes what is left.
 pub fn leave() {
-    if !is_asleep() {
-        return;
+    if is_asleep() {
+        apart(remove_files);
     }
+}
+
+fn remove_files() {
     if let Some(process) = Process::of_this_process() {
         process.segment.remove_file();
     }

@@ -20,6 +20,7 @@ mod handed_over;
 mod hooks;
 mod init;
 mod locks;
+mod own_stack;
 mod process;
 mod real;
 mod recorder;

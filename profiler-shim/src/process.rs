@@ -14,6 +14,7 @@ use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, Header, option};
 use crate::handed_over::HandedOver;
 use crate::hooks::thread::{STARTS, Start};
 use crate::locks::AddressTable;
+use crate::own_stack::Spare;
 use crate::segment::Segment;
 use crate::spin::Spin;
 use crate::thread::{Locals, never_hot};
@@ -26,6 +27,7 @@ use crate::{asleep, clock, real, sys};
 #[repr(C)]
 pub struct Process {
     state: AtomicU32,
+    pub spare: Spare,
     /// Guards everything that is made rarely: rows, nodes, shapes, modules, room.
     pub making: Spin,
     pub segment: Segment,
@@ -54,6 +56,9 @@ static EXACT: AtomicU32 = AtomicU32::new(0);
 static NO_FOLLOW: AtomicU32 = AtomicU32::new(0);
 /// The process that attached first: another one that finds it here was forked.
 static FIRST: AtomicU32 = AtomicU32::new(0);
+
+/// Acquisitions made while another thread attaches the process: its header takes them over.
+static MISSED: AtomicU64 = AtomicU64::new(0);
 
 /// The session's folder, kept in words because a static cannot be written otherwise.
 struct Folder {
@@ -142,7 +147,8 @@ impl Process {
         }
         // SAFETY: as in `get`.
         let process = unsafe { &*at };
-        (process.state.load(Ordering::Acquire) == RECORDING).then_some(process)
+        // SeqCst: as in `attach`.
+        (process.state.load(Ordering::SeqCst) == RECORDING).then_some(process)
     }
 
     /// The same, but not for the child of a vfork, which has its parent's memory.
@@ -168,10 +174,17 @@ impl Process {
             // Another thread attaches (or a signal handler interrupted this one doing so).
             return (self.state.load(Ordering::Acquire) == RECORDING).then_some(self);
         }
-        let ok = self.prepare();
-        // Release: pairs with the Acquire loads of `state`.
-        self.state.store(if ok { RECORDING } else { OFF }, Ordering::Release);
-        ok.then_some(self)
+        let ok = self.spare.run(|| self.prepare());
+        // SeqCst: pairs with `missed`, so that one of the two sides finds every acquisition.
+        self.state.store(if ok { RECORDING } else { OFF }, Ordering::SeqCst);
+        ok.then(|| {
+            self.take_missed();
+            self
+        })
+    }
+
+    fn take_missed(&self) {
+        self.header().unrecorded.fetch_add(MISSED.swap(0, Ordering::SeqCst), Ordering::Relaxed);
     }
 
     fn prepare(&'static self) -> bool {
@@ -179,6 +192,10 @@ impl Process {
         let first = FIRST.load(Ordering::Relaxed);
         FIRST.store(pid, Ordering::Relaxed);
         let forked = first != 0 && first != pid;
+        if forked {
+            // What was missed in the parent is the parent's.
+            MISSED.store(0, Ordering::Relaxed);
+        }
         if forked && NO_FOLLOW.load(Ordering::Relaxed) != 0 {
             return false;
         }
@@ -221,6 +238,22 @@ impl Process {
         self.header().forked.store(u32::from(forked), Ordering::Relaxed);
         self.modules.discover_all(self);
         true
+    }
+}
+
+/// Runs `part` on a stack of the recorder's own, once there is one.
+pub fn apart<R>(part: impl FnOnce() -> R) -> R {
+    let at = PROCESS.load(Ordering::Acquire);
+    // SAFETY: as in `Process::get`.
+    if at.is_null() { part() } else { unsafe { &*at }.spare.run(part) }
+}
+
+/// Counts an acquisition for the process, which is being attached.
+#[cold]
+pub fn missed() {
+    MISSED.fetch_add(1, Ordering::SeqCst);
+    if let Some(process) = Process::attached() {
+        process.take_missed();
     }
 }
 

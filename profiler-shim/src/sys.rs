@@ -144,7 +144,7 @@ pub fn is_readable(at: u64, len: u64) -> bool {
 }
 
 /// Keeps signal handlers away until dropped.
-pub struct Undisturbed(u64);
+pub struct Undisturbed(Option<u64>);
 
 impl Undisturbed {
     pub fn now() -> Self {
@@ -165,18 +165,19 @@ pub fn open_read(path: &CStr) -> Option<isize> {
     (fd >= 0).then_some(fd)
 }
 
-/// Blocks all signals of this thread; gives the mask that was.
-pub fn block_signals() -> u64 {
+/// Blocks all signals of this thread; gives the mask that was, or nothing where that is forbidden.
+pub fn block_signals() -> Option<u64> {
     let (all, mut before) = (u64::MAX, 0u64);
     // SAFETY: the kernel reads and writes a mask of eight bytes.
-    unsafe { call!(RT_SIGPROCMASK, SIG_SETMASK, &raw const all, &raw mut before, 8) };
-    before
+    (unsafe { call!(RT_SIGPROCMASK, SIG_SETMASK, &raw const all, &raw mut before, 8) } == 0).then_some(before)
 }
 
-/// Sets the mask of this thread.
-pub fn restore_signals(mask: u64) {
-    // SAFETY: the kernel reads a mask of eight bytes.
-    unsafe { call!(RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, 0, 8) };
+/// Sets the mask of this thread to what [`block_signals`] gave.
+pub fn restore_signals(mask: Option<u64>) {
+    if let Some(mask) = mask {
+        // SAFETY: the kernel reads a mask of eight bytes.
+        unsafe { call!(RT_SIGPROCMASK, SIG_SETMASK, &raw const mask, 0, 8) };
+    }
 }
 
 /// Makes a new file that only its owner can read and write; its descriptor.

@@ -16,6 +16,7 @@ use lockprof_wire::thread::state;
 use lockprof_wire::{FoldEntry, ThreadSlot, record};
 
 use crate::locks::AddressEntry;
+use crate::own_stack::Stack;
 use crate::process::Process;
 use crate::unwind::capture::{EDGES, Edge, HEADS};
 use crate::unwind::shapes::Shape;
@@ -35,6 +36,8 @@ core::arch::global_asm!(
 
 /// Entries of the private lock cache.
 pub const CACHED_LOCKS: usize = 256;
+/// Waits of one thread inside each other that are kept: in signal handlers, in the routine of a `call_once`.
+pub const WAITS: usize = 8;
 /// Entries of the private index of folds.
 pub const CACHED_FOLDS: usize = 128;
 
@@ -64,7 +67,9 @@ pub struct Local {
     ready: AtomicU32,
     /// The rare part is under way.
     inside: AtomicU32,
-    /// The signal mask before it.
+    /// It is done with signals blocked, ...
+    blocked: AtomicU32,
+    /// ... and this was the mask before.
     signals: AtomicU64,
     /// Code went away: what is remembered is void.
     stale: AtomicU32,
@@ -101,11 +106,15 @@ pub struct Local {
     pub stack_low: u64,
     pub stack_high: u64,
     pub pending: PendingWait,
+    /// Waits that began and did not end, and what they are for: rows of locks, the innermost one last.
+    pub waits: AtomicU32,
+    pub waited_for: [AtomicU32; WAITS],
     pub heads: [*const Shape; HEADS],
     pub locks: [CachedLock; CACHED_LOCKS],
     pub edges: [Edge; EDGES],
     pub folds: [*const FoldEntry; CACHED_FOLDS],
     scratch: Scratch,
+    stack: Stack,
 }
 
 /// All `Local`s of the process: number n belongs to slot n. Valid when zero.
@@ -204,13 +213,47 @@ impl Local {
         self.attached.load(Ordering::Relaxed) != 0
     }
 
-    /// Begins the rare part, which no signal interrupts; false if it is under way already (a fault in it).
+    /// Does the rare part: no signal interrupts it, and it has a stack of its own. `None` if it is under way already (a
+    /// fault in it).
+    ///
+    /// # Safety
+    /// `local` is this thread's.
+    pub unsafe fn rarely<R>(local: *mut Self, part: impl FnOnce() -> R) -> Option<R> {
+        // SAFETY: the caller's contract; the stack is this thread's alone.
+        unsafe {
+            if !(*local).enter() {
+                return None;
+            }
+            let done = Self::apart(local, part);
+            (*local).leave();
+            Some(done)
+        }
+    }
+
+    /// Does a part of the rare part on the thread's own stack: where signals are blocked, since their handlers would run
+    /// on it.
+    unsafe fn apart<R>(local: *mut Self, part: impl FnOnce() -> R) -> R {
+        // SAFETY: the caller is between `enter` and `leave`.
+        unsafe {
+            if (*local).blocked.load(Ordering::Relaxed) != 0 {
+                Stack::run(&raw mut (*local).stack, part)
+            } else {
+                part()
+            }
+        }
+    }
+
+    fn keep_signals(&self, signals: Option<u64>) {
+        self.blocked.store(u32::from(signals.is_some()), Ordering::Relaxed);
+        self.signals.store(signals.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// Begins the rare part without a stack of its own; false if it is under way already.
     pub fn enter(&self) -> bool {
         if self.inside.load(Ordering::Relaxed) != 0 {
             return false;
         }
-        let signals = sys::block_signals();
-        self.signals.store(signals, Ordering::Relaxed);
+        self.keep_signals(sys::block_signals());
         self.inside.store(1, Ordering::Relaxed);
         self.ready.store(0, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
@@ -226,7 +269,8 @@ impl Local {
         if self.stale.load(Ordering::SeqCst) != 0 {
             self.ready.store(0, Ordering::Relaxed);
         }
-        sys::restore_signals(self.signals.load(Ordering::Relaxed));
+        let blocked = self.blocked.load(Ordering::Relaxed) != 0;
+        sys::restore_signals(blocked.then(|| self.signals.load(Ordering::Relaxed)));
     }
 
     /// The room for unwinding. Only between `enter` and `leave`.
@@ -277,9 +321,9 @@ pub fn local_of_new(stack_pointer: u64, token: u32) -> Option<*mut Local> {
         // SAFETY: a thread's pointer stays valid; after a fork it points to zeros.
         let known = unsafe { &mut *at };
         if known.attached.load(Ordering::Relaxed) != 0 {
-            if known.stale.load(Ordering::Relaxed) != 0 && known.enter() {
-                known.refresh();
-                known.leave();
+            if known.stale.load(Ordering::Relaxed) != 0 {
+                // SAFETY: the pointer is this thread's.
+                unsafe { Local::rarely(at, || known.refresh()) };
             }
             return Some(at);
         }
@@ -291,15 +335,27 @@ pub fn local_of_new(stack_pointer: u64, token: u32) -> Option<*mut Local> {
 fn attach(process: &'static Process, stack_pointer: u64, token: u32) -> Option<*mut Local> {
     // A handler in between would attach the thread a second time.
     let signals = sys::block_signals();
-    let local = attach_blocked(process, stack_pointer, signals, token);
-    if local.is_none() {
+    let Some((number, local)) = take_place(process) else {
         sys::restore_signals(signals);
+        return None;
+    };
+    // SAFETY: the number is this thread's alone now.
+    unsafe {
+        (*local).keep_signals(signals);
+        (*local).inside.store(1, Ordering::Relaxed);
+        Local::apart(local, || begin(process, local, number, stack_pointer, token));
+        (*local).leave();
     }
-    local
+    let key = KEY.load(Ordering::Relaxed);
+    if key != u32::MAX {
+        // SAFETY: the key was made by `make_key`.
+        unsafe { real::pthread_setspecific(key, local.cast()) };
+    }
+    Some(local)
 }
 
-fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64, token: u32) -> Option<*mut Local> {
-    let tid = sys::gettid();
+/// A slot's number that nobody has, and what belongs to it.
+fn take_place(process: &'static Process) -> Option<(u32, *mut Local)> {
     let number = {
         let guard = process.making.lock();
         if guard.is_none() {
@@ -312,8 +368,13 @@ fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64, t
         };
         number
     };
-    let local = process.locals.at(number)?;
-    // SAFETY: the number is this thread's alone now.
+    Some((number, process.locals.at(number)?))
+}
+
+/// Fills a slot and its `Local`.
+fn begin(process: &'static Process, local: *mut Local, number: u32, stack_pointer: u64, token: u32) {
+    let tid = sys::gettid();
+    // SAFETY: the number is this thread's alone.
     let this = unsafe { &mut *local };
     let slot = process.segment.thread(number);
     this.number = number;
@@ -321,7 +382,9 @@ fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64, t
     this.serial = process.locals.serials.fetch_add(1, Ordering::Relaxed) + 1;
     this.rounds = 0;
     this.pending.mutex = 0;
-    for left_over in [&this.telling, &this.restart, &this.order_marks, &this.folded_mark, &this.fold_segments] {
+    let counters =
+        [&this.telling, &this.restart, &this.order_marks, &this.folded_mark, &this.fold_segments, &this.waits];
+    for left_over in counters {
         left_over.store(0, Ordering::Relaxed);
     }
     slot.tid.store(tid, Ordering::Relaxed);
@@ -340,16 +403,7 @@ fn attach_blocked(process: &'static Process, stack_pointer: u64, signals: u64, t
     set_local(local);
     // SAFETY: `local` is this thread's, and its ring is there.
     unsafe { crate::recorder::thread_started(local, tid, token) };
-    this.signals.store(signals, Ordering::Relaxed);
-    this.inside.store(1, Ordering::Relaxed);
     this.refresh();
-    this.leave();
-    let key = KEY.load(Ordering::Relaxed);
-    if key != u32::MAX {
-        // SAFETY: the key was made by `make_key`.
-        unsafe { real::pthread_setspecific(key, local.cast()) };
-    }
-    Some(local)
 }
 
 impl Local {
@@ -490,8 +544,11 @@ unsafe fn end(local: *mut Local) {
     let this = unsafe { &mut *local };
     // Dropped last: a signal handler that found the inner lock taken by its own thread would wait for ever.
     let _undisturbed = sys::Undisturbed::now();
-    // SAFETY: `local` is this thread's.
-    unsafe { crate::recorder::thread_ended(local) };
+    // SAFETY: `local` is this thread's, and what it waited for in frames that are gone is over.
+    unsafe {
+        crate::hooks::wait::leave_waits(local, 0);
+        crate::recorder::thread_ended(local);
+    }
     let slot = this.slot();
     process.locals.tids[this.number as usize].store(0, Ordering::Relaxed);
     this.ready.store(0, Ordering::Relaxed);

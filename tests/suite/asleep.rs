@@ -112,6 +112,26 @@ fn wakes(times: u32) {
     sleeper.end();
 }
 
+/// Eight threads are the first to use locks after the first wake: what seven do while one makes the segment counts.
+#[test]
+fn the_first_wake_loses_nothing() {
+    let folder = folder();
+    for _ in 0..10 {
+        let mut sleeper = Sleeper::start("first");
+        let trace = folder.path().join("t.lockprof");
+        let child = start(&mut sleeper.recorder(&trace, &[]), folder.path());
+        sleeper.until("awake", Sleeper::is_awake);
+        sleeper.input.take().expect("its input").write_all(b"\n").expect("a command");
+        assert!(sleeper.child.wait().expect("its end").success());
+        let outcome = wait(child, folder.path(), LIMIT);
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let report = Report::load(&trace);
+        report.assert_accounted();
+        // Eight joins come in addition.
+        assert_eq!(report.coverage("acquisitions"), 8 * 4 * 1000 + 8, "{}", report.overview());
+    }
+}
+
 #[test]
 fn waking_loses_nothing() {
     wakes(40);

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::util::run::{LIMIT, finish, folder};
+use crate::util::build::Build;
+use crate::util::run::{LIMIT, Outcome, finish, folder};
 use crate::util::skip::unable;
 use crate::util::truth::{assert_same, assert_true};
 use crate::util::{Report, Target, fixture, verify};
@@ -10,6 +11,30 @@ use crate::util::{Report, Target, fixture, verify};
 #[test]
 fn the_smallest_thread_stacks() {
     verify(&Target::new(fixture("small_stacks")));
+}
+
+/// Of the program's stack the recorder takes at most half a kilobyte, at first sight, in a signal handler and in a
+/// forked child too: coroutines and alternate stacks are made just large enough for the program.
+#[test]
+fn a_lock_takes_half_a_kilobyte_of_stack() {
+    const MOST: u64 = 512;
+    let program = Build::new("stack_depth.c", "stack_depth").flags(&["-Wl,-z,now"]).build();
+    let depths = |outcome: &Outcome| {
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let depth = |line: &str| {
+            let (name, bytes) = line.split_once(' ').expect("a name and a number");
+            (name.to_owned(), bytes.parse::<u64>().expect("bytes"))
+        };
+        outcome.stdout.lines().map(depth).collect::<Vec<_>>()
+    };
+    let target = Target::new(program);
+    let (bare, recorded) = (depths(&target.bare()), depths(&target.record().outcome));
+    assert!(bare.len() >= 20, "{bare:?}");
+    for ((name, bare), (also, recorded)) in bare.iter().zip(&recorded) {
+        assert_eq!(name, also);
+        assert!(*recorded <= bare + MOST, "{name}: {bare} bytes bare, {recorded} recorded");
+    }
+    assert_eq!(bare.len(), recorded.len());
 }
 
 #[test]

@@ -42,6 +42,22 @@ fn the_wait_is_blamed_on_the_holder() {
     assert_between("held", held, tell("holder_hold_ns_min"), tell("holder_hold_ns_max"));
 }
 
+/// A wait that is left by cancellation or by an exception is over.
+#[test]
+fn waits_that_were_left_are_over() {
+    let recording = Target::new(fixture("left_waits")).record();
+    assert_eq!(recording.outcome.code(), 0, "{}", recording.outcome.stderr);
+    let most = |name: &str, kind: &str| number(recording.report.lock(name, kind), "max_waiters");
+    assert_eq!(most("semaphore", "semaphore"), 1);
+    assert_eq!(most("condition", "condvar"), 1);
+    for kind in ["once", "join"] {
+        for lock in recording.report.locks().iter().filter(|lock| lock["kind"] == kind) {
+            assert!(number(lock, "max_waiters") <= 1, "{kind}: {lock}");
+        }
+    }
+    recording.report.assert_accounted();
+}
+
 #[test]
 fn owners_change_with_each_turn() {
     let recording = verify(&Target::new(fixture("waits")).args(["10", "1"]));

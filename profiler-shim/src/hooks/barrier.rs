@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_uint};
 
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Outcome, Request, Style, caller, destroyed, initialised};
+use super::core::{Entry, Outcome, Request, Style, caller, destroyed, initialised, past};
 use super::operate::operate;
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
@@ -25,7 +25,7 @@ hook!(pthread_barrier_wait(barrier: Ptr) -> c_int, "rsi", wait);
 unsafe extern "C" fn wait(barrier: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
     unsafe {
-        let Some(caller) = caller(entry) else { return real::pthread_barrier_wait(barrier) };
+        let Some(caller) = caller(entry) else { return past::<Barrier>(real::pthread_barrier_wait(barrier)) };
         let request = Request { object: barrier, kind: kind::BARRIER, flags: 0, style: Barrier };
         operate(request, caller, || real::pthread_barrier_wait(barrier), |_| true)
     }

@@ -6,8 +6,11 @@ use core::ffi::c_int;
 use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, Op};
 
-use super::core::{Caller, Entry, Outcome, Posix, Request, Style, caller, destroyed, initialised, lock_word, tell};
+use super::core::{
+    Caller, Entry, Outcome, Posix, Request, Style, caller, destroyed, initialised, lock_word, past, tell,
+};
 use super::operate::done;
+use super::unwound::wait_in;
 use super::wait::{begin_wait, end_wait};
 use super::{hook, plain_hook};
 use crate::real::{self, Clock, Ptr};
@@ -23,7 +26,14 @@ pub unsafe fn wait<S: Style + Copy>(
 ) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
-        let Some(caller) = caller(entry) else { return block() };
+        let Some(caller) = caller(entry) else {
+            let answer = block();
+            if S::outcome(answer) != Outcome::Failed {
+                // The mutex was taken again.
+                recorder::unrecorded();
+            }
+            return past::<S>(answer);
+        };
         let local = caller.local;
         let word = lock_word(caller, request.object, request.kind);
         let mutex_word = lock_word(caller, mutex, kind::MUTEX);
@@ -33,10 +43,10 @@ pub unsafe fn wait<S: Style + Copy>(
         let waiting = begin_wait(caller, word, request, false);
         let outer = (*local).pending;
         (*local).pending = PendingWait { mutex: mutex as u64, mutex_lock: mutex_word as u32, stack: caller.stack };
-        let answer = block();
+        let answer = wait_in(block);
         let now = clock::now();
         (*local).pending = outer;
-        end_wait(caller, word);
+        end_wait(caller, waiting);
         take_again(caller, mutex, mutex_word, S::outcome(answer), now);
         done(caller, word, request, waiting.since, now.saturating_sub(waiting.since), answer, true);
         answer

@@ -97,6 +97,16 @@ pub unsafe fn caller(entry: Entry) -> Option<Caller> {
     }
 }
 
+/// The answer of a real call that went past the recorder, since there is nothing to note it in: another thread attaches
+/// the process just now, or there is no slot for this one. What was acquired is counted.
+#[cold]
+pub fn past<S: Style>(answer: c_int) -> c_int {
+    if S::outcome(answer) == Outcome::Acquired {
+        recorder::unrecorded();
+    }
+    answer
+}
+
 /// The thread of a hook that needs no stack.
 #[inline(always)]
 pub unsafe fn thread() -> Option<*mut Local> {
@@ -141,10 +151,7 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, sight: Sight) -> u64 {
     let address = object as u64;
     let Some(process) = Process::attached() else { return 0 };
     // SAFETY: the thread's own data; the object is one of this kind.
-    unsafe {
-        if !(*caller.local).enter() {
-            return 0;
-        }
+    let found = || unsafe {
         let known = process.addresses.find(address);
         let word = known.map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
         let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(sight.kind);
@@ -164,9 +171,10 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, sight: Sight) -> u64 {
         if let Some(entry) = entry {
             (*caller.local).locks[cache_slot(address)] = CachedLock { address, entry };
         }
-        (*caller.local).leave();
         word
-    }
+    };
+    // SAFETY: the caller is the running hook's.
+    unsafe { Local::rarely(caller.local, found) }.unwrap_or(0)
 }
 
 /// The lock at an address that is to be taken. Where the tag is gone, another lock lives there than before.
@@ -197,12 +205,8 @@ unsafe fn new_object(caller: Caller, object: Ptr, kind: u8, word: u64) -> u64 {
             tags::write(object, kind);
             return word;
         }
-        if !(*caller.local).enter() {
-            return word;
-        }
-        let word = process.renew(object, Sight { traits: is, ..caller.sight(kind) });
-        (*caller.local).leave();
-        word
+        let renewed = Local::rarely(caller.local, || process.renew(object, Sight { traits: is, ..caller.sight(kind) }));
+        renewed.unwrap_or(word)
     }
 }
 
@@ -338,7 +342,7 @@ unsafe fn acquire_slowly<S: Style + Copy>(
 ) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
-        let Some(caller) = caller(entry) else { return block() };
+        let Some(caller) = caller(entry) else { return past::<S>(block()) };
         let word = lock_word(caller, request.object, request.kind);
         acquire_unusual(request, caller, word, try_real, block)
     }
@@ -428,7 +432,7 @@ pub unsafe fn try_acquire<S: Style + Copy>(
 ) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
-        let Some(caller) = caller(entry) else { return try_real() };
+        let Some(caller) = caller(entry) else { return past::<S>(try_real()) };
         let word = word_to_take(caller, request);
         let answer = try_real();
         match S::outcome(answer) {

@@ -163,10 +163,8 @@ impl Suspicion {
             if self.payload == misuse::UNLOCK_NOT_OWNER
                 && outcome == Outcome::Acquired
                 && let Some(process) = Process::attached()
-                && (*caller.local).enter()
             {
-                process.hand_over(request.object as u64, self.row, self.ticks);
-                (*caller.local).leave();
+                Local::rarely(caller.local, || process.hand_over(request.object as u64, self.row, self.ticks));
             }
         }
         self.tell(caller);

@@ -20,7 +20,8 @@ mod rwlock;
 mod sem;
 mod spin;
 pub mod thread;
-mod wait;
+mod unwound;
+pub mod wait;
 
 /// Exports a hook that is told where its caller's frame is. The last argument of the Rust function gets
 /// the stack pointer at the entry: it points to the return address. While the shim is asleep, the real function is

@@ -8,6 +8,7 @@ use super::core::{Entry, caller};
 use super::own_function;
 use crate::process::Process;
 use crate::real::Ptr;
+use crate::thread::Local;
 
 own_function!(lockprof_set_name(lock: Ptr, name: *const c_char), "rdx", set_name);
 unsafe extern "C" fn set_name(lock: Ptr, name: *const c_char, entry: Entry) {
@@ -23,9 +24,8 @@ unsafe extern "C" fn set_name(lock: Ptr, name: *const c_char, entry: Entry) {
             .find(lock as u64)
             .map_or(0, |found| found.lock.load(core::sync::atomic::Ordering::Relaxed));
         let kind = if known as u32 == 0 { kind::MUTEX } else { (known >> 32) as u8 };
-        if (*caller.local).enter() {
+        Local::rarely(caller.local, || {
             process.name_lock(lock as u64, kind, caller.stack, CStr::from_ptr(name).to_bytes());
-            (*caller.local).leave();
-        }
+        });
     }
 }

@@ -6,7 +6,7 @@ use core::ffi::c_int;
 
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Outcome, Posix, Request, Style, caller};
+use super::core::{Entry, Outcome, Posix, Request, Style, caller, past};
 use super::operate::operate;
 use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
@@ -34,7 +34,7 @@ unsafe fn once(control: Ptr, entry: Entry, run: impl Fn() -> c_int) -> c_int {
         if state & 3 == DONE {
             return run();
         }
-        let Some(caller) = caller(entry) else { return run() };
+        let Some(caller) = caller(entry) else { return past::<Posix>(run()) };
         let request = Request { object: control, kind: kind::ONCE, flags: 0, style: Posix };
         operate(request, caller, run, |_| state & IN_PROGRESS != 0)
     }
@@ -64,7 +64,12 @@ unsafe extern "C" fn guard_acquire(guard: Ptr, entry: Entry) -> c_int {
         if guard.cast::<u8>().read_volatile() & 1 != 0 {
             return real::__cxa_guard_acquire(guard);
         }
-        let Some(caller) = caller(entry) else { return real::__cxa_guard_acquire(guard) };
+        let Some(caller) = caller(entry) else {
+            // What it answers says who initialises.
+            let answer = real::__cxa_guard_acquire(guard);
+            past::<Guard>(0);
+            return answer;
+        };
         let request = Request { object: guard, kind: kind::ONCE, flags: 0, style: Guard };
         let answer = Cell::new(0);
         // 1: this thread initialises; 0: another did meanwhile, and this one waited for it.

@@ -7,6 +7,7 @@ use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, Op, Record};
 
 use super::core::{Caller, Outcome, Request, Style, lock_word};
+use super::unwound::wait_in;
 use super::wait::{begin_wait, end_wait};
 use crate::process::Process;
 use crate::{clock, recorder};
@@ -22,9 +23,9 @@ pub unsafe fn operate<S: Style + Copy>(
     unsafe {
         let word = lock_word(caller, request.object, request.kind);
         let waiting = begin_wait(caller, word, request, false);
-        let answer = block();
+        let answer = wait_in(block);
         let duration = clock::now().saturating_sub(waiting.since);
-        end_wait(caller, word);
+        end_wait(caller, waiting);
         done(caller, word, request, waiting.since, duration, answer, waited(answer));
         answer
     }

@@ -1,13 +1,11 @@
 //! Giving a lock back: the record is written after the real release.
 
 use core::ffi::c_int;
-use core::sync::atomic::Ordering;
 
 use lockprof_wire::Flags;
 
-use super::core::{Caller, Entry, Request, Style, thread};
+use super::core::{Entry, Request, Style, thread};
 use super::misuse;
-use super::wait::end_wait;
 use crate::thread::{Local, local};
 use crate::{clock, recorder};
 
@@ -65,10 +63,6 @@ unsafe fn release_unknown<S: Style + Copy>(
         if pending.mutex == request.object as u64 && pending.mutex != 0 {
             // `pthread_cond_wait` was cancelled: it took the mutex again before the clean-up handlers ran.
             (*local).pending.mutex = 0;
-            end_wait(
-                Caller { local, stack: pending.stack },
-                u64::from((*local).slot().wait_lock.load(Ordering::Relaxed)),
-            );
             let now = clock::now();
             recorder::push(local, pending.mutex, pending.mutex_lock, pending.stack, Flags::REACQUIRED, now);
             return release_slowly(request, entry, real);

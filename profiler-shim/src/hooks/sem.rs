@@ -12,9 +12,10 @@ use lockprof_wire::{Flags, Op};
 
 use super::core::{
     Caller, ETIMEDOUT, Entry, Outcome, Request, Style, caller, destroyed, errno, find_or_make, initialised, lock_word,
-    set_errno, tell,
+    past, set_errno, tell,
 };
 use super::operate::{done, operate};
+use super::unwound::wait_in;
 use super::wait::{begin_wait, end_wait, looks_taken};
 use super::{hook, plain_hook};
 use crate::clock;
@@ -22,6 +23,7 @@ use crate::locks::{BINARY, Sight};
 use crate::process::{self, Process};
 use crate::real::{self, Clock, Ptr};
 use crate::recorder::{self, Wait};
+use crate::thread::Local;
 
 const EAGAIN: c_int = 11;
 
@@ -54,7 +56,7 @@ unsafe fn error_of(answer: c_int) -> c_int {
 unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
-        let Some(caller) = caller(entry) else { return block() };
+        let Some(caller) = caller(entry) else { return past::<Sem>(block()) };
         let request = request(sem, flags);
         let word = lock_word(caller, sem, kind::SEMAPHORE);
         if !process::exact() {
@@ -65,29 +67,26 @@ unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int)
             }
             set_errno(before);
         }
-        let mut answer = 0;
-        let block = || {
-            answer = block();
-            error_of(answer)
-        };
-        if word & BINARY != 0 {
-            wait_for_lock(caller, request, word, block);
+        let block = || error_of(block());
+        let error = if word & BINARY != 0 {
+            wait_for_lock(caller, request, word, block)
         } else {
-            operate(request, caller, block, |_| true);
-        }
-        answer
+            operate(request, caller, block, |_| true)
+        };
+        if error == 0 { 0 } else { -1 }
     }
 }
 
 /// Waits for one that is used as a lock.
-unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, word: u64, block: impl FnOnce() -> c_int) {
+#[inline(never)]
+unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, word: u64, block: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the caller is the running hook's.
     unsafe {
         let busy = !process::exact() || looks_taken(request);
         let waiting = begin_wait(caller, word, request, busy);
-        let error = block();
+        let error = wait_in(block);
         let now = clock::now();
-        end_wait(caller, word);
+        end_wait(caller, waiting);
         let duration = now.saturating_sub(waiting.since);
         if error != 0 {
             done(caller, word, request, waiting.since, duration, error, true);
@@ -111,6 +110,7 @@ unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, word: u64, block:
                 Err(word) => done(caller, word, request, waiting.since, duration, 0, true),
             }
         }
+        error
     }
 }
 
@@ -156,11 +156,8 @@ unsafe fn held(caller: Caller, sem: Ptr, word: u64) -> Option<recorder::Held> {
 unsafe fn no_lock(caller: Caller, sem: Ptr, word: u64) {
     // SAFETY: the caller is the running hook's.
     unsafe {
-        if let Some(process) = Process::attached()
-            && (*caller.local).enter()
-        {
-            process.hand_over(sem as u64, word as u32, clock::now());
-            (*caller.local).leave();
+        if let Some(process) = Process::attached() {
+            Local::rarely(caller.local, || process.hand_over(sem as u64, word as u32, clock::now()));
         }
         recorder::drop_handed_over(caller.local);
     }
@@ -193,7 +190,7 @@ hook!(sem_trywait(sem: Ptr) -> c_int, "rsi", try_wait);
 unsafe extern "C" fn try_wait(sem: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
     unsafe {
-        let Some(caller) = caller(entry) else { return real::sem_trywait(sem) };
+        let Some(caller) = caller(entry) else { return past::<Sem>(real::sem_trywait(sem)) };
         let word = lock_word(caller, sem, kind::SEMAPHORE);
         let answer = real::sem_trywait(sem);
         if answer == 0 {

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, Op, Record};
 
-use super::core::{C11, Entry, Posix, Request, Style, caller};
+use super::core::{C11, Entry, Posix, Request, Style, caller, past};
 use super::hook;
 use super::operate::operate;
 use crate::process::Process;
@@ -24,7 +24,7 @@ unsafe fn join<S: Style + Copy>(
 ) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
-        let Some(caller) = caller(entry) else { return block() };
+        let Some(caller) = caller(entry) else { return past::<S>(block()) };
         // The "lock" of a join is the thread joined.
         let waits = flags & Flags::TRY == 0;
         operate(Request { object: thread, kind: kind::JOIN, flags, style }, caller, block, |_| waits)

@@ -1,17 +1,19 @@
 //! Waits: the real, blocking call, with what the thread waits for shown meanwhile, and who has it.
 
 use core::ffi::c_int;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use lockprof_wire::Op;
 use lockprof_wire::lock::kind;
 
 use super::core::{Caller, Outcome, Request, Style, acquired, failed, reentry, tell};
+use super::unwound::wait_in;
 use crate::clock;
 use crate::locks::RECURSIVE;
 use crate::process::Process;
 use crate::real::Ptr;
 use crate::recorder::{self, Wait};
+use crate::thread::Local;
 
 /// The real, blocking call, with the thread's wait shown meanwhile. `busy`: it is known to be taken.
 #[inline(never)]
@@ -26,9 +28,9 @@ pub unsafe fn acquire_contended<S: Style + Copy>(
     // SAFETY: the caller is the running hook's.
     unsafe {
         let waiting = begin_wait(caller, word, request, busy);
-        let answer = block();
+        let answer = wait_in(block);
         let now = clock::now();
-        end_wait(caller, word);
+        end_wait(caller, waiting);
         match S::outcome(answer) {
             Outcome::Acquired if busy => {
                 let mut flags = request.flags;
@@ -69,6 +71,8 @@ pub unsafe fn looks_taken<S>(request: Request<S>) -> bool {
 pub struct Waiting {
     pub since: u64,
     pub holder: u64,
+    /// Waits of this thread around it.
+    around: u32,
 }
 
 /// Shows that this thread waits. `blame`: look who holds the lock.
@@ -90,26 +94,47 @@ pub unsafe fn begin_wait<S>(caller: Caller, word: u64, request: Request<S>, blam
         slot.wait_flags.store(u64::from(request.flags), Ordering::Relaxed);
         // Release: a reader that sees the lock sees the rest.
         slot.wait_lock.store(word as u32, Ordering::Release);
-        if let Some(process) = process
-            && word as u32 != 0
-        {
+        // Reserved before it is filled: a signal handler in between takes the next place.
+        let around = (*caller.local).waits.load(Ordering::Relaxed);
+        (*caller.local).waits.store(around + 1, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        let place = (*caller.local).waited_for.get(around as usize);
+        if let (Some(process), Some(place)) = (process.filter(|_| word as u32 != 0), place) {
             let info = process.segment.lock(word as u32);
             let waiters = info.waiters.fetch_add(1, Ordering::Relaxed) + 1;
             info.max_waiters.fetch_max(waiters, Ordering::Relaxed);
+            place.store(word as u32, Ordering::Relaxed);
         }
-        Waiting { since, holder }
+        Waiting { since, holder, around }
     }
 }
 
 /// Shows that the wait is over.
-pub unsafe fn end_wait(caller: Caller, word: u64) {
+pub unsafe fn end_wait(caller: Caller, waiting: Waiting) {
     // SAFETY: the caller is the running hook's.
+    unsafe { leave_waits(caller.local, waiting.around) };
+}
+
+/// The innermost wait was left without an end.
+pub unsafe fn leave_wait(local: *mut Local) {
+    // SAFETY: the thread is the running one.
+    unsafe { leave_waits(local, (*local).waits.load(Ordering::Relaxed).saturating_sub(1)) };
+}
+
+/// The thread waits no more but in its outermost `around` waits. Those inside were left without an end (`longjmp`).
+pub unsafe fn leave_waits(local: *mut Local, around: u32) {
+    // SAFETY: the thread is the running one.
     unsafe {
-        (*caller.local).slot().wait_lock.store(0, Ordering::Release);
-        if let Some(process) = Process::attached()
-            && word as u32 != 0
-        {
-            process.segment.lock(word as u32).waiters.fetch_sub(1, Ordering::Relaxed);
+        let this = &*local;
+        if this.is_attached() {
+            this.slot().wait_lock.store(0, Ordering::Release);
+        }
+        for place in (around..this.waits.load(Ordering::Relaxed)).rev() {
+            let row = this.waited_for.get(place as usize).map_or(0, |place| place.swap(0, Ordering::Relaxed));
+            this.waits.store(place, Ordering::Relaxed);
+            if let Some(process) = Process::attached().filter(|_| row != 0) {
+                process.segment.lock(row).waiters.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ pub unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
             holder,
             segment: 0,
         };
-        if let Some(entry) = find_fold(local, key) {
+        if let Some(entry) = find_fold(local, &key) {
             let payload = record.payload();
             if payload > entry.max.load(Ordering::Relaxed) {
                 entry.max.fetch_max(payload, Ordering::Relaxed);
@@ -63,7 +63,7 @@ pub unsafe fn fold_open(
                 holder: around.map_or(0, |around| process.segment.offset_of(around) as u32),
                 segment,
             };
-            find_fold(local, key).map(Some)
+            find_fold(local, &key).map(Some)
         })?
     }
 }
@@ -112,60 +112,87 @@ impl Key {
     }
 }
 
-unsafe fn find_fold(local: *mut Local, key: Key) -> Option<&'static FoldEntry> {
+#[inline(always)]
+unsafe fn find_fold(local: *mut Local, key: &Key) -> Option<&'static FoldEntry> {
+    let process = Process::attached()?;
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
         let cached = &mut (*local).folds[key.hash() as usize % CACHED_FOLDS];
-        if !cached.is_null() && Key::of(&**cached) == key {
+        if !cached.is_null() && Key::of(&**cached) == *key {
             return Some(&**cached);
         }
-        let found = search_folds(local, key)?;
+        // Made from here, not inside the search: the program's stack may be small.
+        let found = loop {
+            match search_folds(process, local, key) {
+                Ok(entry) => break entry,
+                Err(full) if make_fold_table(process, local, full.link, full.wanted) => {}
+                Err(_) => return one_for_many(process, local, key),
+            }
+        };
         (*local).folds[key.hash() as usize % CACHED_FOLDS] = found;
         Some(found)
     }
 }
 
+/// Capacity of a slot's first table.
+const FIRST: u64 = 64;
+
+/// No table of a slot has room: where the next one is to hang, and its capacity.
+struct Full {
+    link: &'static AtomicU64,
+    wanted: u64,
+}
+
 /// Searches the slot's tables, which grow by a factor of eight up to a limit.
-unsafe fn search_folds(local: *mut Local, key: Key) -> Option<&'static FoldEntry> {
-    const FIRST: u64 = 64;
+#[inline(never)]
+unsafe fn search_folds(process: &Process, local: *mut Local, key: &Key) -> Result<&'static FoldEntry, Full> {
     const LARGEST: u64 = 512;
-    const PROBES: u64 = 8;
-    let process = Process::attached()?;
     // SAFETY: tables were carved for their capacity.
     unsafe {
-        let mut link: &AtomicU64 = &(*local).slot().folds;
-        let mut capacity = FIRST;
+        let mut full = Full { link: &(*local).slot().folds, wanted: FIRST };
         loop {
-            let mut at = link.load(Ordering::Relaxed);
+            let at = full.link.load(Ordering::Relaxed);
             if at == 0 {
-                let Some(made) = make_fold_table(process, local, link, capacity) else {
-                    // No room for more: an entry of the first table takes it, without lock and stack. A chain of
-                    // held locks would say nothing without them.
-                    let first = (*local).slot().folds.load(Ordering::Relaxed);
-                    if first == 0 || key.is_open() {
-                        return None;
-                    }
-                    let op_and_flags = key.op_and_flags & 0xff;
-                    let many = Key { op_and_flags, lock: 0, stack: 0, holder: 0, segment: 0 };
-                    let base: *const FoldEntry =
-                        core::ptr::from_ref(process.segment.at::<fold::FoldTable>(first)).add(1).cast();
-                    return claim(&*base.add(usize::from(key.op_and_flags as u8) % FIRST as usize), many);
-                };
-                at = made;
+                return Err(full);
             }
             let table: &'static fold::FoldTable = process.segment.at(at);
-            let entries: *const FoldEntry = core::ptr::from_ref(table).add(1).cast();
-            let capacity_here = table.capacity.load(Ordering::Relaxed);
-            for probe in 0..PROBES {
-                // The first entries are kept for what finds no other place.
-                let number = 16 + (key.hash() + probe) % (capacity_here - 16);
-                if let Some(entry) = claim(&*entries.add(number as usize), key) {
-                    return Some(entry);
-                }
+            if let Some(entry) = search_table(table, key) {
+                return Ok(entry);
             }
-            link = &table.next;
-            capacity = (capacity_here * 8).min(LARGEST);
+            full = Full { link: &table.next, wanted: (table.capacity.load(Ordering::Relaxed) * 8).min(LARGEST) };
         }
+    }
+}
+
+/// No room for more tables: an entry of the first one takes it, without lock and stack. A chain of held locks would say
+/// nothing without them.
+#[cold]
+#[inline(never)]
+unsafe fn one_for_many(process: &Process, local: *mut Local, key: &Key) -> Option<&'static FoldEntry> {
+    // SAFETY: the table was carved for its capacity.
+    unsafe {
+        let first = (*local).slot().folds.load(Ordering::Relaxed);
+        if first == 0 || key.is_open() {
+            return None;
+        }
+        let op_and_flags = key.op_and_flags & 0xff;
+        let many = Key { op_and_flags, lock: 0, stack: 0, holder: 0, segment: 0 };
+        let base: *const FoldEntry = core::ptr::from_ref(process.segment.at::<fold::FoldTable>(first)).add(1).cast();
+        claim(&*base.add(usize::from(key.op_and_flags as u8) % FIRST as usize), many)
+    }
+}
+
+/// The entry of this key in one table, made if there is room.
+#[inline(never)]
+unsafe fn search_table(table: &'static fold::FoldTable, key: &Key) -> Option<&'static FoldEntry> {
+    const PROBES: u64 = 8;
+    let capacity = table.capacity.load(Ordering::Relaxed);
+    // SAFETY: the table was carved for its capacity.
+    unsafe {
+        let entries: *const FoldEntry = core::ptr::from_ref(table).add(1).cast();
+        // The first entries are kept for what finds no other place.
+        let number = |probe| 16 + (key.hash() + probe) % (capacity - 16);
+        (0..PROBES).find_map(|probe| claim(&*entries.add(number(probe) as usize), *key))
     }
 }
 
@@ -189,28 +216,25 @@ fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
     Some(entry)
 }
 
-/// Hangs a new table on `link`, unless a signal handler has done so meanwhile; its offset.
-unsafe fn make_fold_table(process: &Process, local: *mut Local, link: &AtomicU64, capacity: u64) -> Option<u64> {
-    // SAFETY: the caller's contract is that of `emit`.
-    unsafe {
-        if !(*local).enter() {
-            return None;
+/// Hangs a new table on `link`, unless a signal handler has done so meanwhile; false if there is no room.
+#[cold]
+#[inline(never)]
+unsafe fn make_fold_table(process: &Process, local: *mut Local, link: &AtomicU64, capacity: u64) -> bool {
+    let make = || {
+        // Signals that wait are delivered behind this: by then the table must hang there.
+        if link.load(Ordering::Relaxed) != 0 {
+            return true;
         }
-        // Signals that wait are delivered by `leave`: by then the table must hang there.
-        let known = link.load(Ordering::Relaxed);
-        let made = if known != 0 {
-            Some(known)
-        } else {
-            let carved =
-                process.making.lock().and_then(|_guard| process.segment.carve(fold::FoldTable::bytes(capacity)));
-            if let Some(at) = carved {
-                process.segment.at::<fold::FoldTable>(at).capacity.store(capacity, Ordering::Relaxed);
-                // Release: the collector that sees the table sees its capacity.
-                link.store(at, Ordering::Release);
-            }
-            carved
-        };
-        (*local).leave();
-        made
-    }
+        let carved = process.making.lock().and_then(|_guard| process.segment.carve(fold::FoldTable::bytes(capacity)));
+        if let Some(at) = carved {
+            // SAFETY: it was carved just now.
+            let table = unsafe { process.segment.at::<fold::FoldTable>(at) };
+            table.capacity.store(capacity, Ordering::Relaxed);
+            // Release: the collector that sees the table sees its capacity.
+            link.store(at, Ordering::Release);
+        }
+        carved.is_some()
+    };
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe { Local::rarely(local, make) }.unwrap_or(false)
 }

@@ -131,13 +131,19 @@ fn fill(entry: &HeldEntry, address: u64, lock: u32, stack: u32, flags: u8, ticks
 unsafe fn make_room(local: *mut Local, at: u32) -> bool {
     // SAFETY: the caller's contract is that of `push`.
     unsafe {
-        let this = &mut *local;
+        let this = &*local;
         if at + 1 < HELD_SLOTS as u32 + this.overflow_len {
             return true;
         }
-        if !this.enter() {
-            return false;
-        }
+        Local::rarely(local, || move_on(local)).unwrap_or(false)
+    }
+}
+
+/// Carves the larger table and copies what there is. Only in the rare part.
+unsafe fn move_on(local: *mut Local) -> bool {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        let this = &mut *local;
         let wanted = (this.overflow_len * 2).max(512);
         let carved = Process::attached().and_then(|process| {
             let _guard = process.making.lock()?;
@@ -158,7 +164,6 @@ unsafe fn make_room(local: *mut Local, at: u32) -> bool {
             slot.held_overflow.store(offset, Ordering::Release);
             slot.held_overflow_len.store(u64::from(wanted), Ordering::Release);
         }
-        this.leave();
         made
     }
 }

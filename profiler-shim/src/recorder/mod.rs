@@ -17,7 +17,7 @@ pub use nested::{cut, drop_handed_over};
 pub use ring::{emit, emit_done, write_order_mark};
 
 use crate::clock;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::thread::{Local, add_here};
 
 /// What was pushed last goes on with an earlier acquisition: it is not counted again.
@@ -29,8 +29,9 @@ pub unsafe fn not_an_acquisition(local: *mut Local) {
 /// An acquisition that could not be noted: it is counted.
 #[cold]
 pub fn unrecorded() {
-    if let Some(process) = Process::attached() {
-        process.header().unrecorded.fetch_add(1, Ordering::Relaxed);
+    match Process::attached() {
+        Some(process) => drop(process.header().unrecorded.fetch_add(1, Ordering::Relaxed)),
+        None => process::missed(),
     }
 }
 

@@ -192,16 +192,24 @@ pub unsafe fn emit_done(local: *mut Local, record: Record, acquired: bool, order
 unsafe fn grow_ring(local: *mut Local) -> bool {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
-        let this = &mut *local;
+        let this = &*local;
         let capacity = this.ring_mask as u32 + 1;
         if this.ring.is_null()
             || capacity >= ring::MAX_CAPACITY
             || this.writing.load(Ordering::Relaxed) != 0
             || !has_room(local, 1, 0)
-            || !this.enter()
         {
             return false;
         }
+        Local::rarely(local, || move_on(local, capacity)).unwrap_or(false)
+    }
+}
+
+/// Carves the larger ring and goes on there. Only in the rare part.
+unsafe fn move_on(local: *mut Local, capacity: u32) -> bool {
+    // SAFETY: the caller's contract is that of `emit`.
+    unsafe {
+        let this = &mut *local;
         let larger = capacity * ring::GROWTH;
         let carved = Process::attached().and_then(|process| {
             let _guard = process.making.lock()?;
@@ -226,7 +234,6 @@ unsafe fn grow_ring(local: *mut Local) -> bool {
             this.patience.store(0, Ordering::Relaxed);
             this.writing.store(0, Ordering::Relaxed);
         }
-        this.leave();
         carved.is_some()
     }
 }

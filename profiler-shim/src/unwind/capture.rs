@@ -136,11 +136,12 @@ unsafe fn differing(local: *mut Local, stack_pointer: u64, return_address: u64, 
     unsafe {
         match compare(shape, 0, stack_pointer) {
             None => {
-                if stack_pointer < (*local).stack_low && (*local).enter() {
+                if stack_pointer < (*local).stack_low {
                     // Deeper than ever before: next time it is known to be readable.
-                    (*local).scratch().readable(stack_pointer);
-                    (*local).know_stack();
-                    (*local).leave();
+                    Local::rarely(local, || {
+                        (*local).scratch().readable(stack_pointer);
+                        (*local).know_stack();
+                    });
                 }
                 checked(local, stack_pointer, return_address, (*shape).stack)
             }
@@ -210,12 +211,12 @@ unsafe fn find_edge(local: *mut Local, mismatch: &Mismatch) -> Option<*const Sha
 unsafe fn miss(local: *mut Local, stack_pointer: u64, return_address: u64, mismatch: &Mismatch) -> u32 {
     // SAFETY: as in `capture`.
     unsafe {
-        if !(*local).enter() {
-            return 0;
-        }
-        let stack = learn(local, stack_pointer, return_address, mismatch);
-        (*local).know_stack();
-        (*local).leave();
+        let learned = Local::rarely(local, || {
+            let stack = learn(local, stack_pointer, return_address, mismatch);
+            (*local).know_stack();
+            stack
+        });
+        let Some(stack) = learned else { return 0 };
         checked(local, stack_pointer, return_address, stack)
     }
 }
