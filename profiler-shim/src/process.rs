@@ -8,7 +8,7 @@
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use lockprof_wire::layout::{SPARE, SPARE_SIZE, SPARES};
+use lockprof_wire::layout::{SPARE, SPARES};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, Header, option};
 
 use crate::handed_over::HandedOver;
@@ -222,17 +222,14 @@ impl Process {
         if !FOLDER.segment_path(&mut path) {
             return false;
         }
-        // Where no file may be as large as a segment, one that the collector made is taken over.
-        let file = if sys::file_size_limit() < sizes.segment {
-            (0..SPARES).find_map(|number| {
+        // Where no file may be as large as a segment, one that the collector made is taken over, or it becomes smaller.
+        let made = sys::file_size_limit() < sizes.segment
+            && (0..SPARES).any(|number| {
                 FOLDER.spare_path(number, &mut spare);
-                let (from, to) = (CStr::from_bytes_until_nul(&spare).ok()?, CStr::from_bytes_until_nul(&path).ok()?);
-                sys::rename(from, to).then_some(SPARE_SIZE)
-            })
-        } else {
-            None
-        };
-        if !self.segment.create(&path, file.unwrap_or(sizes.segment), file.is_some(), tsc) {
+                let (from, to) = (CStr::from_bytes_until_nul(&spare), CStr::from_bytes_until_nul(&path));
+                matches!((from, to), (Ok(from), Ok(to)) if sys::rename(from, to))
+            });
+        if !self.segment.create(&path, sizes.segment, made, tsc) {
             return false;
         }
         self.header().forked.store(u32::from(forked), Ordering::Relaxed);

@@ -46,7 +46,7 @@ impl Segment {
         for (word, chunk) in self.path.iter().zip(path.as_chunks::<4>().0) {
             word.store(u32::from_le_bytes(*chunk), Ordering::Relaxed);
         }
-        let mut size = Layout::for_size(size).size;
+        let mut size = Layout::for_size(if made { sys::file_len(fd) } else { size }).size;
         let mapped = loop {
             if (made || sys::ftruncate(fd, size))
                 && let Some(at) = sys::mmap(size as usize, sys::PROT_NONE, sys::MAP_SHARED, fd)

@@ -36,6 +36,7 @@ macro_rules! call {
 const READ: usize = 0;
 const OPEN: usize = 2;
 const CLOSE: usize = 3;
+const FSTAT: usize = 5;
 const LSTAT: usize = 6;
 const MMAP: usize = 9;
 const MPROTECT: usize = 10;
@@ -200,10 +201,18 @@ pub fn close(fd: isize) {
     unsafe { call!(CLOSE, fd) };
 }
 
-/// Sets a file's length.
+/// Sets a file's length. Not beyond the limit of a file's size: that would be a signal for the program.
 pub fn ftruncate(fd: isize, len: u64) -> bool {
     // SAFETY: no memory is involved.
-    unsafe { call!(FTRUNCATE, fd, len) == 0 }
+    len <= file_size_limit() && unsafe { call!(FTRUNCATE, fd, len) == 0 }
+}
+
+/// A file's length, bytes; 0 if it cannot be told.
+pub fn file_len(fd: isize) -> u64 {
+    // `struct stat` of x86-64: the length at byte 48, 144 bytes in all.
+    let mut stat = [0u64; 18];
+    // SAFETY: the kernel writes 144 bytes.
+    if unsafe { call!(FSTAT, fd, stat.as_mut_ptr()) } == 0 { stat[6] } else { 0 }
 }
 
 /// Reserves room in a file.
@@ -261,7 +270,7 @@ pub fn address_space_limit() -> u64 {
     limit(9)
 }
 
-/// Soft limit of a file's size, bytes; `u64::MAX` without one. Going beyond it is a signal.
+/// Soft limit of a file's size, bytes; `u64::MAX` without one.
 pub fn file_size_limit() -> u64 {
     limit(1)
 }

@@ -3,6 +3,7 @@
 mod folds;
 mod hangs;
 mod now;
+mod spares;
 mod woken;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use lockprof_wire::ring::RESERVE;
 use lockprof_wire::thread::state;
-use lockprof_wire::{Flags, Op, Record, layout};
+use lockprof_wire::{Flags, Op, Record};
 use rustc_hash::FxHashMap;
 
 use super::clock::{Rate, monotonic_ns};
@@ -25,6 +26,7 @@ use super::order::{self, Looks};
 use super::watch::Watcher;
 use crate::model::{CodeAddress, Hang, LockId, Mode, ProcessId, Session, SiteKey};
 use folds::Folded;
+use spares::Spares;
 
 pub use hangs::HangNow;
 pub use now::{Named, Unnamed};
@@ -32,6 +34,7 @@ pub use now::{Named, Unnamed};
 /// Collects a session while it runs.
 pub struct Collector {
     folder: PathBuf,
+    spares: Spares,
     rate: Rate,
     origin_ns: u64,
     /// What was seen so far.
@@ -76,7 +79,7 @@ struct Source {
 pub struct Tick {
     /// Records read.
     pub records: u64,
-    /// The fullest ring, as a share of its capacity.
+    /// The fullest ring, as a share of its capacity, or the share of spare files that were taken.
     pub fullest: f64,
     /// Processes that are still there.
     pub alive: usize,
@@ -85,9 +88,9 @@ pub struct Tick {
 impl Collector {
     /// Collects what shims write into `folder`.
     pub fn new(folder: &Path) -> Self {
-        make_spares(folder);
         Self {
             folder: folder.to_path_buf(),
+            spares: Spares::new(folder),
             rate: Rate::start(),
             origin_ns: monotonic_ns(),
             session: Session::default(),
@@ -106,8 +109,9 @@ impl Collector {
 
     /// One round over everything: looks for new processes, drains all rings, closes ended processes.
     pub fn tick(&mut self) -> Tick {
+        // While they are being taken there is no time to lose: one that comes too late is not recorded.
+        let mut tick = Tick { fullest: self.spares.refill(), ..Tick::default() };
         self.discover();
-        let mut tick = Tick::default();
         let mut ended = Vec::new();
         // An older segment of one process id is from before an exec.
         let newest = if self.sources.len() > 1 { newest_by_pid(&self.sources) } else { BTreeMap::new() };
@@ -130,7 +134,6 @@ impl Collector {
         const REFRESH: Duration = Duration::from_millis(500);
         if self.refreshed.elapsed() > REFRESH {
             self.refreshed = Instant::now();
-            make_spares(&self.folder);
             self.ask_for_exits();
             for source in self.sources.values_mut() {
                 if !source.process.as_ref().is_none_or(has_ended) {
@@ -268,7 +271,7 @@ impl Collector {
             self.close(source);
         }
         if self.keeps_files {
-            (0..layout::SPARES).for_each(|number| drop(fs::remove_file(spare(&self.folder, number))));
+            self.spares.remove();
         }
         self.ask_for_exits();
         self.tally.finish(&mut self.session);
@@ -417,20 +420,6 @@ impl Source {
             }
         }
     }
-}
-
-/// Files for processes that may make none of a segment's size themselves.
-fn make_spares(folder: &Path) {
-    for number in 0..layout::SPARES {
-        let made = fs::File::create_new(spare(folder, number));
-        if let Ok(file) = made {
-            let _ = file.set_len(layout::SPARE_SIZE);
-        }
-    }
-}
-
-fn spare(folder: &Path, number: u32) -> PathBuf {
-    folder.join(format!("{}{number}", layout::SPARE))
 }
 
 /// Now, in the ticks of this process.

@@ -14,6 +14,7 @@ use anyhow::{Context, anyhow};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, option};
 
 use super::counters::Running;
+use super::limits::Limits;
 use super::{Options, Output};
 use crate::model::{Counters, Exit};
 
@@ -55,6 +56,8 @@ pub struct Launch<'a> {
     pub shim: &'a Path,
     /// How to record.
     pub options: &'a Options,
+    /// What it is allowed.
+    pub limits: Limits,
 }
 
 /// A started program.
@@ -110,6 +113,7 @@ impl Launch<'_> {
         } else {
             command.env(ENV_OPTIONS, String::from_utf8_lossy(&options).as_ref());
         }
+        self.limits.give_to(&mut command);
         hand_on_signals();
         let (read_counters, asked) = channel();
         let (answer, counters) = channel();
@@ -124,7 +128,7 @@ impl Launch<'_> {
                     let _ = answer.send(running.read());
                 }
             })
-            .context("cannot start a thread")?;
+            .context("cannot start a thread: the limit of processes (ulimit -u, or the container's) is reached")?;
         let child: io::Result<Child> = started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
         let child = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
         CHILD.store(child.id() as i32, Ordering::SeqCst);

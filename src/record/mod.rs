@@ -11,6 +11,7 @@ mod ending;
 pub mod family;
 pub mod folder;
 pub mod launch;
+mod limits;
 pub mod preflight;
 pub mod serve;
 pub mod shim;
@@ -24,6 +25,7 @@ use desk::{Clerk, Desk, Stop};
 use ending::Ending;
 use family::Family;
 use launch::{Launch, Program};
+use limits::Limits;
 
 /// How to record.
 #[derive(Clone, Debug, Default)]
@@ -124,6 +126,8 @@ pub fn record(
     (desk, mut clerk): (&Desk, Clerk),
     tell: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
+    let limits = Limits::widen();
+    limits::check()?;
     let folder = folder::Folder::new()?;
     let shim = shim::install()?;
     let mut collector = Collector::new(folder.path());
@@ -135,7 +139,7 @@ pub fn record(
         family::adopt_orphans();
     }
     let started = Instant::now();
-    let mut child = Launch { program, folder: folder.path(), shim: &shim, options }.start()?;
+    let mut child = Launch { program, folder: folder.path(), shim: &shim, options, limits }.start()?;
     launch::yield_to_program();
     describe(&mut collector.session, program.words(), child.started());
     serve::serve(folder.path(), desk);

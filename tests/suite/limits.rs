@@ -90,3 +90,34 @@ fn no_large_file_may_be_written() {
     let command = format!("ulimit -f 8 && exec '{}'", fixture("counts").display());
     verify(&Target::new("/bin/sh").args(["-c", &command]));
 }
+
+/// Going beyond the limit of a file's size is a signal: no child may die of what the recorder does.
+#[test]
+fn many_children_that_may_write_no_large_file() {
+    for children in ["20", "500"] {
+        verify(&Target::new(fixture("limited_files")).args(["1024", children]));
+    }
+    // Less than a page.
+    verify(&Target::new(fixture("limited_files")).args(["1", "3"]));
+}
+
+/// The soft limit is the program's own business; the recorder goes up to the hard one, and the program does not see it.
+#[test]
+fn a_file_size_limit_set_before_lockprof_starts() {
+    let folder = folder();
+    let run = |limit: &str| {
+        let trace = folder.path().join("t.lockprof");
+        let target = Target::new("/bin/sh").args(["-c", "ulimit -S -f; ulimit -S -n; exec \"$0\" 2 100"]);
+        let recorded = target.args([fixture("counts")]).recorded_command(&trace);
+        let words: Vec<String> = recorded.get_args().map(|word| format!("'{}'", word.display())).collect();
+        let line = format!("ulimit {limit} && exec '{}' {}", recorded.get_program().display(), words.join(" "));
+        finish(Command::new("bash").args(["-c", &line]), LIMIT)
+    };
+    let outcome = run("-S -f 200 -n 300");
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    assert!(outcome.stdout.starts_with("400\n300\n") || outcome.stdout.starts_with("200\n300\n"), "{outcome:?}");
+    assert_true(&outcome, &Report::load(&folder.path().join("t.lockprof")));
+    let refused = run("-f 1000");
+    assert_eq!(refused.code(), 2, "{refused:?}");
+    assert!(refused.stdout.is_empty() && refused.stderr.contains("ulimit -f"), "{refused:?}");
+}

@@ -36,9 +36,9 @@ pub struct Layout {
 pub const SIZE_MAX: u64 = 4 << 30;
 /// Beginning of the names of files that the collector makes for processes that may make none of this size.
 pub const SPARE: &str = "spare.";
-/// Their number.
-pub const SPARES: u32 = 8;
-/// Their size.
+/// Their number: of children that come in a burst, no more find one before the collector has looked again.
+pub const SPARES: u32 = 128;
+/// Their size, where the collector itself may make files that large.
 pub const SPARE_SIZE: u64 = 1 << 30;
 /// The least that works.
 pub const SIZE_MIN: u64 = 8 << 20;
