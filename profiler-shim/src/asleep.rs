@@ -25,6 +25,11 @@ pub fn is_asleep() -> bool {
     CONTROL.asleep.load(Ordering::Relaxed) != 0
 }
 
+/// Whether it sleeps, or may do so again.
+pub fn may_sleep() -> bool {
+    is_asleep() || MADE_BY.load(Ordering::Relaxed) != 0
+}
+
 /// There is nobody who could wake it.
 pub fn for_ever() {
     CONTROL.asleep.store(1, Ordering::Relaxed);

@@ -15,6 +15,7 @@
 compile_error!("lockprof records on x86-64 Linux only");
 
 mod asleep;
+mod bpf;
 mod clock;
 mod handed_over;
 mod hooks;
@@ -24,6 +25,7 @@ mod own_stack;
 mod process;
 mod real;
 mod recorder;
+mod sandbox;
 mod segment;
 mod spin;
 mod sys;

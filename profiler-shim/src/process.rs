@@ -8,7 +8,7 @@
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use lockprof_wire::layout::{SPARE, SPARES};
+use lockprof_wire::layout::{SPARE, SPARES, note};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, Header, option};
 
 use crate::handed_over::HandedOver;
@@ -17,11 +17,11 @@ use crate::locks::AddressTable;
 use crate::own_stack::Spare;
 use crate::segment::Segment;
 use crate::spin::Spin;
-use crate::thread::{Locals, never_hot};
+use crate::thread::{Locals, learn_tids, never_hot, thread_id};
 use crate::unwind::modules::Modules;
 use crate::unwind::shapes::Shapes;
 use crate::unwind::stacks::StackIndex;
-use crate::{asleep, clock, real, sys};
+use crate::{asleep, clock, real, sandbox, sys};
 
 /// See the module. All fields are valid when zero.
 #[repr(C)]
@@ -56,6 +56,9 @@ static EXACT: AtomicU32 = AtomicU32::new(0);
 static NO_FOLLOW: AtomicU32 = AtomicU32::new(0);
 /// The process that attached first: another one that finds it here was forked.
 static FIRST: AtomicU32 = AtomicU32::new(0);
+
+/// The header of the last segment: in the child of a fork, until it has one of its own, its parent's.
+static LAST: AtomicPtr<Header> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Acquisitions made while another thread attaches the process: its header takes them over.
 static MISSED: AtomicU64 = AtomicU64::new(0);
@@ -153,12 +156,24 @@ impl Process {
 
     /// The same, but not for the child of a vfork, which has its parent's memory.
     pub fn of_this_process() -> Option<&'static Self> {
-        Self::attached().filter(|process| process.header().pid.load(Ordering::Relaxed) == sys::getpid())
+        let pid = sys::getpid();
+        Self::attached().filter(|process| pid == 0 || process.header().pid.load(Ordering::Relaxed) == pid)
     }
 
     /// The segment's header.
     pub fn header(&self) -> &Header {
         self.segment.header()
+    }
+
+    /// A filter is about to forbid calls: makes room for what comes.
+    pub fn make_ready(&'static self) {
+        const THREADS: u32 = 16;
+        self.spare.run(|| {
+            if let Some(_guard) = self.making.lock() {
+                self.segment.grow_ahead();
+                self.locals.make(self.header().thread_count.load(Ordering::Relaxed) + THREADS);
+            }
+        });
     }
 
     /// Leaves a word for the report.
@@ -170,11 +185,22 @@ impl Process {
     }
 
     fn attach(&'static self) -> Option<&'static Self> {
+        if sandbox::is_blind() {
+            return None;
+        }
         if self.state.compare_exchange(NEW, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
             // Another thread attaches (or a signal handler interrupted this one doing so).
             return (self.state.load(Ordering::Acquire) == RECORDING).then_some(self);
         }
         let ok = self.spare.run(|| self.prepare());
+        if ok {
+            LAST.store(core::ptr::from_ref(self.header()).cast_mut(), Ordering::Relaxed);
+        } else if sandbox::inherited() != 0 {
+            // SAFETY: the mapping of the parent's segment is still there.
+            if let Some(parent) = unsafe { LAST.load(Ordering::Relaxed).as_ref() } {
+                parent.notes.fetch_or(note::SANDBOXED_CHILD, Ordering::Relaxed);
+            }
+        }
         // SeqCst: pairs with `missed`, so that one of the two sides finds every acquisition.
         self.state.store(if ok { RECORDING } else { OFF }, Ordering::SeqCst);
         ok.then(|| {
@@ -188,7 +214,12 @@ impl Process {
     }
 
     fn prepare(&'static self) -> bool {
-        let pid = sys::getpid();
+        learn_tids();
+        // Where the kernel may not be asked: a forked child has one thread, which has the process's number.
+        let pid = match sys::getpid() {
+            0 => thread_id(),
+            pid => pid,
+        };
         let first = FIRST.load(Ordering::Relaxed);
         FIRST.store(pid, Ordering::Relaxed);
         let forked = first != 0 && first != pid;

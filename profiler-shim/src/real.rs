@@ -4,7 +4,7 @@
 //! the object behind this library on: what `RTLD_NEXT` means, so that another preloaded library stays in
 //! the chain. Of several versions of a symbol the default one is taken (`pthread_cond_wait@@GLIBC_2.3.2`).
 
-use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// An address of the program's: a mutex, a thread, a timeout.
@@ -138,6 +138,8 @@ real! {
     fn _exit(code: c_int);
     fn _Exit(code: c_int);
     fn on_exit(function: Ptr, argument: Ptr) -> c_int;
+    fn prctl(option: c_int, a: c_long, b: c_long, c: c_long, d: c_long) -> c_int;
+    fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;
 }
 
 /// Finds all functions, so that no hook has to later.

@@ -19,8 +19,8 @@ use crate::{clock, sys};
 pub struct Segment {
     base: AtomicPtr<u8>,
     size: AtomicU64,
-    /// Bytes from the start of each table that are writable: locks, nodes, modules, arena.
-    ready: [AtomicU64; 4],
+    /// Bytes from the start of each table that are writable, in the order of [`Table`].
+    ready: [AtomicU64; 5],
     path: [AtomicU32; PATH_MAX / 4],
 }
 
@@ -31,6 +31,7 @@ enum Table {
     Nodes,
     Modules,
     Arena,
+    Threads,
 }
 
 /// How much of a table is made writable at a time, bytes.
@@ -213,8 +214,7 @@ impl Segment {
     pub fn carve_thread(&self) -> Option<u32> {
         let count = &self.header().thread_count;
         let (number, layout) = (count.load(Ordering::Relaxed), self.layout());
-        let at = layout.threads + u64::from(number) * size_of::<ThreadSlot>() as u64;
-        if number >= layout.thread_slots || !self.unlock(at, size_of::<ThreadSlot>() as u64) {
+        if number >= layout.thread_slots || !self.grow(Table::Threads, layout.threads, row_end::<ThreadSlot>(number)) {
             return None;
         }
         // Release: pairs with the collector's Acquire load of the count.
@@ -249,14 +249,36 @@ impl Segment {
         if bytes <= have {
             return true;
         }
-        let want =
-            if matches!(table, Table::Arena) { bytes.div_ceil(PAGE) * PAGE } else { bytes.div_ceil(STEP) * STEP };
+        let step = if matches!(table, Table::Arena | Table::Threads) { PAGE } else { STEP };
+        let want = bytes.div_ceil(step) * step;
         let end = (start + want).min(self.size.load(Ordering::Relaxed));
         let ok = self.unlock(start + have, end - start - have);
         if ok {
             ready.store(end - start, Ordering::Relaxed);
         }
         ok
+    }
+
+    /// Makes room for what comes in the near future, as far as there is any: later it may be forbidden. Call under the
+    /// inner lock.
+    pub fn grow_ahead(&self) {
+        const THREADS: u32 = 16;
+        const LOCKS: u32 = 1024;
+        const NODES: u32 = 8192;
+        const MODULES: u32 = 8;
+        const ARENA: u64 = 1 << 20;
+        let (header, layout) = (self.header(), self.layout());
+        let beyond = |count: &AtomicU32, more: u32, slots: u32| (count.load(Ordering::Relaxed) + more).min(slots) - 1;
+        let threads = beyond(&header.thread_count, THREADS, layout.thread_slots);
+        let locks = beyond(&header.lock_count, LOCKS, layout.lock_slots);
+        let nodes = beyond(&header.node_count, NODES, layout.node_slots);
+        let modules = beyond(&header.module_count, MODULES, layout.module_slots);
+        let arena = (header.arena_next.load(Ordering::Relaxed) + ARENA).min(layout.size);
+        self.grow(Table::Threads, layout.threads, row_end::<ThreadSlot>(threads));
+        self.grow(Table::Locks, layout.locks, row_end::<LockInfo>(locks));
+        self.grow(Table::Nodes, layout.nodes, row_end::<NodeInfo>(nodes));
+        self.grow(Table::Modules, layout.modules, row_end::<ModuleInfo>(modules));
+        self.grow(Table::Arena, layout.arena, arena - layout.arena);
     }
 
     /// Makes pages accessible and makes sure of the memory behind them.

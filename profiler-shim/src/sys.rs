@@ -1,7 +1,10 @@
-//! System calls, made directly: libc's wrappers would change `errno` and may be hooked by others.
+//! System calls, made directly: libc's wrappers would change `errno` and may be hooked by others. Of calls that do the same
+//! those are made that libc makes: filters allow these first.
 
 use core::arch::asm;
 use core::ffi::CStr;
+
+use crate::sandbox;
 
 /// A system call with up to six arguments; returns the kernel's answer, errors as `-errno`.
 ///
@@ -29,39 +32,46 @@ macro_rules! call {
             args[i] = given[i];
             i += 1;
         }
-        call6($number, args)
+        // A filter may end the program for a call that it forbids.
+        const BIT: u32 = sandbox::bit($number);
+        if sandbox::forbids(BIT) { sandbox::refuse(BIT) } else { call6($number, args) }
     }};
 }
 
-const READ: usize = 0;
-const OPEN: usize = 2;
-const CLOSE: usize = 3;
-const FSTAT: usize = 5;
-const LSTAT: usize = 6;
-const MMAP: usize = 9;
-const MPROTECT: usize = 10;
-const MUNMAP: usize = 11;
-const RT_SIGPROCMASK: usize = 14;
-const SCHED_YIELD: usize = 24;
-const MINCORE: usize = 27;
-const MADVISE: usize = 28;
-const GETPID: usize = 39;
-const KILL: usize = 62;
-const FLOCK: usize = 73;
-const FTRUNCATE: usize = 77;
-const RENAME: usize = 82;
-const MKDIR: usize = 83;
-const RMDIR: usize = 84;
-const UNLINK: usize = 87;
-const READLINK: usize = 89;
-const GETEUID: usize = 107;
-const GETPPID: usize = 110;
-const GETTID: usize = 186;
-const CLOCK_GETTIME: usize = 228;
-const FALLOCATE: usize = 285;
-const PRLIMIT64: usize = 302;
+pub const READ: usize = 0;
+pub const CLOSE: usize = 3;
+pub const FSTAT: usize = 5;
+pub const MMAP: usize = 9;
+pub const MPROTECT: usize = 10;
+pub const MUNMAP: usize = 11;
+pub const RT_SIGPROCMASK: usize = 14;
+pub const SCHED_YIELD: usize = 24;
+pub const MINCORE: usize = 27;
+pub const MADVISE: usize = 28;
+pub const GETPID: usize = 39;
+pub const KILL: usize = 62;
+pub const FLOCK: usize = 73;
+pub const FTRUNCATE: usize = 77;
+pub const RENAME: usize = 82;
+pub const MKDIR: usize = 83;
+pub const RMDIR: usize = 84;
+pub const UNLINK: usize = 87;
+pub const READLINK: usize = 89;
+pub const GETEUID: usize = 107;
+pub const GETPPID: usize = 110;
+pub const GETTID: usize = 186;
+pub const CLOCK_GETTIME: usize = 228;
+pub const OPENAT: usize = 257;
+pub const NEWFSTATAT: usize = 262;
+pub const FALLOCATE: usize = 285;
+pub const PRLIMIT64: usize = 302;
 
-const SIG_SETMASK: usize = 2;
+/// Paths are relative to the working directory.
+pub const AT_FDCWD: isize = -100;
+pub const AT_SYMLINK_NOFOLLOW: usize = 0x100;
+pub const SIG_SETMASK: usize = 2;
+/// What `rt_sigprocmask` refuses, behind having read the mask.
+pub const NO_SUCH_ACTION: usize = 99;
 
 /// `PROT_NONE`.
 pub const PROT_NONE: usize = 0;
@@ -77,11 +87,13 @@ pub const MADV_WIPEONFORK: usize = 18;
 pub const MADV_DONTDUMP: usize = 16;
 /// `MADV_POPULATE_WRITE`.
 pub const MADV_POPULATE_WRITE: usize = 23;
-const O_RDWR: usize = 2;
+pub const O_RDWR: usize = 2;
+pub const O_CLOEXEC: usize = 0o2_000_000;
+pub const O_NOFOLLOW: usize = 0o400_000;
 const O_CREAT: usize = 0o100;
 const O_EXCL: usize = 0o200;
-const O_CLOEXEC: usize = 0o2_000_000;
-const O_NOFOLLOW: usize = 0o400_000;
+/// How a new file is opened.
+pub const O_NEW: usize = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
 
 /// Maps memory; `None` if the kernel refuses.
 pub fn mmap(len: usize, protection: usize, flags: usize, fd: isize) -> Option<*mut u8> {
@@ -119,29 +131,36 @@ pub unsafe fn madvise(at: *mut u8, len: usize, advice: usize) -> isize {
 
 /// Whether every page of the range is mapped. A range that goes past the end of the addresses is not.
 pub fn is_mapped(at: u64, len: u64) -> bool {
+    mapped(at, len) == Some(true)
+}
+
+/// The same; `None` where a filter forbids to ask.
+fn mapped(at: u64, len: u64) -> Option<bool> {
+    const EPERM: isize = -1;
+    const ENOSYS: isize = -38;
     let mut residency = [0u8; 256];
     // What wrong tables give as an address can be anything: a page that ends at 2^64 too.
-    let Some(end) = at.checked_add(len) else { return false };
+    let Some(end) = at.checked_add(len) else { return Some(false) };
     let mut at = at & !4095;
     while at < end {
         let step = (end - at).min(256 * 4096);
         // SAFETY: the kernel writes one byte a page into `residency`, which has 256.
-        if unsafe { call!(MINCORE, at, step, residency.as_mut_ptr()) } != 0 {
-            return false;
+        match unsafe { call!(MINCORE, at, step, residency.as_mut_ptr()) } {
+            0 => at += step,
+            EPERM | ENOSYS => return None,
+            _ => return Some(false),
         }
-        at += step;
     }
-    true
+    Some(true)
 }
 
 /// Whether every page of the range can be read: a guard page is mapped, but it cannot.
 pub fn is_readable(at: u64, len: u64) -> bool {
-    const NO_SUCH_ACTION: usize = 99;
-    const FAULT: isize = -14;
+    const EINVAL: isize = -22;
     // The kernel reads the new mask before it looks at what to do with it.
     // SAFETY: nothing is changed; an address that cannot be read is an error.
-    let can_read = |page: u64| unsafe { call!(RT_SIGPROCMASK, NO_SUCH_ACTION, page, 0, 8) } != FAULT;
-    is_mapped(at, len) && (at & !4095..at + len).step_by(4096).all(can_read)
+    let can_read = |page: u64| unsafe { call!(RT_SIGPROCMASK, NO_SUCH_ACTION, page, 0, 8) } == EINVAL;
+    mapped(at, len) != Some(false) && (at & !4095..at + len).step_by(4096).all(can_read)
 }
 
 /// Keeps signal handlers away until dropped.
@@ -162,7 +181,7 @@ impl Drop for Undisturbed {
 /// Opens a file for reading; its descriptor.
 pub fn open_read(path: &CStr) -> Option<isize> {
     // SAFETY: `path` ends with a NUL.
-    let fd = unsafe { call!(OPEN, path.as_ptr(), O_CLOEXEC, 0) };
+    let fd = unsafe { call!(OPENAT, AT_FDCWD, path.as_ptr(), O_CLOEXEC, 0) };
     (fd >= 0).then_some(fd)
 }
 
@@ -184,14 +203,14 @@ pub fn restore_signals(mask: Option<u64>) {
 /// Makes a new file that only its owner can read and write; its descriptor.
 pub fn create(path: &CStr) -> Option<isize> {
     // SAFETY: `path` ends with a NUL.
-    let fd = unsafe { call!(OPEN, path.as_ptr(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600) };
+    let fd = unsafe { call!(OPENAT, AT_FDCWD, path.as_ptr(), O_NEW, 0o600) };
     (fd >= 0).then_some(fd)
 }
 
 /// Opens a file of ours for reading and writing; its descriptor.
 pub fn open_write(path: &CStr) -> Option<isize> {
     // SAFETY: `path` ends with a NUL.
-    let fd = unsafe { call!(OPEN, path.as_ptr(), O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0) };
+    let fd = unsafe { call!(OPENAT, AT_FDCWD, path.as_ptr(), O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0) };
     (fd >= 0).then_some(fd)
 }
 
@@ -233,22 +252,22 @@ pub fn readlink(path: &CStr, into: &mut [u8]) -> isize {
     unsafe { call!(READLINK, path.as_ptr(), into.as_mut_ptr(), into.len()) }
 }
 
-/// Process id.
+/// Process id; 0 where a filter forbids to ask.
 pub fn getpid() -> u32 {
-    // SAFETY: always allowed.
-    unsafe { call!(GETPID) as u32 }
+    // SAFETY: no memory is involved.
+    unsafe { call!(GETPID).max(0) as u32 }
 }
 
-/// Parent's process id.
+/// Parent's process id; 0 where a filter forbids to ask.
 pub fn getppid() -> u32 {
-    // SAFETY: always allowed.
-    unsafe { call!(GETPPID) as u32 }
+    // SAFETY: no memory is involved.
+    unsafe { call!(GETPPID).max(0) as u32 }
 }
 
-/// Kernel thread id.
+/// Kernel thread id; 0 where a filter forbids to ask.
 pub fn gettid() -> u32 {
-    // SAFETY: always allowed.
-    unsafe { call!(GETTID) as u32 }
+    // SAFETY: no memory is involved.
+    unsafe { call!(GETTID).max(0) as u32 }
 }
 
 /// Lets another thread run.
@@ -304,7 +323,8 @@ pub fn private_folder(path: &CStr) -> bool {
             // `struct stat` of x86-64: the mode at byte 24, the owner at byte 28, 144 bytes in all.
             let mut stat = [0u32; 36];
             // SAFETY: the path ends with a NUL, the kernel writes 144 bytes.
-            let known = unsafe { call!(LSTAT, path.as_ptr(), stat.as_mut_ptr()) == 0 };
+            let known =
+                unsafe { call!(NEWFSTATAT, AT_FDCWD, path.as_ptr(), stat.as_mut_ptr(), AT_SYMLINK_NOFOLLOW) == 0 };
             // SAFETY: always allowed.
             known && stat[6] & KIND_AND_RIGHTS == PRIVATE_FOLDER && stat[7] == unsafe { call!(GETEUID) } as u32
         }

@@ -21,7 +21,7 @@ use crate::process::Process;
 use crate::unwind::capture::{EDGES, Edge, HEADS};
 use crate::unwind::shapes::Shape;
 use crate::unwind::walk::Scratch;
-use crate::{real, sys};
+use crate::{real, sandbox, sys};
 
 core::arch::global_asm!(
     ".section .tbss.lockprof_local,\"awT\",@nobits",
@@ -154,7 +154,8 @@ pub fn local() -> *mut Local {
     at
 }
 
-fn set_local(at: *mut Local) {
+/// Makes it this thread's.
+pub fn set_local(at: *mut Local) {
     // SAFETY: writes our own thread-local word.
     unsafe {
         core::arch::asm!("mov {t}, qword ptr [rip + lockprof_local@GOTTPOFF]", "mov fs:[{t}], {at}", t = out(reg) _,
@@ -315,6 +316,9 @@ pub fn local_slowly(stack_pointer: u64) -> Option<*mut Local> {
 
 /// The same for a thread that begins. `token`: of the `Created` record that announced it.
 pub fn local_of_new(stack_pointer: u64, token: u32) -> Option<*mut Local> {
+    if sandbox::is_blind() {
+        return None;
+    }
     let process = Process::get()?;
     let at = local();
     if !at.is_null() {
@@ -373,7 +377,7 @@ fn take_place(process: &'static Process) -> Option<(u32, *mut Local)> {
 
 /// Fills a slot and its `Local`.
 fn begin(process: &'static Process, local: *mut Local, number: u32, stack_pointer: u64, token: u32) {
-    let tid = sys::gettid();
+    let tid = thread_id();
     // SAFETY: the number is this thread's alone.
     let this = unsafe { &mut *local };
     let slot = process.segment.thread(number);
@@ -391,7 +395,9 @@ fn begin(process: &'static Process, local: *mut Local, number: u32, stack_pointe
     slot.serial.store(this.serial, Ordering::Relaxed);
     slot.depth.store(0, Ordering::Relaxed);
     slot.wait_lock.store(0, Ordering::Relaxed);
-    this.scratch.set_stack(stack_pointer, stack_end(stack_pointer));
+    // A thread that begins is on its own stack.
+    let end = if token == 0 { stack_end(stack_pointer) } else { pthread_self() & !7 };
+    this.scratch.set_stack(stack_pointer, end);
     this.know_stack();
     if this.ring.is_null() {
         this.first_ring(process);
@@ -443,6 +449,32 @@ pub fn pthread_self() -> u64 {
     control
 }
 
+/// Whether glibc notes each thread's id where [`noted_tid`] looks.
+static TID_IS_NOTED: AtomicU32 = AtomicU32::new(0);
+
+/// glibc's `tid` in a thread's control block. No public layout: so it is compared with what the kernel says.
+fn noted_tid() -> u32 {
+    let tid: u32;
+    // SAFETY: glibc's control block is larger.
+    unsafe {
+        core::arch::asm!("mov {:e}, dword ptr fs:[0x2d0]", out(reg) tid, options(nostack, preserves_flags, readonly));
+    }
+    tid
+}
+
+/// Looks whether new threads' ids are known without a call.
+pub fn learn_tids() {
+    let tid = sys::gettid();
+    if tid != 0 {
+        TID_IS_NOTED.store(u32::from(tid == noted_tid()), Ordering::Relaxed);
+    }
+}
+
+/// This thread's id; 0 if it cannot be known.
+pub fn thread_id() -> u32 {
+    if TID_IS_NOTED.load(Ordering::Relaxed) != 0 { noted_tid() } else { sys::gettid() }
+}
+
 /// Where this thread's stack ends: glibc puts a thread's control block at the end of its stack; the main
 /// thread's is where `__libc_stack_end` says. A guess only: what lies beyond is asked of the kernel.
 fn stack_end(stack_pointer: u64) -> u64 {
@@ -456,6 +488,11 @@ fn stack_end(stack_pointer: u64) -> u64 {
 }
 
 impl Locals {
+    /// Makes sure of the memory of the slot with this number.
+    pub fn make(&self, number: u32) {
+        self.at(number);
+    }
+
     fn at(&self, number: u32) -> Option<*mut Local> {
         let (chunk, within) = (number as usize / CHUNK, number as usize % CHUNK);
         let entry = self.chunks.get(chunk)?;
@@ -465,7 +502,11 @@ impl Locals {
             let made = sys::mmap(bytes, sys::PROT_RW, sys::MAP_ANONYMOUS, -1)?;
             // SAFETY: the mapping is ours and new.
             unsafe {
-                sys::madvise(made, bytes, sys::MADV_WIPEONFORK);
+                if sys::madvise(made, bytes, sys::MADV_WIPEONFORK) != 0 {
+                    // Without it a forked child would write into its parent's rings.
+                    sys::munmap(made, bytes);
+                    return None;
+                }
                 sys::madvise(made, bytes, sys::MADV_DONTDUMP);
             }
             match entry.compare_exchange(core::ptr::null_mut(), made.cast(), Ordering::AcqRel, Ordering::Acquire) {

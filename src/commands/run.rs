@@ -116,11 +116,34 @@ pub(super) fn finished(console: &Console, program: &Program, recorded: record::R
     } else {
         session.overhead = overhead(&session);
     }
+    for note in forbidden(&session, pid) {
+        console.say(&note);
+        session.coverage.notes.push(note);
+    }
     let (checked, wrong) = collected.oracle;
     if checked + wrong > 0 {
         session.coverage.notes.push(format!("oracle: {checked} stacks checked, {wrong} wrong"));
     }
     Recorded { session, exit, pid, ended }
+}
+
+/// The processes that a system call filter ended.
+fn forbidden(session: &Session, pid: u32) -> Vec<String> {
+    const SIGSYS: Exit = Exit::Signal(31);
+    let mut pids: Vec<u32> =
+        session.processes.iter().filter(|process| process.exit == Some(SIGSYS)).map(|process| process.pid).collect();
+    if pids.is_empty() && session.meta.exit == Some(SIGSYS) {
+        pids.push(pid);
+    }
+    let say = |pid: &u32| {
+        format!(
+            "process {pid} was ended by SIGSYS: a sandbox (system call filter) forbids a call; if the program runs \
+             without lockprof, it is one that the recorder makes: let the filter allow mmap, mprotect, madvise, mincore, \
+             openat, ftruncate, getpid, gettid and rt_sigprocmask (docs/recording.md says which are needed when), or \
+             record the program without its sandbox"
+        )
+    };
+    pids.iter().map(say).collect()
 }
 
 /// The cost of a pair, as measured here, and what it comes to.

@@ -266,6 +266,14 @@ impl Image {
             note::ORDER_CUT,
             "no room to note every nested acquisition, or every thread's beginning and end: the order of locks is not complete",
         );
+        say(
+            note::SANDBOX,
+            "a sandbox (system call filter) forbids what the recorder needs: threads, locks and call stacks that were new behind it may not be told apart",
+        );
+        say(
+            note::SANDBOXED_CHILD,
+            "a child that was forked behind a sandbox (system call filter) was not recorded: the filter forbids its memory to be made",
+        );
         say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
         said
     }

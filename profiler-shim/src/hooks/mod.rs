@@ -10,6 +10,7 @@ mod cond;
 mod core;
 mod dl;
 pub mod exit;
+mod filter;
 mod misuse;
 mod mutex;
 mod name;

@@ -13,7 +13,7 @@ use super::operate::operate;
 use crate::process::Process;
 use crate::real::{self, Clock, Ptr};
 use crate::thread::local_of_new;
-use crate::{clock, recorder};
+use crate::{clock, recorder, sandbox};
 
 unsafe fn join<S: Style + Copy>(
     thread: Ptr,
@@ -72,11 +72,15 @@ unsafe fn start(
 ) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
-        let Some(process) = Process::get() else { return without() };
+        let Some(process) = Process::get() else {
+            sandbox::share();
+            return without();
+        };
         // Nobody waits for 0: it says that a thread was not announced.
         let token = process.tokens.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
         let Some(start) = Start::keep(process, routine, argument, token) else {
             recorder::cut();
+            sandbox::share();
             return without();
         };
         announce(entry, token);
@@ -136,7 +140,8 @@ unsafe extern "C" fn c11_create(thread: Ptr, routine: Ptr, argument: Ptr, entry:
 unsafe extern "C" fn trampoline(start: Ptr) -> Ptr {
     // SAFETY: `start` was made by the creator for this thread alone.
     unsafe {
-        let (routine, argument, token) = Start::take(start);
+        let Taken { routine, argument, token, forbidden } = Start::take(start);
+        sandbox::inherit(forbidden);
         let here = 0u64;
         local_of_new(core::ptr::from_ref(&here) as u64 & !7, token);
         let routine: unsafe extern "C" fn(Ptr) -> Ptr = core::mem::transmute(routine);
@@ -150,6 +155,16 @@ pub struct Start {
     routine: AtomicPtr<c_void>,
     argument: AtomicPtr<c_void>,
     token: AtomicU32,
+    /// System calls that a filter of the creator forbids, as `sandbox` has them.
+    forbidden: AtomicU32,
+}
+
+/// What was kept in a [`Start`].
+struct Taken {
+    routine: Ptr,
+    argument: Ptr,
+    token: u32,
+    forbidden: u32,
 }
 
 /// Threads that may be on their way at one time; more are started without the trampoline.
@@ -165,17 +180,19 @@ impl Start {
         let start = process.starts.iter().find(free)?;
         start.argument.store(argument, Ordering::Relaxed);
         start.token.store(token, Ordering::Relaxed);
+        start.forbidden.store(sandbox::inherited(), Ordering::Relaxed);
         Some(core::ptr::from_ref(start) as Ptr)
     }
 
     /// Gives them back and frees the place.
-    unsafe fn take(start: Ptr) -> (Ptr, Ptr, u32) {
+    unsafe fn take(start: Ptr) -> Taken {
         // SAFETY: the pointer is from `keep`.
         let start = unsafe { &*start.cast::<Self>() };
         let routine = start.routine.load(Ordering::Relaxed);
-        let rest = (start.argument.load(Ordering::Relaxed), start.token.load(Ordering::Relaxed));
+        let argument = start.argument.load(Ordering::Relaxed);
+        let (token, forbidden) = (start.token.load(Ordering::Relaxed), start.forbidden.load(Ordering::Relaxed));
         // Release: pairs with the Acquire in `keep`.
         start.routine.store(core::ptr::null_mut(), Ordering::Release);
-        (routine, rest.0, rest.1)
+        Taken { routine, argument, token, forbidden }
     }
 }

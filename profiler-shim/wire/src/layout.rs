@@ -88,6 +88,10 @@ pub mod note {
     /// Something that the order of locks depends on could not be noted: a nested acquisition, the creation of
     /// a thread, the end of a join or of a barrier.
     pub const ORDER_CUT: u32 = 128;
+    /// A system call filter forbade what the recorder needs for something new.
+    pub const SANDBOX: u32 = 1 << 16;
+    /// A child that this process forked behind such a filter was not recorded.
+    pub const SANDBOXED_CHILD: u32 = 1 << 17;
 }
 
 /// The first page of a segment.

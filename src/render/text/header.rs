@@ -76,6 +76,7 @@ fn signal_name(signal: i32) -> String {
         11 => "SIGSEGV",
         13 => "SIGPIPE",
         15 => "SIGTERM",
+        31 => "SIGSYS",
         _ => return format!("signal {signal}"),
     };
     name.to_owned()

@@ -1,0 +1,235 @@
+//! System call filters (seccomp): which of the recorder's calls a thread may make.
+//!
+//! A filter may end the program for a call that the program itself never makes. So the functions that install filters
+//! are hooked (`hooks::filter`), the filter is asked about each of the recorder's calls, and one that it does not allow
+//! is not made: it fails as if the kernel had refused it.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use lockprof_wire::layout::note;
+
+use crate::bpf::{self, Data, Instruction};
+use crate::process::Process;
+use crate::thread::{Local, local, set_local};
+use crate::{asleep, sys};
+
+core::arch::global_asm!(
+    ".section .tbss.lockprof_forbidden,\"awT\",@nobits",
+    ".balign 4",
+    ".hidden lockprof_forbidden",
+    ".globl lockprof_forbidden",
+    ".type lockprof_forbidden,@object",
+    ".size lockprof_forbidden,4",
+    "lockprof_forbidden: .zero 4",
+    ".previous",
+);
+
+/// What every thread may not do, as bits of [`bit`].
+static FORBIDDEN_TO_ALL: AtomicU32 = AtomicU32::new(0);
+/// All calls.
+const ALL: u32 = BLIND - 1;
+/// Bit of a thread that may not read the time stamp counter: the strict mode forbids that too.
+const BLIND: u32 = 1 << 31;
+
+/// A call as the recorder makes it: what a filter is asked about. Addresses are 0 here.
+struct Call {
+    number: usize,
+    arguments: [u64; 6],
+}
+
+const fn call(number: usize, arguments: [u64; 6]) -> Call {
+    Call { number, arguments }
+}
+
+const ANY_DESCRIPTOR: u64 = 3;
+const HERE: u64 = sys::AT_FDCWD as u64;
+const LEN: u64 = 4096;
+const CALLS: [Call; 36] = [
+    call(sys::OPENAT, [HERE, 0, sys::O_CLOEXEC as u64, 0, 0, 0]),
+    call(sys::OPENAT, [HERE, 0, sys::O_RDWR as u64 | sys::O_CLOEXEC as u64 | sys::O_NOFOLLOW as u64, 0, 0, 0]),
+    call(sys::OPENAT, [HERE, 0, sys::O_NEW as u64, 0o600, 0, 0]),
+    call(sys::CLOSE, [ANY_DESCRIPTOR, 0, 0, 0, 0, 0]),
+    call(sys::FSTAT, [ANY_DESCRIPTOR, 0, 0, 0, 0, 0]),
+    call(sys::NEWFSTATAT, [HERE, 0, 0, sys::AT_SYMLINK_NOFOLLOW as u64, 0, 0]),
+    call(sys::MMAP, [0, LEN, sys::PROT_RW as u64, sys::MAP_ANONYMOUS as u64, u64::MAX, 0]),
+    call(sys::MMAP, [0, LEN, sys::PROT_NONE as u64, sys::MAP_SHARED as u64, ANY_DESCRIPTOR, 0]),
+    call(sys::MMAP, [0, LEN, sys::PROT_RW as u64, sys::MAP_SHARED as u64 | 0x10, ANY_DESCRIPTOR, 0]),
+    call(sys::MPROTECT, [0, LEN, sys::PROT_RW as u64, 0, 0, 0]),
+    call(sys::MUNMAP, [0, LEN, 0, 0, 0, 0]),
+    call(sys::RT_SIGPROCMASK, [sys::SIG_SETMASK as u64, 0, 0, 8, 0, 0]),
+    call(sys::RT_SIGPROCMASK, [sys::NO_SUCH_ACTION as u64, 0, 0, 8, 0, 0]),
+    call(sys::SCHED_YIELD, [0; 6]),
+    call(sys::MINCORE, [0, LEN, 0, 0, 0, 0]),
+    call(sys::MADVISE, [0, LEN, sys::MADV_WIPEONFORK as u64, 0, 0, 0]),
+    call(sys::MADVISE, [0, LEN, sys::MADV_DONTDUMP as u64, 0, 0, 0]),
+    call(sys::MADVISE, [0, LEN, sys::MADV_POPULATE_WRITE as u64, 0, 0, 0]),
+    call(sys::GETPID, [0; 6]),
+    call(sys::KILL, [0; 6]),
+    call(sys::FLOCK, [ANY_DESCRIPTOR, 2 | 4, 0, 0, 0, 0]),
+    call(sys::FLOCK, [ANY_DESCRIPTOR, 8, 0, 0, 0, 0]),
+    call(sys::FTRUNCATE, [ANY_DESCRIPTOR, LEN, 0, 0, 0, 0]),
+    call(sys::RENAME, [0; 6]),
+    call(sys::MKDIR, [0, 0o700, 0, 0, 0, 0]),
+    call(sys::RMDIR, [0; 6]),
+    call(sys::UNLINK, [0; 6]),
+    call(sys::READLINK, [0, 0, LEN, 0, 0, 0]),
+    call(sys::GETEUID, [0; 6]),
+    call(sys::GETPPID, [0; 6]),
+    call(sys::GETTID, [0; 6]),
+    call(sys::CLOCK_GETTIME, [1, 0, 0, 0, 0, 0]),
+    call(sys::FALLOCATE, [ANY_DESCRIPTOR, 0, 0, LEN, 0, 0]),
+    call(sys::PRLIMIT64, [0, 9, 0, 0, 0, 0]),
+    call(sys::PRLIMIT64, [0, 1, 0, 0, 0, 0]),
+    call(sys::READ, [ANY_DESCRIPTOR, 0, LEN, 0, 0, 0]),
+];
+
+/// The bit of a call: how many other calls come before it in the list.
+pub const fn bit(number: usize) -> u32 {
+    let (mut at, mut place, mut last) = (0, 0, CALLS[0].number);
+    while at < CALLS.len() {
+        if CALLS[at].number != last {
+            place += 1;
+            last = CALLS[at].number;
+        }
+        if CALLS[at].number == number {
+            return 1 << place;
+        }
+        at += 1;
+    }
+    panic!("a call that no filter is asked about");
+}
+
+/// What this thread may not do.
+#[inline(always)]
+fn forbidden() -> u32 {
+    let own: u32;
+    // SAFETY: reads our own thread-local word.
+    unsafe {
+        asm!("mov {at}, qword ptr [rip + lockprof_forbidden@GOTTPOFF]", "mov {own:e}, dword ptr fs:[{at}]",
+            at = out(reg) _, own = out(reg) own, options(nostack, preserves_flags, readonly));
+    }
+    own | FORBIDDEN_TO_ALL.load(Ordering::Relaxed)
+}
+
+fn forbid(calls: u32) {
+    // SAFETY: writes our own thread-local word.
+    unsafe {
+        asm!("mov {at}, qword ptr [rip + lockprof_forbidden@GOTTPOFF]", "mov dword ptr fs:[{at}], {calls:e}",
+            at = out(reg) _, calls = in(reg) calls, options(nostack, preserves_flags));
+    }
+}
+
+/// Whether this thread may not make a call, as [`bit`] has it.
+#[inline(always)]
+pub fn forbids(bit: u32) -> bool {
+    forbidden() & bit != 0
+}
+
+/// A call was not made: what it answers. The report says so where something is missing for it.
+#[cold]
+#[inline(never)]
+pub fn refuse(what: u32) -> isize {
+    const EPERM: isize = -1;
+    // Room for what is new; whether a deeper part of the stack may be read.
+    const ROOM: u32 = bit(sys::MMAP) | bit(sys::MPROTECT) | bit(sys::MADVISE) | bit(sys::RT_SIGPROCMASK);
+    if what & ROOM != 0
+        && let Some(process) = Process::attached()
+    {
+        process.note(note::SANDBOX);
+    }
+    EPERM
+}
+
+/// What a new thread inherits.
+pub fn inherited() -> u32 {
+    forbidden()
+}
+
+/// Begins a thread that was created by one that may not make these calls.
+pub fn inherit(calls: u32) {
+    if calls != 0 {
+        forbid(forbidden() | calls);
+    }
+}
+
+/// Makes what holds for this thread hold for all: threads that it makes are not told.
+pub fn share() {
+    FORBIDDEN_TO_ALL.fetch_or(forbidden() & ALL, Ordering::Relaxed);
+}
+
+/// Whether this thread can read no clock, and so can record nothing.
+#[inline(always)]
+pub fn is_blind() -> bool {
+    forbidden() & BLIND != 0
+}
+
+/// What is about to be installed.
+#[derive(Clone, Copy)]
+pub enum Filter {
+    /// Reading, writing, ending: `SECCOMP_MODE_STRICT`.
+    Strict,
+    /// Only that the time stamp counter cannot be read: `PR_TSC_SIGSEGV`.
+    NoClock,
+    /// A `struct sock_fprog`.
+    Program(*const bpf::Program),
+}
+
+/// Installs a filter by the real call. `everyone`: in all threads. While it is not known what it allows, no call is
+/// made. `installed` says so of an answer.
+pub unsafe fn install<T: Copy>(
+    filter: Filter,
+    everyone: bool,
+    real: impl FnOnce() -> T,
+    installed: impl FnOnce(T) -> bool,
+) -> T {
+    if let Some(process) = Process::attached() {
+        process.make_ready();
+    }
+    // A thread that is made while the recorder sleeps is not told what it inherits.
+    let everyone = everyone || asleep::may_sleep();
+    let blinds = !matches!(filter, Filter::Program(_));
+    let local: *mut Local = local();
+    if blinds {
+        // It goes past the recorder from here on: what it takes is counted.
+        set_local(core::ptr::null_mut());
+    }
+    let (own, all) = (forbidden(), FORBIDDEN_TO_ALL.load(Ordering::Relaxed));
+    forbid(if blinds { ALL | BLIND } else { ALL });
+    if everyone {
+        FORBIDDEN_TO_ALL.store(ALL, Ordering::Relaxed);
+    }
+    let answer = real();
+    let more = match filter {
+        _ if !installed(answer) => 0,
+        Filter::Strict => ALL | BLIND,
+        Filter::NoClock => BLIND,
+        // SAFETY: the kernel took the filter, so it is one.
+        Filter::Program(program) => unsafe { not_allowed((*program).instructions()) },
+    };
+    if everyone {
+        FORBIDDEN_TO_ALL.store(if more == 0 { all } else { (own | more) & ALL }, Ordering::Relaxed);
+    }
+    forbid(own | more);
+    if blinds {
+        let stays = more != 0;
+        if stays && let Some(process) = Process::attached() {
+            process.note(note::SANDBOX);
+        }
+        if !stays {
+            set_local(local);
+        }
+    }
+    answer
+}
+
+/// The calls that a filter does not allow, whatever else it would do with them.
+fn not_allowed(filter: &[Instruction]) -> u32 {
+    const ALLOW: u32 = 0x7fff_0000;
+    const ACTION: u32 = 0xffff_0000;
+    let allows = |call: &Call| {
+        let data = Data::new(call.number as u32, sys::call6 as *const () as u64, call.arguments);
+        bpf::run(filter, &data).is_some_and(|answer| answer & ACTION == ALLOW)
+    };
+    CALLS.iter().filter(|call| !allows(call)).fold(0, |all, call| all | bit(call.number))
+}
