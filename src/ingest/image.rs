@@ -275,6 +275,14 @@ impl Image {
             "a child that was forked behind a sandbox (system call filter) was not recorded: the filter forbids its memory to be made",
         );
         say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
+        let unrecorded = self.segment.header().unrecorded.load(Ordering::Relaxed);
+        if unrecorded > 0 {
+            said.push(format!(
+                "process {}: {unrecorded} acquisitions are counted without lock and call stack (made while the recorder \
+                 was being set up, by threads or in signal handlers in which it could not work)",
+                self.pid
+            ));
+        }
         said
     }
 }
