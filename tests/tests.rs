@@ -11,6 +11,7 @@ mod suite {
     mod command_line;
     mod compare;
     mod counts;
+    mod damage;
     mod endings;
     mod exports;
     mod fixtures;
@@ -22,6 +23,7 @@ mod suite {
     mod limits;
     mod merge;
     mod misuse;
+    mod namespaces;
     mod neighbours;
     mod nesting;
     mod oracle;
@@ -35,5 +37,6 @@ mod suite {
     mod rooms;
     mod stacks;
     mod top;
+    mod unseen;
     mod waits;
 }

@@ -85,7 +85,7 @@ fn make_page_in(place: &str, path: &mut [u8; PATH_MAX]) -> bool {
         return false;
     }
     // There is one where this process was another program before, or from a process that had the same number.
-    let Some(fd) = sys::create(name).or_else(|| sys::open_write(name)) else { return false };
+    let Some(fd) = sys::create(name).ok().or_else(|| sys::open_write(name)) else { return false };
     // Who recorded that other program goes on with this one.
     let unused = sys::try_flock(fd);
     // SAFETY: the page is aligned and holds nothing else; it consists of atomics, for which any bytes are valid.

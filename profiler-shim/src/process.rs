@@ -8,7 +8,7 @@
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use lockprof_wire::layout::{SPARE, SPARES, note};
+use lockprof_wire::layout::{SPARE, SPARES, note, unseen};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, Header, option};
 
 use crate::handed_over::HandedOver;
@@ -17,7 +17,7 @@ use crate::locks::AddressTable;
 use crate::own_stack::Spare;
 use crate::segment::Segment;
 use crate::spin::Spin;
-use crate::thread::{Locals, learn_tids, never_hot, thread_id};
+use crate::thread::{Locals, learn_tids, never_hot};
 use crate::unwind::modules::Modules;
 use crate::unwind::shapes::Shapes;
 use crate::unwind::stacks::StackIndex;
@@ -28,6 +28,9 @@ use crate::{asleep, clock, real, sandbox, sys};
 pub struct Process {
     state: AtomicU32,
     pub spare: Spare,
+    /// How often it was tried to attach, and how often hooks asked since.
+    tries: AtomicU32,
+    asked: AtomicU32,
     /// Guards everything that is made rarely: rows, nodes, shapes, modules, room.
     pub making: Spin,
     pub segment: Segment,
@@ -47,6 +50,8 @@ const NEW: u32 = 0;
 const ATTACHING: u32 = 1;
 const RECORDING: u32 = 2;
 const OFF: u32 = 3;
+/// It could not be attached for a reason that may pass.
+const LATER: u32 = 4;
 
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(core::ptr::null_mut());
 static STARTING: AtomicU32 = AtomicU32::new(0);
@@ -54,9 +59,8 @@ static FOLDER: Folder = Folder { bytes: [const { AtomicU64::new(0) }; 64], len: 
 static EXACT: AtomicU32 = AtomicU32::new(0);
 /// Only the process that was started itself is recorded, not what it forks.
 static NO_FOLLOW: AtomicU32 = AtomicU32::new(0);
-/// The process that attached first: another one that finds it here was forked.
+/// A process was attached in this image: another one that finds it here was forked.
 static FIRST: AtomicU32 = AtomicU32::new(0);
-
 /// The header of the last segment: in the child of a fork, until it has one of its own, its parent's.
 static LAST: AtomicPtr<Header> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -133,7 +137,8 @@ impl Process {
         match process.state.load(Ordering::Acquire) {
             RECORDING => Some(process),
             OFF => None,
-            _ => process.attach(),
+            LATER => process.attach_later(),
+            _ => process.attach(NEW),
         }
     }
 
@@ -184,51 +189,69 @@ impl Process {
         }
     }
 
-    fn attach(&'static self) -> Option<&'static Self> {
+    fn attach(&'static self, from: u32) -> Option<&'static Self> {
+        const EMFILE: u32 = 24;
+        const ENFILE: u32 = 23;
+        const MOST_TRIES: u32 = 20;
         if sandbox::is_blind() {
             return None;
         }
-        if self.state.compare_exchange(NEW, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self.state.compare_exchange(from, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
             // Another thread attaches (or a signal handler interrupted this one doing so).
             return (self.state.load(Ordering::Acquire) == RECORDING).then_some(self);
         }
-        let ok = self.spare.run(|| self.prepare());
-        if ok {
-            LAST.store(core::ptr::from_ref(self.header()).cast_mut(), Ordering::Relaxed);
-        } else if sandbox::inherited() != 0 {
-            // SAFETY: the mapping of the parent's segment is still there.
-            if let Some(parent) = unsafe { LAST.load(Ordering::Relaxed).as_ref() } {
-                parent.notes.fetch_or(note::SANDBOXED_CHILD, Ordering::Relaxed);
+        let state = match self.spare.run(|| self.prepare()) {
+            Ok(true) => RECORDING,
+            Ok(false) => OFF,
+            Err(why) => {
+                let may_pass = matches!(why & 0xffff, EMFILE | ENFILE);
+                let tries = self.tries.fetch_add(1, Ordering::Relaxed);
+                if tries == 0 {
+                    unseen_child(why);
+                }
+                if may_pass && tries < MOST_TRIES { LATER } else { OFF }
             }
+        };
+        if state == RECORDING {
+            LAST.store(core::ptr::from_ref(self.header()).cast_mut(), Ordering::Relaxed);
         }
         // SeqCst: pairs with `missed`, so that one of the two sides finds every acquisition.
-        self.state.store(if ok { RECORDING } else { OFF }, Ordering::SeqCst);
-        ok.then(|| {
+        self.state.store(state, Ordering::SeqCst);
+        (state == RECORDING).then(|| {
             self.take_missed();
             self
         })
+    }
+
+    /// Tries again, more and more seldom.
+    #[cold]
+    fn attach_later(&'static self) -> Option<&'static Self> {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        if asked >> self.tries.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.asked.store(0, Ordering::Relaxed);
+        self.attach(LATER)
     }
 
     fn take_missed(&self) {
         self.header().unrecorded.fetch_add(MISSED.swap(0, Ordering::SeqCst), Ordering::Relaxed);
     }
 
-    fn prepare(&'static self) -> bool {
+    /// Makes the segment; false where the process is not to be recorded.
+    fn prepare(&'static self) -> Result<bool, u32> {
         learn_tids();
-        // Where the kernel may not be asked: a forked child has one thread, which has the process's number.
-        let pid = match sys::getpid() {
-            0 => thread_id(),
-            pid => pid,
-        };
-        let first = FIRST.load(Ordering::Relaxed);
-        FIRST.store(pid, Ordering::Relaxed);
-        let forked = first != 0 && first != pid;
-        if forked {
+        // The mapping that `self` is in was new, or empty because of a fork: a process comes here once, but for
+        // further tries.
+        let is_first_try = self.tries.load(Ordering::Relaxed) == 0;
+        let forked =
+            if is_first_try { FIRST.swap(1, Ordering::Relaxed) != 0 } else { !LAST.load(Ordering::Relaxed).is_null() };
+        if forked && is_first_try {
             // What was missed in the parent is the parent's.
             MISSED.store(0, Ordering::Relaxed);
         }
         if forked && NO_FOLLOW.load(Ordering::Relaxed) != 0 {
-            return false;
+            return Ok(false);
         }
         let sizes = Sizes::choose();
         let mut at = (core::ptr::from_ref(self) as *mut u8).wrapping_add(pages(size_of::<Self>()));
@@ -251,7 +274,7 @@ impl Process {
         }
         let (mut path, mut spare) = ([0u8; PATH_MAX], [0u8; PATH_MAX]);
         if !FOLDER.segment_path(&mut path) {
-            return false;
+            return Err(unseen::OPEN << 16);
         }
         // Where no file may be as large as a segment, one that the collector made is taken over, or it becomes smaller.
         let made = sys::file_size_limit() < sizes.segment
@@ -260,12 +283,27 @@ impl Process {
                 let (from, to) = (CStr::from_bytes_until_nul(&spare), CStr::from_bytes_until_nul(&path));
                 matches!((from, to), (Ok(from), Ok(to)) if sys::rename(from, to))
             });
-        if !self.segment.create(&path, sizes.segment, made, tsc) {
-            return false;
-        }
+        self.segment.create(&path, sizes.segment, made, tsc)?;
         self.header().forked.store(u32::from(forked), Ordering::Relaxed);
         self.modules.discover_all(self);
-        true
+        Ok(true)
+    }
+}
+
+/// The header of the process that this one was forked from.
+fn parent() -> Option<&'static Header> {
+    // SAFETY: a segment stays mapped as long as its process lives, and in its children; any bytes are valid.
+    unsafe { LAST.load(Ordering::Relaxed).as_ref() }
+}
+
+/// This process cannot be recorded: who reads of its parent hears of it.
+fn unseen_child(why: u32) {
+    if let Some(header) = parent() {
+        if sandbox::inherited() != 0 {
+            header.notes.fetch_or(note::SANDBOXED_CHILD, Ordering::Relaxed);
+        }
+        header.children_unseen_why.store(why, Ordering::Relaxed);
+        header.children_unseen.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -276,9 +314,21 @@ pub fn apart<R>(part: impl FnOnce() -> R) -> R {
     if at.is_null() { part() } else { unsafe { &*at }.spare.run(part) }
 }
 
-/// Counts an acquisition for the process, which is being attached.
+/// Counts an acquisition for the process, which is being attached; or for its parent, where it cannot be.
 #[cold]
 pub fn missed() {
+    let at = PROCESS.load(Ordering::Acquire);
+    // SAFETY: as in `Process::get`.
+    if let Some(process) = unsafe { at.as_ref() }
+        && matches!(process.state.load(Ordering::Acquire), OFF | LATER)
+    {
+        if process.tries.load(Ordering::Relaxed) > 0
+            && let Some(header) = parent()
+        {
+            header.children_acquisitions.fetch_add(1, Ordering::Relaxed);
+        }
+        return;
+    }
     MISSED.fetch_add(1, Ordering::SeqCst);
     if let Some(process) = Process::attached() {
         process.take_missed();

@@ -7,7 +7,7 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use lockprof_wire::layout::PAGE;
+use lockprof_wire::layout::{PAGE, unseen};
 use lockprof_wire::stack::TRUNCATED;
 use lockprof_wire::{Header, Layout, LockInfo, MAGIC, ModuleInfo, NodeInfo, ThreadSlot, VERSION};
 
@@ -40,34 +40,35 @@ const STEP: u64 = 64 << 10;
 const EINVAL: isize = -22;
 
 impl Segment {
-    /// Makes the file (`made`: it is there already) and maps it.
-    pub fn create(&self, path: &[u8; PATH_MAX], size: u64, made: bool, tsc: bool) -> bool {
-        let Ok(name) = CStr::from_bytes_until_nul(path) else { return false };
-        let Some(fd) = (if made { sys::open_write(name) } else { sys::create(name) }) else { return false };
+    /// Makes the file (`made`: it is there already) and maps it; else what could not be done, as in
+    /// [`Header::children_unseen_why`].
+    pub fn create(&self, path: &[u8; PATH_MAX], size: u64, made: bool, tsc: bool) -> Result<(), u32> {
+        let name = CStr::from_bytes_until_nul(path).map_err(|_| unseen::OPEN << 16)?;
+        let opened = if made { sys::open_write(name).ok_or(0) } else { sys::create(name) };
+        let fd = opened.map_err(|errno| unseen::OPEN << 16 | errno)?;
         for (word, chunk) in self.path.iter().zip(path.as_chunks::<4>().0) {
             word.store(u32::from_le_bytes(*chunk), Ordering::Relaxed);
         }
         let mut size = Layout::for_size(if made { sys::file_len(fd) } else { size }).size;
         let mapped = loop {
-            if (made || sys::ftruncate(fd, size))
-                && let Some(at) = sys::mmap(size as usize, sys::PROT_NONE, sys::MAP_SHARED, fd)
-            {
-                break Some(at);
+            let sized = made || sys::ftruncate(fd, size);
+            if sized && let Some(at) = sys::mmap(size as usize, sys::PROT_NONE, sys::MAP_SHARED, fd) {
+                break Ok(at);
             }
             if made || size <= lockprof_wire::layout::SIZE_MIN {
-                break None;
+                break Err(if sized { unseen::MAP << 16 } else { unseen::SIZE << 16 });
             }
             size = Layout::for_size(size / 2).size;
         };
         sys::close(fd);
-        let Some(base) = mapped else { return false };
+        let base = mapped?;
         self.base.store(base, Ordering::Relaxed);
         self.size.store(size, Ordering::Relaxed);
         // SAFETY: the mapping is ours and new.
         unsafe { sys::madvise(base, size as usize, sys::MADV_DONTDUMP) };
         let layout = self.layout();
         if !self.unlock(0, PAGE) {
-            return false;
+            return Err(unseen::ROOM << 16);
         }
         let header = self.header();
         header.version.store(VERSION, Ordering::Relaxed);
@@ -77,12 +78,17 @@ impl Segment {
         header.ticks_are_tsc.store(u32::from(tsc), Ordering::Relaxed);
         header.start_mono_ns.store(sys::monotonic_ns(), Ordering::Relaxed);
         header.start_ticks.store(clock::now(), Ordering::Relaxed);
+        header.start_real_ns.store(sys::real_ns(), Ordering::Relaxed);
+        header.pid_namespace.store(sys::pid_namespace(), Ordering::Relaxed);
         header.lock_count.store(1, Ordering::Relaxed);
         header.node_count.store(1, Ordering::Relaxed);
         header.module_count.store(1, Ordering::Relaxed);
         header.arena_next.store(layout.arena, Ordering::Relaxed);
         if !tsc {
             header.notes.store(lockprof_wire::layout::note::NO_TSC, Ordering::Relaxed);
+        }
+        for (to, from) in header.comm.iter().zip(sys::comm()) {
+            to.store(from, Ordering::Relaxed);
         }
         let mut exe = [0u8; 1024];
         let len = sys::readlink(c"/proc/self/exe", &mut exe);
@@ -94,11 +100,11 @@ impl Segment {
             || !self.grow(Table::Nodes, layout.nodes, 1)
             || !self.grow(Table::Modules, layout.modules, 1)
         {
-            return false;
+            return Err(unseen::ROOM << 16);
         }
         // Release: pairs with the collector's Acquire load; the header is complete.
         header.magic.store(MAGIC, Ordering::Release);
-        true
+        Ok(())
     }
 
     fn path(&self) -> [u8; PATH_MAX] {

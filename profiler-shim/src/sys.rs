@@ -200,11 +200,11 @@ pub fn restore_signals(mask: Option<u64>) {
     }
 }
 
-/// Makes a new file that only its owner can read and write; its descriptor.
-pub fn create(path: &CStr) -> Option<isize> {
+/// Makes a new file that only its owner can read and write; its descriptor, or the error number.
+pub fn create(path: &CStr) -> Result<isize, u32> {
     // SAFETY: `path` ends with a NUL.
     let fd = unsafe { call!(OPENAT, AT_FDCWD, path.as_ptr(), O_NEW, 0o600) };
-    (fd >= 0).then_some(fd)
+    if fd >= 0 { Ok(fd) } else { Err(-fd as u32) }
 }
 
 /// Opens a file of ours for reading and writing; its descriptor.
@@ -252,6 +252,27 @@ pub fn readlink(path: &CStr, into: &mut [u8]) -> isize {
     unsafe { call!(READLINK, path.as_ptr(), into.as_mut_ptr(), into.len()) }
 }
 
+/// Number of the PID namespace of this process; 0 where it cannot be read.
+pub fn pid_namespace() -> u64 {
+    let mut link = [0u8; 64];
+    let len = readlink(c"/proc/self/ns/pid", &mut link).max(0) as usize;
+    let digits = link.iter().take(len).filter(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: u64, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
+}
+
+/// What the kernel calls this process's first thread.
+pub fn comm() -> [u8; 16] {
+    let mut name = [0u8; 16];
+    if let Some(fd) = open_read(c"/proc/self/comm") {
+        read(fd, &mut name);
+        close(fd);
+    }
+    for byte in name.iter_mut().filter(|byte| **byte == b'\n') {
+        *byte = 0;
+    }
+    name
+}
+
 /// Process id; 0 where a filter forbids to ask.
 pub fn getpid() -> u32 {
     // SAFETY: no memory is involved.
@@ -278,9 +299,18 @@ pub fn sched_yield() {
 
 /// `CLOCK_MONOTONIC`, ns.
 pub fn monotonic_ns() -> u64 {
+    clock_ns(1)
+}
+
+/// `CLOCK_REALTIME`, ns.
+pub fn real_ns() -> u64 {
+    clock_ns(0)
+}
+
+fn clock_ns(clock: usize) -> u64 {
     let mut time = [0i64; 2];
     // SAFETY: the kernel writes a `timespec` of two words.
-    unsafe { call!(CLOCK_GETTIME, 1, time.as_mut_ptr()) };
+    unsafe { call!(CLOCK_GETTIME, clock, time.as_mut_ptr()) };
     time[0] as u64 * 1_000_000_000 + time[1] as u64
 }
 

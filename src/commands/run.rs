@@ -110,11 +110,11 @@ pub(super) fn finished(console: &Console, program: &Program, recorded: record::R
     for note in symbols::name(&mut session, &collected.data_addresses) {
         console.detail(&note);
     }
-    if session.coverage.acquisitions == 0 {
+    if session.coverage.acquisitions > 0 {
+        session.overhead = overhead(&session);
+    } else if session.coverage.not_seen().next().is_none() {
         let reason = preflight::why_nothing_seen(&program.path);
         session.coverage.notes.push(format!("{}{reason}.", Coverage::NOTHING_SEEN));
-    } else {
-        session.overhead = overhead(&session);
     }
     for note in forbidden(&session, pid) {
         console.say(&note);

@@ -402,6 +402,7 @@ fn incomplete(recordings: &[Recording<'_>]) -> Vec<String> {
         if session.coverage.lost > 0 {
             tell(format!("{} acquisitions were lost", session.coverage.lost));
         }
+        session.coverage.not_seen().for_each(|what| tell(what.to_owned()));
         if session.meta.cut {
             tell("the trace was cut short".into());
         }

@@ -305,9 +305,10 @@ impl Drain {
             Op::ThreadStart => {
                 image.set_pthread(self.slot, record.extra);
                 let known = image.threads.get(self.slot as usize).copied().flatten();
+                let tid = image.tid(record.lock);
                 let started = known.filter(|id| {
                     let thread = session.thread(*id);
-                    thread.tid == record.lock && thread.end_ns.is_none()
+                    thread.tid == tid && thread.end_ns.is_none()
                 });
                 self.thread = match started {
                     Some(id) => id,

@@ -1,5 +1,7 @@
 //! One process image: its segment, and the numbers of its locks, stacks and threads in the session.
 
+use std::cell::RefCell;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -11,8 +13,10 @@ use lockprof_wire::stack::TRUNCATED;
 use lockprof_wire::thread::state;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::clock::{Rate, Ticks};
+use super::clock::{Clocks, Rate, Ticks};
 use super::order::Tape;
+use super::owner::{self, Owner};
+use super::procfs;
 use super::segment::{self, Segment};
 use crate::model::{
     CodeAddress, Kind, Lock, LockId, LockName, Module, ModuleId, NameSource, Origin, Process, ProcessId, Session,
@@ -25,8 +29,12 @@ pub struct Image {
     pub segment: Segment,
     /// Its row in the session.
     pub process: ProcessId,
-    /// Process id.
-    pub pid: u32,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Kernel ids of its threads by those that it knows them by, where they differ.
+    tids: RefCell<FxHashMap<u32, u32>>,
+    /// When it began, ticks.
+    pub born: u64,
     /// Its clock.
     pub ticks: Ticks,
     locks: Vec<Option<LockId>>,
@@ -52,27 +60,34 @@ impl Image {
     pub fn open(path: &Path, session: &mut Session, rate: &Rate, origin_ns: u64) -> io::Result<Option<Self>> {
         let Some(segment) = Segment::open(path)? else { return Ok(None) };
         let header = segment.header();
-        let pid = header.pid.load(Ordering::Relaxed);
+        let said = header.pid.load(Ordering::Relaxed);
+        let owner = owner::find(path, said, header.pid_namespace.load(Ordering::Relaxed));
         let exe = segment::text(&header.exe);
         let process = ProcessId::from(session.processes.len());
         session.processes.push(Process {
-            pid,
-            parent_pid: header.parent_pid.load(Ordering::Relaxed),
+            pid: owner.pid,
+            parent_pid: if owner.is_apart {
+                procfs::parent(&procfs::folder(owner.pid)).unwrap_or(0)
+            } else {
+                header.parent_pid.load(Ordering::Relaxed)
+            },
             exe: exe.trim_end_matches('\0').to_owned(),
             exit: None,
             threads: 0,
         });
-        let ticks = Ticks::new(
-            rate,
-            header.ticks_are_tsc.load(Ordering::Relaxed) != 0,
-            header.start_ticks.load(Ordering::Relaxed),
-            header.start_mono_ns.load(Ordering::Relaxed),
-            origin_ns,
-        );
+        let clocks = Clocks {
+            are_tsc: header.ticks_are_tsc.load(Ordering::Relaxed) != 0,
+            ticks: header.start_ticks.load(Ordering::Relaxed),
+            monotonic_ns: header.start_mono_ns.load(Ordering::Relaxed),
+            real_ns: header.start_real_ns.load(Ordering::Relaxed),
+        };
+        let ticks = Ticks::new(rate, clocks, origin_ns);
         Ok(Some(Self {
             segment,
             process,
-            pid,
+            owner,
+            tids: RefCell::default(),
+            born: clocks.ticks,
             ticks,
             locks: Vec::new(),
             stacks: Vec::new(),
@@ -89,6 +104,10 @@ impl Image {
     pub fn lock(&mut self, session: &mut Session, number: u32) -> LockId {
         if let Some(Some(id)) = self.locks.get(number as usize) {
             return *id;
+        }
+        if number != 0 && self.segment.lock(number).is_none() {
+            self.segment.damaged("a record names a lock that does not exist");
+            return self.lock(session, 0);
         }
         let id = LockId::from(session.locks.len());
         let mut lock = Lock::new(self.process, 0, Kind::Mutex);
@@ -118,6 +137,8 @@ impl Image {
         if let Some(Some(id)) = self.stacks.get(number as usize) {
             return *id;
         }
+        /// No stack is deeper.
+        const DEEPEST: usize = 1 << 16;
         // Callers have smaller numbers; anything else is not believed.
         let mut missing = Vec::new();
         let mut at = number;
@@ -127,12 +148,13 @@ impl Image {
                 id = *known;
                 break;
             }
-            let Some(node) = self.segment.node(at) else { break };
-            missing.push(at);
-            let caller = node.caller.load(Ordering::Relaxed);
-            if caller >= at {
+            let node = self.segment.node(at).filter(|_| missing.len() < DEEPEST);
+            let caller = node.map(|node| node.caller.load(Ordering::Relaxed)).filter(|caller| *caller < at);
+            let Some(caller) = caller else {
+                self.segment.damaged("a record names a call stack that does not exist");
                 break;
-            }
+            };
+            missing.push(at);
             at = caller;
         }
         for number in missing.into_iter().rev() {
@@ -174,13 +196,28 @@ impl Image {
         self.start_thread(session, slot, tid, None)
     }
 
+    /// The kernel's id of a thread, by the one that the program knows it by.
+    pub fn tid(&self, said: u32) -> u32 {
+        if !self.owner.is_apart {
+            return said;
+        }
+        let mut tids = self.tids.borrow_mut();
+        if !tids.contains_key(&said) {
+            let tasks = fs::read_dir(procfs::folder(self.owner.pid).join("task")).into_iter().flatten().flatten();
+            *tids = tasks.filter_map(|task| procfs::known_as(&task.path())).map(|(tid, own)| (own, tid)).collect();
+        }
+        // Of one that has ended nothing else is known.
+        *tids.entry(said).or_insert(said)
+    }
+
     /// From here on the slot belongs to another thread.
-    pub fn start_thread(&mut self, session: &mut Session, slot: u32, tid: u32, ticks: Option<u64>) -> ThreadId {
+    pub fn start_thread(&mut self, session: &mut Session, slot: u32, said: u32, ticks: Option<u64>) -> ThreadId {
+        let tid = self.tid(said);
         let id = ThreadId::from(session.threads.len());
         session.threads.push(Thread {
             process: self.process,
             tid,
-            name: thread_name(self.pid, tid).unwrap_or_default(),
+            name: thread_name(self.owner.pid, tid).unwrap_or_default(),
             start_ns: ticks.map_or(0, |ticks| self.ticks.moment_ns(ticks)),
             end_ns: None,
         });
@@ -213,7 +250,7 @@ impl Image {
         for id in self.threads.iter().flatten() {
             let thread = &mut session.threads[id.index()];
             if thread.end_ns.is_none()
-                && let Some(name) = thread_name(self.pid, thread.tid)
+                && let Some(name) = thread_name(self.owner.pid, thread.tid)
             {
                 thread.name = name;
             }
@@ -250,7 +287,7 @@ impl Image {
         let mut said = Vec::new();
         let mut say = |bit: u32, text: &str| {
             if notes & bit != 0 {
-                said.push(format!("process {}: {text}", self.pid));
+                said.push(format!("process {}: {text}", self.owner.pid));
             }
         };
         say(
@@ -275,12 +312,12 @@ impl Image {
             "a child that was forked behind a sandbox (system call filter) was not recorded: the filter forbids its memory to be made",
         );
         say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
-        let unrecorded = self.segment.header().unrecorded.load(Ordering::Relaxed);
+        let unrecorded = self.believe(self.segment.header().unrecorded.load(Ordering::Relaxed));
         if unrecorded > 0 {
             said.push(format!(
                 "process {}: {unrecorded} acquisitions are counted without lock and call stack (made while the recorder \
                  was being set up, by threads or in signal handlers in which it could not work)",
-                self.pid
+                self.owner.pid
             ));
         }
         said
@@ -310,6 +347,6 @@ fn set<T: Copy>(table: &mut Vec<Option<T>>, number: u32, id: T) {
 }
 
 fn thread_name(pid: u32, tid: u32) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    let name = fs::read_to_string(procfs::folder(pid).join(format!("task/{tid}/comm"))).ok()?;
     Some(name.trim_end().to_owned())
 }

@@ -8,7 +8,8 @@ mod woken;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,8 +24,10 @@ use super::drain::{Drain, Tally};
 use super::exit;
 use super::image::Image;
 use super::order::{self, Looks};
+use super::owner::Life;
+use super::segment;
 use super::watch::Watcher;
-use crate::model::{CodeAddress, Hang, LockId, Mode, ProcessId, Session, SiteKey};
+use crate::model::{CodeAddress, Coverage, Hang, LockId, Mode, ProcessId, Session, SiteKey, StackId};
 use folds::Folded;
 use spares::Spares;
 
@@ -41,6 +44,10 @@ pub struct Collector {
     pub session: Session,
     tally: Tally,
     sources: BTreeMap<PathBuf, Source>,
+    /// Segments that could not be opened yet, and why.
+    refused: BTreeMap<PathBuf, String>,
+    /// What is known of each process image beside its row in the session.
+    images: FxHashMap<ProcessId, ImageNotes>,
     folded: u64,
     acquisitions: u64,
     refreshed: Instant,
@@ -63,12 +70,28 @@ pub struct Collected {
     pub data_addresses: FxHashMap<LockId, CodeAddress>,
     /// Checks of remembered stacks by an oracle build of the shim: agreed, differed.
     pub oracle: (u64, u64),
+    /// What is known of each process image beside its row in the session.
+    pub images: FxHashMap<ProcessId, ImageNotes>,
+}
+
+/// What is known of a process image beside its row in the session.
+#[derive(Clone, Debug, Default)]
+pub struct ImageNotes {
+    /// Its number is one of this side's. Else it is the one by which the process knew itself: here another's or nobody's.
+    pub is_certain: bool,
+    /// When it began: later images of a process have greater ones.
+    pub born: u64,
+    /// What the kernel called its first thread then.
+    pub comm: String,
+    /// It began by a fork and goes on with its parent's program.
+    pub is_forked: bool,
+    /// It told its exit code. One that was killed or went over into another program has not.
+    pub has_told_exit: bool,
 }
 
 struct Source {
     image: Image,
     drains: Vec<Option<Drain>>,
-    process: Option<OwnedFd>,
     watcher: Watcher,
     /// Threads that the kernel knows; 0 until it was asked.
     tasks: u32,
@@ -96,6 +119,8 @@ impl Collector {
             session: Session::default(),
             tally: Tally::default(),
             sources: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            images: FxHashMap::default(),
             folded: 0,
             acquisitions: 0,
             refreshed: Instant::now(),
@@ -117,8 +142,9 @@ impl Collector {
         let newest = if self.sources.len() > 1 { newest_by_pid(&self.sources) } else { BTreeMap::new() };
         for (path, source) in &mut self.sources {
             // Looked at before the rings: what was written before the end is then there.
-            let over = source.process.as_ref().is_none_or(has_ended)
-                || newest.get(&source.image.pid).is_some_and(|newest| newest != path);
+            let over = source.image.owner.life.is_over()
+                || source.image.owner.is_certain
+                    && newest.get(&source.image.owner.pid).is_some_and(|newest| newest != path);
             source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut tick);
             if over {
                 ended.push(path.clone());
@@ -136,7 +162,7 @@ impl Collector {
             self.refreshed = Instant::now();
             self.ask_for_exits();
             for source in self.sources.values_mut() {
-                if !source.process.as_ref().is_none_or(has_ended) {
+                if !source.image.owner.life.is_over() {
                     source.count_tasks();
                 }
                 source.image.refresh_thread_names(&mut self.session);
@@ -147,25 +173,40 @@ impl Collector {
     }
 
     fn discover(&mut self) {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.refused.insert(self.folder.clone(), error.to_string());
+                return;
+            }
+        };
+        self.refused.remove(&self.folder);
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.extension().is_none_or(|extension| extension != "seg") || self.sources.contains_key(&path) {
                 continue;
             }
             match Image::open(&path, &mut self.session, &self.rate, self.origin_ns) {
                 Ok(Some(image)) => {
-                    let process = open_process(image.pid);
-                    self.sources.insert(
-                        path,
-                        Source { image, drains: Vec::new(), process, watcher: Watcher::default(), tasks: 0 },
-                    );
+                    self.refused.remove(&path);
+                    let notes = ImageNotes {
+                        is_certain: image.owner.is_certain,
+                        born: image.born,
+                        comm: segment::text(&image.segment.header().comm).trim_end_matches('\0').to_owned(),
+                        is_forked: image.segment.header().forked.load(Ordering::Relaxed) != 0,
+                        has_told_exit: false,
+                    };
+                    self.images.insert(image.process, notes);
+                    let source = Source { image, drains: Vec::new(), watcher: Watcher::default(), tasks: 0 };
+                    self.sources.insert(path, source);
                 }
-                Ok(None) => {}
-                Err(error) => {
-                    self.note(format!("a process could not be recorded: {error}"));
+                Ok(None) => drop(self.refused.insert(path, "it was not finished, or cut short".to_owned())),
+                Err(error) if is_for_ever(&error) => {
+                    self.note(Coverage::in_part(&format!("a process could not be recorded: {error}")));
                     // A file that nobody can read is not looked at again.
                     let _ = fs::remove_file(&path);
                 }
+                // What lacks now, descriptors or memory, may be there later.
+                Err(error) => drop(self.refused.insert(path, error.to_string())),
             }
         }
     }
@@ -195,11 +236,15 @@ impl Collector {
 
     /// Reads what is left of a process that will write no more.
     fn close(&mut self, mut source: Source) {
+        source.image.segment.look_again();
         let said = source.image.segment.header().exit.load(Ordering::Relaxed);
-        let has_ended_by_now = source.process.as_ref().is_none_or(has_ended);
+        let has_ended_by_now = source.image.owner.life.is_over();
         self.session.processes[source.image.process.index()].exit = exit::said(said);
+        self.images.entry(source.image.process).or_default().has_told_exit = said != 0;
         // The kernel tells only when the parent has fetched the code.
-        self.ended.extend(source.process.take().map(|process| (source.image.process, process)));
+        if let Life::Descriptor(process) = std::mem::replace(&mut source.image.owner.life, Life::Over) {
+            self.ended.push((source.image.process, process));
+        }
         source.image.refresh_thread_names(&mut self.session);
         // What came between the last look at the rings and the end.
         source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
@@ -214,32 +259,38 @@ impl Collector {
             self.note(note);
         }
         let header = source.image.segment.header();
-        let unrecorded = header.unrecorded.load(Ordering::Relaxed);
+        let unrecorded = source.image.believe(header.unrecorded.load(Ordering::Relaxed));
         self.count_unrecorded(&mut source, unrecorded);
         let header = source.image.segment.header();
-        self.oracle.0 += header.oracle_checked.load(Ordering::Relaxed);
-        self.oracle.1 += header.oracle_wrong.load(Ordering::Relaxed);
+        self.oracle.0 += source.image.believe(header.oracle_checked.load(Ordering::Relaxed));
+        self.oracle.1 += source.image.believe(header.oracle_wrong.load(Ordering::Relaxed));
         let (mut acquisitions, mut misses) = (unrecorded, 0);
         for number in 0..source.image.segment.thread_count() {
             if let Some(slot) = source.image.segment.thread(number) {
-                acquisitions += slot.acquisitions.load(Ordering::Relaxed);
-                misses += slot.stack_misses.load(Ordering::Relaxed);
+                acquisitions += source.image.believe(slot.acquisitions.load(Ordering::Relaxed));
+                misses += source.image.believe(slot.stack_misses.load(Ordering::Relaxed));
             }
         }
         self.acquisitions += acquisitions;
         self.session.coverage.stack_misses += misses;
+        let truncated = &source.image.truncated;
+        let is_cut = |stack: StackId| {
+            stack.0 == 0
+                || truncated.contains(&stack)
+                || !truncated.is_empty() && self.session.stacks.walk(stack).any(|node| truncated.contains(&node.caller))
+        };
         let cut: u64 = (self.session.profile.sites.iter())
             .filter(|site| self.session.lock(site.key.lock).process == source.image.process)
-            .filter(|site| {
-                site.key.stack.0 == 0
-                    || source.image.truncated.iter().any(|cut| {
-                        *cut == site.key.stack
-                            || self.session.stacks.walk(site.key.stack).any(|node| node.caller == *cut)
-                    })
-            })
+            .filter(|site| is_cut(site.key.stack))
             .map(|site| site.acquisitions)
             .sum();
         self.session.coverage.stacks_truncated += cut;
+        for note in source.image.unseen() {
+            self.note(note);
+        }
+        let children = source.image.segment.header().children_acquisitions.load(Ordering::Relaxed);
+        // Nothing else is known of them.
+        self.acquisitions += source.image.believe(children);
         self.data_addresses_of(&source.image);
         if !self.keeps_files || has_ended_by_now {
             let _ = fs::remove_file(&source.image.segment.path);
@@ -273,6 +324,16 @@ impl Collector {
         if self.keeps_files {
             self.spares.remove();
         }
+        for (path, error) in std::mem::take(&mut self.refused) {
+            let what = if path == self.folder {
+                format!("the recording's folder cannot be read any more ({error}): who began later is not in it")
+            } else {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let pid = name.split('.').next().unwrap_or_default();
+                format!("process {pid} was not recorded: its shared memory could not be read ({error})")
+            };
+            self.note(Coverage::in_part(&what));
+        }
         self.ask_for_exits();
         self.tally.finish(&mut self.session);
         let coverage = &mut self.session.coverage;
@@ -282,7 +343,12 @@ impl Collector {
         coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
         coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
         self.session.meta.duration_ns = monotonic_ns() - self.origin_ns;
-        Collected { session: self.session, data_addresses: self.data_addresses, oracle: self.oracle }
+        Collected {
+            session: self.session,
+            data_addresses: self.data_addresses,
+            oracle: self.oracle,
+            images: self.images,
+        }
     }
 }
 
@@ -312,12 +378,14 @@ impl Source {
             let room = slots.len().saturating_sub(RESERVE as usize);
             if read == 0 {
                 self.image.tape.give_back(records);
+                self.image.mend(ring, slots.len());
                 return;
             }
             let next = records.last().filter(|last| last.op() == Some(Op::NextRing)).map(|last| last.extra);
             if let Some(next) = next {
                 slot.ring.store(next, Ordering::Release);
             }
+            self.image.keep_likely(&mut records);
             let drain = match &mut self.drains[number as usize] {
                 Some(drain) => drain,
                 none => {
@@ -329,7 +397,7 @@ impl Source {
                     none.insert(Drain::new(number, thread))
                 }
             };
-            let now = lockprof_now(&self.image);
+            let now = self.image.ticks.now();
             drain.apply_all(records, room, now, &mut self.image, session, tally);
             if next.is_none() {
                 return;
@@ -339,7 +407,7 @@ impl Source {
 
     /// Locks that are held and never will be given back: acquisitions without a release.
     fn still_held(&mut self, session: &mut Session, tally: &mut Tally) {
-        let now = lockprof_now(&self.image);
+        let now = self.image.ticks.now();
         // Slots that came after the last look at the rings are of a process that goes on: nothing is left there.
         for number in 0..self.drains.len() as u32 {
             let Some(slot) = self.image.segment.thread(number) else { continue };
@@ -405,7 +473,7 @@ impl Source {
             }
             let thread = self.image.thread(session, number);
             let looks = self.drains.get(number as usize).and_then(Option::as_ref).map_or(Looks::default(), |d| d.looks);
-            let now = lockprof_now(&self.image);
+            let now = self.image.ticks.now();
             tally.orders.folded(first, thread, looks, now, &mut self.image, session);
             let mut counted = Vec::new();
             for (_, entries) in order::tables(&self.image.segment, first) {
@@ -422,39 +490,20 @@ impl Source {
     }
 }
 
-/// Now, in the ticks of this process.
-fn lockprof_now(image: &Image) -> u64 {
-    if image.segment.header().ticks_are_tsc.load(Ordering::Relaxed) != 0 {
-        // SAFETY: `rdtsc` has no preconditions on x86-64.
-        unsafe { core::arch::x86_64::_rdtsc() }
-    } else {
-        monotonic_ns()
-    }
+/// Whether a file that could not be opened never will be.
+fn is_for_ever(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::PermissionDenied | ErrorKind::NotFound)
 }
 
-/// The newest segment of each process id: an older one is from before an exec.
+/// The newest segment of each process: an older one is from before an exec.
 fn newest_by_pid(sources: &BTreeMap<PathBuf, Source>) -> BTreeMap<u32, PathBuf> {
     let mut newest: BTreeMap<u32, (u64, PathBuf)> = BTreeMap::new();
-    for (path, source) in sources {
-        let started = source.image.segment.header().start_mono_ns.load(Ordering::Relaxed);
-        let entry = newest.entry(source.image.pid).or_insert_with(|| (started, path.clone()));
-        if started > entry.0 {
-            *entry = (started, path.clone());
+    for (path, source) in sources.iter().filter(|(_, source)| source.image.owner.is_certain) {
+        let born = source.image.born;
+        let entry = newest.entry(source.image.owner.pid).or_insert_with(|| (born, path.clone()));
+        if born > entry.0 {
+            *entry = (born, path.clone());
         }
     }
     newest.into_iter().map(|(pid, (_, path))| (pid, path)).collect()
-}
-
-/// A descriptor of a process; `None` if it has ended already.
-fn open_process(pid: u32) -> Option<OwnedFd> {
-    // SAFETY: `pidfd_open` takes a process id and flags.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    // SAFETY: the kernel gave us this descriptor.
-    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
-
-fn has_ended(process: &OwnedFd) -> bool {
-    let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one `pollfd` is passed.
-    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
 }

@@ -5,7 +5,9 @@
 //! living threads.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::procfs;
 
 /// The state in the `stat` of a process or a thread. It stands behind the name, which may hold anything, parentheses too
 /// (proc(5)).
@@ -20,10 +22,16 @@ pub fn is_over(state: &str) -> bool {
 
 /// Kernel ids of the threads of a process that are not over; none where there is no such process.
 pub fn living(pid: u32) -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    living_in(&procfs::folder(pid))
+}
+
+/// The same of a process by its folder in `/proc`.
+pub fn living_in(folder: &Path) -> impl Iterator<Item = u32> + use<> {
+    let tasks = folder.join("task");
+    let entries = fs::read_dir(&tasks).into_iter().flatten().flatten();
     let tids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     tids.filter(move |tid| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"));
+        let stat = fs::read_to_string(tasks.join(format!("{tid}/stat")));
         stat.is_ok_and(|stat| state(&stat).is_some_and(|state| !is_over(state)))
     })
 }
@@ -31,12 +39,14 @@ pub fn living(pid: u32) -> impl Iterator<Item = u32> {
 /// The folder in `/proc` that shows the process's memory and environment: its own, or that of another thread where the
 /// first one has ended and the process goes on.
 pub fn folder(pid: u32) -> PathBuf {
-    let own = PathBuf::from(format!("/proc/{pid}"));
-    let stat = fs::read_to_string(own.join("stat")).unwrap_or_default();
-    if !state(&stat).is_some_and(is_over) {
-        return own;
-    }
-    living(pid).next().map_or(own, |tid| PathBuf::from(format!("/proc/{pid}/task/{tid}")))
+    memory_of(&procfs::folder(pid))
+}
+
+/// The same of a process by its own folder.
+pub fn memory_of(folder: &Path) -> PathBuf {
+    let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+    let other = || living_in(folder).next().map(|tid| folder.join(format!("task/{tid}")));
+    state(&stat).filter(|state| is_over(state)).and_then(|_| other()).unwrap_or_else(|| folder.to_path_buf())
 }
 
 #[cfg(test)]

@@ -92,9 +92,22 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Whether every acquisition is accounted for.
+    /// Whether every acquisition of every process is accounted for.
     pub fn complete(&self) -> bool {
-        self.lost == 0 && !self.contended_only
+        self.lost == 0 && !self.contended_only && self.not_seen().next().is_none()
+    }
+
+    /// Notes of what was not seen, or only in part, begin with this: the recording is not complete.
+    const IN_PART: &str = "recorded in part: ";
+
+    /// A note of what was not seen, or only in part.
+    pub fn in_part(what: &str) -> String {
+        format!("{}{what}", Self::IN_PART)
+    }
+
+    /// What was not seen, or only in part.
+    pub fn not_seen(&self) -> impl Iterator<Item = &str> {
+        self.notes.iter().filter_map(|note| note.strip_prefix(Self::IN_PART))
     }
 
     /// Notes that a recording without any acquisition begins with.
@@ -102,8 +115,10 @@ impl Coverage {
 
     /// Why nothing was seen, as far as the notes say; for the end of a sentence, without its period.
     pub fn reasons(&self) -> String {
-        let bare =
-            |note: &String| note.strip_prefix(Self::NOTHING_SEEN).unwrap_or(note).trim_end_matches('.').to_owned();
+        let bare = |note: &String| {
+            let text = note.strip_prefix(Self::NOTHING_SEEN).or_else(|| note.strip_prefix(Self::IN_PART));
+            text.unwrap_or(note).trim_end_matches('.').to_owned()
+        };
         self.notes.iter().map(bare).collect::<Vec<_>>().join("; ")
     }
 

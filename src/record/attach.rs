@@ -12,8 +12,10 @@ use lockprof_wire::{Control, VERSION};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::desk::{Clerk, Desk};
+use super::limits::Limits;
 use super::{Event, Pause, Recorded, Told, describe, family, folder, launch, serve};
 use crate::ingest::live::Collector;
+use crate::ingest::procfs;
 use crate::ingest::tasks;
 use crate::snapshot::wire::SOCKET;
 
@@ -106,6 +108,7 @@ pub fn attach(
     let mut collector = Collector::from_now_on(&page.folder);
     launch::stop_on_signals();
     launch::yield_to_program();
+    Limits::widen();
     let started_at = Instant::now();
     describe(&mut collector.session, command(pid), SystemTime::now());
     let note = "the program was recorded for a while only: what came before and after is not in it";
@@ -144,7 +147,7 @@ pub fn attach(
 
 /// A server may have changed its user since it made the folder, where it has to make its segment. Only root can help.
 fn hand_over(folder: &Path, pid: u32) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = fs::read_to_string(procfs::folder(pid).join("status")).unwrap_or_default();
     // Real, effective, saved and file system's.
     let id = |line: &str| -> Option<u32> {
         status.lines().find_map(|at| at.strip_prefix(line))?.split_whitespace().nth(3)?.parse().ok()
@@ -156,7 +159,7 @@ fn hand_over(folder: &Path, pid: u32) {
 }
 
 fn command(pid: u32) -> Vec<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let bytes = fs::read(procfs::folder(pid).join("cmdline")).unwrap_or_default();
     let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
@@ -171,7 +174,7 @@ fn settle(pids: impl IntoIterator<Item = u32>) {
         let text = fs::read_to_string(task.join("schedstat")).ok()?;
         text.split(' ').next()?.parse().ok()
     };
-    let tasks = |pid: u32| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let tasks = |pid: u32| fs::read_dir(procfs::folder(pid).join("task")).into_iter().flatten().flatten();
     let mut running: Vec<(PathBuf, u64)> = (pids.into_iter())
         .flat_map(tasks)
         .filter_map(|task| used(&task.path()).map(|used| (task.path(), used)))

@@ -184,6 +184,7 @@ impl Viewer {
                     session: frozen.collected.session.clone(),
                     data_addresses: frozen.collected.data_addresses.clone(),
                     oracle: frozen.collected.oracle,
+                    images: frozen.collected.images.clone(),
                 },
                 now: frozen.now.clone(),
             })),

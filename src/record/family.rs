@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::ingest::procfs;
 use crate::ingest::tasks;
 
 /// Number of processes that have a segment of this session mapped (they were forked from a recorded one) or
@@ -11,50 +12,48 @@ pub fn members(folder: &Path) -> usize {
     mapping(folder, &living()).len()
 }
 
-/// A process, as the kernel tells of it.
+/// A process, as the kernel tells of it: the numbers are names of folders in `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kin {
-    pid: u32,
+    entry: u32,
     parent: u32,
 }
 
 /// Every process but this one that is not over.
 fn living() -> Vec<Kin> {
-    let own = std::process::id();
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    (entries.flatten())
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != own)
-        .filter_map(living_kin)
-        .collect()
+    let own = procfs::own_entry();
+    procfs::entries().filter(|entry| *entry != own).filter_map(living_kin).collect()
 }
 
 /// Whether there is such a process, and it is not over.
 pub fn is_alive(pid: u32) -> bool {
-    living_kin(pid).is_some()
+    procfs::entry(pid).is_some_and(|entry| living_kin(entry).is_some())
 }
 
 /// A process that is not over.
-fn living_kin(pid: u32) -> Option<Kin> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    kin(pid, &stat, || tasks::living(pid).next().is_some())
+fn living_kin(entry: u32) -> Option<Kin> {
+    let folder = Path::new("/proc").join(entry.to_string());
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    kin(entry, &stat, || tasks::living_in(&folder).next().is_some())
 }
 
 /// What a line of `/proc/PID/stat` says; `None` where the process is over. Where only its first thread is, the process
 /// lives as long as another one does: `others_live` tells.
-fn kin(pid: u32, stat: &str, others_live: impl FnOnce() -> bool) -> Option<Kin> {
+fn kin(entry: u32, stat: &str, others_live: impl FnOnce() -> bool) -> Option<Kin> {
     let state = tasks::state(stat)?;
     let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-    (!tasks::is_over(state) || others_live()).then_some(Kin { pid, parent })
+    (!tasks::is_over(state) || others_live()).then_some(Kin { entry, parent })
 }
 
 fn mapping(folder: &Path, living: &[Kin]) -> Vec<u32> {
     let Some(folder) = folder.to_str() else { return Vec::new() };
-    let has = |pid: u32, file: &str| {
-        fs::read(tasks::folder(pid).join(file))
-            .is_ok_and(|bytes| bytes.windows(folder.len()).any(|part| part == folder.as_bytes()))
+    let is_there = |bytes: Vec<u8>| bytes.windows(folder.len()).any(|part| part == folder.as_bytes());
+    let has = |entry: &u32| {
+        let process = Path::new("/proc").join(entry.to_string());
+        let environment = fs::read(tasks::memory_of(&process).join("environ"));
+        environment.is_ok_and(is_there) || procfs::maps(&process).is_some_and(is_there)
     };
-    living.iter().map(|kin| kin.pid).filter(|pid| has(*pid, "environ") || has(*pid, "maps")).collect()
+    living.iter().map(|kin| kin.entry).filter(has).collect()
 }
 
 /// The descendants of a process, `except` those and theirs.
@@ -63,7 +62,7 @@ fn descendants(of: u32, living: &[Kin], except: &[u32]) -> Vec<u32> {
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {
         at += 1;
-        let children = living.iter().filter(|kin| kin.parent == parent).map(|kin| kin.pid);
+        let children = living.iter().filter(|kin| kin.parent == parent).map(|kin| kin.entry);
         let new: Vec<u32> = children.filter(|pid| !found.contains(pid) && !except.contains(pid)).collect();
         found.extend(new);
     }
@@ -80,18 +79,19 @@ pub struct Family<'a> {
 impl<'a> Family<'a> {
     /// The family of the program that is about to be started.
     pub fn new(folder: &'a Path) -> Self {
-        Self { folder, strangers: descendants(std::process::id(), &living(), &[]) }
+        Self { folder, strangers: descendants(procfs::own_entry(), &living(), &[]) }
     }
 
     /// Its living processes. Those that lost their parent are found as long as [`adopt_orphans`] holds, or by the
     /// session's memory.
     pub fn living(&self) -> Vec<u32> {
         let living = living();
-        let mut found = descendants(std::process::id(), &living, &self.strangers);
+        let mut found = descendants(procfs::own_entry(), &living, &self.strangers);
         found.extend(mapping(self.folder, &living));
         found.sort_unstable();
         found.dedup();
-        found
+        let number = |entry: u32| procfs::known_as(&Path::new("/proc").join(entry.to_string()));
+        found.into_iter().filter_map(number).map(|(pid, _)| pid).collect()
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn lines_of_the_kernel() {
-        let lives = Some(Kin { pid: 7, parent: 3 });
+        let lives = Some(Kin { entry: 7, parent: 3 });
         assert_eq!(kin(7, "7 (a) Z (b) S 3 7 7 0", || false), lives);
         assert_eq!(kin(7, "7 (gone) Z 3 7 7 0", || false), None);
         assert_eq!(kin(7, "7 (first thread gone) Z 3 7 7 0", || true), lives);
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn descendants_of_descendants() {
-        let kin = |pid, parent| Kin { pid, parent };
+        let kin = |entry, parent| Kin { entry, parent };
         let living = [kin(5, 4), kin(2, 1), kin(3, 2), kin(4, 2), kin(9, 8), kin(6, 1), kin(7, 6), kin(1, 1)];
         assert_eq!(descendants(1, &living, &[6]), [2, 3, 4, 5]);
         assert_eq!(descendants(8, &living, &[]), [9]);

@@ -14,6 +14,7 @@ use anyhow::{Context, anyhow};
 use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, option};
 
 use super::counters::Running;
+use super::execs::Execs;
 use super::limits::Limits;
 use super::{Options, Output};
 use crate::model::{Counters, Exit};
@@ -67,6 +68,8 @@ pub struct Started {
     read_counters: Sender<()>,
     counters: Receiver<Counters>,
     started: SystemTime,
+    /// What its processes became.
+    pub execs: Execs,
 }
 
 /// Process id that signals are handed on to; 0 for none.
@@ -123,13 +126,15 @@ impl Launch<'_> {
             .name("launch".to_owned())
             .spawn(move || {
                 let mut running = Running::start();
+                let execs = Execs::watch();
                 let child = command.spawn();
-                if started_in_thread.send(child).is_ok() && asked.recv().is_ok() {
+                if started_in_thread.send((child, execs)).is_ok() && asked.recv().is_ok() {
                     let _ = answer.send(running.read());
                 }
             })
             .context("cannot start a thread: the limit of processes (ulimit -u, or the container's) is reached")?;
-        let child: io::Result<Child> = started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
+        let (child, execs): (io::Result<Child>, Execs) =
+            started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
         let child = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
         CHILD.store(child.id() as i32, Ordering::SeqCst);
         let early = EARLY.swap(0, Ordering::SeqCst);
@@ -141,7 +146,7 @@ impl Launch<'_> {
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
         // SAFETY: the kernel gave us this descriptor.
         let process = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) });
-        Ok(Started { child, process, read_counters, counters, started: SystemTime::now() })
+        Ok(Started { child, process, read_counters, counters, started: SystemTime::now(), execs })
     }
 }
 

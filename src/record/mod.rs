@@ -8,6 +8,7 @@ pub mod counters;
 pub mod demo;
 pub mod desk;
 mod ending;
+mod execs;
 pub mod family;
 pub mod folder;
 pub mod launch;
@@ -15,17 +16,19 @@ mod limits;
 pub mod preflight;
 pub mod serve;
 pub mod shim;
+mod unseen;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ingest::live::{Collected, Collector, HangNow};
-use crate::model::{Exit, Session};
+use crate::model::{Exit, Process, ProcessId, Session};
 pub use attach::attach;
 use desk::{Clerk, Desk, Stop};
 use ending::Ending;
 use family::Family;
 use launch::{Launch, Program};
 use limits::Limits;
+use unseen::Unseen;
 
 /// How to record.
 #[derive(Clone, Debug, Default)]
@@ -139,6 +142,7 @@ pub fn record(
         family::adopt_orphans();
     }
     let started = Instant::now();
+    let mut unseen = Unseen::new(folder.path(), &shim);
     let mut child = Launch { program, folder: folder.path(), shim: &shim, options, limits }.start()?;
     launch::yield_to_program();
     describe(&mut collector.session, program.words(), child.started());
@@ -180,7 +184,12 @@ pub fn record(
         if may_end {
             family::bury_orphans(child.pid());
         }
+        if !options.no_follow {
+            unseen.look(&collector);
+            child.execs.read();
+        }
         if exit.is_none() {
+            unseen.remember(child.pid());
             exit = child.ended()?;
             ended_at = Instant::now();
         }
@@ -209,9 +218,16 @@ pub fn record(
     let mut collected = collector.finish();
     collected.session.counters = child.counters();
     let pid = child.pid();
+    child.execs.read();
+    unseen.tell(&mut collected, pid, exit, if options.no_follow { &[] } else { child.execs.seen() });
     let session = &mut collected.session;
     session.meta.exit = exit;
-    for process in session.processes.iter_mut().filter(|process| process.pid == pid) {
+    let images = &collected.images;
+    let processes = session.processes.iter_mut().enumerate();
+    let is_it = |(at, process): &(usize, &mut Process)| {
+        process.pid == pid && images.get(&ProcessId::from(*at)).is_some_and(|image| image.is_certain)
+    };
+    for (_, process) in processes.filter(is_it) {
         // The last image of the command's process is the one that ended so; earlier ones went over into it.
         process.exit = exit.or(process.exit);
     }

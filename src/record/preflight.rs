@@ -105,6 +105,18 @@ fn executable(path: &Path, shown: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Why the loader puts nothing into this program, for the end of a sentence; `None` where it would.
+pub(super) fn why_nothing_is_loaded(path: &Path) -> Option<String> {
+    Some(match look_at(path).err()? {
+        Refusal::Static(_) => "it is statically linked".to_owned(),
+        Refusal::Go(_) => "it is a statically linked Go program".to_owned(),
+        Refusal::Musl(_) => "it uses the musl C library".to_owned(),
+        Refusal::Architecture(_, what) => format!("it is built for another architecture ({what})"),
+        Refusal::Privileged(_, why) => format!("it {why}, and the loader preloads nothing into such programs"),
+        Refusal::NotFound(_) | Refusal::NotExecutable(..) => return None,
+    })
+}
+
 /// The interpreter, if the file is a script.
 fn look_at(path: &Path) -> Result<Option<PathBuf>, Refusal> {
     const ENOUGH: u64 = 1 << 20;

@@ -146,7 +146,6 @@ struct Full {
 /// Searches the slot's tables, which grow by a factor of eight up to a limit.
 #[inline(never)]
 unsafe fn search_folds(process: &Process, local: *mut Local, key: &Key) -> Result<&'static FoldEntry, Full> {
-    const LARGEST: u64 = 512;
     // SAFETY: tables were carved for their capacity.
     unsafe {
         let mut full = Full { link: &(*local).slot().folds, wanted: FIRST };
@@ -159,7 +158,10 @@ unsafe fn search_folds(process: &Process, local: *mut Local, key: &Key) -> Resul
             if let Some(entry) = search_table(table, key) {
                 return Ok(entry);
             }
-            full = Full { link: &table.next, wanted: (table.capacity.load(Ordering::Relaxed) * 8).min(LARGEST) };
+            full = Full {
+                link: &table.next,
+                wanted: (table.capacity.load(Ordering::Relaxed) * 8).min(fold::MOST_ENTRIES),
+            };
         }
     }
 }

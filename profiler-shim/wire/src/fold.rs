@@ -67,6 +67,9 @@ pub struct FoldEntry {
 
 const _: () = assert!(size_of::<FoldEntry>() == 768);
 
+/// Entries of the largest table.
+pub const MOST_ENTRIES: u64 = 512;
+
 /// A table of folds; the entries follow it. Entry 0 takes what found no place, without lock and stack.
 #[repr(C, align(64))]
 pub struct FoldTable {

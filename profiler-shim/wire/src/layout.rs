@@ -94,6 +94,18 @@ pub mod note {
     pub const SANDBOXED_CHILD: u32 = 1 << 17;
 }
 
+/// What a process could not do that is not recorded.
+pub mod unseen {
+    /// Make or open the file.
+    pub const OPEN: u32 = 1;
+    /// Give it its size.
+    pub const SIZE: u32 = 2;
+    /// Map it.
+    pub const MAP: u32 = 3;
+    /// Get memory for its first pages.
+    pub const ROOM: u32 = 4;
+}
+
 /// The first page of a segment.
 #[repr(C, align(64))]
 pub struct Header {
@@ -131,8 +143,20 @@ pub struct Header {
     pub unrecorded: AtomicU64,
     /// 256 + the code with which the process ended by itself; 0 while it has not.
     pub exit: AtomicU32,
+    /// Children by fork that could not make a segment of their own.
+    pub children_unseen: AtomicU32,
+    /// Why the last of them could not: a number of [`unseen`] << 16 | the error number.
+    pub children_unseen_why: AtomicU32,
     /// Dummy, for alignment.
     pub reserved: AtomicU32,
+    /// Acquisitions of such children.
+    pub children_acquisitions: AtomicU64,
+    /// Number of the process's PID namespace, as in the link `/proc/self/ns/pid`; 0 where it could not be read.
+    pub pid_namespace: AtomicU64,
+    /// `CLOCK_REALTIME` at the start, ns: unlike the other clock, it is the same in every time namespace.
+    pub start_real_ns: AtomicU64,
+    /// What the kernel called the process's first thread at the start (`/proc/PID/comm`).
+    pub comm: [AtomicU8; 16],
     /// Remembered shapes that were checked against a full unwind and agreed (oracle builds only).
     pub oracle_checked: AtomicU64,
     /// ... and that did not.

@@ -294,6 +294,7 @@ fn incomplete(session: &Session, which: &str, notes: &mut Vec<String>) {
             seen.lost, seen.acquisitions
         ));
     }
+    notes.extend(seen.not_seen().map(|what| format!("{which} is incomplete: {what}")));
     if session.meta.cut {
         notes.push(format!("{which} is incomplete: its file was cut short, and what follows the cut is not compared"));
     }

@@ -67,6 +67,9 @@ impl Folded {
         tally: &mut Tally,
         folded: &mut u64,
     ) {
+        if !image.is_likely(self.count, self.sum, self.min, self.max) {
+            return;
+        }
         let lock = image.lock(session, self.record.lock);
         let stack = image.stack(session, self.record.stack);
         let flags = self.record.flags();
@@ -95,7 +98,7 @@ impl Folded {
                     site.reentries += self.count;
                 } else if is_hold {
                     fill(&mut site.hold);
-                    share.hold_ns += sum;
+                    share.hold_ns = share.hold_ns.saturating_add(sum);
                 }
                 if flags & Flags::REACQUIRED != 0 {
                     site.reacquired += self.count;
@@ -107,14 +110,14 @@ impl Folded {
                     site.contended += self.count;
                     fill(&mut site.wait);
                     share.contended += self.count;
-                    share.wait_ns += sum;
+                    share.wait_ns = share.wait_ns.saturating_add(sum);
                 }
             }
             Some(Op::Waited) => {
                 site.contended += self.count;
                 fill(&mut site.wait);
                 share.contended += self.count;
-                share.wait_ns += sum;
+                share.wait_ns = share.wait_ns.saturating_add(sum);
                 let holder = image.stack(session, self.holder);
                 let key = WaitKey { lock, thread, waiter: stack, mode, holder, holder_thread: None };
                 count_wait(session, key, self.count, sum, max);
@@ -122,7 +125,7 @@ impl Folded {
             Some(Op::TryFailed) => site.try_failures += self.count,
             Some(Op::TimedOut) => {
                 site.timeouts += self.count;
-                site.wasted_wait_ns += sum;
+                site.wasted_wait_ns = site.wasted_wait_ns.saturating_add(sum);
             }
             Some(Op::Failed) => site.failures += self.count,
             _ => {}

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Collector, Source, lockprof_now};
+use super::{Collector, Source};
 use crate::ingest::clock::monotonic_ns;
 use crate::ingest::tasks;
 use crate::ingest::watch::tell;
@@ -26,7 +26,7 @@ impl Collector {
     /// Looks for threads that wait for each other, in every process that lives.
     pub(super) fn watch(&mut self) {
         for source in self.sources.values_mut() {
-            let ticks = lockprof_now(&source.image);
+            let ticks = source.image.ticks.now();
             let rings = source.watcher.look(&source.image, ticks);
             let at_ns = source.image.ticks.moment_ns(ticks);
             for ring in &rings {
@@ -85,7 +85,7 @@ impl Collector {
 impl Source {
     /// Who waits for whom now; nothing where nobody has waited for long.
     pub(super) fn waits(&mut self, session: &mut Session) -> Option<Hang> {
-        let ticks = lockprof_now(&self.image);
+        let ticks = self.image.ticks.now();
         let at_ns = self.image.ticks.moment_ns(ticks);
         tell::waits(&mut self.image, session, ticks, LEAST_WAIT_NS, at_ns, self.tasks)
     }
@@ -93,7 +93,7 @@ impl Source {
     /// Asks the kernel how many threads there are: those that never used a lock have no slot. Not to be asked at the end:
     /// the threads of a process that dies go one by one.
     pub(super) fn count_tasks(&mut self) {
-        let tasks = tasks::living(self.image.pid).count() as u32;
+        let tasks = tasks::living(self.image.owner.pid).count() as u32;
         if tasks > 0 {
             self.tasks = tasks;
         }

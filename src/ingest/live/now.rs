@@ -11,6 +11,7 @@ use super::{Collected, Collector};
 use crate::ingest::clock::monotonic_ns;
 use crate::ingest::drain::Tally;
 use crate::ingest::order;
+use crate::ingest::procfs;
 use crate::ingest::watch::look;
 use crate::model::{
     CodeAddress, Excerpt, FoldsNow, Frames, LockId, LockName, Mode, Now, Profile, Session, StackId, ThreadId,
@@ -73,14 +74,14 @@ impl Collector {
             folds,
             threads: Vec::new(),
             processes: self.sources.len() as u32,
-            cpu_ns: self.sources.values().map(|source| cpu_ns(source.image.pid)).sum(),
+            cpu_ns: self.sources.values().map(|source| cpu_ns(source.image.owner.pid)).sum(),
         };
         for source in self.sources.values_mut() {
             let image = &mut source.image;
-            now.acquisitions += image.segment.header().unrecorded.load(Ordering::Relaxed);
+            now.acquisitions += image.believe(image.segment.header().unrecorded.load(Ordering::Relaxed));
             for number in 0..image.segment.thread_count() {
                 let Some(slot) = image.segment.thread(number) else { continue };
-                now.acquisitions += slot.acquisitions.load(Ordering::Relaxed);
+                now.acquisitions += image.believe(slot.acquisitions.load(Ordering::Relaxed));
                 // Acquire: a slot that was taken over says so before its fields are written.
                 if slot.state.load(Ordering::Acquire) != state::ACTIVE {
                     continue;
@@ -128,7 +129,7 @@ impl Collector {
         coverage.notes.push(format!("written while the program ran: what happened later is not in it{open}"));
         let living = self.sources.values().flat_map(|source| &source.image.data_addresses);
         let data_addresses = living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)).collect();
-        Collected { session, data_addresses, oracle: (0, 0) }
+        Collected { session, data_addresses, oracle: (0, 0), images: self.images.clone() }
     }
 
     /// What threads that live have folded. It is copied, not taken: the threads go on counting there.
@@ -246,7 +247,7 @@ fn folds_by_lock(profile: &Profile) -> Vec<FoldsNow> {
 
 /// CPU time of a process so far, ns.
 fn cpu_ns(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = std::fs::read_to_string(procfs::folder(pid).join("stat")).ok()?;
     // The name may hold anything, parentheses too. Behind it `utime` and `stime` are the 12th and 13th word.
     let mut words = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks = words.next()?.parse::<u64>().ok()? + words.next()?.parse::<u64>().ok()?;

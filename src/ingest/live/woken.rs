@@ -23,7 +23,7 @@ impl Collector {
 
     /// Process ids of what is being recorded.
     pub fn pids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.sources.values().map(|source| source.image.pid)
+        self.sources.values().map(|source| source.image.owner.pid)
     }
 }
 
@@ -35,8 +35,7 @@ impl Source {
         for counter in [&header.unrecorded, &header.oracle_checked, &header.oracle_wrong] {
             counter.store(0, Ordering::Relaxed);
         }
-        // Acquire: the rows are there.
-        for number in 1..header.lock_count.load(Ordering::Acquire) {
+        for number in 1..segment.lock_count() {
             if let Some(lock) = segment.lock(number) {
                 lock.max_waiters.store(0, Ordering::Relaxed);
             }

@@ -47,8 +47,9 @@ pub fn tables(segment: &Segment, first: u64) -> impl Iterator<Item = (u64, &[Fol
     let next = move || {
         let at = offset;
         let (table, entries) = segment.folds(at)?;
-        // Acquire: pairs with the shim's Release store; the table is there.
-        offset = table.next.load(Ordering::Acquire);
+        // Acquire: pairs with the shim's Release store; the table is there. It was carved later, so it lies behind.
+        let next = table.next.load(Ordering::Acquire);
+        offset = if next > at { next } else { 0 };
         Some((at, entries))
     };
     std::iter::from_fn(next).take(MOST_TABLES)

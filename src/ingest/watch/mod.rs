@@ -79,7 +79,10 @@ impl Watcher {
             let stands =
                 suspect.ring.iter().all(|member| by_slot.get(&member.slot).is_some_and(|seen| *seen == member));
             if stands && now >= suspect.due {
-                if proof::is_mapped(image.pid, &image.segment.path) && proof::stands(image.pid, &suspect.ring) {
+                let pid = image.owner.pid;
+                if proof::is_mapped(pid, &image.segment.path)
+                    && proof::stands(pid, &suspect.ring, &|said| image.tid(said))
+                {
                     certain.push(suspect.ring.clone());
                     return false;
                 }

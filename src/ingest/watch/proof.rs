@@ -5,7 +5,6 @@
 //! asleep in the very word of memory that it is said to wait for, and no lock may name another owner or none. What cannot
 //! be read (hardened kernels, programs that gave up their rights) proves nothing in either direction.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{Error, ErrorKind};
 use std::path::Path;
@@ -13,6 +12,7 @@ use std::path::Path;
 use lockprof_wire::lock::kind;
 
 use super::look::Seen;
+use crate::ingest::procfs;
 use crate::ingest::tasks;
 
 /// Bytes of what a thread may sleep in, by kind: glibc's public sizes; of a join, the thread's control block.
@@ -28,31 +28,29 @@ fn extent(kind: u8) -> u64 {
 
 /// Whether the process still has this segment mapped: a program that called exec has not.
 pub fn is_mapped(pid: u32, segment: &Path) -> bool {
-    let Some(name) = segment.file_name().and_then(OsStr::to_str) else { return true };
-    match fs::read(tasks::folder(pid).join("maps")) {
-        Ok(maps) => maps.windows(name.len()).any(|part| part == name.as_bytes()),
-        Err(error) => error.kind() != ErrorKind::NotFound,
-    }
+    let folder = procfs::folder(pid);
+    procfs::has_mapped(&folder, segment).unwrap_or_else(|| folder.exists())
 }
 
-/// Whether the ring can be one: each thread is asleep for its lock, and the next one has it.
-pub fn stands(pid: u32, ring: &[Seen]) -> bool {
+/// Whether the ring can be one: each thread is asleep for its lock, and the next one has it. `tid`: the kernel's id of a
+/// thread by the one that the program knows it by.
+pub fn stands(pid: u32, ring: &[Seen], tid: &dyn Fn(u32) -> u32) -> bool {
     ring.iter().enumerate().all(|(at, waiter)| {
         let next = &ring[(at + 1) % ring.len()];
-        sleeps(pid, waiter) && is_held(waiter, next)
+        sleeps(pid, tid(waiter.tid), waiter) && is_held(tid(waiter.tid), waiter, next)
     })
 }
 
 /// Whether a thread sleeps in what it waits for. A spin lock's waiter never sleeps: it has to be there only.
-fn sleeps(pid: u32, waiter: &Seen) -> bool {
-    let task = format!("/proc/{pid}/task/{}", waiter.tid);
+fn sleeps(pid: u32, tid: u32, waiter: &Seen) -> bool {
+    let task = procfs::folder(pid).join(format!("task/{tid}"));
     if waiter.kind == kind::SPINLOCK {
-        return Path::new(&task).exists();
+        return task.exists();
     }
-    match fs::read_to_string(format!("{task}/syscall")) {
+    match fs::read_to_string(task.join("syscall")) {
         Ok(call) => is_sleep_in(&call, waiter.address, extent(waiter.kind)),
         Err(error) if is_gone(&error) => false,
-        Err(_) => match fs::read_to_string(format!("{task}/stat")) {
+        Err(_) => match fs::read_to_string(task.join("stat")) {
             Ok(stat) => matches!(tasks::state(&stat), Some("S" | "D")),
             Err(error) => !is_gone(&error),
         },
@@ -72,12 +70,12 @@ fn is_sleep_in(call: &str, address: u64, extent: u64) -> bool {
 }
 
 /// Whether the lock's own words let the next thread of the ring be what the waiter waits for.
-fn is_held(waiter: &Seen, next: &Seen) -> bool {
+fn is_held(tid: u32, waiter: &Seen, next: &Seen) -> bool {
     let Some(grip) = next.grip_of(waiter.lock) else {
         // A join, or a writer that readers queue behind.
         return true;
     };
-    match read_words(waiter.tid, waiter.address, extent(waiter.kind)) {
+    match read_words(tid, waiter.address, extent(waiter.kind)) {
         Some(words) => may_hold(waiter.kind, &words, next.tid, grip.shared),
         None => true,
     }

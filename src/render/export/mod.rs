@@ -51,6 +51,7 @@ fn notes(session: &Session, contention: &Contention) -> Vec<String> {
     if session.coverage.lost > 0 {
         notes.push(format!("incomplete: {} acquisitions are lost", session.coverage.lost));
     }
+    notes.extend(session.coverage.not_seen().map(|what| format!("incomplete: {what}")));
     if session.meta.cut {
         notes.push("incomplete: the trace was cut short".into());
     }

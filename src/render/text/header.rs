@@ -99,6 +99,13 @@ pub(crate) fn coverage(session: &Session, layout: &Layout) -> String {
             count(seen.folded)
         );
         (text, Style::Bad)
+    } else if !seen.complete() {
+        let text = format!(
+            "{taken} ({} recorded + {} folded), but not of everything that ran: this recording is incomplete.",
+            count(seen.recorded),
+            count(seen.folded)
+        );
+        (text, Style::Bad)
     } else if seen.folded > 0 {
         let text = format!(
             "{taken} = {} recorded + {} folded into exact sums; none lost.",

@@ -1,0 +1,131 @@
+//! Processes as `/proc` tells of them, and their numbers.
+//!
+//! A process has one number for each PID namespace that it can be seen from. Three of them matter here: the one by which
+//! this process knows it (what `kill` takes), the one by which it knows itself, and the name of its folder in `/proc`, which
+//! belongs to the namespace that this `/proc` was mounted in. They are the same nearly everywhere. Not in a container that
+//! the program makes, and not for a `lockprof` in a namespace that kept the `/proc` of the one outside.
+
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::tasks;
+
+/// The folder of a process that this one knows by the number `pid`.
+pub fn folder(pid: u32) -> PathBuf {
+    Path::new("/proc").join(entry(pid).unwrap_or(pid).to_string())
+}
+
+/// The name of that folder; `None` where the process is gone.
+pub fn entry(pid: u32) -> Option<u32> {
+    if depth() == 0 {
+        return Some(pid);
+    }
+    let process = open(pid)?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
+}
+
+/// The folder of this process in `/proc`.
+pub fn own_entry() -> u32 {
+    let link = fs::read_link("/proc/self").ok();
+    link.and_then(|link| link.to_str()?.parse().ok()).unwrap_or_else(std::process::id)
+}
+
+/// A descriptor of a process; `None` if it has ended already, or where there are no descriptors left.
+pub fn open(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: `pidfd_open` takes a process id and flags.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    // SAFETY: the kernel gave us this descriptor.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// How many namespaces this process lies below the one of `/proc`.
+fn depth() -> usize {
+    static DEPTH: OnceLock<usize> = OnceLock::new();
+    *DEPTH.get_or_init(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        numbers(&status).map_or(0, |numbers| numbers.len().saturating_sub(1))
+    })
+}
+
+/// The numbers of a process in a text of `/proc/PID/status`, from the namespace of `/proc` down to its own.
+fn numbers(status: &str) -> Option<Vec<u32>> {
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_whitespace().map(|word| word.parse().ok()).collect()
+}
+
+/// The numbers of a process or a thread that `path` tells of: by which this process knows it, and by which it knows
+/// itself; `None` where it is gone or not below this process's namespace.
+pub fn known_as(folder: &Path) -> Option<(u32, u32)> {
+    let status = fs::read_to_string(folder.join("status")).ok()?;
+    match numbers(&status) {
+        Some(numbers) => Some((*numbers.get(depth())?, *numbers.last()?)),
+        // A kernel without namespaces.
+        None => folder.file_name()?.to_str()?.parse().ok().map(|pid| (pid, pid)),
+    }
+}
+
+/// The names of all folders of processes.
+pub fn entries() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The number of a process's PID namespace; `None` where that may not be looked at.
+pub fn namespace(folder: &Path) -> Option<u64> {
+    let link = fs::read_link(folder.join("ns/pid")).ok()?;
+    link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// The number here of a process's parent; `None` where that one is not below this process's namespace.
+pub fn parent(folder: &Path) -> Option<u32> {
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let entry: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    known_as(&Path::new("/proc").join(entry.to_string())).map(|(pid, _)| pid)
+}
+
+/// When a process was started, clock ticks since the machine's; `None` where it is gone.
+pub fn started(folder: &Path) -> Option<u64> {
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    // The name may hold anything, parentheses too; behind it this is the 20th word.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// What a process has mapped; `None` where that may not be looked at.
+pub fn maps(folder: &Path) -> Option<Vec<u8>> {
+    fs::read(tasks::memory_of(folder).join("maps")).ok()
+}
+
+/// Whether a process has a file mapped, told by its name and its folder's, which are the same from everywhere; `None` where
+/// that may not be looked at.
+pub fn has_mapped(folder: &Path, file: &Path) -> Option<bool> {
+    let mut parts = file.components().rev().map(|part| part.as_os_str().as_encoded_bytes());
+    let (name, parent) = (parts.next()?, parts.next().unwrap_or_default());
+    let needle = [b"/", parent, b"/", name].concat();
+    Some(maps(folder)?.windows(needle.len()).any(|part| part == needle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_status() {
+        assert_eq!(numbers("Name:\tx\nNSpid:\t4711\t12\t1\nFoo:\t3"), Some(vec![4711, 12, 1]));
+        assert_eq!(numbers("Name:\tx"), None);
+    }
+
+    #[test]
+    fn this_process_knows_itself() {
+        let own = folder(std::process::id());
+        assert_eq!(own, Path::new("/proc").join(own_entry().to_string()));
+        assert_eq!(known_as(&own), Some((std::process::id(), std::process::id())));
+        assert!(started(&own).is_some() && entries().any(|entry| entry == own_entry()));
+        let program = std::env::current_exe().expect("the test's own path");
+        assert_eq!(has_mapped(&own, &program), Some(true));
+        assert_eq!(has_mapped(&own, Path::new("/dev/shm/lockprof-0-none/1.2.seg")), Some(false));
+        assert_eq!(has_mapped(Path::new("/proc/0"), &program), None);
+    }
+}

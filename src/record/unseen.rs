@@ -1,0 +1,308 @@
+//! Programs of the tree that the recorder is not in. The report must say so: what they did is not in it.
+//!
+//! Each process that descends from the command is looked at when it appears, and again when it becomes another program. Of one
+//! that ends between two looks, the kernel's list of programs tells, where it lets us read it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::preflight;
+use crate::ingest::live::{Collected, Collector, ImageNotes};
+use crate::ingest::{procfs, tasks};
+use crate::model::{Coverage, Exit, ProcessId};
+
+/// A look is paid for by a pause of so many times its length.
+const SHARE: u32 = 30;
+/// Loaders that have not loaded the recorder by then do not do so.
+const LOADING: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct Unseen<'a> {
+    /// The session's folder.
+    folder: &'a Path,
+    /// The library's file name.
+    library: Vec<u8>,
+    /// Folders in `/proc` of processes that do not descend from the command.
+    others: FxHashSet<u32>,
+    kin: FxHashMap<u32, Kin>,
+    next: Instant,
+    /// By program and reason: the first process, and how many.
+    found: BTreeMap<(String, String), (u32, usize)>,
+    /// Their processes.
+    told: FxHashSet<u32>,
+    /// What the kernel called the command's process last.
+    comm: String,
+}
+
+/// A process that descends from the command.
+struct Kin {
+    image: Stat,
+    /// `None` where it is known whether the recorder is in it; else since when it is not.
+    doubt: Option<Instant>,
+}
+
+/// What tells one program of one process from another, of `/proc/PID/stat`.
+#[derive(Clone, PartialEq, Eq)]
+struct Stat {
+    comm: String,
+    parent: u32,
+    started: u64,
+    /// Where its stack begins: by chance, anew at each exec.
+    stack: u64,
+}
+
+impl Stat {
+    fn of(entry: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{entry}/stat")).ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let (before, behind) = stat.rsplit_once(')')?;
+        let comm = before.split_once('(')?.1.to_owned();
+        let words: Vec<&str> = behind.split_whitespace().collect();
+        let number = |at: usize| words.get(at)?.parse().ok();
+        Some(Self { comm, parent: number(1)? as u32, started: number(19)?, stack: number(25)? })
+    }
+
+    fn is_same_image(&self, other: &Self) -> bool {
+        self.started == other.started && self.stack == other.stack
+    }
+}
+
+/// What a look at a process told.
+enum Look {
+    /// Nothing to be told: the recorder is in it, or it ends.
+    Fine,
+    /// Perhaps its loader is still at work.
+    NotYet(String),
+    /// Nothing of it is recorded.
+    Unseen(String),
+}
+
+impl<'a> Unseen<'a> {
+    /// `library`: what is preloaded. To be made before the command is started: what is there by then is not its.
+    pub fn new(folder: &'a Path, library: &Path) -> Self {
+        let library = library.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+        let own = procfs::own_entry();
+        Self {
+            folder,
+            library,
+            others: procfs::entries().filter(|entry| *entry != own).collect(),
+            kin: FxHashMap::default(),
+            next: Instant::now(),
+            found: BTreeMap::new(),
+            told: FxHashSet::default(),
+            comm: String::new(),
+        }
+    }
+
+    /// Looks at processes that are new, or became another program. To be called often.
+    pub fn look(&mut self, collector: &Collector) {
+        let began = Instant::now();
+        if began < self.next {
+            return;
+        }
+        let entries: FxHashSet<u32> = procfs::entries().collect();
+        self.others.retain(|entry| entries.contains(entry));
+        self.kin.retain(|entry, _| entries.contains(entry));
+        self.find_kin(&entries);
+        let recorded: FxHashSet<u32> = collector.pids().collect();
+        let mut kin = std::mem::take(&mut self.kin);
+        kin.retain(|entry, kin| {
+            let Some(now) = Stat::of(*entry) else { return false };
+            let is_new = !now.is_same_image(&kin.image);
+            if now.started != kin.image.started {
+                // Another process has the number. If it is kin, it is found as such.
+                return false;
+            }
+            if is_new || kin.doubt.is_some() {
+                self.judge(*entry, kin, (now, is_new), &recorded, began);
+            }
+            true
+        });
+        self.kin = kin;
+        self.next = Instant::now() + began.elapsed() * SHARE;
+    }
+
+    /// New processes whose parents are kin.
+    fn find_kin(&mut self, entries: &FxHashSet<u32>) {
+        let own = procfs::own_entry();
+        let is_new = |entry: &&u32| **entry != own && !self.others.contains(entry) && !self.kin.contains_key(entry);
+        let mut new: Vec<(u32, Stat)> =
+            entries.iter().filter(is_new).filter_map(|entry| Some((*entry, Stat::of(*entry)?))).collect();
+        loop {
+            let before = new.len();
+            new.retain(|(entry, stat)| {
+                let is_kin = stat.parent == own || self.kin.contains_key(&stat.parent);
+                if is_kin {
+                    // It differs from what is read next: it is looked at.
+                    let image = Stat { stack: u64::MAX, ..stat.clone() };
+                    self.kin.insert(*entry, Kin { image, doubt: None });
+                }
+                !is_kin
+            });
+            if new.len() == before {
+                break;
+            }
+        }
+        self.others.extend(new.into_iter().map(|(entry, _)| entry));
+    }
+
+    fn judge(
+        &mut self,
+        entry: u32,
+        kin: &mut Kin,
+        (now, is_new): (Stat, bool),
+        recorded: &FxHashSet<u32>,
+        at: Instant,
+    ) {
+        let since = kin.doubt.filter(|_| !is_new).unwrap_or(at);
+        let look = self.look_at(entry, recorded);
+        // It became another program while it was looked at: the next look tells.
+        if Stat::of(entry).is_none_or(|then| !then.is_same_image(&now)) {
+            return;
+        }
+        let why = match look {
+            Look::Fine => None,
+            Look::NotYet(_) if since.elapsed() < LOADING => {
+                (kin.image, kin.doubt) = (now, Some(since));
+                return;
+            }
+            Look::NotYet(why) | Look::Unseen(why) => Some(why),
+        };
+        if let Some(why) = why {
+            let process = PathBuf::from(format!("/proc/{entry}"));
+            let name = fs::read_link(process.join("exe"));
+            let name = name.map_or_else(|_| now.comm.clone(), |path| path.display().to_string());
+            let pid = procfs::known_as(&process).map_or(entry, |(pid, _)| pid);
+            self.told.insert(pid);
+            self.found.entry((name, why)).or_insert((pid, 0)).1 += 1;
+        }
+        (kin.image, kin.doubt) = (now, None);
+    }
+
+    fn look_at(&self, entry: u32, recorded: &FxHashSet<u32>) -> Look {
+        let process = PathBuf::from(format!("/proc/{entry}"));
+        let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        let program = process.join("exe");
+        let Some(maps) = procfs::maps(&process) else {
+            if procfs::known_as(&process).is_some_and(|(pid, _)| recorded.contains(&pid)) {
+                return Look::Fine;
+            }
+            return Look::NotYet("it is another user's, or may not be looked at".to_owned());
+        };
+        let session = self.folder.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+        if maps.is_empty() || has(&maps, session) {
+            return Look::Fine;
+        }
+        if has(&maps, &self.library) {
+            return Look::NotYet(
+                "it carries the recorder, which could not make its shared memory: a sandbox, another user or another mount \
+                 namespace is in the way"
+                    .to_owned(),
+            );
+        }
+        if let Some(why) = preflight::why_nothing_is_loaded(&program) {
+            return Look::Unseen(why);
+        }
+        let environment = fs::read(tasks::memory_of(&process).join("environ")).unwrap_or_default();
+        let why = if has(&environment, &self.library) {
+            "its loader did not load the recorder"
+        } else {
+            "it has no LD_PRELOAD that names the recorder: whoever started it changed the environment"
+        };
+        // The loader maps what is preloaded before everything else.
+        if has(&maps, b"/libc.so.6") { Look::Unseen(why.to_owned()) } else { Look::NotYet(why.to_owned()) }
+    }
+
+    /// Remembers what the command's process is called, as long as that can be read: behind its end too, until its parent
+    /// has fetched the code.
+    pub fn remember(&mut self, pid: u32) {
+        if let Ok(comm) = fs::read_to_string(procfs::folder(pid).join("comm")) {
+            trim_into(&comm, &mut self.comm);
+        }
+    }
+
+    /// Tells what was not recorded. `exit`: of the command, whose process is `pid`; `execs`: the kernel's list of programs.
+    pub fn tell(&mut self, collected: &mut Collected, pid: u32, exit: Option<Exit>, execs: &[(u32, String)]) {
+        for (pid, name) in missing(execs, collected) {
+            if self.told.insert(pid) {
+                let why = "it ended before it could be looked at, and the recorder was not loaded into it".to_owned();
+                self.found.entry((name, why)).or_insert((pid, 0)).1 += 1;
+            }
+        }
+        for ((name, why), (first, count)) in &self.found {
+            let which = match count {
+                1 => format!("process {first}"),
+                more => format!("{more} processes, the first of them {first}"),
+            };
+            let note = format!("the program {name} was not recorded ({which}): {why}");
+            collected.session.coverage.notes.push(Coverage::in_part(&note));
+        }
+        if self.told.contains(&pid) {
+            return;
+        }
+        let images = (collected.images.iter())
+            .filter(|(id, image)| image.is_certain && collected.session.process(**id).pid == pid);
+        let last: Option<(&ProcessId, &ImageNotes)> = images.max_by_key(|(_, image)| image.born);
+        let note = match last {
+            None => "the program itself was not recorded: the recorder was not loaded into it".to_owned(),
+            Some((id, image)) => {
+                let went_on = !image.has_told_exit && matches!(exit, Some(Exit::Code(_))) && image.comm != self.comm;
+                // Where the kernel's list is there, it has told.
+                if !went_on || !execs.is_empty() {
+                    return;
+                }
+                let before = &collected.session.process(*id).exe;
+                format!("the program {} that {before} became was not recorded (process {pid})", self.comm)
+            }
+        };
+        collected.session.coverage.notes.push(Coverage::in_part(&note));
+    }
+}
+
+/// Programs of the kernel's list that have left no image of theirs.
+fn missing(execs: &[(u32, String)], collected: &Collected) -> Vec<(u32, String)> {
+    let mut images: FxHashMap<u32, Vec<&str>> = FxHashMap::default();
+    let mut of_nobody: Vec<&str> = Vec::new();
+    for (id, image) in collected.images.iter().filter(|(_, image)| !image.is_forked) {
+        if image.is_certain {
+            images.entry(collected.session.process(*id).pid).or_default().push(&image.comm);
+        } else {
+            of_nobody.push(&image.comm);
+        }
+    }
+    // One that could not read its name may be any.
+    let take = |list: &mut Vec<&str>, name: &str| {
+        let found = list.iter().position(|comm| *comm == name).or_else(|| list.iter().position(|comm| comm.is_empty()));
+        found.map(|at| list.swap_remove(at)).is_some()
+    };
+    let is_missing = |(pid, name): &&(u32, String)| {
+        !images.get_mut(pid).is_some_and(|list| take(list, name)) && !take(&mut of_nobody, name)
+    };
+    execs.iter().filter(is_missing).cloned().collect()
+}
+
+fn trim_into(text: &str, into: &mut String) {
+    into.clear();
+    into.push_str(text.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel() {
+        let line =
+            "7 (a) Z (b) S 3 7 7 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10 18446744073709551615 1 2 140000 9 9";
+        let stat = Stat::parse(line).expect("a line");
+        assert_eq!((stat.comm.as_str(), stat.parent), ("a) Z (b", 3));
+        assert_eq!((stat.started, stat.stack), (4711, 140_000));
+        assert!(Stat::parse("7 (x").is_none() && Stat::parse("7 (x) S 3").is_none());
+    }
+}
