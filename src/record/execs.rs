@@ -1,7 +1,7 @@
 //! The kernel's list of the programs that a command's processes became, however short they lived.
 //!
 //! Each `exec` of a thread that this one starts leaves a record in a ring of the kernel's. Where it does not allow that
-//! (`perf_event_paranoid`, a container), the list is empty, and only looks at `/proc` tell.
+//! (`perf_event_paranoid`, a container), and on large machines, the list is empty, and only looks at `/proc` tell.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,8 @@ const PAGES: usize = 8;
 const PAGE: usize = 4096;
 /// Programs that are kept.
 const MOST: usize = 1 << 16;
+/// Each new thread of the program takes over one event for each processor: with more of them, that would cost it too much.
+const PROCESSORS: libc::c_long = 16;
 
 /// See the module.
 #[derive(Default)]
@@ -33,7 +35,10 @@ impl Execs {
     pub fn watch() -> Self {
         // SAFETY: asks for a number.
         let processors = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
-        let rings: Option<Vec<Ring>> = (0..processors.max(1) as i32).map(Ring::open).collect();
+        if !(1..=PROCESSORS).contains(&processors) {
+            return Self::default();
+        }
+        let rings: Option<Vec<Ring>> = (0..processors as i32).map(Ring::open).collect();
         Self { rings: rings.unwrap_or_default(), seen: Vec::new() }
     }
 
