@@ -176,7 +176,10 @@ impl Collector {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) => {
-                self.refused.insert(self.folder.clone(), error.to_string());
+                // A program that was there before takes its folder with it.
+                if !self.keeps_files || error.kind() != ErrorKind::NotFound {
+                    self.refused.insert(self.folder.clone(), error.to_string());
+                }
                 return;
             }
         };
