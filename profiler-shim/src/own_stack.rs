@@ -20,7 +20,7 @@ impl Stack {
     ///
     /// # Safety
     /// Nobody else is on it, and no signal handler of the program interrupts.
-    #[inline(never)]
+    #[inline(always)]
     pub unsafe fn run<R>(this: *mut Self, part: impl FnOnce() -> R) -> R {
         unsafe extern "C" fn entry<F: FnOnce() -> R, R>(job: *mut c_void) {
             // SAFETY: `run` gives such a job, and takes its part for gone.

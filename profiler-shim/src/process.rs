@@ -9,7 +9,7 @@ use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use lockprof_wire::layout::{SPARE, SPARES, note, unseen};
-use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, Header, option};
+use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, Header, option};
 
 use crate::handed_over::HandedOver;
 use crate::hooks::thread::{STARTS, Start};
@@ -353,6 +353,9 @@ fn start() -> Option<*mut Process> {
     }
     // SAFETY: `environ` is a list of strings that ends with a null pointer.
     unsafe {
+        if let Some(forbids) = variable(environment, ENV_FORBIDS.as_bytes()) {
+            sandbox::begin(forbids);
+        }
         match variable(environment, ENV_SESSION.as_bytes()) {
             Some(folder) if FOLDER.set(folder) => {}
             Some(_) => {

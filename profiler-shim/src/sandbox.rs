@@ -5,13 +5,14 @@
 //! is not made: it fails as if the kernel had refused it.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use lockprof_wire::FORBIDS_NOTHING;
 use lockprof_wire::layout::note;
 
 use crate::bpf::{self, Data, Instruction};
 use crate::process::Process;
-use crate::thread::{Local, local, set_local};
+use crate::thread::{Local, local, local_slowly, set_local};
 use crate::{asleep, sys};
 
 core::arch::global_asm!(
@@ -27,6 +28,9 @@ core::arch::global_asm!(
 
 /// What every thread may not do, as bits of [`bit`].
 static FORBIDDEN_TO_ALL: AtomicU32 = AtomicU32::new(0);
+/// Where the environment says what filters forbid, for the program that this one may go over into (exec).
+static HANDED_ON: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
+const DIGITS: usize = FORBIDS_NOTHING.len();
 /// All calls.
 const ALL: u32 = BLIND - 1;
 /// Bit of a thread that may not read the time stamp counter: the strict mode forbids that too.
@@ -142,6 +146,37 @@ pub fn refuse(what: u32) -> isize {
     EPERM
 }
 
+/// Takes over what the program before this one was forbidden: the text is in the environment that the kernel gave.
+pub fn begin(text: &'static [u8]) {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let Some(calls) = text.iter().try_fold(0u32, |calls, byte| Some(calls << 4 | digit(byte)?)) else { return };
+    if text.len() == DIGITS {
+        FORBIDDEN_TO_ALL.fetch_or(calls & ALL, Ordering::Relaxed);
+        HANDED_ON.store(text.as_ptr().cast_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Writes it down for the next program.
+fn hand_on(calls: u32) {
+    let at = HANDED_ON.load(Ordering::Relaxed);
+    for place in (0..DIGITS).filter(|_| !at.is_null()) {
+        let digit = calls >> (4 * (DIGITS - 1 - place)) & 15;
+        // SAFETY: the text is in the process's first stack, and has that many digits.
+        unsafe { at.add(place).write_volatile(b"0123456789abcdef"[digit as usize]) };
+    }
+}
+
+/// Whether the process has one thread, as far as libc knows for certain.
+fn is_alone() -> bool {
+    let at: *const u8;
+    // SAFETY: reads our own offset table, and libc's variable where it has one (glibc 2.32).
+    unsafe {
+        asm!(".weak __libc_single_threaded", "mov {}, qword ptr [rip + __libc_single_threaded@GOTPCREL]", out(reg) at,
+            options(nostack, preserves_flags, readonly));
+        !at.is_null() && at.read_volatile() != 0
+    }
+}
+
 /// What a new thread inherits.
 pub fn inherited() -> u32 {
     forbidden()
@@ -185,8 +220,20 @@ pub unsafe fn install<T: Copy>(
     installed: impl FnOnce(T) -> bool,
 ) -> T {
     if let Some(process) = Process::attached() {
+        let pid = sys::getpid();
+        if pid != 0 && pid != process.header().pid.load(Ordering::Relaxed) {
+            // The child of a vfork: what is noted here would be its parent's.
+            return real();
+        }
+    }
+    // What is to be recorded at all has to be attached before: a forked child, this thread.
+    let here = 0u64;
+    local_slowly((&raw const here).addr() as u64 & !7);
+    if let Some(process) = Process::attached() {
         process.make_ready();
     }
+    // An exec keeps the filter of the thread that makes it.
+    let by_all = everyone || is_alone();
     // A thread that is made while the recorder sleeps is not told what it inherits.
     let everyone = everyone || asleep::may_sleep();
     let blinds = !matches!(filter, Filter::Program(_));
@@ -212,6 +259,9 @@ pub unsafe fn install<T: Copy>(
         FORBIDDEN_TO_ALL.store(if more == 0 { all } else { (own | more) & ALL }, Ordering::Relaxed);
     }
     forbid(own | more);
+    if by_all && more != 0 {
+        hand_on((own | more) & ALL);
+    }
     if blinds {
         let stays = more != 0;
         if stays && let Some(process) = Process::attached() {

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
-use lockprof_wire::{ENV_OPTIONS, ENV_SESSION, option};
+use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, FORBIDS_NOTHING, option};
 
 use super::counters::Running;
 use super::execs::Execs;
@@ -116,6 +116,7 @@ impl Launch<'_> {
         } else {
             command.env(ENV_OPTIONS, String::from_utf8_lossy(&options).as_ref());
         }
+        command.env(ENV_FORBIDS, FORBIDS_NOTHING);
         self.limits.give_to(&mut command);
         hand_on_signals();
         let (read_counters, asked) = channel();

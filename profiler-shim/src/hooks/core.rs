@@ -151,7 +151,7 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, sight: Sight) -> u64 {
     let address = object as u64;
     let Some(process) = Process::attached() else { return 0 };
     // SAFETY: the thread's own data; the object is one of this kind.
-    let found = || unsafe {
+    let found = move || unsafe {
         let known = process.addresses.find(address);
         let word = known.map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
         let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(sight.kind);

@@ -222,7 +222,7 @@ fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
 #[cold]
 #[inline(never)]
 unsafe fn make_fold_table(process: &Process, local: *mut Local, link: &AtomicU64, capacity: u64) -> bool {
-    let make = || {
+    let make = move || {
         // Signals that wait are delivered behind this: by then the table must hang there.
         if link.load(Ordering::Relaxed) != 0 {
             return true;

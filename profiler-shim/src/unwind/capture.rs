@@ -173,7 +173,8 @@ unsafe fn follow(
                 }
             };
             let Some(next) = find_edge(local, &mismatch) else {
-                return miss(local, stack_pointer, return_address, &mismatch);
+                let Mismatch { prefix, value, word } = mismatch;
+                return miss(local, stack_pointer, return_address, prefix, value, word.unwrap_or(NO_WORD));
             };
             shape = next;
             // Mostly it is this one: all words at once are the quickest look.
@@ -207,12 +208,25 @@ unsafe fn find_edge(local: *mut Local, mismatch: &Mismatch) -> Option<*const Sha
     None
 }
 
+/// Stands for "before word 0" in a call.
+const NO_WORD: usize = usize::MAX;
+
+/// The mismatch is passed in parts, in registers: so the stack that `follow` used is free again.
 #[cold]
-unsafe fn miss(local: *mut Local, stack_pointer: u64, return_address: u64, mismatch: &Mismatch) -> u32 {
+#[inline(never)]
+unsafe fn miss(
+    local: *mut Local,
+    stack_pointer: u64,
+    return_address: u64,
+    prefix: u32,
+    value: u64,
+    word: usize,
+) -> u32 {
     // SAFETY: as in `capture`.
     unsafe {
-        let learned = Local::rarely(local, || {
-            let stack = learn(local, stack_pointer, return_address, mismatch);
+        let learned = Local::rarely(local, move || {
+            let mismatch = Mismatch { prefix, value, word: (word != NO_WORD).then_some(word) };
+            let stack = learn(local, stack_pointer, return_address, &mismatch);
             (*local).know_stack();
             stack
         });

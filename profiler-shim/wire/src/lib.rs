@@ -34,6 +34,12 @@ pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
 /// Options for the shim: letters, see [`option`].
 pub const ENV_OPTIONS: &str = "LOCKPROF_SHIM_OPTIONS";
 
+/// What system call filters forbid, in eight hexadecimal digits, for the shim alone: it changes them in place, so that
+/// they reach the next program of the process.
+pub const ENV_FORBIDS: &str = "LOCKPROF_SHIM_FORBIDS";
+/// Its value where nothing is forbidden.
+pub const FORBIDS_NOTHING: &str = "00000000";
+
 /// Letters in [`ENV_OPTIONS`].
 pub mod option {
     /// Do not follow children: the shim takes itself out of the environment.
