@@ -406,7 +406,7 @@ fn incomplete(recordings: &[Recording<'_>]) -> Vec<String> {
         if session.meta.cut {
             tell("the trace was cut short".into());
         }
-        if session.coverage.acquisitions == 0 {
+        if session.coverage.acquisitions == 0 && session.hangs.is_empty() {
             let reasons = session.coverage.reasons();
             let why = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
             tell(format!("no lock operation was seen{why}"));

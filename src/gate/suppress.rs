@@ -175,7 +175,9 @@ impl Test {
             Self::Sanitizer(target, pattern) => {
                 let of_kind = match (&entry.subject, target) {
                     (Subject::Cycle(_), target) => *target == Target::Deadlock,
-                    (Subject::Finding(finding), Target::Deadlock) => finding.kind == FindingKind::SelfDeadlock,
+                    (Subject::Finding(finding), Target::Deadlock) => {
+                        matches!(finding.kind, FindingKind::SelfDeadlock | FindingKind::SelfDeadlockRefused)
+                    }
                     (Subject::Finding(_), Target::Mutex) => true,
                     (Subject::Budget(_), _) => false,
                 };

@@ -23,6 +23,7 @@ fn cycle(fingerprint: &str, class: Class, fails: bool, reason: &str, advice: &st
     Cycle {
         fingerprint: fingerprint.into(),
         class,
+        hang: None,
         fails,
         reason: reason.into(),
         advice: advice.into(),

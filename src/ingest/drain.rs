@@ -347,6 +347,7 @@ impl Drain {
                 tally.orders.done(self.placed(record, place, session), image, session);
             }
             Op::Posted => tally.orders.posted(record, self.thread, image, session),
+            Op::OwnerDied => tally.orders.owner_died(record, self.thread, image, session),
             Op::Created => tally.orders.created(record, self.thread, image, session),
             Op::Misuse => Orders::misused(record, self.thread, image, session),
             Op::TryFailed | Op::TimedOut | Op::Failed => {

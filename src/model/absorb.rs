@@ -325,6 +325,7 @@ impl Moved {
             MarkWhat::Barrier { lock, count } => MarkWhat::Barrier { lock: self.lock(lock), count },
             MarkWhat::Posted(lock) => MarkWhat::Posted(self.lock(lock)),
             MarkWhat::Taken(lock) => MarkWhat::Taken(self.lock(lock)),
+            MarkWhat::Outlived(owner) => MarkWhat::Outlived(owner.map(|owner| self.thread(owner))),
         }
     }
 }

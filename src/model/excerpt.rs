@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::hang::{Hang, Rows};
 use super::ids::{LockId, ModuleId, ProcessId, StackId, ThreadId};
+use super::order::{Misuse, MisuseKind};
 use super::session::Session;
 use super::stacks::{CodeAddress, Stacks};
 
@@ -26,8 +27,15 @@ impl Excerpt {
     pub fn of(session: &Session, hang: &Hang) -> Self {
         let mut picker = Picker::new(session);
         picker.to.session.processes.push(session.process(hang.process).clone());
-        let hang = hang.moved(&mut picker);
-        picker.to.session.hangs.push(hang);
+        let small = hang.moved(&mut picker);
+        picker.to.session.hangs.push(small);
+        if let Some((thread, lock)) = hang.left_behind()
+            && let Some(stack) = session.order.left_behind(thread, lock)
+        {
+            let (thread, lock, stack) = (picker.thread(thread), picker.lock(lock), picker.stack(stack));
+            let misuse = Misuse { kind: MisuseKind::HeldAtThreadExit, lock, stack, holder: stack };
+            picker.to.session.order.misused(misuse, thread, 1);
+        }
         picker.to
     }
 

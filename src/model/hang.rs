@@ -12,11 +12,15 @@ pub enum HangKind {
     SelfDeadlock,
     /// No ring: who waited for what when the program was told to end.
     Waits,
+    /// Threads wait for a lock whose owner has ended.
+    Abandoned,
+    /// Every thread of the process waits, and nobody is left to wake one.
+    Stuck,
 }
 
 impl HangKind {
     /// Every kind, in a fixed order.
-    pub const ALL: [Self; 3] = [Self::Deadlock, Self::SelfDeadlock, Self::Waits];
+    pub const ALL: [Self; 5] = [Self::Deadlock, Self::SelfDeadlock, Self::Waits, Self::Abandoned, Self::Stuck];
 
     /// The word in JSON.
     pub fn name(self) -> &'static str {
@@ -24,6 +28,8 @@ impl HangKind {
             Self::Deadlock => "deadlock",
             Self::SelfDeadlock => "self-deadlock",
             Self::Waits => "waits",
+            Self::Abandoned => "abandoned-lock",
+            Self::Stuck => "nobody-left",
         }
     }
 }
@@ -72,16 +78,17 @@ pub struct Hang {
     pub process: ProcessId,
     /// When it was seen, ns since the start of the session.
     pub at_ns: u64,
-    /// A ring: each thread waits for the next, the last one for the first. Empty for [`HangKind::Waits`].
+    /// A ring: each thread waits for the next, the last one for the first. Empty where there is none.
     pub cycle: Vec<Waiting>,
-    /// With a ring: who else waits for its threads, directly or not. Without: everybody who waits.
+    /// With a ring: who else waits for its threads, directly or not. Of an abandoned lock: who waits for it (the thread that
+    /// has ended is their holder), and then who waits for those. Else: everybody who waits.
     pub others: Vec<Waiting>,
     /// Threads of the process that did not wait for anything that is recorded.
     pub running: u32,
 }
 
 impl Hang {
-    /// Whether it is a deadlock: then it is a fact that none of the ring's threads can ever go on.
+    /// Whether it is certain: then it is a fact that none of its threads can ever go on.
     pub fn is_deadlock(&self) -> bool {
         self.kind != HangKind::Waits
     }
@@ -89,6 +96,12 @@ impl Hang {
     /// Whether every thread of the process that was seen waits without a limit of time.
     pub fn is_standstill(&self) -> bool {
         self.running == 0 && self.waiting().all(|waiting| !waiting.timed)
+    }
+
+    /// The thread that ended and left a lock behind, and that lock.
+    pub fn left_behind(&self) -> Option<(ThreadId, LockId)> {
+        let first = self.others.first().filter(|_| self.kind == HangKind::Abandoned)?;
+        Some((*first.holders.first()?, first.lock))
     }
 
     /// All its waits, those of the ring first.

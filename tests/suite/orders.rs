@@ -100,6 +100,20 @@ fn repetitions_are_one_cycle() {
     }
 }
 
+/// One mistake is told once.
+#[test]
+fn a_lock_destroyed_by_its_owner_is_one_finding() {
+    let program = fixture("orders");
+    for name in ["destroyed_in_thread", "wait_unlocked", "checked_again"] {
+        let folder = folder();
+        let mut command = lockprof();
+        command.args(["check", "--format", "json", "--"]).arg(&program).arg(name).current_dir(folder.path());
+        let outcome = finish(&mut command, LIMIT);
+        let check: Value = serde_json::from_str(&outcome.stdout).expect(&outcome.stdout);
+        assert_eq!(check["findings"].as_array().map(Vec::len), Some(1), "{name}: {}", outcome.stdout);
+    }
+}
+
 const FINGERPRINTED: [&str; 5] = ["inversion", "three", "gate", "bank", "held_at_thread_exit"];
 
 /// `lockprof check --format json ARGS`, its fingerprints.

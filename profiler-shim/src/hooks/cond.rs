@@ -7,12 +7,13 @@ use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, Op};
 
 use super::core::{
-    Caller, Entry, Outcome, Posix, Request, Style, caller, destroyed, initialised, lock_word, past, tell,
+    Caller, EOWNERDEAD, Entry, Outcome, Posix, Request, Style, caller, destroyed, initialised, lock_word, owner_died,
+    past, tell,
 };
 use super::operate::done;
 use super::unwound::wait_in;
 use super::wait::{begin_wait, end_wait};
-use super::{hook, plain_hook};
+use super::{hook, misuse, plain_hook};
 use crate::real::{self, Clock, Ptr};
 use crate::thread::PendingWait;
 use crate::{clock, recorder};
@@ -37,8 +38,9 @@ pub unsafe fn wait<S: Style + Copy>(
         let local = caller.local;
         let word = lock_word(caller, request.object, request.kind);
         let mutex_word = lock_word(caller, mutex, kind::MUTEX);
-        if let Some(at) = recorder::find_held(local, mutex as u64) {
-            recorder::release(local, at, clock::now(), 0);
+        match recorder::find_held(local, mutex as u64) {
+            Some(at) => recorder::release(local, at, clock::now(), 0),
+            None => misuse::before_wait(caller, mutex, entry),
         }
         let waiting = begin_wait(caller, word, request, false);
         let outer = (*local).pending;
@@ -47,6 +49,9 @@ pub unsafe fn wait<S: Style + Copy>(
         let now = clock::now();
         (*local).pending = outer;
         end_wait(caller, waiting);
+        if answer == EOWNERDEAD {
+            owner_died(caller, mutex_word, now);
+        }
         take_again(caller, mutex, mutex_word, S::outcome(answer), now);
         done(caller, word, request, waiting.since, now.saturating_sub(waiting.since), answer, true);
         answer

@@ -20,6 +20,7 @@ use crate::{clock, tags};
 pub type Entry = *const u64;
 
 pub const EBUSY: c_int = 16;
+pub const EDEADLK: c_int = 35;
 pub const ETIMEDOUT: c_int = 110;
 pub const EOWNERDEAD: c_int = 130;
 
@@ -435,6 +436,9 @@ pub unsafe fn try_acquire<S: Style + Copy>(
         let Some(caller) = caller(entry) else { return past::<S>(try_real()) };
         let word = word_to_take(caller, request);
         let answer = try_real();
+        if answer == EOWNERDEAD {
+            owner_died(caller, word, clock::now());
+        }
         match S::outcome(answer) {
             Outcome::Acquired => acquired(request, caller, word, Flags::TRY),
             Outcome::Busy => tell(caller, word, Op::TryFailed, request.flags | Flags::TRY, clock::now(), 0),
@@ -452,6 +456,15 @@ pub unsafe fn tell(caller: Caller, word: u64, op: Op, flags: u8, ticks: u64, pay
         Record { ticks, lock: word as u32, stack: caller.stack, word: Record::pack(op, flags, payload), extra: 0 };
     // SAFETY: the caller is the running hook's.
     unsafe { recorder::emit(caller.local, record) };
+}
+
+/// A robust mutex is about to be noted as taken whose owner ended: whatever that thread did came before.
+#[cold]
+pub unsafe fn owner_died(caller: Caller, word: u64, ticks: u64) {
+    let record =
+        Record { ticks, lock: word as u32, stack: caller.stack, word: Record::pack(Op::OwnerDied, 0, 0), extra: 0 };
+    // SAFETY: the caller is the running hook's.
+    unsafe { recorder::write_order_mark(caller.local, record) };
 }
 
 #[cold]

@@ -1,4 +1,5 @@
-//! Locks that are used as they may not be: given back by a thread that does not hold them, destroyed while held.
+//! Locks that are used as they may not be: given back (or waited with on a condition) by a thread that does not hold
+//! them, destroyed while held, asked for again by their owner and refused.
 //!
 //! Told only where both the lock's own words and what was recorded say so. The recorder does not see all: a
 //! lock may have been taken before it came, in the parent of a fork, in another process, or in a signal
@@ -12,7 +13,7 @@ use lockprof_wire::lock::{kind, traits};
 use lockprof_wire::record::misuse;
 use lockprof_wire::{Op, Record};
 
-use super::core::{Caller, Entry, Outcome, Request, Style, caller, lock_word, thread};
+use super::core::{Caller, Entry, Outcome, Posix, Request, Style, caller, lock_word, thread};
 use super::wait::entry_of;
 use crate::locks::NO_ELISION;
 use crate::process::Process;
@@ -132,6 +133,47 @@ pub unsafe fn before_unlock<S>(local: *mut Local, request: Request<S>, entry: En
     Some(Suspicion { payload, row, holder, ticks: clock::now() })
 }
 
+/// Looks at the mutex of a condition wait that is about to begin, which this thread does not have as far as is known.
+/// What libc does with it is an unlock, so that is told at once: the wait may never end.
+#[cold]
+pub unsafe fn before_wait(caller: Caller, mutex: Ptr, entry: Entry) {
+    // SAFETY: the caller and the entry are the running hook's; the object is a mutex.
+    unsafe {
+        let request = Request { object: mutex, kind: kind::MUTEX, flags: 0, style: Posix };
+        let Some(mut suspicion) = before_unlock(caller.local, request, entry) else { return };
+        if suspicion.payload == misuse::UNLOCK_NOT_LOCKED {
+            suspicion.payload = misuse::WAIT_NOT_LOCKED;
+        } else {
+            suspicion.payload = misuse::WAIT_NOT_OWNER;
+            if gives_anyones(mutex) {
+                suspicion.hand_over(caller, mutex);
+            }
+        }
+        suspicion.tell(caller);
+    }
+}
+
+/// Whether an unlock of this mutex succeeds whoever holds it: plain and adaptive ones do not look.
+unsafe fn gives_anyones(mutex: Ptr) -> bool {
+    const PLAIN: u32 = 0;
+    const ADAPTIVE: u32 = 3;
+    // SAFETY: the object is a mutex (glibc's layout, as in `words_of`).
+    let kind = unsafe { mutex.cast::<u32>().add(4).read_volatile() } & !NO_ELISION;
+    matches!(kind, PLAIN | ADAPTIVE)
+}
+
+/// A request was refused since this thread has the lock already.
+#[cold]
+pub unsafe fn refused(caller: Caller, object: Ptr, row: u32) {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        let Some(held) = recorder::find_held(caller.local, object as u64) else { return };
+        let taken = held.entry.lock_and_stack.load(Ordering::Relaxed) >> 32;
+        let holder = taken | (u64::from((*caller.local).number) + 1) << 32;
+        Suspicion { payload: misuse::REFUSED, row, holder, ticks: clock::now() }.tell(caller);
+    }
+}
+
 /// Looks at a lock that is about to be destroyed.
 pub unsafe fn before_destroy(object: Ptr, kind: u8) -> Option<Suspicion> {
     let process = Process::attached()?;
@@ -158,16 +200,21 @@ impl Suspicion {
         if !matches!(outcome, Outcome::Acquired | Outcome::Failed) {
             return;
         }
-        // SAFETY: the caller is the running hook's. The lock may be gone by now: its address is all that counts.
-        unsafe {
-            if self.payload == misuse::UNLOCK_NOT_OWNER
-                && outcome == Outcome::Acquired
-                && let Some(process) = Process::attached()
-            {
-                Local::rarely(caller.local, || process.hand_over(request.object as u64, self.row, self.ticks));
-            }
+        if self.payload == misuse::UNLOCK_NOT_OWNER && outcome == Outcome::Acquired {
+            // SAFETY: the caller is the running hook's.
+            unsafe { self.hand_over(caller, request.object) };
         }
         self.tell(caller);
+    }
+
+    /// The lock was taken from its owner. It may be gone by now: its address is all that counts.
+    unsafe fn hand_over(self, caller: Caller, object: Ptr) {
+        // SAFETY: the caller is the running hook's.
+        unsafe {
+            if let Some(process) = Process::attached() {
+                Local::rarely(caller.local, || process.hand_over(object as u64, self.row, self.ticks));
+            }
+        }
     }
 
     /// The lock was to be destroyed.

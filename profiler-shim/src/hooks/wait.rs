@@ -6,7 +6,8 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use lockprof_wire::Op;
 use lockprof_wire::lock::kind;
 
-use super::core::{Caller, Outcome, Request, Style, acquired, failed, reentry, tell};
+use super::core::{Caller, EDEADLK, EOWNERDEAD, Outcome, Request, Style, acquired, failed, owner_died, reentry, tell};
+use super::misuse;
 use super::unwound::wait_in;
 use crate::clock;
 use crate::locks::RECURSIVE;
@@ -31,6 +32,9 @@ pub unsafe fn acquire_contended<S: Style + Copy>(
         let answer = wait_in(block);
         let now = clock::now();
         end_wait(caller, waiting);
+        if answer == EOWNERDEAD {
+            owner_died(caller, word, now);
+        }
         match S::outcome(answer) {
             Outcome::Acquired if busy => {
                 let mut flags = request.flags;
@@ -46,7 +50,12 @@ pub unsafe fn acquire_contended<S: Style + Copy>(
                 let waited = now.saturating_sub(waiting.since);
                 tell(caller, word, Op::TimedOut, request.flags, waiting.since, waited);
             }
-            _ => failed(caller, word, request.flags, answer),
+            _ => {
+                failed(caller, word, request.flags, answer);
+                if answer == EDEADLK {
+                    misuse::refused(caller, request.object, word as u32);
+                }
+            }
         }
         answer
     }

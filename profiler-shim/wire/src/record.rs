@@ -40,6 +40,8 @@ pub enum Op {
     Open = 12,
     /// A thread is about to be created. `ticks`: when; `extra`: the token of its `ThreadStart`.
     Created = 13,
+    /// A robust mutex is taken whose owner ended and held it (`EOWNERDEAD`): that thread is over. `ticks`: when.
+    OwnerDied = 14,
 }
 
 impl Op {
@@ -59,6 +61,7 @@ impl Op {
             11 => Self::Misuse,
             12 => Self::Open,
             13 => Self::Created,
+            14 => Self::OwnerDied,
             _ => return None,
         })
     }
@@ -151,6 +154,14 @@ pub mod misuse {
     pub const UNLOCK_NOT_LOCKED: u64 = 2;
     /// Destroyed while it is held.
     pub const DESTROYED_WHILE_HELD: u64 = 3;
+    /// A condition was waited for with a mutex that another thread holds.
+    pub const WAIT_NOT_OWNER: u64 = 4;
+    /// A condition was waited for with a mutex that nobody holds.
+    pub const WAIT_NOT_LOCKED: u64 = 5;
+    /// A thread asked again for what it has, and was refused (`EDEADLK`).
+    pub const REFUSED: u64 = 6;
+    /// One more than the last of them.
+    pub const END: u64 = 7;
 }
 
 /// A record in shared memory.

@@ -196,7 +196,7 @@ impl Closure<'_> {
                 continue;
             }
             let upto = match link.via {
-                Via::Joined => self.trace.by_thread.get(link.node as usize).map_or(0, Vec::len) as u32,
+                Via::Joined | Via::Outlived => self.trace.by_thread.get(link.node as usize).map_or(0, Vec::len) as u32,
                 // The creation or the post itself is needed too.
                 _ => self.trace.mark(ThreadId(link.node), link.upto - 1).map_or(0, |place| place + 1),
             };

@@ -8,7 +8,7 @@
 use super::components::{Rows, components};
 use super::wants::{Want, Wants, holds};
 use crate::model::order::{How, Link};
-use crate::model::{Kind, LockId, Mode, Session, StackId, Stacks};
+use crate::model::{Kind, LockId, Mode, Session, StackId};
 
 /// A node held while another one is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -125,11 +125,7 @@ pub(super) fn edges_of<'a>(
     let chains = &session.order.chains;
     let (to, held) = (want.node, want.held);
     let end = want.child.then(|| {
-        let life = session.order.lives.get(want.thread.index());
-        let creation = life
-            .and_then(|life| life.creator)
-            .and_then(|(creator, mark)| session.order.lives.get(creator.index())?.marks.get(mark as usize));
-        let held_stack = creation.map_or(Stacks::UNKNOWN, |mark| mark.stack);
+        let held_stack = session.order.created_at(want.thread);
         Edge { from: wants.end_of(want.thread), to, want: number, held_mode: Mode::Exclusive, held_stack }
     });
     // A reader may hold a lock twice: told once.

@@ -1,6 +1,6 @@
 //! What is told: cycles with one fingerprint, written out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub sides: Vec<Side>,
     pub instances: u64,
     pub judged: u32,
+    /// Classes of all that were judged.
+    pub classes: BTreeSet<Class>,
 }
 
 /// Entries by fingerprint, those of components too rich to tell apart from the others.
@@ -44,6 +46,11 @@ pub(super) fn written_out(session: &Session, places: &Places<'_>, pairs: &Pairs<
     for ((_, fingerprint), (entry, component)) in entries {
         let Entry { verdict, sides, instances, .. } = entry;
         let mut reason = words.reason(verdict, sides, must, soft);
+        let others: Vec<&str> =
+            entry.classes.iter().filter(|class| **class != verdict.class).map(|class| class.name()).collect();
+        if !others.is_empty() {
+            reason.push_str(&format!("; other sets of locks like these are {}", others.join(" or ")));
+        }
         if let Some(locks) = component {
             reason = format!(
                 "{locks} locks are taken in so many orders that not every cycle is told; of this one: {reason}"
@@ -52,6 +59,7 @@ pub(super) fn written_out(session: &Session, places: &Places<'_>, pairs: &Pairs<
         let cycle = Cycle {
             fingerprint: written(*fingerprint),
             class: verdict.class,
+            hang: None,
             fails: verdict.fails,
             reason,
             advice: words.advice(verdict, sides),

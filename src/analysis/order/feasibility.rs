@@ -12,7 +12,7 @@ use super::trace::{Event, Trace, What};
 use super::wants::{Want, Wants, holds};
 use super::{Action, Step};
 use crate::model::order::MarkWhat;
-use crate::model::{Kind, LockId, Session, ThreadId};
+use crate::model::{Kind, LockId, Session, Stacks, ThreadId};
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +53,11 @@ impl<'a> Feasibility<'a> {
 
     pub fn new(session: &'a Session, wants: &'a Wants<'a>, links: &'a Links) -> Self {
         Self { session, wants, links, trace: None, places: FxHashMap::default(), steps: Self::MOST_STEPS }
+    }
+
+    /// Events that may still be looked at.
+    pub fn steps_left(&self) -> u64 {
+        self.steps
     }
 
     /// Whether these requests can all be waiting at the same time.
@@ -216,7 +221,10 @@ fn step(
             MarkWhat::Barrier { lock, .. } => (Action::Barrier, Some(lock), None),
             MarkWhat::Posted(lock) => (Action::Post, Some(lock), None),
             MarkWhat::Taken(lock) => (Action::Take, Some(lock), None),
+            MarkWhat::Outlived(_) => return None,
         },
     };
-    Some(Step { thread: event.thread, action, lock, other, stack: event.stack })
+    // Where a lock was given back is not recorded: the event knows where it was taken.
+    let stack = if event.what == What::Release { Stacks::UNKNOWN } else { event.stack };
+    Some(Step { thread: event.thread, action, lock, other, stack })
 }

@@ -1,7 +1,7 @@
 //! What joins the lives of threads: creations, joins, barriers and hand-overs as links between segments.
 //!
-//! Links that must hold in every run: a creation, a join, and a round of a barrier that the same threads meet at
-//! each time. Soft ones, which ordered the threads in this run only: a semaphore's post that a wait needed, the
+//! Links that must hold in every run: a creation, a join, a robust mutex whose owner is told to have ended, and a round
+//! of a barrier that the same threads meet at each time. Soft ones, which ordered the threads in this run only: a semaphore's post that a wait needed, the
 //! signal within a condition wait, and a barrier at which more threads meet than it counts.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub(super) enum Via {
     Created,
     /// A thread that ended was joined.
     Joined,
+    /// A robust mutex was taken whose owner had ended.
+    Outlived,
     /// A round of a barrier, into it and out of it.
     Met {
         /// Whether the same threads meet each time.
@@ -89,6 +91,13 @@ impl Links {
                     links.is_tree &= by_creator;
                     links.joined.entry(child.0).or_insert((at as u32, mark));
                     links.into[at].push(In { seg: mark, node: child.0, upto: u32::MAX, via: Via::Joined });
+                }
+                if let MarkWhat::Outlived(Some(owner)) = what
+                    && known(owner)
+                    && owner.index() != at
+                {
+                    links.is_tree = false;
+                    links.into[at].push(In { seg: mark, node: owner.0, upto: u32::MAX, via: Via::Outlived });
                 }
             }
         }

@@ -28,12 +28,13 @@ mod writers;
 
 pub(crate) use fingerprint::Fnv;
 
-use crate::model::{LockId, Mode, Session, StackId, ThreadId};
+use crate::model::{HangKind, LockId, Mode, Session, StackId, ThreadId};
 
 /// How serious a cycle is; the most serious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
-    /// The program was deadlocked: a cycle of waits among living threads.
+    /// The program was deadlocked: a cycle of waits among living threads, a lock whose holder had ended, or threads whom
+    /// nobody was left to wake.
     Hung,
     /// A run that steered the threads reached the deadlock.
     Confirmed,
@@ -154,13 +155,15 @@ pub struct Cycle {
     pub fingerprint: String,
     /// How serious.
     pub class: Class,
+    /// What kind of a hang it was ([`Class::Hung`]).
+    pub hang: Option<HangKind>,
     /// Whether it fails the gate by default.
     pub fails: bool,
     /// Why it is of this class: one sentence, with the names of locks, functions and lines that matter.
     pub reason: String,
     /// What would make it a deadlock, or keep it from one: one sentence for whoever has to act.
     pub advice: String,
-    /// The sides; one for a self-deadlock.
+    /// The sides; one for a self-deadlock. Of a hang without a ring: threads that wait, with what they wait for as held.
     pub sides: Vec<Side>,
     /// The schedule that reaches it (feasible ones).
     pub witness: Vec<Step>,
@@ -185,16 +188,19 @@ pub enum FindingKind {
     DestroyedWhileHeld,
     /// A thread ended and held it still.
     LockHeldAtThreadExit,
+    /// Its owner takes it again, and is refused.
+    SelfDeadlockRefused,
 }
 
 impl FindingKind {
     /// Every kind, in the order in which findings are told.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::SelfDeadlock,
         Self::UnlockNotOwner,
         Self::UnlockNotLocked,
         Self::DestroyedWhileHeld,
         Self::LockHeldAtThreadExit,
+        Self::SelfDeadlockRefused,
     ];
 
     /// The word of the contract.
@@ -205,6 +211,7 @@ impl FindingKind {
             Self::UnlockNotLocked => "unlock-not-locked",
             Self::DestroyedWhileHeld => "destroyed-while-held",
             Self::LockHeldAtThreadExit => "lock-held-at-thread-exit",
+            Self::SelfDeadlockRefused => "self-deadlock-refused",
         }
     }
 }

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::fingerprint::text;
 use crate::analysis::groups::{Place, place};
 use crate::analysis::names::{short_file, short_function};
-use crate::model::{LockId, ModuleId, Session, StackId, Stacks, ThreadId};
+use crate::model::{Kind, LockId, ModuleId, Session, StackId, Stacks, ThreadId};
 
 /// Names, remembered.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ impl<'a> Places<'a> {
     pub fn lock(&self, lock: LockId) -> String {
         let Some(row) = self.session.locks.get(lock.index()) else { return "a lock".to_owned() };
         match &row.name {
+            _ if row.kind == Kind::Join => "a thread's end".to_owned(),
             Some(name) => format!("`{}`", name.text),
             None => format!("the {} at {:#x}", row.kind.name(), row.address),
         }
@@ -118,12 +119,8 @@ impl<'a> Places<'a> {
 
     /// A thread in a sentence: by where it was created, as numbers differ from run to run.
     pub fn thread(&self, thread: ThreadId) -> String {
-        let life = self.session.order.lives.get(thread.index());
-        let creation = life.and_then(|life| life.creator).and_then(|(creator, mark)| {
-            self.session.order.lives.get(creator.index())?.marks.get(mark as usize).map(|mark| mark.stack)
-        });
-        match (creation, self.session.threads.get(thread.index())) {
-            (Some(stack), _) if stack != Stacks::UNKNOWN => format!("the thread created in {}", self.at(stack)),
+        match (self.session.order.created_at(thread), self.session.threads.get(thread.index())) {
+            (stack, _) if stack != Stacks::UNKNOWN => format!("the thread created in {}", self.at(stack)),
             (_, Some(row)) if !row.name.is_empty() => format!("thread {}", row.name),
             _ => "a thread".to_owned(),
         }

@@ -6,7 +6,10 @@ use super::places::Places;
 use super::verdict::{Cause, Verdict};
 use super::{Class, Side};
 use crate::model::order::{Mark, MarkWhat};
-use crate::model::{LockId, Mode, Session, ThreadId};
+use crate::model::{Hang, HangKind, Kind, LockId, Mode, Session, Stacks, ThreadId};
+
+/// What to do about a join under a lock.
+const JOIN_ADVICE: &str = "do not join a thread while holding a lock that it needs: give the lock back first";
 
 /// Writes sentences.
 pub(super) struct Words<'a> {
@@ -20,7 +23,8 @@ impl Words<'_> {
         let places = self.places;
         match &verdict.cause {
             Cause::Schedule => {
-                let inside = self.list(sides.iter().map(|side| side.wanted));
+                let is_join = |lock: &LockId| self.session.lock(*lock).kind == Kind::Join;
+                let inside = self.list(sides.iter().map(|side| side.wanted).filter(|lock| !is_join(lock)));
                 format!(
                     "the recorded events, reordered as the witness says, reach the deadlock; only values passed under \
                      {inside} or without any lock could still prevent it"
@@ -49,9 +53,11 @@ impl Words<'_> {
             Cause::NoWitness => "no order rules it out, but no schedule was found that keeps the order in which the \
                                  locks were recorded"
                 .to_owned(),
-            Cause::NotKept => "no order rules it out; the events are not kept one by one any more, so no schedule \
-                               could be looked for"
-                .to_owned(),
+            Cause::NotKept => {
+                "no order rules it out; what one of the sides did is among the earlier events, which are \
+                               counted but not kept one by one, so no schedule could be looked for"
+                    .to_owned()
+            }
             Cause::Dropped => "no order rules it out, but not all creations, joins and hand-overs of threads could be \
                                kept, so no schedule was looked for"
                 .to_owned(),
@@ -67,7 +73,7 @@ impl Words<'_> {
                 places.lock(event.lock),
                 places.at(event.stack)
             ),
-            Cause::Before { earlier, later } => {
+            Cause::Before { earlier, later, gate } => {
                 let soft_order = verdict.class == Class::SoftOrdered;
                 let clocks = if soft_order { soft } else { must };
                 let path = clocks.path(earlier.0, earlier.1, later.0, later.1);
@@ -76,7 +82,9 @@ impl Words<'_> {
                 if soft_order {
                     format!("the sides were only ever separated by a hand-over: {what}")
                 } else {
-                    format!("the sides cannot run at the same time: {what}")
+                    let also =
+                        gate.map_or_else(String::new, |lock| format!("; they hold {} as well", places.lock(lock)));
+                    format!("the sides cannot run at the same time: {what}{also}")
                 }
             }
             Cause::Gate(a, b) => {
@@ -110,6 +118,52 @@ impl Words<'_> {
                 "the sides were seen in different runs of the program; nothing tells whether one run can take both"
                     .to_owned()
             }
+        }
+    }
+
+    /// Why a hang is one.
+    pub fn of_hang(&self, hang: &Hang, sides: &[Side]) -> String {
+        let places = self.places;
+        match hang.kind {
+            HangKind::Abandoned => sides.first().map_or_else(String::new, |side| {
+                let taken = match side.held.stack {
+                    Stacks::UNKNOWN => String::new(),
+                    stack => format!(", taken in {}", places.at(stack)),
+                };
+                let lock = places.lock(side.held.lock);
+                format!(
+                    "it happened in this run: a thread ended and holds {lock} still{taken}, so nobody will give it back"
+                )
+            }),
+            HangKind::Stuck => format!(
+                "it happened in this run: {} waited without a limit of time, and nobody was left to wake one",
+                if hang.others.len() == 1 {
+                    "the only thread".to_owned()
+                } else {
+                    format!("all {} threads", hang.others.len())
+                }
+            ),
+            _ => format!(
+                "it happened in this run: each of the {} threads waits for what the next one holds, and none can go on",
+                sides.len()
+            ),
+        }
+    }
+
+    /// What to do about a hang that was not foreseen.
+    pub fn advice_on_hang(&self, hang: &Hang, sides: &[Side]) -> String {
+        let locks = self.list(sides.iter().map(|side| side.held.lock));
+        let kind = |side: &Side| self.session.lock(side.held.lock).kind;
+        match hang.kind {
+            HangKind::Abandoned => format!("give {locks} back on every way out of the thread's function"),
+            HangKind::Stuck if sides.iter().any(|side| kind(side) == Kind::Condvar) => {
+                "a condition that is signalled while nobody waits is not remembered: change what the waiter checks under \
+                 the same mutex, and check it before each wait"
+                    .to_owned()
+            }
+            HangKind::Stuck => format!("look for who should have gone on before: all of them wait for {locks}"),
+            _ if sides.iter().any(|side| kind(side) == Kind::Join) => JOIN_ADVICE.to_owned(),
+            _ => format!("take {locks} in one and the same order everywhere"),
         }
     }
 
@@ -155,6 +209,10 @@ impl Words<'_> {
             Via::Joined => {
                 format!("a thread is joined in {} before the other side", at(mark(to, link.seg.saturating_sub(1))))
             }
+            Via::Outlived => format!(
+                "the answer in {} says that the mutex's owner, the other side, had ended",
+                at(mark(to, link.seg.saturating_sub(1)))
+            ),
             Via::Met { .. } => {
                 // Into a round by an arrival; out of it by the mark before the segment.
                 let arrival =
@@ -228,8 +286,8 @@ impl Words<'_> {
             _ if verdict.cause == Cause::Timed => {
                 format!("take {locks} in one order, and nobody has to wait until the time is over")
             }
-            _ if sides.iter().any(|side| self.session.lock(side.held.lock).kind == crate::model::Kind::Join) => {
-                "do not join a thread while holding a lock that it needs: give the lock back first".to_owned()
+            _ if sides.iter().any(|side| self.session.lock(side.held.lock).kind == Kind::Join) => {
+                JOIN_ADVICE.to_owned()
             }
             _ if one_name => {
                 format!(

@@ -55,8 +55,21 @@ pub(super) enum Level {
     SoftOrdered,
     /// They may hold a common lock as well.
     Guarded,
+    /// Those that hold a common lock may be ordered as well.
+    GuardedOrOrdered,
     /// They need only be different threads.
     Ordered,
+}
+
+/// How a search goes on from a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// With the next one.
+    On,
+    /// With another candidate at the first side: those that differ at the others mostly come out alike.
+    Other,
+    /// Not at all.
+    Stop,
 }
 
 /// How a search ended.
@@ -192,7 +205,9 @@ impl<'a> Pairs<'a> {
         }
         if !open && self.gate(a, b).is_some() {
             self.met_gate = true;
-            return level == Level::Guarded;
+            if level != Level::Guarded {
+                return level == Level::GuardedOrOrdered;
+            }
         }
         let concurrent = self.concurrent(level == Level::Free, a, b);
         self.met_order |= !concurrent;
@@ -235,16 +250,16 @@ impl<'a> Pairs<'a> {
         before.unwrap_or(0)
     }
 
-    /// Tells the choices of one candidate for each side that go together; `tell` says whether to go on.
+    /// Tells the choices of one candidate for each side that go together; `tell` says how to go on.
     pub fn search(
         &mut self,
         groups: &[Rc<Group>],
         level: Level,
-        mut tell: impl FnMut(&mut Self, &[Candidate]) -> bool,
+        mut tell: impl FnMut(&mut Self, &[Candidate]) -> Next,
     ) -> End {
         let wants = self.wants;
         (self.met_gate, self.met_order) = (false, false);
-        if level <= Level::SoftOrdered && self.in_a_row(groups, level == Level::Free) {
+        if level <= Level::Guarded && self.in_a_row(groups, level == Level::Free) {
             self.met_order = true;
             return End::Complete;
         }
@@ -294,17 +309,24 @@ impl<'a> Pairs<'a> {
                 continue;
             }
             let choice: Vec<Candidate> = chosen.iter().map(|(_, candidate)| *candidate).collect();
-            if self.runs_fit(level, &choice) && !tell(self, &choice) {
-                return End::Stopped;
-            }
             chosen.pop();
+            if self.runs_fit(level, &choice) {
+                match tell(self, &choice) {
+                    Next::On => {}
+                    Next::Other => {
+                        next.truncate(1);
+                        chosen.clear();
+                    }
+                    Next::Stop => return End::Stopped,
+                }
+            }
         }
         End::Complete
     }
 
     /// Whether runs can be chosen such that all of them go together, not only every two requests.
     fn runs_fit(&mut self, level: Level, choice: &[Candidate]) -> bool {
-        if level > Level::SoftOrdered || choice.len() < 3 {
+        if level > Level::Guarded || choice.len() < 3 {
             return true;
         }
         let wants: Vec<Want<'_>> = choice.iter().filter_map(|candidate| self.wants.get(candidate.want)).collect();
@@ -334,6 +356,8 @@ impl<'a> Pairs<'a> {
                 next.push(0);
             }
         }
+        // Every two of them have such runs, but not all together.
+        self.met_order = true;
         false
     }
 }

@@ -1,6 +1,6 @@
 //! From the graph to what is told: cycles of single locks become one entry for each fingerprint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -201,6 +201,7 @@ impl<'a> Teller<'a> {
             Some((entry, size)) => {
                 entry.instances += 1;
                 entry.judged += 1;
+                entry.classes.insert(verdict.class);
                 *size = (*size).max(component);
                 if verdict.rank() < entry.verdict.rank() {
                     entry.sides = sides(&verdict);
@@ -209,7 +210,8 @@ impl<'a> Teller<'a> {
             }
             None => {
                 let sides = sides(&verdict);
-                let entry = Entry { verdict, sides, instances: 1, judged: 1 };
+                let classes = BTreeSet::from([verdict.class]);
+                let entry = Entry { verdict, sides, instances: 1, judged: 1, classes };
                 self.entries.insert((rich, fingerprint), (entry, component));
                 if !rich {
                     self.fresh.push(fingerprint);

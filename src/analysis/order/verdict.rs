@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::feasibility::{Feasibility, Outcome};
 use super::gates::Holding;
-use super::search::{Candidate, End, Group, Level, Pairs};
+use super::search::{Candidate, End, Group, Level, Next, Pairs};
 use super::trace::Event;
 use super::wants::Wants;
 use super::writers::{Writer, Writers};
@@ -34,8 +34,8 @@ pub(super) enum Cause {
     Readers(LockId, Option<Writer>),
     /// A signal came before.
     Signal(Event),
-    /// The links from the end of the one's segment to the beginning of the other's.
-    Before { earlier: (ThreadId, u32), later: (ThreadId, u32) },
+    /// The links from the end of the one's segment to the beginning of the other's; a lock that both hold as well.
+    Before { earlier: (ThreadId, u32), later: (ThreadId, u32), gate: Option<LockId> },
     /// A common lock.
     Gate(Holding, Holding),
     /// No two threads.
@@ -65,8 +65,10 @@ impl Verdict {
 
 /// Combinations that are looked at for a schedule, as all are alike in most programs.
 const MOST_TRIES: usize = 4;
-/// The same as long as none was found that fails.
+/// The same as long as none was found that fails, or all of them together cost little.
 const MOST_BENIGN: usize = 256;
+/// Little is this part of the events that may still be looked at.
+const CHEAP: u64 = 1024;
 
 /// What verdicts are made with.
 pub(super) struct Court<'a> {
@@ -91,40 +93,51 @@ impl Court<'_> {
         let timed = groups.iter().any(|group| group.timed);
         let mut found = Found::default();
         let Self { pairs, feasibility, writers, wants, .. } = self;
-        let end = pairs.search(groups, Level::Free, |pairs, choice| {
-            if !readers.is_empty() {
-                let (cause, fails) = writers.between(pairs, wants, &readers, choice);
-                found.offer(Class::NeedsWriter, fails && !timed, choice, cause);
-                return !fails && found.tries < MOST_BENIGN;
-            }
-            if let Some(lock) = merged {
-                found.offer(Class::Possible, !timed, choice, Cause::Merged(lock));
-                return false;
-            }
-            if timed {
-                found.offer(Class::Possible, false, choice, Cause::Timed);
-                return false;
-            }
-            match feasibility.judge(choice) {
-                Outcome::Feasible(witness) => {
-                    found.offer(Class::Feasible, true, choice, Cause::Schedule);
-                    if let Some(best) = &mut found.best {
-                        best.witness = witness;
-                    }
-                    return false;
+        let mut end = End::Complete;
+        // First one choice for each candidate of the first side, then all: who comes first often decides.
+        let ways = if readers.is_empty() { &[Next::Other, Next::On][..] } else { &[Next::On] };
+        for way in ways {
+            found.tries = 0;
+            let left = feasibility.steps_left();
+            end = pairs.search(groups, Level::Free, |pairs, choice| {
+                if !readers.is_empty() {
+                    let (cause, fails) = writers.between(pairs, wants, &readers, choice);
+                    found.offer(Class::NeedsWriter, fails && !timed, choice, cause);
+                    return if !fails && found.tries < MOST_BENIGN { *way } else { Next::Stop };
                 }
-                Outcome::Signal(event) => found.offer(Class::SoftOrdered, false, choice, Cause::Signal(event)),
-                Outcome::HandOver(event) => found.offer(Class::Possible, true, choice, Cause::HandOver(event)),
-                Outcome::NoWitness => found.offer(Class::Possible, true, choice, Cause::NoWitness),
-                Outcome::NotKept => found.offer(Class::Possible, true, choice, Cause::NotKept),
-                Outcome::Dropped => found.offer(Class::Possible, true, choice, Cause::Dropped),
-                Outcome::TooMuch => found.offer(Class::Possible, true, choice, Cause::TooMany),
+                if let Some(lock) = merged {
+                    found.offer(Class::Possible, !timed, choice, Cause::Merged(lock));
+                    return Next::Stop;
+                }
+                if timed {
+                    found.offer(Class::Possible, false, choice, Cause::Timed);
+                    return Next::Stop;
+                }
+                match feasibility.judge(choice) {
+                    Outcome::Feasible(witness) => {
+                        found.offer(Class::Feasible, true, choice, Cause::Schedule);
+                        if let Some(best) = &mut found.best {
+                            best.witness = witness;
+                        }
+                        return Next::Stop;
+                    }
+                    Outcome::Signal(event) => found.offer(Class::SoftOrdered, false, choice, Cause::Signal(event)),
+                    Outcome::HandOver(event) => found.offer(Class::Possible, true, choice, Cause::HandOver(event)),
+                    Outcome::NoWitness => found.offer(Class::Possible, true, choice, Cause::NoWitness),
+                    Outcome::NotKept => found.offer(Class::Possible, true, choice, Cause::NotKept),
+                    Outcome::Dropped => found.offer(Class::Possible, true, choice, Cause::Dropped),
+                    Outcome::TooMuch => found.offer(Class::Possible, true, choice, Cause::TooMany),
+                }
+                // Combinations that differ in their threads only come out alike, but one that is not reached may hide
+                // one that is.
+                let benign = found.best.as_ref().is_some_and(|best| best.class > Class::Possible);
+                let cheap = left - feasibility.steps_left() < left / CHEAP;
+                if found.tries < if benign || cheap { MOST_BENIGN } else { MOST_TRIES } { *way } else { Next::Stop }
+            });
+            if end != End::Complete || found.best.is_none() {
+                break;
             }
-            // Combinations that differ in their threads only come out alike, but one that is not reached may hide
-            // one that is.
-            let benign = found.best.as_ref().is_some_and(|best| best.class > Class::Possible);
-            found.tries < if benign { MOST_BENIGN } else { MOST_TRIES }
-        });
+        }
         let soft = found.best.as_ref().is_some_and(|best| best.class == Class::SoftOrdered);
         if (end == End::Exhausted || end == End::Stopped && soft)
             && found.best.as_ref().is_none_or(|best| best.class > Class::Possible)
@@ -137,17 +150,17 @@ impl Court<'_> {
 
     /// What keeps the sides apart, as nothing else is left.
     fn kept_apart(&mut self, groups: &[Rc<Group>], readers: &[LockId], timed: bool, met: (bool, bool)) -> Verdict {
+        // What keeps them apart for ever says more than a gate, but finding it out may be too much.
         let levels = [
             (Level::SoftOrdered, Class::SoftOrdered, met.0 && self.soft),
             (Level::Guarded, Class::Guarded, met.1),
             (Level::Ordered, Class::Ordered, true),
         ];
         for (level, class, _) in levels.into_iter().filter(|(.., worth)| *worth) {
-            let mut found: Option<Vec<Candidate>> = None;
-            let end = self.pairs.search(groups, level, |_, choice| {
-                found = Some(choice.to_vec());
-                false
-            });
+            let (mut found, mut end) = self.any(groups, level);
+            if end == End::Exhausted && level == Level::Guarded {
+                (found, end) = self.any(groups, Level::GuardedOrOrdered);
+            }
             if let Some(choice) = found {
                 let cause = self.cause(&choice, class);
                 return Verdict { class, fails: false, choice, cause, witness: Vec::new() };
@@ -158,6 +171,16 @@ impl Court<'_> {
         }
         let choice = groups.iter().filter_map(|group| group.alike.first()?.candidates.first().copied()).collect();
         Verdict { class: Class::SameThread, fails: false, choice, cause: Cause::OneThread, witness: Vec::new() }
+    }
+
+    /// Any choice that this level allows.
+    fn any(&mut self, groups: &[Rc<Group>], level: Level) -> (Option<Vec<Candidate>>, End) {
+        let mut found: Option<Vec<Candidate>> = None;
+        let end = self.pairs.search(groups, level, |_, choice| {
+            found = Some(choice.to_vec());
+            Next::Stop
+        });
+        (found, end)
     }
 
     /// The most serious that it can be, as not everything was looked at.
@@ -186,11 +209,21 @@ impl Court<'_> {
                     let clocks = if soft { &mut self.pairs.soft } else { &mut self.pairs.must };
                     let forth = clocks.before(one.thread, a.last, other.thread, b.first);
                     let ((one, a), (other, b)) = if forth { ((one, a), (other, b)) } else { ((other, b), (one, a)) };
-                    return Cause::Before { earlier: (one.thread, a.last), later: (other.thread, b.first) };
+                    let gate = self.pairs.gate(one, other).filter(|_| !soft).map(|(held, _)| held.lock);
+                    return Cause::Before { earlier: (one.thread, a.last), later: (other.thread, b.first), gate };
                 }
             }
         }
-        Cause::TooMany
+        // Every two of them could run at the same time, but not all together: one of the orders that matter.
+        let clocks = if class == Class::SoftOrdered { &mut self.pairs.soft } else { &mut self.pairs.must };
+        let ordered =
+            wants.iter().flat_map(|one| wants.iter().map(move |other| (one, other))).find_map(|(one, other)| {
+                let (a, b) = (one.runs.first()?, other.runs.first()?);
+                let (earlier, later) = ((one.thread, a.last), (other.thread, b.first));
+                let before = one.thread != other.thread && clocks.before(earlier.0, earlier.1, later.0, later.1);
+                before.then_some(Cause::Before { earlier, later, gate: None })
+            });
+        ordered.unwrap_or(Cause::TooMany)
     }
 }
 

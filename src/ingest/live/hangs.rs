@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use super::{Collector, Source};
 use crate::ingest::clock::monotonic_ns;
 use crate::ingest::tasks;
-use crate::ingest::watch::tell;
+use crate::ingest::watch::{Found, tell};
 use crate::model::{CodeAddress, Excerpt, Hang, LockId, ModuleId, Session};
 
 /// Threads that waited for less than this may just be about to go on.
@@ -23,17 +23,25 @@ pub struct HangNow {
 }
 
 impl Collector {
-    /// Looks for threads that wait for each other, in every process that lives.
+    /// Looks for hangs in every process that lives.
     pub(super) fn watch(&mut self) {
         for source in self.sources.values_mut() {
             let ticks = source.image.ticks.now();
-            let rings = source.watcher.look(&source.image, ticks);
+            let (process, threads) = (source.image.process, &self.session.threads);
+            let has_ended =
+                |tid: u32| threads.iter().any(|row| row.process == process && row.tid == tid && row.end_ns.is_some());
+            let found = source.watcher.look(&source.image, ticks, &has_ended);
             let at_ns = source.image.ticks.moment_ns(ticks);
-            for ring in &rings {
-                let hang = tell::deadlock(&mut source.image, &mut self.session, ring, at_ns);
-                self.session.hangs.push(hang);
+            let (image, session) = (&mut source.image, &mut self.session);
+            for found in &found {
+                let hang = match found {
+                    Found::Ring(ring) => Some(tell::deadlock(image, session, ring, at_ns)),
+                    Found::Abandoned(waiter, owner) => tell::abandoned(image, session, waiter, *owner, at_ns),
+                    Found::Stuck(all) => Some(tell::stuck(image, session, all, at_ns)),
+                };
+                session.hangs.extend(hang);
             }
-            if !rings.is_empty() {
+            if !found.is_empty() {
                 source.name_for_people(&mut self.session);
             }
         }

@@ -81,7 +81,7 @@ impl Orders {
         let mut nested: FxHashMap<u64, Nested> = FxHashMap::default();
         let mut requests: Vec<(u64, u64)> = Vec::new();
         let mut others: Vec<(Record, u32, u64)> = Vec::new();
-        let mut misuses: Vec<(Record, u32, [u64; 4])> = Vec::new();
+        let mut misuses: Vec<(Record, u32, [u64; misuse::END as usize])> = Vec::new();
         for (offset, entries) in tables(&image.segment, first_table) {
             for (entry, number) in entries.iter().zip(0u64..) {
                 // Acquire: pairs with the shim's Release store; the key is there.
@@ -112,7 +112,7 @@ impl Orders {
                     Some(Op::Misuse) => {
                         // Numbers this small have a bucket each.
                         let counts =
-                            [0, 1, 2, 3].map(|number| u64::from(entry.buckets[number].load(Ordering::Relaxed)));
+                            std::array::from_fn(|number| u64::from(entry.buckets[number].load(Ordering::Relaxed)));
                         misuses.push((record, holder, counts));
                     }
                     Some(Op::Hold | Op::Done | Op::Created | Op::Posted) if count > 0 => {
@@ -131,8 +131,7 @@ impl Orders {
         }
         for (record, holder, counts) in misuses {
             let holder = image.stack(session, holder);
-            for number in [misuse::UNLOCK_NOT_OWNER, misuse::UNLOCK_NOT_LOCKED, misuse::DESTROYED_WHILE_HELD] {
-                let count = counts[number as usize];
+            for (number, count) in (0u64..).zip(counts) {
                 if count > 0 {
                     count_misuse(record, holder, number, (thread, count), image, session);
                 }

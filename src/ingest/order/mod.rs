@@ -149,6 +149,13 @@ impl Orders {
         }
     }
 
+    /// A lock is about to be taken whose owner ended and held it.
+    pub fn owner_died(&mut self, record: Record, thread: ThreadId, image: &mut Image, session: &mut Session) {
+        let (lock, stack) = (image.lock(session, record.lock), image.stack(session, record.stack));
+        let event = Event { at_ns: image.ticks.moment_ns(record.ticks), stack, what: What::OwnerDied { lock } };
+        self.fold.apply(&mut session.order, thread, event);
+    }
+
     /// A thread is about to be created.
     pub fn created(&mut self, record: Record, thread: ThreadId, image: &mut Image, session: &mut Session) {
         let stack = image.stack(session, record.stack);
@@ -200,6 +207,9 @@ fn count_misuse(
         misuse::UNLOCK_NOT_OWNER => MisuseKind::UnlockNotOwner,
         misuse::UNLOCK_NOT_LOCKED => MisuseKind::UnlockNotLocked,
         misuse::DESTROYED_WHILE_HELD => MisuseKind::DestroyedWhileHeld,
+        misuse::WAIT_NOT_OWNER => MisuseKind::WaitNotOwner,
+        misuse::WAIT_NOT_LOCKED => MisuseKind::WaitNotLocked,
+        misuse::REFUSED => MisuseKind::Refused,
         _ => return,
     };
     let lock = image.lock(session, record.lock);

@@ -4,7 +4,7 @@
 //! for them while the program runs but to keep the memory that they were read into.
 //!
 //! In a process that never nests two locks there is nothing to witness. As long as no nested acquisition was read,
-//! only the last two rounds are kept. What is dropped then does not matter later, either: whoever reads the first
+//! little more than the last two rounds is kept. What is dropped then does not matter later, either: whoever reads the first
 //! one in this round did not find it in the round before, so everything read up to the round before that one had
 //! been released before the first nested acquisition was told. Such sections are whole and depend on no nested
 //! acquisition, so a schedule may begin with all of them.
@@ -44,6 +44,9 @@ pub struct Tape {
 impl Tape {
     /// Records that are kept of one process, as long as they are of more than one batch: 8 MiB.
     pub const MOST: usize = 1 << 18;
+    /// Records and batches that are kept beside the last two rounds while nothing is nested: all of a small program's.
+    const FIRST: usize = 1 << 14;
+    const FIRST_BATCHES: usize = 1 << 12;
     /// Empty memory that is kept.
     const MOST_SPARE: usize = 64;
 
@@ -61,7 +64,12 @@ impl Tape {
     }
 
     /// Keeps what was read from one ring. `threads`: who wrote it, from which position on; `now`: ticks.
-    pub fn keep(&mut self, records: Vec<Record>, threads: Vec<(u32, ThreadId)>, now: u64) {
+    pub fn keep(&mut self, mut records: Vec<Record>, threads: Vec<(u32, ThreadId)>, now: u64) {
+        // A few records must not keep the memory of many.
+        const WORTH_IT: usize = 64;
+        if !self.nested && records.capacity() > WORTH_IT.max(4 * records.len()) {
+            records.shrink_to_fit();
+        }
         self.kept += records.len();
         self.batches.push_back(Batch { records, threads, read_at: now, round: self.round });
         while self.kept > Self::MOST && self.batches.len() > 1 {
@@ -74,7 +82,8 @@ impl Tape {
     /// All rings were read once.
     pub fn end_round(&mut self) {
         self.round += 1;
-        while !self.nested && self.batches.front().is_some_and(|oldest| oldest.round + 2 <= self.round) {
+        let few = |tape: &Self| tape.kept <= Self::FIRST && tape.batches.len() <= Self::FIRST_BATCHES;
+        while !self.nested && !few(self) && self.batches.front().is_some_and(|oldest| oldest.round + 2 <= self.round) {
             self.drop_oldest();
         }
     }

@@ -97,15 +97,38 @@ impl Seen {
             }
     }
 
+    /// Whether it waits for a lock that says whose it is, and that nobody but its owner was seen to give back.
+    pub fn may_be_abandoned(&self) -> bool {
+        let owned = matches!(self.kind, kind::MUTEX | kind::RWLOCK) && self.address != 0;
+        owned && self.traits & (traits::ROBUST | traits::HANDED_OVER) == 0
+    }
+
     /// Its hold of a lock.
     pub fn grip_of(&self, lock: u32) -> Option<&Grip> {
         self.held.iter().find(|grip| grip.lock == lock)
     }
 }
 
+/// Whether a thread has the slot.
+pub fn is_active(slot: &ThreadSlot) -> bool {
+    // Acquire: a slot that was taken over says so before its fields are written.
+    slot.state.load(Ordering::Acquire) == state::ACTIVE
+}
+
+/// Whether the wait that a slot shows ends by itself at some time.
+pub fn is_timed(slot: &ThreadSlot) -> bool {
+    slot.wait_flags.load(Ordering::Relaxed) as u8 & Flags::TIMED != 0
+}
+
+/// Whether the wait that a slot shows may be for what certain threads have: a look at its kind only.
+pub fn is_for_holders(segment: &Segment, slot: &ThreadSlot) -> bool {
+    let kind = segment.lock(slot.wait_lock.load(Ordering::Relaxed)).map(|info| info.kind.load(Ordering::Relaxed));
+    matches!(kind, Some(kind::MUTEX | kind::RWLOCK | kind::SPINLOCK | kind::JOIN | kind::SEMAPHORE))
+}
+
 /// The lock that a thread waits for, and since when.
 pub fn wait_of(slot: &ThreadSlot) -> Option<(u32, u64)> {
-    if slot.state.load(Ordering::Acquire) != state::ACTIVE {
+    if !is_active(slot) {
         return None;
     }
     // Acquire: pairs with the shim's Release store; what belongs to the wait is there.

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::look::{self, Grip, Seen};
 use crate::ingest::image::Image;
-use crate::model::{Hang, HangKind, HeldLock, Mode, Session, Waiting};
+use crate::model::{Hang, HangKind, HeldLock, Mode, Session, Thread, ThreadId, Waiting};
 
 /// Threads beside the ring that are kept; a program may have thousands behind one lock.
 const MOST_OTHERS: usize = 1000;
@@ -92,6 +92,40 @@ pub fn deadlock(image: &mut Image, session: &mut Session, ring: &[Seen], at_ns: 
     let others = others.into_iter().map(|at| waiting(image, session, &scene.waiting[at], &holders[at])).collect();
     let kind = if ring.len() == 1 { HangKind::SelfDeadlock } else { HangKind::Deadlock };
     Hang { kind, process: image.process, at_ns, cycle, others, running: scene.running.len() as u32 }
+}
+
+/// A lock that an ended thread left behind: who waits for it, and who waits for those. `waiter` is one of the first; `owner`
+/// the ended thread's kernel id. `None` where nothing is known of that thread.
+pub fn abandoned(image: &mut Image, session: &mut Session, waiter: &Seen, owner: u32, at_ns: u64) -> Option<Hang> {
+    let is = |thread: &Thread| thread.process == image.process && thread.tid == owner && thread.end_ns.is_some();
+    let owner = ThreadId::from(session.threads.iter().rposition(is)?);
+    let scene = Scene::of(image);
+    let holders = scene.holders(image);
+    let direct: Vec<usize> = (0..scene.waiting.len()).filter(|at| scene.waiting[*at].lock == waiter.lock).collect();
+    let nodes: Vec<u32> = direct.iter().map(|at| *at as u32).collect();
+    let behind = look::graph(&scene.waiting, |pthread| image.slot_of_pthread(pthread)).reaching(&nodes);
+    let indirect = (0..scene.waiting.len()).filter(|at| behind[*at] && !direct.contains(at));
+    let all: Vec<usize> = direct.iter().copied().chain(indirect).take(MOST_OTHERS).collect();
+    let others = all.into_iter().map(|at| {
+        let mut told = waiting(image, session, &scene.waiting[at], &holders[at]);
+        if direct.contains(&at) {
+            told.holders = vec![owner];
+        }
+        told
+    });
+    let others: Vec<Waiting> = others.collect();
+    let running = scene.running.len() as u32;
+    let (kind, process, cycle) = (HangKind::Abandoned, image.process, Vec::new());
+    (!others.is_empty()).then_some(Hang { kind, process, at_ns, cycle, others, running })
+}
+
+/// A process in which all threads wait, and nobody is left to wake one.
+pub fn stuck(image: &mut Image, session: &mut Session, all: &[Seen], at_ns: u64) -> Hang {
+    let scene = Scene { waiting: all.to_vec(), running: Vec::new() };
+    let holders = scene.holders(image);
+    let others = scene.waiting.iter().zip(&holders).take(MOST_OTHERS);
+    let others = others.map(|(seen, holders)| waiting(image, session, seen, holders)).collect();
+    Hang { kind: HangKind::Stuck, process: image.process, at_ns, cycle: Vec::new(), others, running: 0 }
 }
 
 /// Everybody who waits, and how many of `tasks` threads do not; `None` where nobody waited for at least so long.

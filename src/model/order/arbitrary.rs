@@ -32,7 +32,7 @@ prop_compose! {
     /// An order of locks, a few dozen rows in each part.
     pub fn raw_order()(
         links in vec((any::<[Index; 3]>(), mode()), 0..12),
-        marks in vec((0..5u8, any::<[Index; 3]>(), any::<bool>(), any::<u32>(), any::<u64>(), any::<u64>()), 0..16),
+        marks in vec((0..6u8, any::<[Index; 3]>(), any::<bool>(), any::<u32>(), any::<u64>(), any::<u64>()), 0..16),
         lives in vec(
             (any::<bool>(), any::<[Index; 2]>(), vec((any::<[Index; 2]>(), mode()), 0..3), 0..9u64, 0..9u64), 0..6,
         ),
@@ -42,9 +42,7 @@ prop_compose! {
             0..12,
         ),
         misuses in vec(
-            (select(vec![MisuseKind::UnlockNotOwner, MisuseKind::UnlockNotLocked, MisuseKind::DestroyedWhileHeld,
-                         MisuseKind::HeldAtThreadExit]),
-             any::<[Index; 4]>(), 0..1u64 << 40),
+            (select(&MisuseKind::ALL[..]), any::<[Index; 4]>(), 0..1u64 << 40),
             0..6,
         ),
         events in vec((0..4u8, mode(), any::<[Index; 3]>(), any::<u64>(), any::<u64>()), 0..24),
@@ -71,6 +69,7 @@ impl RawOrder {
                 1 => MarkWhat::Joined(known.then(|| thread(other))),
                 2 => MarkWhat::Barrier { lock: lock(other), count: *count },
                 3 => MarkWhat::Posted(lock(other)),
+                4 => MarkWhat::Outlived(known.then(|| thread(other))),
                 _ => MarkWhat::Taken(lock(other)),
             };
             let mark = Mark { at_ns: *at_ns, until_ns: *until_ns, what, stack: stack(place) };

@@ -131,6 +131,11 @@ pub enum What {
         /// When, ns; `at_ns` is when it asked.
         until_ns: u64,
     },
+    /// Is about to take a lock that its last owner held when it ended, and is told so.
+    OwnerDied {
+        /// Which.
+        lock: LockId,
+    },
     /// The thread ends.
     Ended,
 }

@@ -3,7 +3,7 @@
 //! Each thread's events come in its own order; threads come in any order among each other (the collector reads
 //! one ring after the other), so what joins two threads is resolved later, by [`Fold::settle`].
 
-use super::kin::{Join, Kin, Span};
+use super::kin::{Heir, Join, Kin, Span};
 use super::{
     ChainId, Event, Gate, How, Link, Logged, LoggedWhat, Mark, MarkWhat, Order, Request, RequestKey, Run, What,
 };
@@ -124,13 +124,21 @@ impl Fold {
                     self.ended(order, thread, open, at_ns);
                 }
             }
-            What::Kept { position, lock, mode } => match self.release(thread, position, lock) {
-                Some(open) => self.ended(order, thread, open, u64::MAX),
-                None => {
-                    log(order, 0, lock, LoggedWhat::Acquired(mode));
-                    self.spanned(order, thread, Gate { lock, mode, stack }, at_ns, u64::MAX);
+            What::Kept { position, lock, mode } => {
+                self.kin.kept(lock, thread, at_ns);
+                match self.release(thread, position, lock) {
+                    Some(open) => self.ended(order, thread, open, u64::MAX),
+                    None => {
+                        log(order, 0, lock, LoggedWhat::Acquired(mode));
+                        self.spanned(order, thread, Gate { lock, mode, stack }, at_ns, u64::MAX);
+                    }
                 }
-            },
+            }
+            What::OwnerDied { lock } => {
+                if let Some(mark) = self.mark(order, thread, event, at_ns, MarkWhat::Outlived(None)) {
+                    self.kin.outlived(Heir { thread, mark, lock, at_ns });
+                }
+            }
             What::Wanted { lock, mode, how } => {
                 if how != How::Try
                     && let Some(request) = self.request(order, thread, lock, mode, how, false, stack)

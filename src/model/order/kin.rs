@@ -7,7 +7,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Gate, MarkWhat, Order};
-use crate::model::ids::{ProcessId, ThreadId};
+use crate::model::ids::{LockId, ProcessId, ThreadId};
 
 /// A join whose thread is not known yet.
 #[derive(Debug)]
@@ -18,6 +18,15 @@ pub(super) struct Join {
     pub key: u64,
     pub at_ns: u64,
     pub until_ns: u64,
+}
+
+/// A thread that took a lock whose owner had ended.
+#[derive(Debug)]
+pub(super) struct Heir {
+    pub thread: ThreadId,
+    pub mark: u32,
+    pub lock: LockId,
+    pub at_ns: u64,
 }
 
 /// One of the threads that have had the same name one after the other.
@@ -52,11 +61,17 @@ pub(super) struct Kin {
     /// Joins that were read since the last settling.
     fresh: Vec<Join>,
     spans: Vec<Span>,
+    /// Threads that ended and held a lock, with when they had taken it.
+    kept: FxHashMap<LockId, Vec<(u64, ThreadId)>>,
+    /// Whose owner is looked for at the very end: what a thread kept is told when it ends.
+    heirs: Vec<Heir>,
 }
 
 impl Kin {
     /// Holds that are kept to find gates; what is missing makes a verdict more careful.
     const MOST_SPANS: usize = 1 << 18;
+    /// The same for locks that threads held at their ends, and for those who took them.
+    const MOST_KEPT: usize = 1 << 16;
 
     /// A thread began.
     pub fn started(&mut self, order: &mut Order, process: ProcessId, thread: ThreadId, token: u32) {
@@ -107,6 +122,20 @@ impl Kin {
         }
     }
 
+    /// A thread holds a lock since then, and ends.
+    pub fn kept(&mut self, lock: LockId, thread: ThreadId, taken_ns: u64) {
+        if self.kept.len() < Self::MOST_KEPT {
+            self.kept.entry(lock).or_default().push((taken_ns, thread));
+        }
+    }
+
+    /// A thread was told that the owner of a lock had ended.
+    pub fn outlived(&mut self, heir: Heir) {
+        if self.heirs.len() < Self::MOST_KEPT {
+            self.heirs.push(heir);
+        }
+    }
+
     /// See [`Fold::settle`](super::Fold::settle).
     pub fn settle(&mut self, order: &mut Order, all: bool) {
         let mut ripe = std::mem::replace(&mut self.ripe, std::mem::take(&mut self.fresh));
@@ -122,6 +151,13 @@ impl Kin {
         }
         if all {
             self.spans.drain(..).for_each(|span| guard(order, &span));
+            for Heir { thread, mark, lock, at_ns } in self.heirs.drain(..) {
+                let owners = self.kept.get(&lock).into_iter().flatten();
+                let last = owners.filter(|(taken_ns, owner)| *taken_ns <= at_ns && *owner != thread).max();
+                if let Some((_, owner)) = last {
+                    order.life(thread).marks[mark as usize].what = MarkWhat::Outlived(Some(*owner));
+                }
+            }
             order.lives.iter_mut().for_each(|life| {
                 life.gates.sort();
                 life.gates.dedup();

@@ -27,6 +27,7 @@ use rustc_hash::FxHashMap;
 
 use super::ids::{LockId, StackId, ThreadId};
 use super::profile::Mode;
+use super::stacks::Stacks;
 
 /// How a lock was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -106,8 +107,7 @@ pub struct Mark {
     pub stack: StackId,
 }
 
-/// What a [`Mark`] is. The first three must hold in every run; the others are hand-overs, which order the two
-/// sides in this run.
+/// What a [`Mark`] is. Hand-overs order the two sides in this run only; the others must hold in every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MarkWhat {
     /// Created this thread (`None`: it was never seen).
@@ -125,12 +125,14 @@ pub enum MarkWhat {
     Posted(LockId),
     /// Had a semaphore, or was woken on a condition variable.
     Taken(LockId),
+    /// Took a robust mutex that this thread held when it ended (`None`: it was never seen), and was told so.
+    Outlived(Option<ThreadId>),
 }
 
 impl MarkWhat {
     /// Whether the order holds in every run.
     pub fn is_must(self) -> bool {
-        matches!(self, Self::Created(_) | Self::Joined(_) | Self::Barrier { .. })
+        matches!(self, Self::Created(_) | Self::Joined(_) | Self::Barrier { .. } | Self::Outlived(_))
     }
 }
 
@@ -188,6 +190,25 @@ pub enum MisuseKind {
     DestroyedWhileHeld,
     /// A thread ended and held it still.
     HeldAtThreadExit,
+    /// A condition was waited for with it while another thread held it.
+    WaitNotOwner,
+    /// A condition was waited for with it while nobody held it.
+    WaitNotLocked,
+    /// Asked for again by the thread that has it, which was refused.
+    Refused,
+}
+
+impl MisuseKind {
+    /// Every kind; only ever added to at the end.
+    pub const ALL: [Self; 7] = [
+        Self::UnlockNotOwner,
+        Self::UnlockNotLocked,
+        Self::DestroyedWhileHeld,
+        Self::HeldAtThreadExit,
+        Self::WaitNotOwner,
+        Self::WaitNotLocked,
+        Self::Refused,
+    ];
 }
 
 /// A lock used as it may not be.
@@ -277,6 +298,21 @@ impl Order {
             self.lives.resize_with(thread.index() + 1, Life::default);
         }
         &mut self.lives[thread.index()]
+    }
+
+    /// Where a thread was created; the unknown stack where that was not seen.
+    pub fn created_at(&self, thread: ThreadId) -> StackId {
+        let creation = self.lives.get(thread.index()).and_then(|life| life.creator);
+        let mark = creation.and_then(|(creator, mark)| self.lives.get(creator.index())?.marks.get(mark as usize));
+        mark.map_or(Stacks::UNKNOWN, |mark| mark.stack)
+    }
+
+    /// Where a thread that ended had taken a lock that it held still; where another one had, if it is not known of this one.
+    pub fn left_behind(&self, thread: ThreadId, lock: LockId) -> Option<StackId> {
+        let left = self.misuses.iter().filter(|(misuse, _)| {
+            misuse.kind == MisuseKind::HeldAtThreadExit && misuse.lock == lock && misuse.stack != Stacks::UNKNOWN
+        });
+        left.min_by_key(|(misuse, (first, _))| (*first != thread, **misuse)).map(|(misuse, _)| misuse.stack)
     }
 
     /// Counts a misuse.

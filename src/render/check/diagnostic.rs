@@ -3,9 +3,9 @@
 use super::snippet::{Mark, gutter, snippet};
 use super::witness::witness;
 use super::words::{Names, Spot, advice, callers, place, reason, spot, title};
-use crate::analysis::order::{Class, Cycle, FindingKind, Side};
+use crate::analysis::order::{Cycle, FindingKind, Side};
 use crate::gate::{Entry, Standing, Subject};
-use crate::model::{Session, StackId, Stacks};
+use crate::model::{HangKind, Kind, Session, StackId, Stacks};
 use crate::render::names::fit_end;
 use crate::render::paint::{Layout, Style, columns, fill, printable, wrap};
 use crate::render::sources::{Source, Sources};
@@ -116,6 +116,7 @@ fn labels(kind: FindingKind) -> [&'static str; 2] {
         FindingKind::UnlockNotLocked => ["unlocks X", "X was taken last"],
         FindingKind::DestroyedWhileHeld => ["destroys X", "X was taken and is held"],
         FindingKind::LockHeldAtThreadExit => ["takes X, never unlocks it", "X was taken"],
+        FindingKind::SelfDeadlockRefused => ["takes X again, and is refused", "had taken X"],
     }
 }
 
@@ -163,14 +164,16 @@ impl Page<'_> {
         let mut out = self.layout.paint(Style::Strong, fill(&head, self.layout.width, "", "   ").trim_end());
         out.push('\n');
         let next = &cycle.sides[(at + 1) % cycle.sides.len()];
-        let holder = match cycle.class {
-            Class::Hung => format!(", held by {}", names.thread(next.thread)),
+        let is_join = self.session.lock(side.wanted).kind == Kind::Join;
+        let holder = match cycle.hang {
+            Some(HangKind::Deadlock) if !is_join => format!(", held by {}", names.thread(next.thread)),
             _ => String::new(),
         };
-        let points = [
-            Point { stack: side.held.stack, label: format!("takes {}", names.lock(side.held.lock)) },
-            Point { stack: side.wanted_stack, label: format!("wants {}{holder}", names.lock(side.wanted)) },
-        ];
+        let deeds = names.deeds(side).into_iter();
+        let mut points: Vec<_> = deeds.map(|deed| Point { stack: deed.stack, label: deed.label }).collect();
+        if let Some(last) = points.last_mut() {
+            last.label.push_str(&holder);
+        }
         let mut notes = Vec::new();
         for held in &side.also_held {
             let place = place(self.session, held.stack);

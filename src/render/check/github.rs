@@ -45,14 +45,8 @@ fn annotation(entry: &Entry<'_>, sources: &Sources) -> String {
     };
     if let Subject::Cycle(cycle) = &entry.subject {
         for side in &cycle.sides {
-            text.push(format!(
-                "{}: takes {} in {}, wants {} in {}",
-                names.thread(side.thread),
-                names.lock(side.held.lock),
-                at(side.held.stack),
-                names.lock(side.wanted),
-                at(side.wanted_stack)
-            ));
+            let deeds = names.deeds(side).into_iter().map(|deed| format!("{} in {}", deed.label, at(deed.stack)));
+            text.push(format!("{}: {}", names.thread(side.thread), deeds.collect::<Vec<_>>().join(", ")));
         }
     }
     text.extend(advice(entry));

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::github::primary;
 use super::words::{Names, Spot, advice, reason, spot, title};
-use crate::analysis::order::{Action, Class, Cycle, FindingKind};
+use crate::analysis::order::{Action, Class, Cycle, FindingKind, Step};
 use crate::gate::{Entry, Standing, Subject, Verdict};
-use crate::model::{Session, StackId};
+use crate::model::{Session, StackId, Stacks};
 use crate::render::paint::printable;
 use crate::render::sources::Sources;
 
@@ -162,13 +162,8 @@ fn related(entry: &Entry<'_>) -> Vec<(StackId, String)> {
     let names = Names::of(entry);
     match &entry.subject {
         Subject::Cycle(cycle) => (cycle.sides.iter())
-            .flat_map(|side| {
-                let thread = names.thread(side.thread);
-                [
-                    (side.held.stack, format!("{thread} takes {} here", names.lock(side.held.lock))),
-                    (side.wanted_stack, format!("{thread} wants {} here", names.lock(side.wanted))),
-                ]
-            })
+            .flat_map(|side| names.deeds(side))
+            .map(|deed| (deed.stack, format!("{} here", deed.sentence)))
             .collect(),
         Subject::Finding(finding) => (finding.stacks.iter().enumerate())
             .map(|(at, stack)| (*stack, if at == 0 { "here" } else { "it was taken here" }.to_owned()))
@@ -192,17 +187,18 @@ fn flows(entry: &Entry<'_>, cycle: &Cycle, sources: &Sources) -> Vec<Value> {
     if cycle.witness.is_empty() {
         for side in &cycle.sides {
             let thread = names.thread(side.thread);
-            for (stack, verb, lock) in
-                [(side.held.stack, "takes", side.held.lock), (side.wanted_stack, "wants", side.wanted)]
-            {
-                let message = format!("{thread} {verb} {}", names.lock(lock));
-                let importance = if verb == "wants" { "essential" } else { "important" };
-                let location = location(session, stack, sources, Some(&message));
+            let deeds = names.deeds(side);
+            let last = deeds.len().saturating_sub(1);
+            for (at, deed) in deeds.iter().enumerate() {
+                let importance = if at == last { "essential" } else { "important" };
+                let location = location(session, deed.stack, sources, Some(&deed.sentence));
                 add(thread.clone(), json!({ "location": location, "importance": importance }));
             }
         }
     }
-    for (at, step) in cycle.witness.iter().enumerate() {
+    // A release has no place that is known.
+    let placed = |step: &&Step| step.stack != Stacks::UNKNOWN;
+    for (at, step) in cycle.witness.iter().filter(placed).enumerate() {
         let thread = names.thread(step.thread);
         let message = format!("{thread} {}", names.action(step));
         let importance = if matches!(step.action, Action::Block(_)) { "essential" } else { "important" };
@@ -349,6 +345,11 @@ fn rule(entry: &Entry<'_>) -> Rule {
                     "LockHeldAtThreadExit",
                     "A thread ends and holds a lock still",
                     "Nobody can unlock it any more: whoever wants it waits for ever.",
+                ),
+                FindingKind::SelfDeadlockRefused => (
+                    "SelfDeadlockRefused",
+                    "A lock is taken again by its owner, and refused",
+                    "The call answered EDEADLK. Whoever does not look at the answer goes on as if it had the lock twice.",
                 ),
             };
             ("lock-misuse", name, short, help)

@@ -4,7 +4,7 @@ use crate::analysis::lock_name;
 use crate::analysis::order::{Action, Class, Cycle, FindingKind, Side, Step};
 use crate::analysis::wrapper::is_wrapper;
 use crate::gate::{Entry, Measure, Subject};
-use crate::model::{Frame, Kind, LockId, Mode, Session, StackId, ThreadId};
+use crate::model::{Frame, HangKind, Kind, LockId, Mode, Session, StackId, Stacks, ThreadId};
 use crate::render::frames::{Line, code_label, lines};
 use crate::render::names::{fit_end, short_file, short_function};
 use crate::render::paint::printable;
@@ -16,11 +16,27 @@ const NAME_WIDTH: usize = 40;
 /// A cycle of more locks is told by its first ones.
 const MOST_NAMES: usize = 4;
 
+/// The kernel cuts a thread's name to this.
+const KERNEL_WIDTH: usize = 15;
+
 /// Names within one entry: locks and threads that share a name are told apart.
 pub(crate) struct Names<'a> {
     session: &'a Session,
     locks: Vec<LockId>,
     threads: Vec<ThreadId>,
+    /// Locks of kind `Join`, and the threads that they stand for.
+    ends: Vec<(LockId, ThreadId)>,
+    hang: Option<HangKind>,
+}
+
+/// What a side does at a place.
+pub(crate) struct Deed {
+    /// Where.
+    pub stack: StackId,
+    /// `takes a`: without who does it.
+    pub label: String,
+    /// `worker-0 takes a`.
+    pub sentence: String,
 }
 
 fn push<T: PartialEq>(list: &mut Vec<T>, item: T) {
@@ -32,9 +48,17 @@ fn push<T: PartialEq>(list: &mut Vec<T>, item: T) {
 impl<'a> Names<'a> {
     pub(crate) fn of(entry: &Entry<'a>) -> Self {
         let (mut locks, mut threads) = (Vec::new(), Vec::new());
+        let (mut ends, mut hang) = (Vec::new(), None);
         match &entry.subject {
             Subject::Cycle(cycle) => {
+                hang = cycle.hang;
                 cycle.sides.iter().for_each(|side| push(&mut locks, side.held.lock));
+                // A thread holds its own end; elsewhere the lock of kind `Join` stands for whom a step is about.
+                if hang != Some(HangKind::Stuck) {
+                    ends.extend(cycle.sides.iter().map(|side| (side.held.lock, side.thread)));
+                }
+                ends.extend(cycle.witness.iter().filter_map(|step| Some((step.lock?, step.other?))));
+                ends.retain(|(lock, _)| entry.recording.session.lock(*lock).kind == Kind::Join);
                 for side in &cycle.sides {
                     push(&mut threads, side.thread);
                     push(&mut locks, side.wanted);
@@ -55,11 +79,22 @@ impl<'a> Names<'a> {
                 threads.extend(breach.thread);
             }
         }
-        Self { session: entry.recording.session, locks, threads }
+        Self { session: entry.recording.session, locks, threads, ends, hang }
     }
 
-    /// A lock's name, `acct->lock #2` where another of the entry has the same.
+    /// The thread whose end a lock of kind `Join` is.
+    fn ends(&self, lock: LockId) -> Option<String> {
+        (self.session.lock(lock).kind == Kind::Join).then(|| {
+            let thread = self.ends.iter().find(|(known, _)| *known == lock).map(|(_, thread)| *thread);
+            thread.map_or_else(|| "a thread".to_owned(), |thread| self.thread(thread))
+        })
+    }
+
+    /// A lock's name, `acct->lock #2` where another of the entry has the same; of a join `the end of worker-0`.
     pub(crate) fn lock(&self, lock: LockId) -> String {
+        if let Some(thread) = self.ends(lock) {
+            return format!("the end of {thread}");
+        }
         let name = lock_name(self.session, lock);
         let same: Vec<_> = self.locks.iter().filter(|other| lock_name(self.session, **other) == name).collect();
         let name = fit_end(&printable(&name), NAME_WIDTH);
@@ -69,21 +104,54 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// A thread's name, with its id where another of the entry has the same.
+    /// A thread's name, with its id where another of the entry has the same. Threads that nobody named have their
+    /// program's name, which says nothing: they are told by their number in the process.
     pub(crate) fn thread(&self, thread: ThreadId) -> String {
         let row = self.session.thread(thread);
         let name = printable(&row.name);
         let same = self.threads.iter().filter(|other| self.session.thread(**other).name == row.name).count();
         let process = self.session.process(row.process);
-        let mut name = match name.as_str() {
-            "" => format!("thread {}", row.tid),
-            _ if same > 1 => format!("{name} ({})", row.tid),
-            _ => name,
+        let mut name = match (self.is_named(thread), row.tid == process.pid) {
+            (true, _) if same > 1 => format!("{name} ({})", row.tid),
+            (true, _) => name,
+            (false, true) => "main".to_owned(),
+            (false, false) => format!("thread {}", self.number(thread)),
         };
         if self.session.processes.len() > 1 {
             name.push_str(&format!(" of process {}", process.pid));
         }
         name
+    }
+
+    fn is_named(&self, thread: ThreadId) -> bool {
+        let row = self.session.thread(thread);
+        let exe = &self.session.process(row.process).exe;
+        let program: String = exe.rsplit('/').next().unwrap_or_default().chars().take(KERNEL_WIDTH).collect();
+        !row.name.is_empty() && row.name != program
+    }
+
+    /// The thread's place among those of its process, in the order in which they began, from 1.
+    fn number(&self, thread: ThreadId) -> usize {
+        let row = self.session.thread(thread);
+        let threads = self.session.threads.iter().enumerate().filter(|(_, other)| other.process == row.process);
+        let before = threads.filter(|(at, other)| (other.start_ns, *at) < (row.start_ns, thread.index()));
+        before.count() + 1
+    }
+
+    /// A thread's name, and where it was started if nobody named it: `thread 3 (started by main at bank.cc:40)`.
+    fn introduced(&self, thread: ThreadId) -> String {
+        let name = self.thread(thread);
+        let created = self.session.order.created_at(thread);
+        if self.is_named(thread) || created == Stacks::UNKNOWN {
+            return name;
+        }
+        match spot(self.session, created, &Sources::default()) {
+            Some(Spot { function, file: Some(file), line, .. }) => {
+                format!("{name} (started by {function} at {}:{line})", printable(short_file(file)))
+            }
+            Some(Spot { function, .. }) => format!("{name} (started by {function})"),
+            None => name,
+        }
     }
 
     /// ` for reading`, where a lock knows modes.
@@ -110,6 +178,16 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// What the threads of a hang wait for, each once: `a, b and 3 more`.
+    fn waited(&self, cycle: &Cycle) -> String {
+        let mut names: Vec<String> = Vec::new();
+        cycle.sides.iter().for_each(|side| push(&mut names, self.lock(side.wanted)));
+        let rest = names.len().saturating_sub(MOST_NAMES);
+        names.truncate(MOST_NAMES);
+        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        names.join(", ") + &more
+    }
+
     /// What a thread does in a step of a witness.
     pub(crate) fn action(&self, step: &Step) -> String {
         let lock = step.lock.map(|lock| self.lock(lock));
@@ -130,16 +208,47 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// What a side wants: `wants b for reading`, `waits for worker-0 to end`.
+    fn wants(&self, side: &Side) -> String {
+        let lock = self.lock(side.wanted);
+        if let Some(thread) = self.ends(side.wanted) {
+            return format!("waits for {thread} to end");
+        }
+        match self.session.lock(side.wanted).kind {
+            _ if side.reacquired => format!("wants {lock} back after a condition wait"),
+            kind if kind.is_lock() => format!("wants {lock}{}", self.mode(side.wanted, side.wanted_mode)),
+            _ => format!("waits for {lock}"),
+        }
+    }
+
     /// `worker-0 holds a and wants b for reading`.
     pub(crate) fn side(&self, side: &Side) -> String {
-        let wants = match self.session.lock(side.wanted).kind {
-            Kind::Join => format!("joins {}", self.lock(side.wanted)),
-            _ if side.reacquired => format!("wants {} back after a condition wait", self.lock(side.wanted)),
-            _ => format!("wants {}{}", self.lock(side.wanted), self.mode(side.wanted, side.wanted_mode)),
-        };
+        let (who, wants) = (self.introduced(side.thread), self.wants(side));
         let limit = if side.timed { ", for a limited time" } else { "" };
         let held = format!("{}{}", self.lock(side.held.lock), self.mode(side.held.lock, side.held.mode));
-        format!("{} holds {held} and {wants}{limit}", self.thread(side.thread))
+        match self.hang {
+            Some(HangKind::Stuck) => format!("{who} {wants}"),
+            Some(HangKind::Abandoned) => format!("{who} {wants}, which a thread that has ended holds"),
+            _ if self.ends(side.held.lock).is_some() => format!("{who} {wants}{limit} before it ends"),
+            _ => format!("{who} holds {held} and {wants}{limit}"),
+        }
+    }
+
+    /// Where a side does its two things.
+    pub(crate) fn deeds(&self, side: &Side) -> Vec<Deed> {
+        let who = self.thread(side.thread);
+        let by = |stack: StackId, label: String| Deed { stack, sentence: format!("{who} {label}"), label };
+        let wants = by(side.wanted_stack, self.wants(side));
+        let lock = self.lock(side.held.lock);
+        match self.hang {
+            Some(HangKind::Stuck) => vec![wants],
+            Some(HangKind::Abandoned) => {
+                let label = format!("{lock} was taken by a thread that has ended");
+                vec![Deed { stack: side.held.stack, sentence: label.clone(), label }, wants]
+            }
+            _ if self.ends(side.held.lock).is_some() => vec![by(side.held.stack, "is started".to_owned()), wants],
+            _ => vec![by(side.held.stack, format!("takes {lock}")), wants],
+        }
     }
 }
 
@@ -149,6 +258,16 @@ pub(crate) fn title(entry: &Entry<'_>) -> String {
     match &entry.subject {
         Subject::Cycle(cycle) => {
             let locks = names.cycle(cycle);
+            match cycle.hang {
+                Some(HangKind::Abandoned) => return format!("the program was stuck: a thread ended and held {locks}"),
+                Some(HangKind::Stuck) => {
+                    return format!(
+                        "the program was stuck: nobody was left to wake who waits for {}",
+                        names.waited(cycle)
+                    );
+                }
+                _ => {}
+            }
             if let Some(number) = cycle.component {
                 return format!("{} locks are taken in every order, such as {locks}", count(number));
             }
@@ -164,6 +283,9 @@ pub(crate) fn title(entry: &Entry<'_>) -> String {
                 Class::SoftOrdered => format!("{locks} in both orders, kept apart by a hand-over"),
                 Class::Guarded => format!("{locks} in both orders, under a common lock"),
                 Class::Ordered => format!("{locks} in both orders, one after the other"),
+                Class::SameThread if cycle.sides.iter().any(|side| side.thread != cycle.sides[0].thread) => {
+                    format!("{locks} in a ring of orders, by fewer threads than it takes")
+                }
                 Class::SameThread => format!("{locks} in both orders, by one thread"),
             }
         }
@@ -175,6 +297,7 @@ pub(crate) fn title(entry: &Entry<'_>) -> String {
                 FindingKind::UnlockNotLocked => format!("{lock} is unlocked while nobody holds it"),
                 FindingKind::DestroyedWhileHeld => format!("{lock} is destroyed while it is held"),
                 FindingKind::LockHeldAtThreadExit => format!("{lock} is still held when its thread ends"),
+                FindingKind::SelfDeadlockRefused => format!("{lock} is taken again by its owner, and refused"),
             }
         }
         Subject::Budget(breach) => {
@@ -230,6 +353,7 @@ pub(crate) fn advice(entry: &Entry<'_>) -> Option<String> {
             FindingKind::UnlockNotLocked => "Remove the second unlock, or find the path that never locked.",
             FindingKind::DestroyedWhileHeld => "Destroy the lock only when every thread is done with it.",
             FindingKind::LockHeldAtThreadExit => "Unlock on every way out of the thread's function.",
+            FindingKind::SelfDeadlockRefused => "Look at the answer, or take the lock in one of the two callers only.",
         }
         .into(),
         Subject::Budget(breach) => match breach.budget.measure {

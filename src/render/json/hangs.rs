@@ -15,7 +15,7 @@ pub(super) struct Hang<'a> {
     at_ns: u64,
     /// Threads of the process that did not wait.
     running: u32,
-    /// A ring: each thread waits for the next, the last one for the first.
+    /// A ring: each thread waits for the next, the last one for the first. Empty where there is none.
     cycle: Vec<Waiting<'a>>,
     others: Vec<Waiting<'a>>,
 }

@@ -42,7 +42,7 @@ pub fn summary(
     let mut out = String::from("\n");
     out.push_str(&layout.paint(Style::Heading, &facts.join(", ")));
     out.push('\n');
-    if let Some(reason) = nothing_seen(session) {
+    if let Some(reason) = nothing_seen(session).filter(|_| session.hangs.is_empty()) {
         out.push_str(&layout.paint(Style::Warn, &wrap(&reason, layout.width, "", "  ")));
         return out;
     }

@@ -137,7 +137,7 @@ fn contradictions_are_named() {
         (b"LOCK", vec![&[9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]], "a lock of an unknown process"),
         (b"LOCK", vec![&[0, 0, 0, 0, 9, 0, 0, 0, 0, 1, 0, 0]], "a stack that is not there"),
         (b"LOCK", vec![&[0, 0, 12, 0, 0, 0, 0, 0, 0, 1, 0, 0]], "a lock of an unknown sort"),
-        (b"HANG", vec![&[3, 0, 0, 0]], "a hang of an unknown sort"),
+        (b"HANG", vec![&[9, 0, 0, 0]], "a hang of an unknown sort"),
         (b"HANG", vec![&[0, 9, 0, 0]], "a hang of an unknown process"),
         (b"HWTG", vec![&[9, 0, 0, 0, 0, 0, 0, 0, 0]], "a wait in a hang that is not there"),
         (b"HWTG", vec![&[0, 0, 9, 0, 0, 0, 0, 0, 0]], "a wait of an unknown thread"),

@@ -7,7 +7,8 @@ use crate::ingest::file::container::Damage;
 use crate::model::{Hang, HangKind, HeldLock, LockId, ProcessId, Session, StackId, ThreadId, Waiting};
 
 // A value's number in the file is its place in this list: only ever add at the end.
-const KINDS: [HangKind; 3] = [HangKind::Deadlock, HangKind::SelfDeadlock, HangKind::Waits];
+const KINDS: [HangKind; 5] =
+    [HangKind::Deadlock, HangKind::SelfDeadlock, HangKind::Waits, HangKind::Abandoned, HangKind::Stuck];
 
 /// `HANG`.
 #[derive(Serialize, Deserialize)]

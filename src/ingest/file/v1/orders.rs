@@ -13,11 +13,14 @@ use crate::model::{LockId, Mode, StackId, ThreadId};
 
 // A value's number in the file is its place in these lists: only ever add at the end.
 const HOWS: [How; 3] = [How::Block, How::Timed, How::Try];
-const MISUSES: [MisuseKind; 4] = [
+const MISUSES: [MisuseKind; 7] = [
     MisuseKind::UnlockNotOwner,
     MisuseKind::UnlockNotLocked,
     MisuseKind::DestroyedWhileHeld,
     MisuseKind::HeldAtThreadExit,
+    MisuseKind::WaitNotOwner,
+    MisuseKind::WaitNotLocked,
+    MisuseKind::Refused,
 ];
 const EVENTS: [LoggedWhat; 10] = [
     LoggedWhat::Acquired(Mode::Exclusive),
@@ -76,7 +79,7 @@ pub struct MarkRow {
     /// The thread's number less that of the row before (of 0 before the first).
     pub thread_step: u32,
     what: u8,
-    /// The other thread (created, joined), or the lock.
+    /// The other thread (created, joined, outlived), or the lock.
     pub other: Option<u32>,
     /// Threads that meet at a barrier.
     count: u32,
@@ -94,6 +97,7 @@ impl MarkRow {
             MarkWhat::Barrier { lock, count } => (2, Some(lock.0), count),
             MarkWhat::Posted(lock) => (3, Some(lock.0), 0),
             MarkWhat::Taken(lock) => (4, Some(lock.0), 0),
+            MarkWhat::Outlived(thread) => (5, thread.map(|thread| thread.0), 0),
         };
         Self {
             thread_step,
@@ -115,6 +119,7 @@ impl MarkRow {
             2 => MarkWhat::Barrier { lock: lock()?, count: self.count },
             3 => MarkWhat::Posted(lock()?),
             4 => MarkWhat::Taken(lock()?),
+            5 => MarkWhat::Outlived(self.other.map(ThreadId)),
             _ => return None,
         };
         Some(Mark { at_ns, until_ns: at_ns.wrapping_add(self.wait_ns), what, stack: StackId(self.stack) })

@@ -38,7 +38,7 @@ impl Builder {
         self.life_of(thread)?;
         let mark = row.mark(at_ns).ok_or(Damage::Senseless("a mark that has no meaning"))?;
         match mark.what {
-            MarkWhat::Created(other) | MarkWhat::Joined(other) => {
+            MarkWhat::Created(other) | MarkWhat::Joined(other) | MarkWhat::Outlived(other) => {
                 other.map_or(Ok(()), |other| self.known_thread(other))
             }
             MarkWhat::Barrier { lock, .. } | MarkWhat::Posted(lock) | MarkWhat::Taken(lock) => self.known_lock(lock),

@@ -3,12 +3,15 @@
 use super::Teller;
 use crate::model::{HangKind, Kind, Mode, Waiting};
 use crate::render::frames::lines;
+use crate::render::units::plural;
 
 pub(super) fn help(teller: &Teller<'_>) -> String {
     match teller.hang.kind {
         HangKind::SelfDeadlock => teller.hang.cycle.first().map_or_else(String::new, |waiting| itself(teller, waiting)),
         HangKind::Deadlock => each_other(teller),
         HangKind::Waits => waits(teller),
+        HangKind::Abandoned => abandoned(teller),
+        HangKind::Stuck => stuck(teller),
     }
 }
 
@@ -69,6 +72,31 @@ fn of_one_name(teller: &Teller<'_>) -> bool {
     let name = |waiting: &Waiting| teller.session.lock(waiting.lock).name.as_ref().map(|name| &name.text);
     let cycle = &teller.hang.cycle;
     cycle.first().and_then(name).is_some_and(|first| cycle.iter().all(|waiting| name(waiting) == Some(first)))
+}
+
+fn abandoned(teller: &Teller<'_>) -> String {
+    let lock = teller.hang.left_behind().map_or_else(String::new, |(_, lock)| teller.names.lock(lock));
+    format!("give {lock} back on every way out of the thread's function, `pthread_exit` and cancellation included")
+}
+
+/// What is missing: the rest of a barrier's threads, a post, a signal.
+fn stuck(teller: &Teller<'_>) -> String {
+    let others = &teller.hang.others;
+    let of = |kind: Kind| others.iter().find(|waiting| teller.session.lock(waiting.lock).kind == kind);
+    if let Some(waiting) = of(Kind::Barrier) {
+        let came = others.iter().filter(|other| other.lock == waiting.lock).count() as u64;
+        let count = u64::from(teller.session.lock(waiting.lock).traits.initial);
+        let name = teller.names.lock(waiting.lock);
+        if count > came {
+            return format!("{name} waits for {}, of which {came} came", plural(count, "thread", "threads"));
+        }
+    }
+    if of(Kind::Condvar).is_some() {
+        return waits(teller);
+    }
+    of(Kind::Semaphore).map_or_else(String::new, |waiting| {
+        format!("nobody posts {} any more: count who has to, and when", teller.names.lock(waiting.lock))
+    })
 }
 
 /// Only where nothing moves, and a condition is waited for without a limit.

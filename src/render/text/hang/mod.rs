@@ -38,7 +38,8 @@ pub struct HangOptions<'a> {
 pub fn hang(session: &Session, hang: &Hang, options: &HangOptions<'_>) -> String {
     let teller = Teller { session, hang, names: Names::of(session, hang), options };
     let mut out = match hang.kind {
-        HangKind::Waits => table::table(&teller),
+        HangKind::Waits | HangKind::Stuck => table::table(&teller),
+        HangKind::Abandoned => teller.abandoned(),
         HangKind::Deadlock | HangKind::SelfDeadlock => teller.deadlock(),
     };
     let help = help::help(&teller);
@@ -54,11 +55,15 @@ pub fn hang(session: &Session, hang: &Hang, options: &HangOptions<'_>) -> String
     out
 }
 
-/// A deadlock in one line: who waits for whom.
+/// A hang that is certain in one line.
 pub fn hang_title(session: &Session, hang: &Hang) -> String {
     let options = HangOptions::default();
     let teller = Teller { session, hang, names: Names::of(session, hang), options: &options };
-    teller.title_of_ring()
+    match hang.kind {
+        HangKind::Abandoned => teller.title_of_abandoned(),
+        HangKind::Stuck | HangKind::Waits => teller.title_of_waits(),
+        HangKind::Deadlock | HangKind::SelfDeadlock => teller.title_of_ring(),
+    }
 }
 
 /// A hang in a few lines, for the summary at the end.
@@ -67,6 +72,12 @@ pub fn hang_in_short(session: &Session, hang: &Hang, layout: &Layout) -> String 
     let teller = Teller { session, hang, names: Names::of(session, hang), options: &options };
     let (head, text) = match hang.kind {
         HangKind::Waits => ("waits: ", teller.title_of_waits()),
+        HangKind::Stuck => {
+            ("stuck: ", format!("{} after the start, {}", duration(hang.at_ns), teller.title_of_waits()))
+        }
+        HangKind::Abandoned => {
+            ("deadlock: ", format!("{} after the start, {}", duration(hang.at_ns), teller.title_of_abandoned()))
+        }
         HangKind::Deadlock | HangKind::SelfDeadlock => {
             ("deadlock: ", format!("{} after the start, {}", duration(hang.at_ns), teller.title_of_ring()))
         }
@@ -110,6 +121,30 @@ impl Teller<'_> {
             out.push_str(&table::rows(self, &hang.others));
         }
         out
+    }
+
+    /// A lock that an ended thread left behind.
+    fn abandoned(&self) -> String {
+        let (hang, layout) = (self.hang, &self.options.layout);
+        let title = format!("{}: {}", self.program(), self.title_of_abandoned());
+        let mut out = wrap(&title, layout.width, &layout.paint(Style::Bad, "deadlock: "), "  ");
+        let left = hang.left_behind();
+        if let Some(stack) = left.and_then(|(thread, lock)| self.session.order.left_behind(thread, lock)) {
+            out.push('\n');
+            out.push_str(&self.labelled("took it", "here:"));
+            out.push_str(&self.stack(stack));
+        }
+        let waiting = plural(hang.others.len() as u64, "thread waits", "threads wait");
+        out.push_str(&format!("\n  {waiting} for it:\n"));
+        out.push_str(&table::rows(self, &hang.others));
+        out
+    }
+
+    /// `worker-1 has ended and holds journal.mu still`.
+    fn title_of_abandoned(&self) -> String {
+        let Some((thread, lock)) = self.hang.left_behind() else { return String::new() };
+        let name = self.options.layout.paint(Style::Strong, &self.names.lock(lock));
+        format!("{} has ended and holds {name} still: nobody will give it back", self.names.thread(thread))
     }
 
     /// `server (pid 4242)`.
@@ -254,7 +289,7 @@ impl Teller<'_> {
         text
     }
 
-    /// `all 3 threads of server (pid 4242) waited when it was told to end`.
+    /// `all 3 threads of server (pid 4242) waited when it was told to end`, or `… wait, and nobody is left to wake one`.
     fn title_of_waits(&self) -> String {
         let waiting = self.hang.others.len() as u64;
         let all = waiting + u64::from(self.hang.running);
@@ -264,6 +299,10 @@ impl Teller<'_> {
             (0, _) => format!("all {} threads of {program}", count(waiting)),
             _ => format!("{} of {} of {program}", count(waiting), plural(all, "thread", "threads")),
         };
+        if self.hang.kind == HangKind::Stuck {
+            let (verb, whom) = if waiting == 1 { ("waits", "it") } else { ("wait", "one") };
+            return format!("{who} {verb}, and nobody is left to wake {whom}");
+        }
         format!("{who} waited when it was told to end")
     }
 }

@@ -1,7 +1,7 @@
 //! Who waits for what, in a table.
 
 use super::{Teller, kind_word};
-use crate::model::{Kind, Mode, Waiting};
+use crate::model::{HangKind, Kind, Mode, Waiting};
 use crate::render::frames;
 use crate::render::paint::{Style, wrap};
 use crate::render::table::{Column, table as columns_of};
@@ -14,7 +14,11 @@ const ROWS: usize = 40;
 pub(super) fn table(teller: &Teller<'_>) -> String {
     let (hang, options) = (teller.hang, teller.options);
     let layout = &options.layout;
-    let mut out = wrap(&teller.title_of_waits(), layout.width, &layout.paint(Style::Warn, "waits: "), "  ");
+    let head = match hang.kind {
+        HangKind::Stuck => layout.paint(Style::Bad, "stuck: "),
+        _ => layout.paint(Style::Warn, "waits: "),
+    };
+    let mut out = wrap(&teller.title_of_waits(), layout.width, &head, "  ");
     out.push_str(&rows(teller, &hang.others));
     if options.verbose {
         for waiting in &hang.others {

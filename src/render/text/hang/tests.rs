@@ -1,5 +1,6 @@
 use super::*;
 use crate::analysis::testing::Builder;
+use crate::model::order::{Misuse, MisuseKind};
 use crate::model::{HeldLock, LockId, Stacks, ThreadId};
 use crate::render::golden;
 use crate::render::paint::columns;
@@ -136,4 +137,36 @@ fn who_waits_for_what() {
     let hang = tell(&mut builder, HangKind::Waits, Vec::new(), others, 0);
     check("waits", &builder.session, &hang);
     check("waits-partly", &builder.session, &Hang { running: 2, ..hang });
+}
+
+#[test]
+fn a_lock_that_an_ended_thread_left_behind() {
+    let mut builder = Builder::new();
+    let [dying, heir, main] = ["dying", "heir", "server"].map(|name| builder.thread(name));
+    builder.session.threads[main.index()].tid = 4242;
+    let (lock, join) = (builder.lock("table.mu", Kind::Mutex), builder.lock("heir", Kind::Join));
+    let [take, want, end] =
+        [("fill", 30), ("find", 50), ("main", 90)].map(|(name, line)| builder.stack(&[(name, "t.c", line)]));
+    let left = Misuse { kind: MisuseKind::HeldAtThreadExit, lock, stack: take, holder: take };
+    builder.session.order.misused(left, dying, 1);
+    let others = vec![waiting(heir, lock, want, &[dying], &[]), waiting(main, join, end, &[heir], &[])];
+    let hang = tell(&mut builder, HangKind::Abandoned, Vec::new(), others, 0);
+    check("abandoned", &builder.session, &hang);
+}
+
+#[test]
+fn nobody_is_left_to_come() {
+    let mut builder = Builder::new();
+    let [one, two, main] = ["guest-0", "guest-1", "server"].map(|name| builder.thread(name));
+    builder.session.threads[main.index()].tid = 4242;
+    let (door, join) = (builder.lock("door", Kind::Barrier), builder.lock("guest-0", Kind::Join));
+    builder.session.locks[door.index()].traits.initial = 3;
+    let [come, end] = [("come", 50), ("main", 90)].map(|(name, line)| builder.stack(&[(name, "t.c", line)]));
+    let others = vec![
+        waiting(one, door, come, &[], &[]),
+        waiting(two, door, come, &[], &[]),
+        waiting(main, join, end, &[one], &[]),
+    ];
+    let hang = tell(&mut builder, HangKind::Stuck, Vec::new(), others, 0);
+    check("stuck", &builder.session, &hang);
 }
