@@ -1,5 +1,6 @@
 //! Programs that people run: the same answers with and without the recorder, a clean stop, and nothing lost.
 
+mod java;
 mod mariadb;
 pub mod memcached;
 mod nginx;

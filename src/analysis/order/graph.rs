@@ -57,7 +57,20 @@ pub(super) fn graph(session: &Session, orders: &Orders, by: By, cycles_only: boo
     component.iter().for_each(|of| *members.entry(*of).or_default() += 1);
     let looped: FxHashSet<u32> =
         sums.keys().filter(|(from, to)| from == to).map(|(from, _)| component[*from as usize]).collect();
-    let knotted = |of: u32| members.get(&of).is_some_and(|count| *count > 1) || looped.contains(&of);
+    let told = told(orders, &places);
+    let classes_of =
+        |from: u32, to: u32| (places.class(rows[from as usize].lock), places.class(rows[to as usize].lock));
+    // Classes come round where their locks do not: a list whose nodes are locked from the first to the last. So there the
+    // cycles that were found decide.
+    let inside = sums.keys().filter(|(from, to)| component[*from as usize] == component[*to as usize]);
+    let found: FxHashSet<u32> = inside
+        .filter(|(from, to)| told.contains_key(&classes_of(*from, *to)))
+        .map(|(from, _)| component[*from as usize])
+        .collect();
+    let knotted = |of: u32| match by {
+        By::Class => found.contains(&of),
+        By::Instance => members.get(&of).is_some_and(|count| *count > 1) || looped.contains(&of),
+    };
     let levels = levels(&succ, &component);
     // Places in the graph that is told: by level, then by name.
     let mut order: Vec<u32> = (0..rows.len() as u32).collect();
@@ -77,14 +90,12 @@ pub(super) fn graph(session: &Session, orders: &Orders, by: By, cycles_only: boo
         let (level, component) = (levels[of as usize], numbers.get(&of).copied());
         GraphNode { lock: row.lock, name: row.name.clone(), locks: row.locks.max(1), level, component }
     });
-    let told = told(orders, &places);
     let edges = sums.iter().filter_map(|((from, to), sum)| {
         let inside = component[*from as usize] == component[*to as usize] && knotted(component[*from as usize]);
         if cycles_only && !inside {
             return None;
         }
-        let classes = (places.class(rows[*from as usize].lock), places.class(rows[*to as usize].lock));
-        let cycle = told.get(&classes).copied().filter(|_| inside);
+        let cycle = told.get(&classes_of(*from, *to)).copied().filter(|_| inside);
         let ((held, wanted, held_mode, wanted_mode), _) =
             sum.pairs.iter().max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)))?;
         Some(GraphEdge {

@@ -370,6 +370,21 @@ fn the_graph_has_levels_and_cycles() {
     assert_eq!((knot.nodes.len(), knot.edges.len()), (2, 2));
 }
 
+/// A chain of nodes of one class, always locked from the first to the last: the class comes round, its locks do not.
+#[test]
+fn a_chain_of_one_class_is_no_cycle() {
+    let mut recorded = in_turn(&program(&[[both(A, B), both(B, M)].concat(), both(A, B)]));
+    for lock in &mut recorded.session.locks {
+        lock.class = "member:Node.guard".into();
+    }
+    let session = &recorded.session;
+    let orders = orders(session);
+    assert_eq!(orders.cycles, []);
+    let told = graph(session, &orders, By::Class, false);
+    assert!(told.nodes.iter().all(|node| node.component.is_none()), "{told:?}");
+    assert!(graph(session, &orders, By::Class, true).edges.is_empty());
+}
+
 #[test]
 fn the_same_program_has_the_same_fingerprints() {
     let program = philosophers(5);
