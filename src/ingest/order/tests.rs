@@ -190,13 +190,31 @@ fn without_nesting_nothing_is_kept() {
 }
 
 #[test]
-fn the_last_rounds_before_the_first_nesting_are_kept() {
+fn a_small_programs_rounds_before_the_first_nesting_are_kept() {
     let mut made = Made::new();
     (1..6).for_each(|round| made.read(&[section(round * 10, 1)]));
     made.read(&[open(100, 1, 0), open(101, 2, 1)]);
     let order = made.finish();
     let sections = order.log.events().filter(|event| matches!(event.what, LoggedWhat::Section(_)));
-    assert_eq!(sections.map(|event| event.at_ns).collect::<Vec<_>>(), [50]);
+    assert_eq!(sections.map(|event| event.at_ns).collect::<Vec<_>>(), [10, 20, 30, 40, 50]);
+    assert_eq!(order.log.complete_from_ns, 0);
+}
+
+#[test]
+fn of_a_large_one_the_last_rounds_are_kept() {
+    const EACH: u64 = 8_000;
+    let mut made = Made::new();
+    for round in 1..6 {
+        let sections: Vec<Record> = (0..EACH).map(|at| section(round * 100_000 + at * 10, 1)).collect();
+        made.read(&sections);
+    }
+    made.read(&[open(1_000_000, 1, 0), open(1_000_001, 2, 1)]);
+    let order = made.finish();
+    let sections: Vec<u64> = (order.log.events())
+        .filter(|event| matches!(event.what, LoggedWhat::Section(_)))
+        .map(|event| event.at_ns)
+        .collect();
+    assert_eq!((sections.len() as u64, sections[0]), (2 * EACH, 400_000));
     assert_eq!(order.log.complete_from_ns, 0, "what is missing does not matter");
 }
 
