@@ -1,8 +1,9 @@
 //! One entry of a verdict in full, in the manner of rustc: what, where, why, what to do.
 
+use super::names::Names;
 use super::snippet::{Mark, gutter, snippet};
 use super::witness::witness;
-use super::words::{Names, Spot, advice, callers, place, reason, spot, title};
+use super::words::{Spot, advice, callers, place, reason, spot, title};
 use crate::analysis::order::{Cycle, FindingKind, Side};
 use crate::gate::{Entry, Standing, Subject};
 use crate::model::{HangKind, Kind, Session, StackId, Stacks};

@@ -1,6 +1,7 @@
 //! `check --format github`: workflow commands, which GitHub shows at the lines that they name.
 
-use super::words::{Names, advice, reason, spot, title};
+use super::names::Names;
+use super::words::{advice, reason, spot, title};
 use crate::gate::{Entry, Subject, Verdict};
 use crate::render::paint::printable;
 use crate::render::sources::Sources;

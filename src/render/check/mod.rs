@@ -6,6 +6,7 @@ mod diagnostic;
 pub mod github;
 mod junit;
 mod markdown;
+mod names;
 mod sarif;
 mod snippet;
 mod text;

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::github::primary;
-use super::words::{Names, Spot, advice, reason, spot, title};
+use super::names::Names;
+use super::words::{Spot, advice, reason, spot, title};
 use crate::analysis::order::{Action, Class, Cycle, FindingKind, Step};
 use crate::gate::{Entry, Standing, Subject, Verdict};
 use crate::model::{Session, StackId, Stacks};

@@ -1,6 +1,7 @@
 //! The schedule that reaches a deadlock: a column for each thread, or numbered steps where there is no room.
 
-use super::words::{Names, place};
+use super::names::Names;
+use super::words::place;
 use crate::analysis::order::{Action, Step};
 use crate::model::{Session, StackId, Stacks, ThreadId};
 use crate::render::names::fit_start;
