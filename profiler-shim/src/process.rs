@@ -240,6 +240,7 @@ impl Process {
 
     /// Makes the segment; false where the process is not to be recorded.
     fn prepare(&'static self) -> Result<bool, u32> {
+        const EPERM: u32 = 1;
         learn_tids();
         // The mapping that `self` is in was new, or empty because of a fork: a process comes here once, but for
         // further tries.
@@ -252,6 +253,10 @@ impl Process {
         }
         if forked && NO_FOLLOW.load(Ordering::Relaxed) != 0 {
             return Ok(false);
+        }
+        if sandbox::forbids_segments() {
+            // No file is begun that cannot be finished.
+            return Err(unseen::OPEN << 16 | EPERM);
         }
         let sizes = Sizes::choose();
         let mut at = (core::ptr::from_ref(self) as *mut u8).wrapping_add(pages(size_of::<Self>()));
@@ -496,20 +501,28 @@ pub fn own_folder(path: &[u8; PATH_MAX]) {
     FOLDER.set(path.split(|byte| *byte == 0).next().unwrap_or_default());
 }
 
-/// Takes the shim out of the environment, so that programs which this one starts are not recorded.
+/// Takes the shim out of the environment if children are not to be followed.
 ///
 /// # Safety
 /// No other thread of the program runs yet.
 pub unsafe fn forget_in_children() {
+    if NO_FOLLOW.load(Ordering::Relaxed) != 0 {
+        // SAFETY: the caller's contract.
+        unsafe { leave_environment() };
+    }
+}
+
+/// Takes the shim out of the environment, so that it is not loaded into programs which this one starts or becomes.
+///
+/// # Safety
+/// No other thread of the program runs.
+pub unsafe fn leave_environment() {
     let mut at = environment() as *mut *mut c_char;
     if at.is_null() {
         return;
     }
     // SAFETY: the list ends with a null pointer; names are changed in place to ones nobody reads.
     unsafe {
-        if NO_FOLLOW.load(Ordering::Relaxed) == 0 {
-            return;
-        }
         while !(*at).is_null() {
             let text = CStr::from_ptr(*at).to_bytes();
             if text.starts_with(b"LD_PRELOAD=") {

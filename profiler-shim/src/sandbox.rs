@@ -11,7 +11,7 @@ use lockprof_wire::FORBIDS_NOTHING;
 use lockprof_wire::layout::note;
 
 use crate::bpf::{self, Data, Instruction};
-use crate::process::Process;
+use crate::process::{Process, leave_environment};
 use crate::thread::{Local, local, local_slowly, set_local};
 use crate::{asleep, sys};
 
@@ -131,6 +131,13 @@ pub fn forbids(bit: u32) -> bool {
     forbidden() & bit != 0
 }
 
+/// Whether this thread cannot make a segment.
+pub fn forbids_segments() -> bool {
+    const NEEDED: u32 =
+        bit(sys::OPENAT) | bit(sys::FTRUNCATE) | bit(sys::MMAP) | bit(sys::MPROTECT) | bit(sys::MADVISE);
+    forbids(NEEDED)
+}
+
 /// A call was not made: what it answers. The report says so where something is missing for it.
 #[cold]
 #[inline(never)]
@@ -159,6 +166,11 @@ pub fn begin(text: &'static [u8]) {
 /// Writes it down for the next program.
 fn hand_on(calls: u32) {
     let at = HANDED_ON.load(Ordering::Relaxed);
+    if at.is_null() && is_alone() {
+        // A shim without a session has no place for it: the next program goes without.
+        // SAFETY: this is the only thread.
+        unsafe { leave_environment() };
+    }
     for place in (0..DIGITS).filter(|_| !at.is_null()) {
         let digit = calls >> (4 * (DIGITS - 1 - place)) & 15;
         // SAFETY: the text is in the process's first stack, and has that many digits.

@@ -83,7 +83,7 @@ fn a_sleeping_shim_is_no_harm_either() {
         return;
     }
     let shim = finish(lockprof().args(["shim", "--path"]), LIMIT).stdout;
-    for arguments in MODES {
+    for arguments in MODES.into_iter().chain([&["exec"][..]]) {
         let mut command = Target::new(fixture("sandboxed")).args(arguments).bare_command();
         let outcome = finish(command.env("LD_PRELOAD", shim.trim_end()), LIMIT);
         assert_eq!(outcome.code(), 0, "{arguments:?}: {}", outcome.stderr);
