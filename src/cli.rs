@@ -174,6 +174,10 @@ pub struct ReportArgs {
     /// per thread
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Lock)]
     pub by: By,
+    /// A row for every lock, even where there are many that nothing tells apart (same name, same places in the code, never
+    /// waited for)
+    #[arg(long)]
+    pub every_lock: bool,
     /// What to leave out.
     #[command(flatten)]
     pub filter: FilterArgs,

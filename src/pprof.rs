@@ -184,9 +184,12 @@ pub enum DecodeError {
     /// Packed, and damaged or larger than a profile ever is.
     #[error("it cannot be unpacked: {0}")]
     Unpack(#[from] std::io::Error),
-    /// Unpacked, it is larger than [`LARGEST`].
-    #[error("unpacked it is larger than {} MiB", LARGEST >> 20)]
-    TooLarge,
+    /// Unpacked, it is larger than a profile of its size ever is.
+    #[error("unpacked it is larger than {0} MB: it is damaged or made to do harm")]
+    Unpacked(u64),
+    /// Its messages would take more memory than a profile of its size ever does.
+    #[error("its messages would take more than {0} MB of memory: it is damaged or made to do harm")]
+    TooMany(u64),
     /// Something else than a profile.
     #[error("it is no pprof profile: {0}")]
     Foreign(#[from] prost::DecodeError),
@@ -197,6 +200,16 @@ pub const SIDE_COMMENT: &str = "lockprof side: ";
 
 /// No profile is larger than this, unpacked, bytes.
 pub const LARGEST: u64 = 1 << 30;
+/// A packed profile may be this large unpacked, bytes, and so many times larger than it is. Those of Go shrink to a fifth.
+const UNPACKED_FLOOR: u64 = 4 << 20;
+const UNPACKED_PER_BYTE: u64 = 24;
+/// Its messages may take this much memory, bytes, and so many times more than it has bytes.
+const MEMORY_FLOOR: u64 = 64 << 20;
+const MEMORY_PER_BYTE: u64 = 24;
+/// The largest message in memory, with what a growing list of them needs, bytes.
+const MESSAGE: u64 = 2 * size_of::<Sample>() as u64;
+/// A number takes one byte or more when written.
+const NUMBER: u64 = 2 * size_of::<u64>() as u64;
 
 /// The first bytes of what gzip packed.
 pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -213,15 +226,61 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
 /// # Errors
 /// Where the bytes are no profile.
 pub fn decode(bytes: &[u8]) -> Result<Profile, DecodeError> {
+    let size = bytes.len() as u64;
     if !bytes.starts_with(&GZIP_MAGIC) {
-        return Ok(Profile::decode(bytes)?);
+        return decode_within(bytes, size);
     }
+    let most = size.saturating_mul(UNPACKED_PER_BYTE).saturating_add(UNPACKED_FLOOR).min(LARGEST);
     let mut unpacked = Vec::new();
-    MultiGzDecoder::new(bytes).take(LARGEST + 1).read_to_end(&mut unpacked)?;
-    if unpacked.len() as u64 > LARGEST {
-        return Err(DecodeError::TooLarge);
+    MultiGzDecoder::new(bytes).take(most + 1).read_to_end(&mut unpacked)?;
+    if unpacked.len() as u64 > most {
+        return Err(DecodeError::Unpacked(most >> 20));
     }
-    Ok(Profile::decode(unpacked.as_slice())?)
+    decode_within(&unpacked, unpacked.len() as u64)
+}
+
+/// Decodes what does not take too much memory for its size.
+fn decode_within(bytes: &[u8], size: u64) -> Result<Profile, DecodeError> {
+    let most = size.saturating_mul(MEMORY_PER_BYTE).saturating_add(MEMORY_FLOOR);
+    if memory(bytes) > most {
+        return Err(DecodeError::TooMany(most >> 20));
+    }
+    Ok(Profile::decode(bytes)?)
+}
+
+/// An upper bound of what the messages take in memory, bytes: each is a struct, and each byte in it may be a number. What
+/// is no protobuf is left to the decoder.
+fn memory(bytes: &[u8]) -> u64 {
+    const TEXTS: u64 = 6;
+    let (mut sum, mut rest) = (0u64, bytes);
+    while let Some(key) = varint(&mut rest) {
+        let length = match key & 7 {
+            0 => varint(&mut rest).map(|_| 0),
+            1 => Some(8),
+            2 => varint(&mut rest),
+            5 => Some(4),
+            _ => None,
+        };
+        let Some(length) = length.filter(|length| *length <= rest.len() as u64) else { break };
+        let inside = if key >> 3 == TEXTS { length } else { length.saturating_mul(NUMBER) };
+        sum = sum.saturating_add(MESSAGE).saturating_add(inside);
+        rest = &rest[length as usize..];
+    }
+    sum
+}
+
+/// The next number in protobuf's writing.
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -243,5 +302,24 @@ mod tests {
         assert!(decode(&packed[..packed.len() - 9]).is_err());
         assert!(decode(b"\x1f\x8bjunk").unwrap_err().to_string().contains("unpacked"));
         assert!(decode(b"hello, world").is_err());
+    }
+
+    #[test]
+    fn bombs_are_refused_before_they_take_memory() {
+        let pack = |bytes: &[u8]| {
+            let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        };
+        let zeros = pack(&vec![0; 64 << 20]);
+        assert!(decode(&zeros).unwrap_err().to_string().contains("unpacked it is larger than"), "{}", zeros.len());
+        // Samples without anything: two bytes each.
+        let samples = [0x12u8, 0].repeat(1 << 20);
+        assert!(decode(&samples).unwrap_err().to_string().contains("would take more than"));
+        assert!(decode(&pack(&samples)).unwrap_err().to_string().contains("would take more than"));
+        // A large one of the usual sort.
+        let sample = Sample { location_id: (1..30).collect(), value: vec![1, 1_000_000], label: Vec::new() };
+        let profile = Profile { sample: vec![sample; 50_000], ..Profile::default() };
+        assert_eq!(decode(&profile.encode_to_vec()).unwrap().sample.len(), 50_000);
     }
 }

@@ -23,6 +23,7 @@ mod suite {
     mod limits;
     mod merge;
     mod misuse;
+    mod names;
     mod namespaces;
     mod neighbours;
     mod nesting;

@@ -39,6 +39,12 @@ impl Glob {
         pattern[p..].iter().all(|c| *c == '*')
     }
 
+    /// Whether a lock of this name is meant: by the whole name, or by its last part, as members are often called
+    /// (`mutex_` for `relay::Logger::mutex_`).
+    pub fn matches_lock(&self, name: &str) -> bool {
+        self.matches(name) || name.rsplit_once("::").is_some_and(|(_, last)| self.matches(last))
+    }
+
     /// The pattern.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -114,5 +120,12 @@ mod tests {
         ] {
             assert_eq!(Glob::new(pattern).matches(text), want, "{pattern} on {text}");
         }
+    }
+
+    #[test]
+    fn members_are_meant_by_their_own_name_too() {
+        let meant = |pattern: &str| Glob::new(pattern).matches_lock("relay::Logger::mutex_");
+        assert!(meant("mutex_") && meant("relay::Logger::mutex_") && meant("relay::*") && meant("*"));
+        assert!(!meant("Logger::mutex_") && !meant("mutex") && !meant("relay"));
     }
 }

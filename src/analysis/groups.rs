@@ -4,7 +4,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::add;
 use super::contention::{Contention, Cut, Durations, SortKey, Spread};
-use super::wrapper::is_wrapper;
+use super::own_wrappers::OwnWrappers;
+use crate::model::lock_frames::is_library;
+use crate::model::stacks::Node;
 use crate::model::{Frame, Histogram, LockId, ModuleId, Session, SiteId, StackId, ThreadId};
 
 /// A place in the code: the innermost frame that is not a locking library's.
@@ -14,6 +16,8 @@ pub enum Place {
     Frame(Frame),
     /// Code without a symbol: the file that holds it and the address in it.
     Code(Option<ModuleId>, u64),
+    /// The first is a function of the program's own that locks what its callers hand it; the second called it.
+    Called(Box<Place>, Box<Place>),
     /// No stack was seen.
     Unknown,
 }
@@ -48,18 +52,25 @@ pub struct GroupRow {
 
 /// The place in the code that a stack stands for.
 pub fn place(session: &Session, stack: StackId) -> Place {
-    let mut first = None;
-    for node in session.stacks.walk(stack) {
-        let code = || Place::Code(node.address.module, node.address.address);
-        if node.frames.is_empty() {
-            return code();
-        }
-        if let Some(frame) = node.frames.iter().find(|frame| !is_wrapper(frame)) {
-            return if frame.function.is_some() { Place::Frame(frame.clone()) } else { code() };
-        }
-        first = first.or_else(|| node.frames.first().map(|frame| Place::Frame(frame.clone())));
+    let own = own_places(session, stack).next().map(|(_, place)| place);
+    let innermost = || session.stacks.walk(stack).next().map(|node| place_of(node, node.frames.first()));
+    own.or_else(innermost).unwrap_or(Place::Unknown)
+}
+
+/// The places of a stack that are no locking library's, innermost first, each with where it stands.
+pub(super) fn own_places(session: &Session, stack: StackId) -> impl Iterator<Item = (&Node, Place)> {
+    session.stacks.walk(stack).flat_map(move |node| {
+        let bare = node.frames.is_empty().then_some(None);
+        let own = node.frames.iter().filter(|frame| !is_library(&session.stacks, node, frame)).map(Some);
+        bare.into_iter().chain(own).map(move |frame| (node, place_of(node, frame)))
+    })
+}
+
+fn place_of(node: &Node, frame: Option<&Frame>) -> Place {
+    match frame.filter(|frame| frame.function.is_some()) {
+        Some(frame) => Place::Frame(frame.clone()),
+        None => Place::Code(node.address.module, node.address.address),
     }
-    first.unwrap_or(Place::Unknown)
 }
 
 #[derive(Default)]
@@ -94,7 +105,8 @@ fn counts(session: &Session, view: &Contention, lock: LockId) -> bool {
 /// One row per place in the code, in an order that depends on the places only.
 pub(super) fn by_site(session: &Session, cut: &Cut<'_>, view: &Contention) -> Vec<GroupRow> {
     let mut places: FxHashMap<StackId, Place> = FxHashMap::default();
-    let mut place_of = |stack| places.entry(stack).or_insert_with(|| place(session, stack)).clone();
+    let wrappers = OwnWrappers::of(session);
+    let mut place_of = |stack| places.entry(stack).or_insert_with(|| wrappers.place(session, stack)).clone();
     let mut sums: FxHashMap<Place, Sum> = FxHashMap::default();
     for (at, site) in session.profile.sites.iter().enumerate() {
         if !counts(session, view, site.key.lock) {

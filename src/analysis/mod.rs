@@ -10,9 +10,10 @@ pub mod groups;
 pub mod histograms;
 pub mod names;
 pub mod order;
+pub mod own_wrappers;
+pub mod seen_holds;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod wrapper;
 
 pub use contention::{Contention, Durations, LockReport, Query, SortKey, lock_name};
 pub use filter::{Filter, Glob};

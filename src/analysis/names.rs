@@ -1,6 +1,8 @@
 //! Long function and file names cut to what tells them apart.
 //!
-//! For people's eyes only: JSON and the trace keep the full names.
+//! For people's eyes only: JSON and the trace keep the full names. Widths are in cells of a terminal.
+
+use unicode_width::UnicodeWidthChar;
 
 /// A demangled C++, Rust or C name without function arguments, with template arguments as `<…>`,
 /// without compilers' clone suffixes and hashes.
@@ -30,6 +32,12 @@ pub fn short_function(name: &str) -> String {
             continue;
         }
         match c {
+            '{' if depth == 0 => {
+                let end = skip_group(&chars, at);
+                out.push_str(&braces(&chars[at..end]));
+                at = end;
+                continue;
+            }
             '<' | '(' | '[' => {
                 if depth == 0 {
                     if c == '(' && out.ends_with('.') && chars.get(at + 1) == Some(&'*') {
@@ -41,7 +49,7 @@ pub fn short_function(name: &str) -> String {
                     }
                     if c == '(' && !is_anonymous(&chars[at..]) {
                         // Arguments end the name, but a local class's method goes on: `f(int)::g`.
-                        at = skip_group(&chars, at);
+                        at = skip_qualifiers(&chars, skip_group(&chars, at));
                         if chars.get(at) != Some(&':') {
                             break;
                         }
@@ -71,12 +79,35 @@ pub fn short_function(name: &str) -> String {
     if out.contains('{') {
         out = out.replace("{{closure}}", "{closure}").replace("{closure#0}", "{closure}");
     }
+    // A lambda's call operator is the lambda.
+    if out.ends_with("}::operator()") {
+        out.truncate(out.len() - "::operator()".len());
+    }
     without_return_type(out.trim()).to_owned()
+}
+
+/// `{lambda(int, char)#2}` → `{lambda#2}`: a part of the name, with its number and without its arguments.
+fn braces(group: &[char]) -> String {
+    let text: String = group.iter().collect();
+    match (text.split_once('('), text.rsplit_once(')')) {
+        (Some((head, _)), Some((_, tail))) if head == "{lambda" => format!("{head}{tail}"),
+        _ => text,
+    }
 }
 
 /// `(anonymous namespace)` and `(anonymous class)` are part of a name.
 fn is_anonymous(chars: &[char]) -> bool {
     chars.iter().take(10).collect::<String>() == "(anonymous"
+}
+
+/// The position after what qualifies a local function: `f() const::g`.
+fn skip_qualifiers(chars: &[char], at: usize) -> usize {
+    let words = [" const", " volatile", " &&", " &"].map(|word| word.chars().collect::<Vec<_>>());
+    let mut at = at;
+    while let Some(word) = words.iter().find(|word| chars[at..].starts_with(word)) {
+        at += word.len();
+    }
+    at
 }
 
 /// The position after the group that opens at `at`.
@@ -149,13 +180,42 @@ fn without_return_type(name: &str) -> &str {
     }
 }
 
+/// Cells of a terminal that a text without control characters fills.
+pub fn columns(text: &str) -> usize {
+    text.chars().map(cells).sum()
+}
+
+/// Cells that a character fills: two for wide ones of East Asia, none for marks on another. A terminal shows something
+/// for a control character, whatever it is.
+pub fn cells(c: char) -> usize {
+    c.width().unwrap_or(1)
+}
+
+/// `text` with blanks after it up to `width` columns.
+pub fn pad_end(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
+}
+
+/// `text` with blanks before it up to `width` columns.
+pub fn pad_start(text: &str, width: usize) -> String {
+    format!("{}{text}", " ".repeat(width.saturating_sub(columns(text))))
+}
+
 /// `text` in at most `width` columns. What is cut is at the front: the end of a path tells more.
 pub fn fit_end(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
+    if columns(text) <= width {
         return text.to_owned();
     }
-    let tail: String = text.chars().skip(length + 1 - width.max(1)).collect();
+    let mut from = text.len();
+    let mut used = 1;
+    for (at, c) in text.char_indices().rev() {
+        used += cells(c);
+        if used > width {
+            break;
+        }
+        from = at;
+    }
+    let tail = &text[from..];
     // Begin at a whole component where one is near.
     let whole = tail.find("::").map(|at| at + 2).filter(|at| *at < tail.len() / 3);
     format!("…{}", &tail[whole.unwrap_or(0)..])
@@ -163,11 +223,16 @@ pub fn fit_end(text: &str, width: usize) -> String {
 
 /// `text` in at most `width` columns, cut at the end.
 pub fn fit_start(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if columns(text) <= width {
         return text.to_owned();
     }
-    let head: String = text.chars().take(width.saturating_sub(1)).collect();
-    format!("{head}…")
+    let mut used = 1;
+    let fits = |(_, c): &(usize, char)| {
+        used += cells(*c);
+        used <= width
+    };
+    let end = text.char_indices().take_while(fits).last().map_or(0, |(at, c)| at + c.len_utf8());
+    format!("{}…", &text[..end])
 }
 
 /// The file's name without its folders.
@@ -194,6 +259,13 @@ mod tests {
             ("server::journal::append::h0123456789abcdef", "server::journal::append"),
             ("<server::Journal as std::io::Write>::write", "server::Journal::write"),
             ("<server::Pool<T>>::get", "server::Pool<…>::get"),
+            ("Pool::Pool(int, int)::{lambda()#2}::operator()", "Pool::Pool::{lambda#2}"),
+            ("main::{lambda(int, char)#1}::operator()(int, char) const", "main::{lambda#1}"),
+            (
+                "f()::{lambda()#1}::operator()() const::{lambda()#3}::operator()",
+                "f::{lambda#1}::operator()::{lambda#3}",
+            ),
+            ("(anonymous namespace)::Journal::append", "(anonymous namespace)::Journal::append"),
             ("server::run::{{closure}}", "server::run::{closure}"),
             ("core::ops::function::FnOnce::call_once::<fn() -> i32>", "core::ops::function::FnOnce::call_once<…>"),
             ("flush.constprop.0", "flush"),
@@ -215,13 +287,16 @@ mod tests {
         assert_eq!(fit_end("alpha::beta::gamma", 14), "…beta::gamma");
         assert_eq!(fit_end("short", 14), "short");
         assert_eq!(fit_start("abcdef", 4), "abc…");
+        assert_eq!((fit_start("日本語ロック", 5), fit_end("日本語ロック", 6)), ("日本…".into(), "…ック".into()));
+        assert_eq!((columns("größe"), columns("日本"), columns("e\u{301}")), (5, 4, 1));
+        assert_eq!((pad_end("日", 3), pad_start("日", 3)), ("日 ".into(), " 日".into()));
     }
 
     proptest::proptest! {
         #[test]
         fn any_name_is_shortened_without_a_panic(name in ".{0,40}", width in 1usize..20) {
             let short = short_function(&name);
-            proptest::prop_assert!(fit_end(&short, width).chars().count() <= width);
+            proptest::prop_assert!(columns(&fit_end(&short, width)) <= width && columns(&fit_start(&short, width)) <= width);
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn demo(console: &Console) -> anyhow::Result<ExitCode> {
     let options = Options { workload: Some(demo::VARIABLE), ..Options::default() };
     let Recorded { session, .. } = session_of(console, &program, &options)?;
     file::write_to_path(&session, Path::new(TRACE))?;
-    let contention = Contention::of(&session, &Query::default());
+    let contention = Contention::of(&session, &Query { merge_alike: true, ..Query::default() });
     let options = flamegraph::Options { side: Some(flamegraph::Side::Both), ..flamegraph::Options::default() };
     Target::File(PICTURE.into()).write(&draw(&session, &contention, &options).svg)?;
     if !console.quiet() {

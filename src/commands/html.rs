@@ -27,7 +27,7 @@ pub(super) fn html(console: &Console, args: &HtmlArgs) -> anyhow::Result<ExitCod
         None if args.open || std::io::stdout().is_terminal() => Target::File(trace.path.with_extension("html")),
         None => Target::Stdout,
     };
-    let contention = Contention::of(&trace.session, &Query::default());
+    let contention = Contention::of(&trace.session, &Query { merge_alike: true, ..Query::default() });
     let page = page(&trace.session, &contention, &orders(&trace.session));
     if let Some(notice) = &page.notice {
         console.say(notice);

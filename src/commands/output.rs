@@ -1,7 +1,7 @@
 //! Standard output for data, standard error for talk, files for the rest.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -100,10 +100,7 @@ impl Target {
     /// Writes all of it. A file that cannot be completed is removed.
     pub fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(bytes).and_then(|()| out.flush()).context("cannot write to standard output")
-            }
+            Self::Stdout => write_stdout(|out| out.write_all(bytes)),
             Self::File(path) => write_file(path, bytes).map_err(|error| {
                 let place = path.display();
                 let text = format!("cannot write {place}: {error}; name a writable place with free space by -o FILE");
@@ -111,6 +108,12 @@ impl Target {
             }),
         }
     }
+}
+
+/// Writes to standard output, piece by piece.
+pub fn write_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    write(&mut out).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {

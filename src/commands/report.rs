@@ -1,7 +1,7 @@
 //! `lockprof report`: the tables.
 
 use super::orders::orders;
-use super::output::{Console, Target};
+use super::output::{Console, Target, write_stdout};
 use super::trace;
 use crate::analysis::Filter;
 use crate::analysis::contention::{Contention, GroupBy, Query, SortKey};
@@ -11,12 +11,20 @@ use crate::render::{json, text};
 
 pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let session = trace::load(console, args.trace.as_deref())?.session;
-    let query = Query { filter: Filter::from(&args.filter), by: args.by.into(), sort: args.sort.into() };
+    let query = Query {
+        filter: Filter::from(&args.filter),
+        by: args.by.into(),
+        sort: args.sort.into(),
+        merge_alike: !args.every_lock,
+    };
     let contention = Contention::of(&session, &query);
     let orders = orders(&session);
     let limit = args.limit.map(|limit| limit as usize);
     let out = match args.format {
-        ReportFormat::Json => json::report(&session, &contention, &orders, limit),
+        ReportFormat::Json => {
+            write_stdout(|out| json::report(&session, &contention, &orders, limit, out))?;
+            return Ok(ExitCode::Success);
+        }
         ReportFormat::Md => text::markdown(&session, &contention, &orders, limit),
         ReportFormat::Text => text::report(
             &session,

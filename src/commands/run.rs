@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::hangs::Hangs;
-use super::names;
+
 use super::orders::orders;
 use super::output::Console;
+use super::{names, trace};
 use crate::analysis::contention::{Contention, Query};
 use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
@@ -49,7 +50,7 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
 
 /// What stands out in a recording that was written to `path`.
 pub(super) fn summary(session: &Session, path: &Path, layout: &Layout, verbose: bool) -> String {
-    let contention = Contention::of(session, &Query::default());
+    let contention = Contention::of(session, &Query { merge_alike: true, ..Query::default() });
     let options = text::SummaryOptions { layout: *layout, verbose };
     let orders = orders(session);
     text::summary(session, &contention, &orders, &path.display().to_string(), &options)
@@ -107,9 +108,13 @@ pub(super) fn finished(console: &Console, program: &Program, recorded: record::R
     let record::Recorded { collected, exit, pid, ended } = recorded;
     let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
-    for note in symbols::name(&mut session, &collected.data_addresses) {
-        console.detail(&note);
+    // What wraps a lock is known by its name, and names the locks.
+    let mut notes = symbols::symbolize(&mut session);
+    if let Err(error) = trace::mark_wrappers(&mut session) {
+        console.say(&format!("{error:#}; no function is taken for a wrapper by its name"));
     }
+    notes.extend(symbols::name(&mut session, &collected.data_addresses));
+    notes.iter().for_each(|note| console.detail(note));
     if session.coverage.acquisitions > 0 {
         session.overhead = overhead(&session);
     } else if session.coverage.not_seen().next().is_none() {

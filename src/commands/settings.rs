@@ -30,23 +30,48 @@ pub(super) struct CheckSettings {
 
 /// Reads the nearest `lockprof.toml` at or above a folder; defaults without one.
 pub(super) fn check(folder: &Path) -> anyhow::Result<CheckSettings> {
+    Ok(read(folder, checks)?.unwrap_or_default())
+}
+
+/// Functions that the project calls wrappers of locks, by the whole name.
+pub(super) fn wrappers(folder: &Path) -> anyhow::Result<Vec<Glob>> {
+    Ok(read(folder, |table, _| functions(table))?.unwrap_or_default())
+}
+
+/// What `take` makes of the nearest file.
+fn read<T>(folder: &Path, take: impl FnOnce(&Table, &Path) -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
     let Some(path) = folder.ancestors().map(|folder| folder.join(NAME)).find(|path| path.is_file()) else {
-        return Ok(CheckSettings::default());
+        return Ok(None);
     };
     let told = || format!("cannot use {}", path.display());
     let text = fs::read_to_string(&path).with_context(told)?;
-    parse(&text, path.parent().unwrap_or(folder)).with_context(told)
+    let table = parse(&text).with_context(told)?;
+    take(&table, path.parent().unwrap_or(folder)).map(Some).with_context(told)
 }
 
-/// Paths in the file are relative to its folder.
-fn parse(text: &str, folder: &Path) -> anyhow::Result<CheckSettings> {
+fn parse(text: &str) -> anyhow::Result<Table> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
         anyhow::anyhow!("line {line}: {}", error.message().replace('\n', ", "))
     })?;
-    if let Some(name) = table.keys().find(|name| *name != "check") {
-        bail!("no table [{name}] is known: settings are in [check]");
+    if let Some(name) = table.keys().find(|name| !["check", "wrappers"].contains(&name.as_str())) {
+        bail!("no table [{name}] is known: settings are in [check] and [wrappers]");
     }
+    Ok(table)
+}
+
+fn functions(table: &Table) -> anyhow::Result<Vec<Glob>> {
+    let Some(wrappers) = table.get("wrappers") else { return Ok(Vec::new()) };
+    let wrappers = wrappers.as_table().context("[wrappers] is a table")?;
+    if let Some(key) = wrappers.keys().find(|key| *key != "functions") {
+        bail!("no key {key} is known in [wrappers]; known is functions");
+    }
+    let names = wrappers.get("functions").map(texts).transpose().context("functions in [wrappers]")?;
+    Ok(names.unwrap_or_default().into_iter().map(Glob::new).collect())
+}
+
+/// Paths in the file are relative to its folder.
+fn checks(table: &Table, folder: &Path) -> anyhow::Result<CheckSettings> {
     let mut settings = CheckSettings::default();
     let Some(check) = table.get("check") else { return Ok(settings) };
     let check = check.as_table().context("[check] is a table")?;
@@ -116,7 +141,7 @@ mod tests {
         let text = "[check]\nfail_on = [\"default\", \"guarded\"]\nbaseline = \"ci/known.json\"\n\
                     suppress = \"allow.toml\"\nmax_wait = { \"db.*\" = \"5ms\" }\nmax_hold = [\"*=1s\"]\n\
                     strict = true\nerror_exitcode = 7\ntimeout = 90\n";
-        let settings = parse(text, Path::new("/p")).unwrap();
+        let settings = checks(&parse(text).unwrap(), Path::new("/p")).unwrap();
         assert_eq!(settings.fail_on.unwrap(), ["default", "guarded"]);
         assert_eq!(settings.baseline.unwrap(), Path::new("/p/ci/known.json"));
         assert_eq!(settings.suppress.unwrap(), [Path::new("/p/allow.toml")]);
@@ -124,7 +149,10 @@ mod tests {
         assert_eq!(settings.max_hold.unwrap(), [(Glob::new("*"), 1_000_000_000)]);
         assert_eq!((settings.strict, settings.error_exitcode), (Some(true), Some(7)));
         assert_eq!(settings.timeout, Some(Duration::from_secs(90)));
-        assert_eq!(parse("", Path::new("/")).unwrap(), CheckSettings::default());
+        assert_eq!(checks(&parse("").unwrap(), Path::new("/")).unwrap(), CheckSettings::default());
+        let wrappers = parse("[wrappers]\nfunctions = [\"base::*Lock\", \"take\"]\n").unwrap();
+        assert_eq!(functions(&wrappers).unwrap(), [Glob::new("base::*Lock"), Glob::new("take")]);
+        assert_eq!(functions(&parse("[check]\n").unwrap()).unwrap(), []);
     }
 
     #[test]
@@ -132,12 +160,18 @@ mod tests {
         for (text, want) in [
             ("[chekc]\n", "no table [chekc]"),
             ("[check]\nfailon = []\n", "known are fail_on"),
+            ("[wrappers]\nfunction = []\n", "known is functions"),
+            ("[wrappers]\nfunctions = 3\n", "a text in quotes"),
             ("[check]\nstrict = \"yes\"\n", "true or false"),
             ("[check]\nmax_wait = [\"x\"]\n", "such as journal.mu=5ms"),
             ("[check]\nerror_exitcode = 300\n", "up to 255"),
             ("\n[check\n", "line "),
         ] {
-            let error = format!("{:#}", parse(text, Path::new("/")).unwrap_err());
+            let read = parse(text).and_then(|table| {
+                functions(&table)?;
+                checks(&table, Path::new("/"))
+            });
+            let error = format!("{:#}", read.unwrap_err());
             assert!(error.contains(want), "{text}: {error}");
         }
     }

@@ -1,15 +1,16 @@
 //! Finds and reads the recording that a command is about.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 
-use super::Console;
+use super::{Console, settings};
 use crate::analysis::at_once;
 use crate::ingest::import;
-use crate::model::Session;
+use crate::model::{Session, StackId};
 
 /// A recording and the path that it came from.
 pub(super) struct Trace {
@@ -39,8 +40,23 @@ fn find(console: &Console, named: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 fn read(path: PathBuf) -> anyhow::Result<Trace> {
-    let session = import::open(&path)?;
+    let mut session = import::open(&path)?;
+    mark_wrappers(&mut session)?;
     Ok(Trace { path, session })
+}
+
+/// Marks the functions that the project's settings call wrappers of locks.
+pub(super) fn mark_wrappers(session: &mut Session) -> anyhow::Result<()> {
+    let globs = settings::wrappers(&std::env::current_dir().context("cannot tell the current folder")?)?;
+    if globs.is_empty() {
+        return Ok(());
+    }
+    let stacks = &session.stacks;
+    let frames = (1..stacks.len()).flat_map(|at| &stacks.node(StackId::from(at)).frames);
+    let names: BTreeSet<&String> = frames.filter_map(|frame| frame.function.as_ref()).collect();
+    let meant = names.into_iter().filter(|name| globs.iter().any(|glob| glob.matches(name))).cloned().collect();
+    session.stacks.wrappers = meant;
+    Ok(())
 }
 
 /// The `*.lockprof` file that was changed last; of several at one time, the last by name.

@@ -1,5 +1,6 @@
 //! `--baseline`: what is known already and does not fail again.
 
+use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
 
 use super::fail_on::Word;
@@ -116,7 +117,11 @@ impl Baseline {
     /// What it says of an entry.
     pub(super) fn look_up(&self, entry: &Entry<'_>) -> Found {
         let fingerprint = entry.fingerprint();
-        let same = self.known.iter().filter(|known| known.fingerprint == fingerprint);
+        let mut same = self.find(&fingerprint);
+        if same.is_empty() {
+            same = entry.former_fingerprint().map_or_else(Vec::new, |former| self.find(&former));
+        }
+        let same = same.into_iter();
         match &entry.subject {
             Subject::Cycle(cycle) => {
                 let classes = same.filter_map(|known| match known.word {
@@ -131,15 +136,26 @@ impl Baseline {
                 }
             }
             Subject::Finding(finding) => {
-                let known = same.into_iter().any(|known| known.word == Word::Kind(finding.kind));
+                let known = same.clone().any(|known| known.word == Word::Kind(finding.kind));
                 if known { Found::Known } else { Found::New }
             }
             Subject::Budget(_) => Found::New,
         }
     }
 
+    fn find(&self, fingerprint: &str) -> Vec<&Known> {
+        self.known.iter().filter(|known| known.fingerprint == fingerprint).collect()
+    }
+
     pub(super) fn usage(&self, entries: &[Entry<'_>]) -> BaselineUse {
-        let met: Vec<String> = entries.iter().map(Entry::fingerprint).collect();
+        let met: FxHashSet<String> = (entries.iter())
+            .flat_map(|entry| {
+                let fingerprint = entry.fingerprint();
+                let former = self.find(&fingerprint).is_empty().then(|| entry.former_fingerprint()).flatten();
+                [Some(fingerprint), former]
+            })
+            .flatten()
+            .collect();
         let not_met = (self.known.iter())
             .filter(|known| !met.contains(&known.fingerprint))
             .map(|known| format!("{} ({})", known.what, known.fingerprint))

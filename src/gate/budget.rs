@@ -1,5 +1,7 @@
 //! `--max-wait` and `--max-hold`: how long a lock may be waited for, or held, once.
 
+use rustc_hash::FxHashSet;
+
 use crate::analysis::Glob;
 use crate::analysis::contention::{Contention, LockReport};
 use crate::model::{LockId, Session, StackId, ThreadId};
@@ -53,7 +55,7 @@ pub struct Breach<'a> {
 
 impl Budget {
     fn matches(&self, row: &LockReport) -> bool {
-        self.locks.matches(&row.name) || self.locks.matches(&row.id)
+        self.locks.matches_lock(&row.name) || self.locks.matches(&row.id)
     }
 
     /// Whether a lock of this name was seen.
@@ -63,7 +65,7 @@ impl Budget {
 
     /// The worst breach. Kinds that are not locks are not looked at: a worker that waits for work is idle.
     pub fn breach<'a>(&'a self, session: &Session, view: &Contention) -> Option<Breach<'a>> {
-        let locks: Vec<LockId> =
+        let locks: FxHashSet<LockId> =
             view.lock_rows().filter(|row| self.matches(row)).flat_map(|row| row.members.iter().copied()).collect();
         let measured = |site: &crate::model::Site| match self.measure {
             Measure::Wait => site.wait.max,

@@ -14,7 +14,7 @@ mod tsan;
 
 use crate::analysis::contention::{Contention, Query};
 use crate::analysis::lock_name;
-use crate::analysis::order::{Class, Cycle, Finding, Orders};
+use crate::analysis::order::{Class, Cycle, Finding, Orders, former_cycle, former_finding};
 use crate::model::{LockId, Session, StackId};
 
 pub use baseline::Baseline;
@@ -32,6 +32,13 @@ pub struct Recording<'a> {
     pub session: &'a Session,
     /// What its lock order means.
     pub orders: &'a Orders,
+}
+
+impl Recording<'_> {
+    /// Whether it stands for what only several recordings together show: it has no counts of its own.
+    pub fn is_union(&self) -> bool {
+        self.session.runs() > 1 && self.session.profile.sites.is_empty()
+    }
 }
 
 /// What fails.
@@ -128,6 +135,16 @@ impl Entry<'_> {
             Subject::Budget(breach) => {
                 format!("{}:{}", breach.budget.measure.name(), breach.budget.locks.as_str())
             }
+        }
+    }
+
+    /// What lockprof called it before fingerprints were made without the names of files; budgets have no such name.
+    pub fn former_fingerprint(&self) -> Option<String> {
+        let session = self.recording.session;
+        match &self.subject {
+            Subject::Cycle(cycle) => Some(former_cycle(session, cycle)),
+            Subject::Finding(finding) => Some(former_finding(session, finding)),
+            Subject::Budget(_) => None,
         }
     }
 
@@ -231,6 +248,11 @@ pub struct Verdict<'a> {
 }
 
 impl<'a> Verdict<'a> {
+    /// The recordings that were made.
+    pub fn runs(&self) -> impl Iterator<Item = &'a Recording<'a>> {
+        self.recordings.iter().filter(|recording| !recording.is_union())
+    }
+
     /// What fails.
     pub fn failing(&self) -> impl Iterator<Item = &Entry<'a>> {
         self.entries.iter().filter(|entry| entry.fails())
@@ -398,15 +420,18 @@ fn incomplete(recordings: &[Recording<'_>]) -> Vec<String> {
     let mut reasons = Vec::new();
     for recording in recordings {
         let Recording { session, orders, .. } = recording;
+        let counted = !recording.is_union();
         let mut tell = |reason: String| reasons.push(named(recordings, recording, &reason));
-        if session.coverage.lost > 0 {
+        if counted && session.coverage.lost > 0 {
             tell(format!("{} acquisitions were lost", session.coverage.lost));
         }
-        session.coverage.not_seen().for_each(|what| tell(what.to_owned()));
-        if session.meta.cut {
+        if counted {
+            session.coverage.not_seen().for_each(|what| tell(what.to_owned()));
+        }
+        if counted && session.meta.cut {
             tell("the trace was cut short".into());
         }
-        if session.coverage.acquisitions == 0 && session.hangs.is_empty() {
+        if counted && session.coverage.acquisitions == 0 && session.hangs.is_empty() {
             let reasons = session.coverage.reasons();
             let why = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
             tell(format!("no lock operation was seen{why}"));

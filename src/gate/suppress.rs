@@ -168,7 +168,7 @@ impl Test {
         match self {
             Self::Allow { fingerprint, locks, function, word } => {
                 word.is_none_or(|word| Some(word) == word_of(entry))
-                    && fingerprint.as_ref().is_none_or(|text| *text == entry.fingerprint())
+                    && fingerprint.as_ref().is_none_or(|text| is_called(entry, text))
                     && (locks.is_empty() || matches_locks(locks, &entry.lock_names()))
                     && function.as_ref().is_none_or(|glob| any_frame(entry, |frame, _| names(glob, frame)))
             }
@@ -191,6 +191,10 @@ impl Test {
     }
 }
 
+fn is_called(entry: &Entry<'_>, fingerprint: &str) -> bool {
+    entry.fingerprint() == fingerprint || entry.former_fingerprint().is_some_and(|former| former == fingerprint)
+}
+
 fn file(frame: &Frame) -> Option<&str> {
     frame.file.as_deref()
 }
@@ -204,8 +208,8 @@ fn word_of(entry: &Entry<'_>) -> Option<Word> {
 }
 
 fn matches_locks(globs: &[Glob], names: &[String]) -> bool {
-    names.iter().all(|name| globs.iter().any(|glob| glob.matches(name)))
-        && globs.iter().all(|glob| names.iter().any(|name| glob.matches(name)))
+    names.iter().all(|name| globs.iter().any(|glob| glob.matches_lock(name)))
+        && globs.iter().all(|glob| names.iter().any(|name| glob.matches_lock(name)))
 }
 
 /// A function's name, whole or without its arguments.

@@ -16,5 +16,6 @@ mod owner;
 pub mod procfs;
 mod runs;
 pub mod segment;
+mod size;
 pub mod tasks;
 pub mod watch;

@@ -124,6 +124,7 @@ impl Session {
     /// Adds another recording. Times of a run stay relative to its own start, so they do not compare with another's.
     pub fn absorb(&mut self, other: &Self) {
         let stacks = self.absorb_stacks(&other.stacks);
+        self.stacks.wrappers.extend(other.stacks.wrappers.iter().cloned());
         let moved = Moved::new(self, other, None, stacks);
         self.later_runs.push(ProcessId::from(self.processes.len()));
         self.later_runs.extend(other.later_runs.iter().map(|id| moved.process(*id)));

@@ -1,6 +1,6 @@
 //! Call stacks as a tree of return addresses, shared by every lock and process.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::frame::Frames;
 use super::ids::{ModuleId, StackId};
@@ -47,6 +47,9 @@ pub struct Node {
 pub struct Stacks {
     /// Files with code.
     pub modules: Vec<Module>,
+    /// Functions that the person calls wrappers of locks (`[wrappers]` in `lockprof.toml`), by their whole name. Not part of
+    /// a trace.
+    pub wrappers: FxHashSet<String>,
     nodes: Vec<Node>,
     index: FxHashMap<(StackId, CodeAddress), StackId>,
 }
@@ -55,7 +58,7 @@ impl Default for Stacks {
     fn default() -> Self {
         let unknown =
             Node { caller: StackId(0), address: CodeAddress { module: None, address: 0 }, frames: Frames::default() };
-        Self { modules: Vec::new(), nodes: vec![unknown], index: FxHashMap::default() }
+        Self { modules: Vec::new(), wrappers: FxHashSet::default(), nodes: vec![unknown], index: FxHashMap::default() }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::names::{short_file, short_function};
 use super::paint::printable;
 use crate::analysis::groups::{Place, place};
-use crate::analysis::wrapper::is_wrapper;
+use crate::model::lock_frames::is_library;
 use crate::model::stacks::Node;
 use crate::model::{Frame, Session, StackId};
 
@@ -53,7 +53,7 @@ pub fn of_node(session: &Session, node: &Node) -> Vec<(Line, bool)> {
     if node.frames.is_empty() {
         return vec![(Line { function: code_label(session, node), place: String::new() }, false)];
     }
-    node.frames.iter().map(|frame| (line(session, node, frame), is_wrapper(frame))).collect()
+    node.frames.iter().map(|frame| (line(session, node, frame), is_library(&session.stacks, node, frame))).collect()
 }
 
 /// The frames of a stack that say something about the program, innermost first. A stack of library frames
@@ -102,6 +102,7 @@ pub fn place_label(session: &Session, place: &Place) -> String {
             format!("{module}+{:#x}", address.saturating_sub(1))
         }
         Place::Code(None, address) => format!("{:#x}", address.saturating_sub(1)),
+        Place::Called(inner, outer) => format!("{} ← {}", place_label(session, inner), place_label(session, outer)),
         Place::Unknown => "a call stack that was not seen".into(),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Sixteen-colour ANSI only, so that every terminal's own theme decides how it looks.
 
+use crate::analysis::names::cells;
+
 /// What a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -62,8 +64,7 @@ impl Layout {
     }
 }
 
-/// Columns that `text` fills on a terminal, without escape sequences. Every character counts as one:
-/// lock and function names are hardly ever wider.
+/// Columns that `text` fills on a terminal, without escape sequences.
 pub fn columns(text: &str) -> usize {
     let mut count = 0;
     let mut escape = false;
@@ -72,7 +73,7 @@ pub fn columns(text: &str) -> usize {
             (true, 'm') => escape = false,
             (true, _) => {}
             (false, '\x1b') => escape = true,
-            (false, _) => count += 1,
+            (false, _) => count += cells(c),
         }
     }
     count

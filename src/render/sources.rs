@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::analysis::wrapper::is_wrapper;
+use crate::model::lock_frames::own_frames;
 use crate::model::{Session, StackId};
 
 /// A source file.
@@ -50,7 +50,6 @@ impl Sources {
 
 /// The files that the program's own frames of these stacks are in.
 pub fn files_of(session: &Session, stacks: impl IntoIterator<Item = StackId>) -> BTreeSet<String> {
-    let nodes = stacks.into_iter().flat_map(|stack| session.stacks.walk(stack));
-    let frames = nodes.flat_map(|node| &node.frames).filter(|frame| !is_wrapper(frame) && frame.line > 0);
-    frames.filter_map(|frame| frame.file.clone()).collect()
+    let own = stacks.into_iter().flat_map(|stack| own_frames(&session.stacks, stack));
+    own.filter(|(_, frame)| frame.line > 0).filter_map(|(_, frame)| frame.file.clone()).collect()
 }

@@ -56,9 +56,41 @@ fn cpp(name: &str, options: &DemangleOptions) -> Option<String> {
     if !name.starts_with("_Z") || name.len() > LONGEST {
         return None;
     }
+    if !name.is_ascii() {
+        let (ascii, runs) = without_foreign(name)?;
+        let text = cpp(&ascii, options)?;
+        return Some(runs.iter().fold(text, |text, (stand_in, run)| text.replace(stand_in, run)));
+    }
     let parse = ParseOptions::default().recursion_limit(DEPTH);
     let symbol = Symbol::new_with_options(name, &parse).ok()?;
     symbol.demangle_with_options(options).ok()
+}
+
+/// The name with each run of characters that are not ASCII replaced by a text as long, as the demangler knows ASCII
+/// only; and what replaces what. `None` for names in which there are too many, or which use the replacement's sign.
+fn without_foreign(name: &str) -> Option<(String, Vec<(String, String)>)> {
+    let (mut out, mut runs) = (String::with_capacity(name.len()), Vec::<(String, String)>::new());
+    let mut rest = name;
+    while let Some(start) = rest.find(|c: char| !c.is_ascii()) {
+        let end = rest[start..].find(|c: char| c.is_ascii()).map_or(rest.len(), |length| start + length);
+        let run = &rest[start..end];
+        let known = runs.iter().find(|(_, known)| known == run).map(|(stand_in, _)| stand_in.clone());
+        let stand_in = match known {
+            Some(stand_in) => stand_in,
+            None => {
+                let digits = run.len() - 1;
+                let number = format!("{:0>digits$}", runs.len());
+                let stand_in = Some(format!("${number}")).filter(|text| text.len() == run.len())?;
+                runs.push((stand_in.clone(), run.to_owned()));
+                stand_in
+            }
+        };
+        out.push_str(&rest[..start]);
+        out.push_str(&stand_in);
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    (!name.contains('$')).then_some((out, runs))
 }
 
 /// Cuts what compilers append to the clones of a function: `work.constprop.0.cold` → `work`.
@@ -130,6 +162,9 @@ mod tests {
             ("_ZNK4TextcvPKcEv", "Text::operator char const*"),
             ("_ZN4core9panicking9panic_fmt17h5f1a6fd39197ad62E", "core::panicking::panic_fmt"),
             ("_RNvCs1234_7mycrate3foo", "mycrate::foo"),
+            ("_ZN6Größe3mu_Ev", "_ZN6Größe3mu_Ev"),
+            ("_ZN7Größe6müsstEv", "Größe::müsst"),
+            ("_ZN9日本語3getIS_EEvv", "日本語::get<日本語>"),
             ("_Znot_mangled", "_Znot_mangled"),
             (".hidden", ".hidden"),
             ("odd.5", "odd.5"),

@@ -13,6 +13,7 @@ use object::{Object, ObjectSection};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::demangle;
+use super::scopes::{Open, Scopes};
 
 type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
 type Unit<'a> = gimli::Unit<Slice<'a>>;
@@ -187,6 +188,56 @@ impl<'a> Dwarf<'a> {
         Ok(())
     }
 
+    /// The functions of C++ around each of these addresses (ascending). Units that cannot be read are passed over.
+    pub fn scopes(&self, code: &[u64]) -> Scopes {
+        let mut scopes = Scopes::default();
+        for unit in 0..self.headers.len() {
+            let _ = self.scopes_of_unit(unit, code, &mut scopes);
+            self.open.borrow_mut().clear();
+        }
+        scopes
+    }
+
+    fn scopes_of_unit(&self, index: usize, code: &[u64], scopes: &mut Scopes) -> gimli::Result<()> {
+        let unit = self.unit(index)?;
+        if !self.covers(&unit, code) {
+            return Ok(());
+        }
+        let mut open: Vec<Open> = Vec::new();
+        let mut cursor = unit.entries();
+        while let Some(entry) = cursor.next_dfs()? {
+            let (depth, tag) = (entry.depth(), entry.tag());
+            while open.last().is_some_and(|open| open.depth >= depth) {
+                open.pop();
+            }
+            let mut nameless = false;
+            match tag {
+                gimli::DW_TAG_compile_unit if !is_cpp(entry) => return Ok(()),
+                gimli::DW_TAG_structure_type | gimli::DW_TAG_class_type | gimli::DW_TAG_union_type => {
+                    let name = self.string(&unit, entry, gimli::DW_AT_name);
+                    nameless = name.is_none_or(|name| name.starts_with("<lambda"));
+                }
+                gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine => {
+                    let mut ranges = self.dwarf.die_ranges(&unit, entry)?;
+                    while let Some(range) = ranges.next()? {
+                        let from = code.partition_point(|address| *address < range.begin);
+                        for address in code[from..].iter().take_while(|address| **address < range.end) {
+                            scopes.cover(*address, Die { unit: index, offset: entry.offset() });
+                        }
+                    }
+                }
+                gimli::DW_TAG_namespace | gimli::DW_TAG_lexical_block => {}
+                _ => continue,
+            }
+            let die = Die { unit: index, offset: entry.offset() };
+            scopes.add(&open, die, tag, nameless);
+            if entry.has_children() {
+                open.push(Open { depth, die, tag });
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a function's attributes: whether it is a definition with a name that is looked for.
     fn is_wanted(
         &self,
@@ -275,6 +326,45 @@ impl<'a> Dwarf<'a> {
     /// A function's name as in frames.
     pub fn function_name(&self, die: Die) -> Option<String> {
         Some(demangle::function(&self.linkage_name(die).or_else(|| self.name(die))?))
+    }
+
+    /// What an entry refers to in the end: the declaration of a function, wherever its code is.
+    pub fn origin(&self, die: Die) -> Die {
+        let mut at = die;
+        for _ in 0..LONGEST_CHAIN {
+            match self.entry(at).and_then(|entry| self.link(at, &entry)) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// The class of a method's `this`; a lambda's is its closure.
+    pub fn class_of_this(&self, method: Die) -> Option<Die> {
+        let mut at = method;
+        for _ in 0..LONGEST_CHAIN {
+            let entry = self.entry(at)?;
+            if let Some(value) = entry.attr_value(gimli::DW_AT_object_pointer) {
+                return self.pointed_to(self.reference(at.unit, value)?);
+            }
+            at = self.link(at, &entry)?;
+        }
+        None
+    }
+
+    /// The class that a variable points or refers to.
+    pub fn pointed_to(&self, variable: Die) -> Option<Die> {
+        let mut at = self.type_of(variable)?;
+        for _ in 0..LONGEST_CHAIN {
+            match self.tag(at)? {
+                gimli::DW_TAG_structure_type | gimli::DW_TAG_class_type | gimli::DW_TAG_union_type => {
+                    return Some(self.definition_of_type(at));
+                }
+                _ => at = self.type_of(at)?,
+            }
+        }
+        None
     }
 
     /// The entry of the type of an entry.
@@ -395,4 +485,19 @@ impl<'a> Dwarf<'a> {
         self.open.borrow_mut().insert(index, Rc::clone(&unit));
         Ok(unit)
     }
+}
+
+fn is_cpp(unit: &Entry<'_>) -> bool {
+    let language = unit.attr_value(gimli::DW_AT_language);
+    matches!(
+        language,
+        Some(AttributeValue::Language(
+            gimli::DW_LANG_C_plus_plus
+                | gimli::DW_LANG_C_plus_plus_03
+                | gimli::DW_LANG_C_plus_plus_11
+                | gimli::DW_LANG_C_plus_plus_14
+                | gimli::DW_LANG_C_plus_plus_17
+                | gimli::DW_LANG_C_plus_plus_20
+        ))
+    )
 }

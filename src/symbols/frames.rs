@@ -94,6 +94,7 @@ fn resolve_located(located: &Located, addresses: &[u64], found: &mut [Vec<Frame>
         }
     }
     qualified::complete(located, &short, found);
+    qualified::complete_inlined(located, addresses, found);
 }
 
 /// Asks blazesym for the symbols at `calls`.

@@ -16,11 +16,11 @@ mod expression;
 mod frames;
 mod naming;
 mod qualified;
+mod scopes;
 mod source;
 mod tokens;
 mod types;
 mod variables;
-mod wrappers;
 
 #[cfg(test)]
 mod testing;
@@ -29,7 +29,6 @@ pub use frames::{resolve, symbolize};
 pub use naming::name_locks;
 pub use source::Sources;
 pub use variables::variable;
-pub use wrappers::is_wrapper;
 
 use rustc_hash::FxHashMap;
 

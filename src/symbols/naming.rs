@@ -12,22 +12,28 @@
 //! | lock | class |
 //! |---|---|
 //! | global variable | `global:cache.shard[].mu`: its name without indexes |
-//! | first used in a method, by a plain member name | `mutex@server!Queue::mu_`: whichever method came first |
-//! | with a known function | `mutex@server!make_account:3`: lines below the function's name (0: on it) |
-//! | the same without line numbers | `mutex@server!make_account+0x1f`: bytes into the function |
-//! | without symbols | `mutex@server+0x1234`: the return address in the file |
+//! | the same in a library | `global:libcache.so!shard[].mu` |
+//! | first used in a method, by a plain member name | `mutex@program!Queue::mu_`: whichever method came first |
+//! | with a known function | `mutex@program!make_account:3`: lines below the function's name (0: on it) |
+//! | the same without line numbers | `mutex@program!make_account+0x1f`: bytes into the function |
+//! | without symbols | `mutex@program+0x1234`: where it lies in the file's data, else the return address in the file |
 //! | without anything | `mutex` |
 //!
-//! "The function" is the first frame of the origin stack that is not a wrapper, see [`is_wrapper`].
-//! The second row needs the source file; the others do not depend on what else the machine has.
+//! `program` is the executable, whatever its file is called; a library is called by its file up to the version, see
+//! [`Owners`]. "The function" is the first frame of the origin stack that is the program's own, see [`is_library`].
+//! The third row needs the source file; the others do not depend on what else the machine has. It and the name of such
+//! a lock have the class that declares the member, as far as DWARF tells it; otherwise that of the method.
 
 use rustc_hash::FxHashMap;
 
-use super::dwarf::Wanted;
+use super::dwarf::{Dwarf, Wanted};
 use super::elf::{self, ElfError};
 use super::source::{Sources, plain_name};
 use super::variables::{code_offsets, variables, with_debug};
-use super::wrappers::is_wrapper;
+use crate::model::lock_class::GLOBAL;
+use crate::model::lock_frames::is_library;
+use crate::model::owners::{Owners, PROGRAM};
+use crate::model::stacks::Node;
 use crate::model::{CodeAddress, Frame, Kind, LockId, LockName, ModuleId, NameSource, Origin, Session, StackId};
 
 /// Calls of the program's own wrappers (`lock_it(&acct->lock)`) that are followed outwards.
@@ -52,6 +58,7 @@ pub fn name_locks(session: &mut Session, data_address: &dyn Fn(LockId) -> Option
             .entry((lock.origin_stack, lock.kind))
             .or_insert_with(|| Place::find(session, lock.origin_stack, lock.kind, &mut sources));
     }
+    let owners = Owners::of(session);
     let (answers, notes) = ask_modules(session, &globals, &origins);
 
     for id in unfinished {
@@ -60,10 +67,14 @@ pub fn name_locks(session: &mut Session, data_address: &dyn Fn(LockId) -> Option
         let data = globals.get(&id);
         let global = data.and_then(|data| answers.variables.get(data));
         let class = match global {
-            Some(name) => format!("global:{}", without_indexes(name)),
-            None => place.class(session, lock.kind, lock.origin, &answers),
+            Some(name) => global_class(owners.name(data.and_then(|data| data.module)), name),
+            None => match data.filter(|_| place.frame.function.is_none()) {
+                Some(data) => format!("{}@{}+{:#x}", lock.kind.name(), owners.name(data.module), data.address),
+                None => place.class(&owners, lock.kind, lock.origin, &answers),
+            },
         };
-        let name = name(session, id, global, place, data);
+        let member = place.member(&answers);
+        let name = name(session, id, global, (place, member), data);
         let lock = &mut session.locks[id.index()];
         lock.name.get_or_insert(name);
         if lock.class.is_empty() {
@@ -73,12 +84,23 @@ pub fn name_locks(session: &mut Session, data_address: &dyn Fn(LockId) -> Option
     notes
 }
 
-fn name(session: &Session, id: LockId, global: Option<&String>, place: &Place, data: Option<&CodeAddress>) -> LockName {
+fn global_class(owner: &str, name: &str) -> String {
+    let name = without_indexes(name);
+    if owner.is_empty() || owner == PROGRAM { format!("{GLOBAL}{name}") } else { format!("{GLOBAL}{owner}!{name}") }
+}
+
+fn name(
+    session: &Session,
+    id: LockId,
+    global: Option<&String>,
+    (place, member): (&Place, Option<String>),
+    data: Option<&CodeAddress>,
+) -> LockName {
     let lock = session.lock(id);
     let (text, source) = if let Some(name) = global {
         (name.clone(), NameSource::Global)
-    } else if let Some(words) = &place.words {
-        (words.clone(), NameSource::Source)
+    } else if let Some(words) = member.or_else(|| place.words.clone()) {
+        (words, NameSource::Source)
     } else if let Some(function) = &place.frame.function {
         (function.clone(), NameSource::Function)
     } else if let Some(module) = data.and_then(|data| module_name(session, data.module)) {
@@ -96,36 +118,67 @@ fn name(session: &Session, id: LockId, global: Option<&String>, place: &Place, d
 struct Place {
     address: CodeAddress,
     frame: Frame,
+    /// Which of the frames at the address it is, from the innermost.
+    index: usize,
     words: Option<String>,
 }
 
 impl Place {
     fn find(session: &Session, stack: StackId, kind: Kind, sources: &mut Sources) -> Self {
-        let all: Vec<(CodeAddress, &Frame)> = session
-            .stacks
+        let stacks = &session.stacks;
+        let all: Vec<(&Node, usize, &Frame)> = stacks
             .walk(stack)
-            .flat_map(|node| node.frames.iter().map(move |frame| (node.address, frame)))
+            .flat_map(|node| node.frames.iter().enumerate().map(move |(index, frame)| (node, index, frame)))
             .collect();
-        let own = all.iter().position(|(_, frame)| !is_wrapper(frame)).unwrap_or(0);
+        let own = all.iter().position(|(node, _, frame)| !is_library(stacks, node, frame)).unwrap_or(0);
         match all.get(own) {
-            Some((address, frame)) => {
-                let words = words(&all[own..], kind, sources);
-                Self { address: *address, frame: (*frame).clone(), words }
+            Some((node, index, frame)) => {
+                let frames: Vec<&Frame> = all[own..].iter().map(|(_, _, frame)| *frame).collect();
+                let words = words(&frames, kind, sources);
+                Self { address: node.address, frame: (*frame).clone(), index: *index, words }
             }
-            None => Self { address: CodeAddress { module: None, address: 0 }, frame: Frame::default(), words: None },
+            None => {
+                let address = CodeAddress { module: None, address: 0 };
+                Self { address, frame: Frame::default(), index: 0, words: None }
+            }
         }
     }
 
-    fn class(&self, session: &Session, kind: Kind, origin: Origin, answers: &Answers) -> String {
+    /// The source's words, where they are but one name: that of a member, if a method uses it.
+    fn plain_words(&self) -> Option<&str> {
+        let words = self.words.as_deref()?;
+        words.chars().all(|c| c.is_alphanumeric() || c == '_').then_some(words)
+    }
+
+    /// The name of a member with the class that declares it: `relay::Logger::mutex_`.
+    fn member(&self, answers: &Answers) -> Option<String> {
+        let words = self.plain_words()?;
+        let class = match answers.classes.get(&(self.address, self.index, words.to_owned())) {
+            Some(known) => known.clone(),
+            // What Rust's paths lead to is a module as often as a type.
+            None if self.frame.file.as_deref().is_some_and(|file| file.ends_with(".rs")) => None,
+            // Without types nothing tells a member from a parameter.
+            None => enclosing_class(self.frame.function.as_deref()?).map(str::to_owned),
+        };
+        Some(format!("{}::{words}", class?))
+    }
+
+    fn class(&self, owners: &Owners, kind: Kind, origin: Origin, answers: &Answers) -> String {
         let kind = kind.name();
-        let Some(module) = module_name(session, self.address.module) else { return kind.to_owned() };
+        let module = owners.name(self.address.module);
+        if module.is_empty() {
+            return kind.to_owned();
+        }
         let Some(function) = &self.frame.function else {
             return format!("{kind}@{module}+{:#x}", self.address.address);
         };
-        if let (Origin::FirstUsed, Some(words), Some((scope, _))) = (origin, &self.words, split_scope(function))
-            && words.chars().all(|c| c.is_alphanumeric() || c == '_')
-        {
-            return format!("{kind}@{module}!{scope}::{words}");
+        if origin == Origin::FirstUsed {
+            if let Some(member) = self.member(answers) {
+                return format!("{kind}@{module}!{member}");
+            }
+            if let (Some(words), Some((scope, _))) = (self.plain_words(), split_scope(function)) {
+                return format!("{kind}@{module}!{scope}::{words}");
+            }
         }
         // DWARF may know it by its short name only.
         let names = [Some(function.clone()), plain_name(&self.frame)];
@@ -144,10 +197,10 @@ impl Place {
 
 /// The source's words at the first of the frames; where they are only a parameter's name, the
 /// caller's words for it.
-fn words(frames: &[(CodeAddress, &Frame)], kind: Kind, sources: &mut Sources) -> Option<String> {
-    let mut words = sources.words(frames.first()?.1, kind)?;
+fn words(frames: &[&Frame], kind: Kind, sources: &mut Sources) -> Option<String> {
+    let mut words = sources.words(frames.first()?, kind)?;
     for pair in frames.windows(2).take(WRAPPED) {
-        let (callee, caller) = (pair[0].1, pair[1].1);
+        let (callee, caller) = (pair[0], pair[1]);
         let outer = sources.parameter(callee, &words).and_then(|index| sources.argument(caller, callee, index));
         match outer {
             Some(outer) => words = outer,
@@ -165,6 +218,9 @@ struct Answers {
     definitions: FxHashMap<(Option<ModuleId>, String), Vec<u32>>,
     /// How far into its function a return address is.
     offsets: FxHashMap<CodeAddress, u64>,
+    /// The class that declares a member which a method (by its place among the frames of an address) names; `None` where
+    /// it names something else.
+    classes: FxHashMap<(CodeAddress, usize, String), Option<String>>,
 }
 
 fn ask_modules(
@@ -228,6 +284,9 @@ fn ask_module(
             let key = (Some(id), definition.function.clone());
             answers.definitions.entry(key).or_default().push(definition.line);
         }
+        if let Some((dwarf, _)) = debug {
+            members(dwarf, code, answers);
+        }
         let addresses: Vec<u64> = code.iter().map(|place| place.address.address).collect();
         let offsets = code_offsets(&located, &addresses)?;
         answers.offsets.extend(offsets.into_iter().map(|(address, offset)| (place(address), offset)));
@@ -235,9 +294,43 @@ fn ask_module(
     })?
 }
 
+/// Asks whose members the plain names are.
+fn members(dwarf: &Dwarf<'_>, code: &[&Place], answers: &mut Answers) {
+    let plain: Vec<(&Place, &str)> = code.iter().filter_map(|place| Some((*place, place.plain_words()?))).collect();
+    let mut calls: Vec<u64> = plain.iter().map(|(place, _)| place.address.address.saturating_sub(1)).collect();
+    calls.sort_unstable();
+    calls.dedup();
+    if calls.is_empty() {
+        return;
+    }
+    let scopes = dwarf.scopes(&calls);
+    for (place, words) in plain {
+        let Some(last) = plain_name(&place.frame) else { continue };
+        let call = place.address.address.saturating_sub(1);
+        if scopes.name(dwarf, call, place.index, &last).is_some() {
+            let class = scopes.owner(dwarf, call, place.index, &last, words);
+            answers.classes.insert((place.address, place.index, words.to_owned()), class);
+        }
+    }
+}
+
 fn module_name(session: &Session, id: Option<ModuleId>) -> Option<&str> {
     let name = session.stacks.modules.get(id?.index())?.name();
     Some(name.strip_suffix(" (deleted)").unwrap_or(name)).filter(|name| !name.is_empty())
+}
+
+/// The class around a method or a method's lambda, as far as the name alone tells it: `a::Logger::log` → `a::Logger`,
+/// `Pool::Pool(int)::{lambda()#1}::operator()` → `Pool`.
+fn enclosing_class(function: &str) -> Option<&str> {
+    let (mut scope, _) = split_scope(function)?;
+    if let Some((outer, last)) = split_scope(scope)
+        && last.starts_with('{')
+    {
+        scope = split_scope(outer)?.0;
+    } else if scope.starts_with('{') {
+        return None;
+    }
+    Some(scope)
 }
 
 /// `db::Queue<int>::push` → (`db::Queue<int>`, `push`).

@@ -1,14 +1,15 @@
 //! Whole names for functions of which DWARF tells only the last part.
 //!
 //! Compilers give functions without external linkage (in anonymous namespaces, lambdas) no linkage
-//! name in DWARF: `operator()`. The symbol table has it: `main::{lambda()#1}::operator()`. Only
-//! functions with code of their own have symbols, so inlined ones keep their short names.
+//! name in DWARF: `operator()`. The symbol table has it: `main::{lambda()#1}::operator()`. Only functions with code of
+//! their own have symbols; of inlined ones of C++ DWARF's nesting tells where they stand.
 
 use object::{Object, ObjectSymbol, SymbolKind};
 use rustc_hash::FxHashMap;
 
 use super::demangle;
 use super::elf::Located;
+use super::variables::debug_of;
 use crate::model::Frame;
 use crate::model::lock_class::without_templates;
 
@@ -43,6 +44,34 @@ pub fn complete(located: &Located, starts: &[(usize, u64)], found: &mut [Vec<Fra
             }
         }
     }
+}
+
+/// Completes the inlined frames whose function has no scope yet. Each of `found` is of the return address in `addresses`.
+pub fn complete_inlined(located: &Located, addresses: &[u64], found: &mut [Vec<Frame>]) {
+    let short = |frame: &Frame| frame.function.as_ref().is_some_and(|name| !name.contains("::"));
+    let wanted: Vec<usize> = (0..addresses.len())
+        .filter(|at| found.get(*at).is_some_and(|frames| frames.iter().any(|frame| frame.inlined && short(frame))))
+        .collect();
+    let mut calls: Vec<u64> = wanted.iter().map(|at| addresses[*at].saturating_sub(1)).collect();
+    calls.sort_unstable();
+    calls.dedup();
+    if calls.is_empty() {
+        return;
+    }
+    // What the file does not tell stays as it is.
+    let _ = debug_of(located, |dwarf| {
+        let Some(dwarf) = dwarf else { return };
+        let scopes = dwarf.scopes(&calls);
+        for at in wanted {
+            for (index, frame) in found[at].iter_mut().enumerate().filter(|(_, frame)| frame.inlined && short(frame)) {
+                let call = addresses[at].saturating_sub(1);
+                let name = |function: &String| scopes.name(dwarf, call, index, &last(function));
+                if let Some(name) = frame.function.as_ref().and_then(name) {
+                    frame.function = Some(name);
+                }
+            }
+        }
+    });
 }
 
 /// `a::B<c::d>::get<int>` → `get`.

@@ -134,7 +134,21 @@ pub(super) fn with_debug<T>(
     wanted: &Wanted,
     then: impl FnOnce(Option<(&Dwarf<'_>, &Found)>) -> T,
 ) -> Result<T, ElfError> {
-    for binary in located.files().filter(|_| !wanted.is_empty()) {
+    if wanted.is_empty() {
+        return Ok(then(None));
+    }
+    debug_of(located, |dwarf| match dwarf {
+        Some(dwarf) => {
+            let found = dwarf.walk(wanted);
+            then(Some((dwarf, &found)))
+        }
+        None => then(None),
+    })
+}
+
+/// Reads a module's debug information and hands it to `then`; `None` where there is none.
+pub(super) fn debug_of<T>(located: &Located, then: impl FnOnce(Option<&Dwarf<'_>>) -> T) -> Result<T, ElfError> {
+    for binary in located.files() {
         let file = binary.parse()?;
         if !elf::has_debug_information(&file) {
             continue;
@@ -142,8 +156,7 @@ pub(super) fn with_debug<T>(
         let sections = super::dwarf::Sections::load(&file);
         let path = || binary.path().display().to_string();
         let dwarf = sections.dwarf().map_err(|source| ElfError::Dwarf { path: path(), source })?;
-        let found = dwarf.walk(wanted);
-        return Ok(then(Some((&dwarf, &found))));
+        return Ok(then(Some(&dwarf)));
     }
     Ok(then(None))
 }

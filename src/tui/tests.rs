@@ -299,6 +299,19 @@ fn the_chosen_lock_stays_chosen() {
 }
 
 #[test]
+fn the_tab_of_a_lock_shows_the_one_at_the_cursor() {
+    for key in ["2", "\t"] {
+        let mut state = state();
+        keys(&mut state, "j");
+        keys(&mut state, key);
+        assert_eq!((state.tab, state.want().focus), (Tab::Lock, Some(1)), "{key:?}");
+        // From elsewhere it is the one that was looked at last.
+        keys(&mut state, "132");
+        assert_eq!((state.tab, state.want().focus), (Tab::Lock, Some(1)));
+    }
+}
+
+#[test]
 fn windows_totals_and_resets() {
     let mut state = state();
     let journal = |state: &State| state.part.locks[0].contended;

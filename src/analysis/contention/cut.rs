@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Durations;
 use crate::analysis::filter::Glob;
 use crate::analysis::{add, sum_of};
-use crate::model::{Histogram, Session, SiteId, SiteKey, ThreadId, ThreadShare, WaitKey};
+use crate::model::{Histogram, LockId, Session, SiteId, SiteKey, ThreadId, ThreadShare, WaitKey};
 
 /// Durations being added up.
 #[derive(Clone, Debug, Default)]
@@ -68,13 +68,12 @@ pub(crate) struct Cut<'a> {
     session: &'a Session,
     threads: Option<FxHashSet<ThreadId>>,
     parts: FxHashMap<SiteId, ThreadPart>,
-    waits_without_event: u64,
 }
 
 impl<'a> Cut<'a> {
     /// The counts of the threads whose names match, or of all.
     pub fn new(session: &'a Session, thread: Option<&Glob>) -> Self {
-        let mut cut = Self { session, threads: None, parts: FxHashMap::default(), waits_without_event: 0 };
+        let mut cut = Self { session, threads: None, parts: FxHashMap::default() };
         let Some(glob) = thread else { return cut };
         let threads: FxHashSet<ThreadId> = (session.threads.iter().enumerate())
             .filter(|(_, thread)| glob.matches(&thread.name) || glob.as_str() == thread.tid.to_string())
@@ -102,8 +101,6 @@ impl<'a> Cut<'a> {
                 part.waits.record(event.wait_ns);
             }
         }
-        cut.waits_without_event =
-            sum_of(cut.parts.values().map(|part| part.share.contended.saturating_sub(part.waits.count)));
         cut.threads = Some(threads);
         cut
     }
@@ -129,8 +126,8 @@ impl<'a> Cut<'a> {
         Some(SiteCut { share: part.share, wait_max: part.wait_max, wait: Cow::Borrowed(&part.waits), hold: &site.hold })
     }
 
-    /// What a reader has to know about the figures.
-    pub fn notes(&self) -> Vec<String> {
+    /// What a reader has to know about the figures of the locks that are shown.
+    pub fn notes(&self, shows: impl Fn(LockId) -> bool) -> Vec<String> {
         let mut notes = Vec::new();
         let Some(threads) = &self.threads else { return notes };
         if threads.is_empty() {
@@ -142,11 +139,10 @@ impl<'a> Cut<'a> {
              maximum of the holds, failed tries and timeouts are those of all threads"
                 .into(),
         );
-        if self.waits_without_event > 0 {
-            notes.push(format!(
-                "the quantiles of the waits leave out {} waits that were not kept one by one",
-                self.waits_without_event
-            ));
+        let shown = self.parts.iter().filter(|(site, _)| shows(self.session.profile.sites[site.index()].key.lock));
+        let left_out = sum_of(shown.map(|(_, part)| part.share.contended.saturating_sub(part.waits.count)));
+        if left_out > 0 {
+            notes.push(format!("the quantiles of the waits leave out {left_out} waits that were not kept one by one"));
         }
         notes
     }

@@ -12,13 +12,13 @@ mod tests;
 
 use rustc_hash::FxHashMap;
 
-use super::add;
 use super::filter::Filter;
 use super::groups::{self, GroupRow};
+use super::{add, sum_of};
 use crate::model::{Histogram, Kind, LockId, Mode, ProcessId, Session, StackId};
 
 pub(crate) use cut::{Cut, Spread};
-pub use order::name as lock_name;
+pub use order::{LEAST_ALIKE, name as lock_name};
 
 /// What the rows of the view are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Query {
     pub by: GroupBy,
     /// What comes first.
     pub sort: SortKey,
+    /// Locks of which there is nothing to tell one from the other are one row: see [`order::LEAST_ALIKE`].
+    pub merge_alike: bool,
 }
 
 /// Durations in short, ns. Quantiles are within 1/16 of the value; total and max are exact.
@@ -212,7 +214,7 @@ pub fn share(part: u64, whole: u64) -> f64 {
 /// Sums over rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Rows.
+    /// Locks; rows in a view of classes.
     pub rows: u64,
     /// Rows with a contended acquisition.
     pub contended_rows: u64,
@@ -266,7 +268,10 @@ impl Contention {
         let cut = Cut::new(session, query.filter.thread.as_ref());
         let canonical = order::canonical(session);
         let kept = order::keep(session, &canonical, &query.filter);
-        let members = order::rows(session, &kept, query.by);
+        let mut members = order::rows(session, &kept, query.by);
+        if query.merge_alike && query.by != GroupBy::Class {
+            members = order::merge_alike(session, members);
+        }
         let mut locks = aggregate::rows(session, &cut, members);
         if query.filter.thread.is_some() {
             locks.retain(|row| row.acquisitions > 0);
@@ -281,12 +286,18 @@ impl Contention {
         let mut result = Self {
             contention: Totals::of(locks.iter().filter(|row| row.kind.is_lock())),
             blocked: Totals::of(locks.iter().filter(|row| !row.kind.is_lock())),
-            notes: cut.notes(),
+            notes: Vec::new(),
             query: query.clone(),
             groups: Vec::new(),
             locks,
             rows,
         };
+        result.notes = cut.notes(|lock| result.row_of(lock).is_some_and(|row| result.shows_waits(row)));
+        if query.by != GroupBy::Class {
+            // A row may be of many locks.
+            result.contention.rows = sum_of(result.lock_rows().map(|row| row.members.len() as u64));
+            result.blocked.rows = sum_of(result.blocked_rows().map(|row| row.members.len() as u64));
+        }
         result.groups = match query.by {
             GroupBy::Site => groups::by_site(session, &cut, &result),
             GroupBy::Thread => groups::by_thread(session, &result),

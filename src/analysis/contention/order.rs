@@ -3,13 +3,14 @@
 //! Every order ends in a comparison of something unique, so two renderings of one recording are the same.
 
 use std::cmp::Reverse;
+use std::hash::{Hash, Hasher};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 
 use super::{GroupBy, LockReport, SortKey};
 use crate::analysis::add;
 use crate::analysis::filter::Filter;
-use crate::model::{Kind, LockId, NameSource, Session};
+use crate::model::{Kind, LockId, NameSource, ProcessId, Session};
 
 /// A lock with its place in the canonical order.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ pub(super) fn keep(session: &Session, ranked: &[Ranked], filter: &Filter) -> Vec
     (ranked.iter())
         .filter(|at| filter.keeps_kind(session.lock(at.lock).kind))
         .filter(|at| filter.pid.is_none_or(|pid| session.process(session.lock(at.lock).process).pid == pid))
-        .filter(|at| filter.lock.as_ref().is_none_or(|glob| glob.matches(&at.name) || glob.matches(&at.id)))
+        .filter(|at| filter.lock.as_ref().is_none_or(|glob| glob.matches_lock(&at.name) || glob.matches(&at.id)))
         .cloned()
         .collect()
 }
@@ -106,6 +107,49 @@ pub(super) fn rows(session: &Session, kept: &[Ranked], by: GroupBy) -> Vec<Row> 
         row.id = format!("C{}", at + 1);
     }
     rows
+}
+
+/// So many locks that nothing tells apart are one row.
+pub const LEAST_ALIKE: usize = 32;
+
+/// Makes one row of many locks of one process, class and name that were taken at the same places in the code and never
+/// waited for: a program may make millions of them. The rows are of single locks.
+pub(super) fn merge_alike(session: &Session, rows: Vec<Row>) -> Vec<Row> {
+    // The places of each lock, and whether there is more to tell of it.
+    let mut seen: Vec<(u64, bool)> = vec![(0, false); session.locks.len()];
+    for site in &session.profile.sites {
+        let of = &mut seen[site.key.lock.index()];
+        let mut hasher = FxHasher::default();
+        (site.key.stack, site.key.mode).hash(&mut hasher);
+        of.0 = of.0.wrapping_add(hasher.finish());
+        let trouble = [site.contended, site.try_failures, site.timeouts, site.failures, site.still_held];
+        of.1 |= trouble.iter().any(|count| *count > 0);
+    }
+    let mut alike: FxHashMap<(&str, &str, Kind, ProcessId, u64), Vec<usize>> = FxHashMap::default();
+    for (at, row) in rows.iter().enumerate() {
+        let [id] = row.members[..] else { continue };
+        let (lock, (places, trouble)) = (session.lock(id), seen[id.index()]);
+        if !trouble && !lock.class.is_empty() {
+            alike.entry((&lock.class, &row.name, lock.kind, lock.process, places)).or_default().push(at);
+        }
+    }
+    let mut joins: Vec<Option<usize>> = vec![None; rows.len()];
+    for group in alike.into_values().filter(|group| group.len() >= LEAST_ALIKE) {
+        group[1..].iter().for_each(|at| joins[*at] = Some(group[0]));
+    }
+    let mut places = vec![0; rows.len()];
+    let mut merged: Vec<Row> = Vec::new();
+    for (at, row) in rows.into_iter().enumerate() {
+        match joins[at] {
+            // The first of them comes before the others.
+            Some(first) => merged[places[first]].members.extend(row.members),
+            None => {
+                places[at] = merged.len();
+                merged.push(row);
+            }
+        }
+    }
+    merged
 }
 
 /// The name of a class whose locks have different names: the class itself, unless people chose the names.

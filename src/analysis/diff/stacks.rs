@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::scaled;
 use crate::analysis::add;
-use crate::analysis::wrapper::is_wrapper;
+use crate::model::lock_frames::is_library;
 use crate::model::stacks::Node;
 use crate::model::{CodeAddress, Session, StackId};
 
@@ -95,7 +95,7 @@ impl Functions {
         if node.frames.is_empty() {
             return [self.number(&code())].into();
         }
-        let told = node.frames.iter().filter(|frame| !is_wrapper(frame));
+        let told = node.frames.iter().filter(|frame| !is_library(&session.stacks, node, frame));
         let named = told.map(|frame| match &frame.function {
             Some(name) => self.number(name),
             None => self.number(&code()),

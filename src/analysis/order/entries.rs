@@ -85,15 +85,27 @@ pub(super) fn side_hash(
     wanted: (LockId, Mode, bool),
     stacks: (StackId, StackId),
 ) -> u64 {
+    let classes = (places.class(held.0), places.class(wanted.0));
+    hash_of(classes, (held.1, wanted.1, wanted.2), (places.site(stacks.0), places.site(stacks.1)))
+}
+
+/// The same as older baselines know it.
+pub(super) fn former_side_hash(places: &Places<'_>, side: &Side) -> u64 {
+    let classes = (places.former_class(side.held.lock), places.former_class(side.wanted));
+    let sites = (places.former_site(side.held.stack), places.former_site(side.wanted_stack));
+    hash_of(classes, (side.held.mode, side.wanted_mode, side.timed), sites)
+}
+
+fn hash_of(classes: (u64, u64), (held, wanted, timed): (Mode, Mode, bool), sites: (u64, u64)) -> u64 {
     let mode = |mode: Mode| if mode == Mode::Shared { b"shared\0".as_slice() } else { b"exclusive\0" };
     Fnv::new()
-        .number(places.class(held.0))
-        .bytes(mode(held.1))
-        .number(places.class(wanted.0))
-        .bytes(mode(wanted.1))
-        .bytes(if wanted.2 { b"timed\0" } else { b"\0" })
-        .number(places.site(stacks.0))
-        .number(places.site(stacks.1))
+        .number(classes.0)
+        .bytes(mode(held))
+        .number(classes.1)
+        .bytes(mode(wanted))
+        .bytes(if timed { b"timed\0" } else { b"\0" })
+        .number(sites.0)
+        .number(sites.1)
         .end()
 }
 

@@ -28,7 +28,7 @@ mod writers;
 
 pub(crate) use fingerprint::Fnv;
 
-use crate::model::{HangKind, LockId, Mode, Session, StackId, ThreadId};
+use crate::model::{HangKind, LockId, Mode, Session, StackId, Stacks, ThreadId};
 
 /// How serious a cycle is; the most serious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -357,6 +357,22 @@ fn foresee(
 /// The lock-order graph, with what `orders` says of its cycles; `cycles_only`: without what lies on none.
 pub fn graph(session: &Session, orders: &Orders, by: By, cycles_only: bool) -> Graph {
     graph::graph(session, orders, by, cycles_only)
+}
+
+/// The fingerprint that a cycle had before fingerprints were made without the names of files: older baselines and
+/// suppressions know it by that one.
+pub fn former_cycle(session: &Session, cycle: &Cycle) -> String {
+    let places = places::Places::new(session);
+    let sides: Vec<u64> = cycle.sides.iter().map(|side| entries::former_side_hash(&places, side)).collect();
+    fingerprint::written(fingerprint::of_cycle(&sides))
+}
+
+/// The same of a misuse.
+pub fn former_finding(session: &Session, finding: &Finding) -> String {
+    let places = places::Places::new(session);
+    let stack = finding.stacks.first().copied().unwrap_or(Stacks::UNKNOWN);
+    let hash = fingerprint::Fnv::new().bytes(finding.kind.name().as_bytes());
+    fingerprint::written(hash.number(places.former_class(finding.lock)).number(places.former_site(stack)).end())
 }
 
 #[cfg(test)]

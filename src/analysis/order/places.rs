@@ -1,18 +1,23 @@
 //! Places and locks in sentences, and what of them goes into fingerprints.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 use rustc_hash::FxHashMap;
 
 use super::fingerprint::text;
 use crate::analysis::groups::{Place, place};
 use crate::analysis::names::{short_file, short_function};
-use crate::model::{Kind, LockId, ModuleId, Session, StackId, Stacks, ThreadId};
+use crate::analysis::own_wrappers::OwnWrappers;
+use crate::model::lock_class;
+use crate::model::owners::{Owners, PROGRAM, on_disk};
+use crate::model::{Kind, LockId, Session, StackId, Stacks, ThreadId};
 
 /// Names, remembered.
 #[derive(Debug)]
 pub(super) struct Places<'a> {
     session: &'a Session,
+    owners: Owners,
+    wrappers: OnceCell<OwnWrappers>,
     sites: RefCell<FxHashMap<StackId, u64>>,
     classes: RefCell<FxHashMap<LockId, u64>>,
 }
@@ -22,7 +27,13 @@ const CLONES: &[&str] = &[" [clone", ".constprop.", ".isra.", ".part.", ".cold",
 
 impl<'a> Places<'a> {
     pub fn new(session: &'a Session) -> Self {
-        Self { session, sites: RefCell::default(), classes: RefCell::default() }
+        Self {
+            session,
+            owners: Owners::of(session),
+            wrappers: OnceCell::new(),
+            sites: RefCell::default(),
+            classes: RefCell::default(),
+        }
     }
 
     /// What a stack's place is in a fingerprint: no line, and no address where there is a name.
@@ -36,29 +47,19 @@ impl<'a> Places<'a> {
     }
 
     fn site_text(&self, stack: StackId) -> String {
-        match place(self.session, stack) {
-            Place::Frame(frame) => {
-                let function = frame.function.unwrap_or_default();
-                let end = CLONES.iter().filter_map(|clone| function.find(clone)).filter(|at| *at > 0).min();
-                let module = self.module_at(stack, &function);
-                format!("{module}!{}", &function[..end.unwrap_or(function.len())])
-            }
-            Place::Code(module, address) => format!("{}+{address:#x}", self.module(module)),
-            Place::Unknown => "?".to_owned(),
+        let wrappers = self.wrappers.get_or_init(|| OwnWrappers::of(self.session));
+        let frames = wrappers.frames(self.session, stack);
+        let parts = frames.iter().map(|(module, place)| part(self.owners.name(*module), place));
+        let text = parts.collect::<Vec<_>>().join("<");
+        if text.is_empty() { "?".to_owned() } else { text }
+    }
+
+    /// The same with the names of files, and without callers: see [`Self::former_class`].
+    pub fn former_site(&self, stack: StackId) -> u64 {
+        match OwnWrappers::default().frames(self.session, stack).first() {
+            Some((module, place)) => text(&part(self.owners.file(*module), place)),
+            None => text("?"),
         }
-    }
-
-    /// The file that holds the frame of this function.
-    fn module_at(&self, stack: StackId, function: &str) -> &str {
-        let has = |node: &&crate::model::stacks::Node| {
-            node.frames.iter().any(|frame| frame.function.as_deref() == Some(function))
-        };
-        self.module(self.session.stacks.walk(stack).find(has).and_then(|node| node.address.module))
-    }
-
-    fn module(&self, module: Option<ModuleId>) -> &str {
-        let name = module.and_then(|module| self.session.stacks.modules.get(module.index())).map_or("", |m| m.name());
-        name.strip_suffix(" (deleted)").unwrap_or(name)
     }
 
     /// What a lock's class is in a fingerprint.
@@ -79,6 +80,19 @@ impl<'a> Places<'a> {
             Some(name) => format!("{}:{}", lock.kind.name(), name.text),
             None => lock.kind.name().to_owned(),
         }
+    }
+
+    /// What the class was in fingerprints before classes were made without the names of files: baselines of those days
+    /// are still matched.
+    pub fn former_class(&self, lock: LockId) -> u64 {
+        let class = self.class_text(lock);
+        let exe = || {
+            let process = self.session.locks.get(lock.index()).map(|row| row.process)?;
+            let exe = on_disk(&self.session.processes.get(process.index())?.exe);
+            exe.rsplit('/').next()
+        };
+        let file = |owner: &str| if owner == PROGRAM { exe() } else { self.owners.file_of(owner) };
+        text(&lock_class::with_owner(&class, |owner| file(owner).map(str::to_owned), |_| Some(String::new())))
     }
 
     /// A lock's name by itself.
@@ -111,9 +125,9 @@ impl<'a> Places<'a> {
                 }
             }
             Place::Code(module, address) => {
-                format!("{}+{:#x}", self.module(module), address.saturating_sub(1))
+                format!("{}+{:#x}", self.owners.file(module), address.saturating_sub(1))
             }
-            Place::Unknown => "an unknown place".to_owned(),
+            Place::Called(..) | Place::Unknown => "an unknown place".to_owned(),
         }
     }
 
@@ -125,4 +139,40 @@ impl<'a> Places<'a> {
             _ => "a thread".to_owned(),
         }
     }
+}
+
+/// A frame's part of a place.
+fn part(owner: &str, place: &Place) -> String {
+    match place {
+        Place::Frame(frame) => {
+            let function = frame.function.as_deref().unwrap_or_default();
+            let end = CLONES.iter().filter_map(|clone| function.find(clone)).filter(|at| *at > 0).min();
+            format!("{owner}!{}", plain_lambdas(&function[..end.unwrap_or(function.len())]))
+        }
+        Place::Code(_, address) => format!("{owner}+{address:#x}"),
+        Place::Called(..) | Place::Unknown => "?".to_owned(),
+    }
+}
+
+/// `main::{lambda(int)#1}::operator()` → `main::{lambda#1}::operator()`: where a lambda is inlined, nothing tells its
+/// arguments.
+fn plain_lambdas(function: &str) -> String {
+    const LAMBDA: &str = "{lambda(";
+    let mut out = String::new();
+    let mut rest = function;
+    while let Some((before, after)) = rest.split_once(LAMBDA) {
+        let mut depth = 1usize;
+        let end = after.find(|c| {
+            depth = match c {
+                '(' => depth + 1,
+                ')' => depth - 1,
+                _ => depth,
+            };
+            depth == 0
+        });
+        out.push_str(before);
+        out.push_str(LAMBDA.trim_end_matches('('));
+        rest = end.map_or("", |end| &after[end + 1..]);
+    }
+    out + rest
 }

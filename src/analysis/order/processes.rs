@@ -13,13 +13,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::cycles::{Limits, cycles};
 use super::edges::edges_of;
 use super::entries::{side_hash, sides};
-use super::fingerprint::of_cycle;
+use super::fingerprint::{Fnv, of_cycle};
 use super::places::Places;
 use super::search::{Candidate, Group};
 use super::verdict::{Cause, Verdict};
 use super::wants::{Wants, holds};
 use super::{Class, Side};
+use crate::model::lock_class::is_programs;
 use crate::model::order::{ChainId, How};
+use crate::model::owners::on_disk;
 use crate::model::{Kind, LockId, Mode, ProcessId, Session};
 
 /// A cycle whose sides were seen in different runs.
@@ -58,6 +60,7 @@ pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -
     }
     let run = |lock: LockId| session.run_of(session.lock(lock).process);
     let single = single(session, places);
+    let programs = Programs::of(session);
     let mut edges: BTreeMap<(u64, u64), Edge> = BTreeMap::new();
     for number in 0..session.order.requests.len() as u32 {
         let Some(want) = wants.get(number).filter(|want| single.contains(&want.lock)) else { continue };
@@ -68,7 +71,7 @@ pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -
             let (held_lock, timed) = (LockId(edge.from), want.how == How::Timed);
             let (held, wanted) = ((held_lock, edge.held_mode), (want.lock, want.mode, timed));
             let hash = side_hash(places, held, wanted, (edge.held_stack, want.stack));
-            let of = edges.entry((places.class(held_lock), places.class(want.lock))).or_default();
+            let of = edges.entry((programs.class(places, held_lock), programs.class(places, want.lock))).or_default();
             of.runs.insert(run(want.lock));
             of.seen.entry(hash).or_insert_with(|| Seen {
                 group: Rc::new(Group {
@@ -108,6 +111,46 @@ pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -
         }
     });
     found
+}
+
+/// Which processes run one program: by the name of its file, or by its build-id. What other programs call alike is not
+/// the same lock, but a library's locks are.
+struct Programs<'a> {
+    session: &'a Session,
+    /// The first process of the program of each.
+    first: Vec<u32>,
+}
+
+impl<'a> Programs<'a> {
+    fn of(session: &'a Session) -> Self {
+        let build_ids: FxHashMap<&str, &[u8]> = (session.stacks.modules.iter())
+            .filter(|module| !module.build_id.is_empty())
+            .map(|module| (on_disk(&module.path), module.build_id.as_slice()))
+            .collect();
+        let mut by_name: FxHashMap<&str, u32> = FxHashMap::default();
+        let mut by_build: FxHashMap<&[u8], u32> = FxHashMap::default();
+        let first = (0..).zip(&session.processes).map(|(at, process)| {
+            let exe = on_disk(&process.exe);
+            let name = exe.rsplit('/').next().unwrap_or(exe);
+            let build_id = build_ids.get(exe);
+            let known = build_id.and_then(|id| by_build.get(id)).or_else(|| by_name.get(name)).copied();
+            let first = known.unwrap_or(at);
+            by_name.entry(name).or_insert(first);
+            build_id.map(|id| by_build.entry(id).or_insert(first));
+            first
+        });
+        Self { session, first: first.collect() }
+    }
+
+    /// A lock's class among those of all programs.
+    fn class(&self, places: &Places<'_>, lock: LockId) -> u64 {
+        let class = places.class(lock);
+        let row = self.session.lock(lock);
+        match self.first.get(row.process.index()) {
+            Some(first) if is_programs(&row.class) => Fnv::new().number(class).number(u64::from(*first)).end(),
+            _ => class,
+        }
+    }
 }
 
 /// Locks whose class stands for nothing else in their process, and for the same kind in all.

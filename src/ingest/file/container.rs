@@ -124,6 +124,8 @@ pub struct Chunk<'a> {
     pub revision: u8,
     /// Number of rows.
     pub rows: u32,
+    /// Bytes that it takes in the file.
+    pub stored: usize,
     /// The rows, one after the other.
     pub raw: &'a [u8],
 }
@@ -200,7 +202,8 @@ impl<R: Read> ChunkReader<R> {
         };
         self.offset += (CHUNK_HEADER_LEN + self.stored.len()) as u64;
         let tag = [header[0], header[1], header[2], header[3]];
-        Ok(Chunk { tag, revision: header[4], rows: u32_at(&header, 16), raw })
+        let stored = CHUNK_HEADER_LEN + self.stored.len();
+        Ok(Chunk { tag, revision: header[4], rows: u32_at(&header, 16), stored, raw })
     }
 }
 

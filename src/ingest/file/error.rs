@@ -41,6 +41,15 @@ pub enum ReadError {
         /// The file's minor version.
         minor: u16,
     },
+    /// Compression or references make it ask for more memory than a recording of its size needs.
+    #[error(
+        "this trace asks for more memory than {megabytes} MB, the most that a recording of its size needs: it is damaged \
+         or made to do harm; record again with `lockprof run -o FILE -- CMD`"
+    )]
+    TooLarge {
+        /// What was allowed, MiB.
+        megabytes: u64,
+    },
     /// It ends before the first chunk is complete.
     #[error("this trace is cut inside its header, so nothing of it can be read: copy it again, or record again")]
     CutInHeader,

@@ -14,6 +14,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use super::file::{self, ReadError};
+use crate::ingest::size::{allowance, view_allowance, view_size};
 use crate::model::Session;
 use crate::pprof::{DecodeError, GZIP_MAGIC, LARGEST, decode};
 
@@ -31,6 +32,12 @@ pub enum OpenError {
         "this pprof profile is not of locks (it has {0}): name a mutex or block profile, which has contentions and delay"
     )]
     NotOfLocks(String),
+    /// A profile whose stacks ask for more memory than a profile of its size needs.
+    #[error(
+        "this profile asks for more memory than {0} MB, the most that a profile of its size needs: it is damaged or made to \
+         do harm; fetch it again"
+    )]
+    TooLarge(u64),
     /// A profile that refers to what it does not have.
     #[error("this pprof profile is damaged ({0}): fetch it again")]
     Damaged(&'static str),
@@ -54,12 +61,21 @@ pub fn open(path: &Path) -> Result<Session, OpenError> {
 
 /// Imports what another tool wrote.
 pub fn import(bytes: &[u8]) -> Result<Session, OpenError> {
+    let size = bytes.len() as u64;
     match decode(bytes) {
-        Ok(profile) if !profile.sample_type.is_empty() => return pprof::session(&profile),
+        Ok(profile) if !profile.sample_type.is_empty() => {
+            return checked(pprof::session(&profile, allowance(size))?, size);
+        }
         Err(error) if bytes.starts_with(&GZIP_MAGIC) => return Err(OpenError::Packed(error)),
         _ => {}
     }
     let lines = std::str::from_utf8(bytes).ok().and_then(folded::lines);
     // The reader of traces knows how to say what is wrong with anything else.
-    lines.map_or_else(|| Ok(file::read_from(bytes)?), |lines| Ok(folded::session(&lines)))
+    lines.map_or_else(|| Ok(file::read_from(bytes)?), |lines| checked(folded::session(&lines), size))
+}
+
+/// Whether views of it stay within what a file of its size may ask for.
+fn checked(session: Session, file_bytes: u64) -> Result<Session, OpenError> {
+    let most = view_allowance(file_bytes);
+    if view_size(&session) > most { Err(OpenError::TooLarge(most >> 20)) } else { Ok(session) }
 }

@@ -11,7 +11,11 @@ use super::rows::{LockKey, Rows, Side, Waits};
 use crate::model::{CodeAddress, Frame, Kind, Mode, Module, ModuleId, NameSource, ProcessId, Session, StackId, Stacks};
 use crate::pprof::{Location, Mapping, Profile, SIDE_COMMENT, Sample};
 
-pub(super) fn session(profile: &Profile) -> Result<Session, OpenError> {
+/// A frame with its texts' heads and its node, bytes.
+const FRAME: u64 = 256;
+
+/// `most`: memory that the stacks may take, bytes.
+pub(super) fn session(profile: &Profile, most: u64) -> Result<Session, OpenError> {
     let kinds: Vec<&str> = profile.sample_type.iter().map(|at| profile.text(at.kind)).collect();
     let at = |kind: &str| kinds.iter().position(|other| *other == kind);
     let (Some(counts), Some(delays)) = (at("contentions"), at("delay")) else {
@@ -24,7 +28,7 @@ pub(super) fn session(profile: &Profile) -> Result<Session, OpenError> {
         "seconds" => 1_000_000_000,
         _ => return Err(OpenError::Damaged("its delay has no unit of time")),
     };
-    let mut importer = Importer::new(profile)?;
+    let mut importer = Importer::new(profile, most)?;
     for sample in &profile.sample {
         let value = |at: usize| sample.value.get(at).and_then(|value| u64::try_from(*value).ok());
         let (Some(count), Some(delay)) = (value(counts), value(delays)) else {
@@ -46,10 +50,13 @@ struct Importer<'a> {
     /// What the comments of a profile of ours say.
     side: Option<Side>,
     sides: [bool; 2],
+    /// Memory that the stacks may take, and take so far, bytes.
+    most: u64,
+    taken_bytes: u64,
 }
 
 impl<'a> Importer<'a> {
-    fn new(profile: &'a Profile) -> Result<Self, OpenError> {
+    fn new(profile: &'a Profile, most: u64) -> Result<Self, OpenError> {
         let mut rows = Rows::default();
         let mut mappings = FxHashMap::default();
         for mapping in &profile.mapping {
@@ -84,6 +91,8 @@ impl<'a> Importer<'a> {
             taken: FxHashMap::default(),
             side,
             sides: [false; 2],
+            most,
+            taken_bytes: 0,
         })
     }
 
@@ -133,7 +142,16 @@ impl<'a> Importer<'a> {
             let address = self.address(location);
             at = self.rows.session.stacks.intern(at, address);
             if self.rows.session.stacks.node(at).frames.is_empty() {
-                self.rows.session.stacks.node_mut(at).frames = self.frames(location).into();
+                let frames = self.frames(location);
+                let texts = |frame: &Frame| {
+                    [&frame.function, &frame.file].into_iter().flatten().map(String::len).sum::<usize>()
+                };
+                let size = frames.iter().map(|frame| FRAME + texts(frame) as u64).fold(FRAME, u64::saturating_add);
+                self.taken_bytes = self.taken_bytes.saturating_add(size);
+                if self.taken_bytes > self.most {
+                    return Err(OpenError::TooLarge(self.most >> 20));
+                }
+                self.rows.session.stacks.node_mut(at).frames = frames.into();
             }
         }
         Ok(at)

@@ -72,7 +72,7 @@ pub fn junit(verdict: &Verdict<'_>, sources: &Sources) -> String {
             ),
         );
     }
-    let seconds = verdict.recordings.iter().map(|at| at.session.meta.duration_ns as f64 / 1e9).sum::<f64>();
+    let seconds = verdict.runs().map(|at| at.session.meta.duration_ns as f64 / 1e9).sum::<f64>();
     let counts = format!(
         "tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" time=\"{seconds:.3}\"",
         cases.len()

@@ -175,10 +175,10 @@ pub(super) fn facts(verdict: &Verdict<'_>) -> Vec<String> {
         facts.push("no cycle, no misuse".into());
     }
     let sum = |of: fn(&crate::model::Coverage) -> u64| -> u64 {
-        verdict.recordings.iter().map(|recording| of(&recording.session.coverage)).fold(0, u64::saturating_add)
+        verdict.runs().map(|recording| of(&recording.session.coverage)).fold(0, u64::saturating_add)
     };
     let taken = plural(sum(|coverage| coverage.acquisitions), "acquisition", "acquisitions");
-    let number = verdict.recordings.len() as u64;
+    let number = verdict.runs().count() as u64;
     let of = if number > 1 { format!(" in {}", plural(number, "recording", "recordings")) } else { String::new() };
     let complete = if verdict.incomplete.is_empty() { "" } else { ", incomplete" };
     facts.push(format!("{taken}{of}{complete}"));

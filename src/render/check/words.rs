@@ -2,8 +2,8 @@
 
 use super::names::Names;
 use crate::analysis::order::{Class, FindingKind};
-use crate::analysis::wrapper::is_wrapper;
 use crate::gate::{Entry, Measure, Subject};
+use crate::model::lock_frames::own_frames;
 use crate::model::{Frame, HangKind, Session, StackId};
 use crate::render::frames::{Line, code_label, lines};
 use crate::render::names::{short_file, short_function};
@@ -139,10 +139,7 @@ pub(crate) struct Spot<'a> {
 /// Where a stack is, for people: the innermost frame of the program's own that lies in the repository, else the
 /// innermost one with a line, else the innermost one.
 pub(crate) fn spot<'a>(session: &'a Session, stack: StackId, sources: &Sources) -> Option<Spot<'a>> {
-    let own = || {
-        let nodes = session.stacks.walk(stack);
-        nodes.flat_map(|node| node.frames.iter()).filter(|frame| !is_wrapper(frame))
-    };
+    let own = || own_frames(&session.stacks, stack).map(|(_, frame)| frame);
     let inside =
         |frame: &&Frame| frame.file.as_deref().and_then(|file| sources.get(file)).is_some_and(|source| source.inside);
     let named = |frame: &Frame| frame.function.as_deref().map(|name| printable(&short_function(name)));

@@ -18,6 +18,7 @@ use super::lanes::lanes;
 use super::{notes, thread_name};
 use crate::analysis::Contention;
 use crate::analysis::contention::Cut;
+use crate::analysis::seen_holds::seen_holds;
 use crate::model::order::LoggedWhat;
 use crate::model::{LockId, Mode, Session, StackId, Stacks, Thread, ThreadId};
 use crate::render::frames::{Line, first_lines, headline};
@@ -40,8 +41,13 @@ struct Slice {
 }
 
 enum What {
-    Waited { holder: StackId, holder_thread: Option<ThreadId> },
+    Waited {
+        holder: StackId,
+        holder_thread: Option<ThreadId>,
+    },
     Held,
+    /// Held while others waited; when it began is not known.
+    SeenHeld,
 }
 
 /// The file, ending in a line break.
@@ -160,8 +166,31 @@ impl Tracks {
                 None => {}
             }
         }
+        self.seen_holds(session, contention, &mut found);
         for (thread, hold) in found {
             self.by_thread.entry(thread).or_default().push(hold);
+        }
+    }
+
+    /// Adds what only those saw who waited.
+    fn seen_holds(&self, session: &Session, contention: &Contention, found: &mut Vec<(ThreadId, Slice)>) {
+        let cut = Cut::new(session, contention.query.filter.thread.as_ref());
+        let shown = |lock| contention.row_of(lock).is_some_and(|row| contention.shows_waits(row));
+        let mut known: FxHashMap<(ThreadId, LockId), BTreeMap<u64, u64>> = FxHashMap::default();
+        for (thread, hold) in found.iter() {
+            let ends = known.entry((*thread, hold.lock)).or_default();
+            let end = ends.entry(hold.start).or_default();
+            *end = hold.end.max(*end);
+        }
+        let seen = seen_holds(session, |event| shown(event.key.lock));
+        for hold in seen.into_iter().filter(|hold| cut.keeps_thread(hold.thread)) {
+            let before = known.get(&(hold.thread, hold.lock)).and_then(|ends| ends.range(..hold.end_ns).next_back());
+            if before.is_some_and(|(_, end)| *end > hold.start_ns) {
+                continue;
+            }
+            let (start, end, mode) = (hold.start_ns, hold.end_ns, Mode::Exclusive);
+            let slice = Slice { start, end, lock: hold.lock, mode, stack: hold.stack, what: What::SeenHeld, lane: 0 };
+            found.push((hold.thread, slice));
         }
     }
 
@@ -291,6 +320,10 @@ fn slices(session: &Session, contention: &Contention, tracks: &Tracks, ids: &Ids
                 ("wait", "wait")
             }
             What::Held => ("hold", "hold"),
+            What::SeenHeld => {
+                args["began"] = "earlier: seen by those who waited".into();
+                ("hold", "hold")
+            }
         };
         events.push(Event {
             name: format!("{verb} {name}"),
@@ -310,7 +343,7 @@ fn slices(session: &Session, contention: &Contention, tracks: &Tracks, ids: &Ids
 /// From the last release of the lock before a wait was over to the wait's end; how many.
 fn arrows(tracks: &Tracks, ids: &Ids, events: &mut Vec<Event>) -> u64 {
     let mut releases: FxHashMap<LockId, Vec<(ThreadId, &Slice)>> = FxHashMap::default();
-    for (thread, slice) in tracks.iter().filter(|(_, slice)| matches!(slice.what, What::Held)) {
+    for (thread, slice) in tracks.iter().filter(|(_, slice)| !matches!(slice.what, What::Waited { .. })) {
         releases.entry(slice.lock).or_default().push((thread, slice));
     }
     for slices in releases.values_mut() {

@@ -8,7 +8,7 @@ use super::tree::{Gathering, Ordered};
 use crate::analysis::blame;
 use crate::analysis::contention::{Contention, GroupBy, LockReport};
 use crate::analysis::filter::Filter;
-use crate::analysis::wrapper::is_wrapper;
+use crate::model::lock_frames::is_library;
 use crate::model::stacks::Node;
 use crate::model::{CodeAddress, Frame, Session, StackId, Stacks};
 use crate::render::frames::code_label;
@@ -280,7 +280,7 @@ impl Folder<'_> {
         let number = |frame: &Frame| {
             let name = frame.function.as_ref().map_or_else(code, |function| frame_name(&short_function(function)));
             let number = self.name(&name, holder);
-            if is_wrapper(frame) {
+            if is_library(&session.stacks, node, frame) {
                 self.result.wrappers.insert(name);
             }
             number

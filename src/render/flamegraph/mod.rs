@@ -12,7 +12,7 @@ use inferno::flamegraph as inferno;
 
 use crate::analysis::{Contention, at_once};
 use crate::model::Session;
-use crate::render::names::fit_start;
+use crate::render::names::{columns, fit_start};
 use crate::render::paint::printable;
 use crate::render::text::growth;
 use crate::render::units::{count, duration};
@@ -196,7 +196,7 @@ fn subtitle(session: &Session, contention: &Contention, view: View, total: u64) 
 
 /// The parts of a subtitle in one line that has room for them: the first one is shortened before the others are cut.
 fn fitted(parts: &[String]) -> String {
-    let length = |parts: &[String]| parts.iter().map(|part| part.chars().count() + 3).sum::<usize>();
+    let length = |parts: &[String]| parts.iter().map(|part| columns(part) + 3).sum::<usize>();
     let Some((first, rest)) = parts.split_first() else { return String::new() };
     let room = SUBTITLE_WIDTH.saturating_sub(length(rest)).clamp(LEAST_COMMAND, MOST_COMMAND);
     let first = fit_start(first, room);

@@ -7,7 +7,7 @@ use super::{Fitted, Options, Tone, facts, kind, story, tone};
 use crate::analysis::order::{Graph, GraphEdge, GraphNode};
 use crate::model::Session;
 use crate::render::check::xml;
-use crate::render::names::{fit_end, fit_start};
+use crate::render::names::{columns, fit_end, fit_start};
 use crate::render::paint::printable;
 use crate::render::units::{plural, short_count};
 
@@ -239,7 +239,7 @@ impl Sketch {
             let mut texts = vec![format!("{}×", short_count(edge.count))];
             texts.extend(edge.cycle.map(|class| format!("{}× {}", short_count(edge.count), class.name())));
             labels[*at] = texts.into_iter().rev().find_map(|text| {
-                let width = text.chars().count() as f64 * SMALL_LETTER + 4.0;
+                let width = columns(&text) as f64 * SMALL_LETTER + 4.0;
                 let block = place_label(&self.routes[*at], width, 14.0, &taken, &others)?;
                 Some((block, text))
             });
@@ -284,8 +284,8 @@ fn rightmost(layers: &Layers, centres: &Centres, width: &dyn Fn(Item) -> f64) ->
 }
 
 fn box_width(session: &Session, node: &GraphNode) -> f64 {
-    let name = fit_end(&printable(&node.name), NAME).chars().count() as f64 * LETTER;
-    let kind = kind(session, node).chars().count() as f64 * SMALL_LETTER;
+    let name = columns(&fit_end(&printable(&node.name), NAME)) as f64 * LETTER;
+    let kind = columns(&kind(session, node)) as f64 * SMALL_LETTER;
     name.max(kind) + 24.0
 }
 
@@ -388,6 +388,6 @@ fn nothing(options: &Options, style: &str) -> String {
     } else {
         "No lock was asked for while another one was held: there is no order to draw."
     };
-    let width = (text.chars().count() as f64 * LETTER + 48.0).max(LEAST_WIDTH);
+    let width = (columns(text) as f64 * LETTER + 48.0).max(LEAST_WIDTH);
     format!("{}<text x=\"24\" y=\"64\">{}</text>\n</svg>\n", head(options, width, 96.0, style), xml(text))
 }

@@ -135,10 +135,12 @@ pub(super) struct Lock {
 #[derive(Serialize)]
 pub(super) struct Timeline {
     pub threads: Vec<Thread>,
-    /// Threads that waited and have no row here.
+    /// Threads that waited or were waited for, and have no row here.
     pub threads_left: u64,
     /// In the order of their beginnings.
     pub waits: Vec<Wait>,
+    /// Holds of those who did not wait before, seen by those who waited: thread, lock, from, until (ns), node.
+    pub holds: Vec<(u32, u32, u64, u64, u32)>,
     /// Waits of the recording that are not here, and their ns. None is missing in the tables.
     pub left: (u64, u64),
     /// Of these, those that the recording itself did not keep one by one.
@@ -152,6 +154,8 @@ pub(super) struct Thread {
     pub pid: Option<u32>,
     /// All its waits for locks, ns.
     pub wait_ns: u64,
+    /// What others waited while it held a lock, ns.
+    pub blocked_ns: u64,
 }
 
 /// Thread (position in `threads`), lock (position in `locks`), start, ns waited, ns held then, waiter's node, holder's

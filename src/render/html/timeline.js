@@ -10,6 +10,7 @@ let span = [0, 0];
 /** The wait that is looked at. */
 let chosenWait = -1;
 let shownWaits = [];
+let shownHolds = [];
 let rowsOfThreads = [];
 
 const waitEnd = ([, , start, wait]) => start + wait;
@@ -38,7 +39,8 @@ function drawTimeline() {
   const at = data.locks.indexOf(asked);
   scope(byId('timeline-scope'), asked, 'all locks');
   shownWaits = asked ? data.timeline.waits.filter((wait) => wait[1] === at) : data.timeline.waits;
-  const threads = new Set(shownWaits.map((wait) => wait[0]));
+  shownHolds = data.timeline.holds.filter((hold) => !asked || hold[1] === at);
+  const threads = new Set([...shownWaits, ...shownHolds].map((bar) => bar[0]));
   rowsOfThreads = data.timeline.threads.map((thread, index) => index).filter((index) => threads.has(index));
   chosenWait = -1;
   const canvas = byId('timeline-canvas');
@@ -47,7 +49,7 @@ function drawTimeline() {
   byId('timeline-box').dataset.waits = shownWaits.length;
   byId('timeline-legend').replaceChildren(...(shownWaits.length === 0 ? ['No single wait' + (asked ? ' for this lock' : '') + ' was kept.'] : [
     el('span', { class: 'swatch wait' }, 'waiting'), ' (full height), then ', el('span', { class: 'swatch hold' }, 'holding'),
-    ' (half height). Only holds after a wait are kept one by one. Drag to zoom; with the keyboard: arrows, + and −, n and p from wait to wait.',
+    ' (half height). Kept one by one are holds after a wait; of others, what those saw who waited for them. Drag to zoom; with the keyboard: arrows, + and −, n and p from wait to wait.',
   ]));
   byId('timeline-says').textContent = '';
   const { left, not_kept: notKept, threads_left: threadsLeft } = data.timeline;
@@ -121,6 +123,11 @@ function paintTimeline() {
       pen.fillRect(to, y + 3 + (LINE - 5) / 2, Math.max(0.5, x(holdEnd(wait)) - to), (LINE - 5) / 2);
     }
   }
+  pen.fillStyle = colours.hold;
+  for (const [thread, , start, end] of shownHolds) {
+    if (end < span[0] || start > span[1]) continue;
+    pen.fillRect(x(start), AXIS + rowOf.get(thread) * LINE + 3 + (LINE - 5) / 2, Math.max(0.75, x(end) - x(start)), (LINE - 5) / 2);
+  }
   const chosen = shownWaits[chosenWait];
   if (chosen) {
     pen.strokeStyle = colours.text;
@@ -140,6 +147,22 @@ function waitLines([thread, lock, start, wait, hold, waiter, holder, holderThrea
   if (hold > 0) lines.push('then held it for ' + exact(hold));
   lines.push('from ' + duration(start) + ' after the start');
   return lines;
+}
+
+function holdLines([thread, lock, start, end, holder]) {
+  const lines = [data.locks[lock].id + ' ' + nameOf(data.locks[lock]), threadName(thread) + ' held it while others waited'];
+  if (holder > 0) lines.push('in ' + headline(holder));
+  lines.push('for ' + exact(end - start) + ' or longer', 'seen from ' + duration(start) + ' after the start');
+  return lines;
+}
+
+/** The hold under a point of the canvas. */
+function holdAt(offsetX, offsetY) {
+  const thread = rowsOfThreads[Math.floor((offsetY - AXIS) / LINE)];
+  if (thread === undefined || offsetX < labelWidth()) return undefined;
+  const ns = timeAt(offsetX);
+  const near = (span[1] - span[0]) / 600;
+  return shownHolds.find((hold) => hold[0] === thread && hold[2] - near <= ns && ns <= hold[3] + near);
 }
 
 /** The wait under a point of the canvas, the shortest of several. */
@@ -199,7 +222,9 @@ function startTimeline() {
   canvas.addEventListener('mousedown', (event) => { dragged = event.offsetX; });
   canvas.addEventListener('mousemove', (event) => {
     const wait = shownWaits[waitAt(event.offsetX, event.offsetY)];
+    const hold = wait ? undefined : holdAt(event.offsetX, event.offsetY);
     if (wait) showTip(waitLines(wait), event.clientX, event.clientY);
+    else if (hold) showTip(holdLines(hold), event.clientX, event.clientY);
     else hideTip();
   });
   canvas.addEventListener('mouseup', (event) => {

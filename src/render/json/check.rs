@@ -154,7 +154,7 @@ pub fn check(verdict: &Verdict<'_>) -> String {
         verdict: verdict.outcome.name(),
         program: verdict.program.as_deref(),
         incomplete: &verdict.incomplete,
-        traces: (verdict.recordings.iter())
+        traces: (verdict.runs())
             .map(|recording| Trace {
                 name: recording.name,
                 command: &recording.session.meta.command,

@@ -79,13 +79,18 @@ impl Formatter for Skimmable {
 /// The value as text, ending in a line break.
 pub(super) fn to_string(value: &impl Serialize) -> String {
     let mut out = Vec::new();
-    let layout = Skimmable { pretty: PrettyFormatter::new(), open: Vec::new() };
     // Plain structs of numbers, strings and lists, written to memory: this cannot fail.
-    if value.serialize(&mut Serializer::with_formatter(&mut out, layout)).is_err() {
+    if write(value, &mut out).is_err() {
         return String::new();
     }
-    out.push(b'\n');
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// Writes the same piece by piece: a report may be larger than memory.
+pub(super) fn write(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let layout = Skimmable { pretty: PrettyFormatter::new(), open: Vec::new() };
+    value.serialize(&mut Serializer::with_formatter(&mut *out, layout))?;
+    out.write_all(b"\n")
 }
 
 #[cfg(test)]

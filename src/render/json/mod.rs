@@ -11,6 +11,8 @@ mod hangs;
 mod layout;
 mod report;
 
+use std::io::{self, Write};
+
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
@@ -25,9 +27,18 @@ pub use check::check;
 pub use diff::{Judgement, diff};
 pub use graph::graph;
 
-/// The report, ending in a line break. `limit` cuts the list of locks (and groups).
-pub fn report(session: &Session, contention: &Contention, orders: &Orders, limit: Option<usize>) -> String {
-    layout::to_string(&report::Report::of(session, contention, orders, limit))
+/// Writes the report, ending in a line break. `limit` cuts the list of locks (and groups).
+///
+/// # Errors
+/// Those of `out`.
+pub fn report(
+    session: &Session,
+    contention: &Contention,
+    orders: &Orders,
+    limit: Option<usize>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    layout::write(&report::Report::of(session, contention, orders, limit), out)
 }
 
 /// A frame of a call stack.
@@ -109,17 +120,23 @@ mod tests {
     use crate::analysis::testing::server;
     use crate::render::golden;
 
+    fn report(session: &Session, contention: &Contention, orders: &Orders) -> String {
+        let mut out = Vec::new();
+        super::report(session, contention, orders, None, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn golden_report() {
         let session = server();
         let query = Query { by: GroupBy::Thread, ..Query::default() };
-        golden::check("report.json", &report(&session, &Contention::of(&session, &query), &Orders::default(), None));
+        golden::check("report.json", &report(&session, &Contention::of(&session, &query), &Orders::default()));
     }
 
     #[test]
     fn has_every_key_of_the_contract() {
         let session = server();
-        let text = report(&session, &Contention::of(&session, &Query::default()), &Orders::default(), None);
+        let text = report(&session, &Contention::of(&session, &Query::default()), &Orders::default());
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let has = |value: &serde_json::Value, keys: &str| {
             for key in keys.split_whitespace() {
@@ -155,7 +172,7 @@ mod tests {
         let (session, orders) = crate::gate::testing::bank();
         let mut query = Query::default();
         let findings = |query: &Query| -> serde_json::Value {
-            let text = report(&session, &Contention::of(&session, query), &orders, None);
+            let text = report(&session, &Contention::of(&session, query), &orders);
             serde_json::from_str::<serde_json::Value>(&text).unwrap()["findings"].take()
         };
         let all = findings(&query);

@@ -113,12 +113,12 @@ fn totals(diff: &Diff, layout: &Layout) -> String {
     wrap(&format!("All locks: {}.", parts.join(", ")), layout.width, "", "  ")
 }
 
-/// `+12%`, `-3.4%`, `×5.2`, `new`, `gone`, `±0`.
+/// `+12%`, `-3.4%`, `×5.2`, `from 0`, `-100%`, `±0`.
 pub fn growth(old: u64, new: u64) -> String {
     match (old, new) {
         (old, new) if old == new => "±0".into(),
-        (0, _) => "new".into(),
-        (_, 0) => "gone".into(),
+        (0, _) => "from 0".into(),
+        (_, 0) => "-100%".into(),
         (old, new) => {
             let share = (new as f64 - old as f64) / old as f64;
             let percent = share * 100.0;
@@ -130,6 +130,15 @@ pub fn growth(old: u64, new: u64) -> String {
                 _ => format!("{}<0.1%", if percent > 0.0 { '+' } else { '-' }),
             }
         }
+    }
+}
+
+/// The word for what is in one recording only: where it is in both and something is 0, it is neither new nor gone.
+fn presence(was_there: bool, is_there: bool) -> Option<&'static str> {
+    match (was_there, is_there) {
+        (false, true) => Some("new"),
+        (true, false) => Some("gone"),
+        _ => None,
     }
 }
 
@@ -166,14 +175,15 @@ fn changes(
     ];
     let row = |lock: &&LockChange| {
         let (before, after) = lock.values(measure);
-        let change = match (&lock.old, &lock.new) {
-            (None, _) => "new".into(),
-            (_, None) => "gone".into(),
-            _ => growth(before, after),
-        };
+        let (was_there, is_there) = (lock.old.is_some(), lock.new.is_some());
+        let change = presence(was_there, is_there).map_or_else(|| growth(before, after), str::to_owned);
         let (old, new) = (lock.old.unwrap_or_default(), lock.new.unwrap_or_default());
         let plain = |text: String| (text, Style::Plain);
-        let part = |of: fn(&Figures) -> u64| plain(growth(of(&old), of(&new)));
+        let part = |of: fn(&Figures) -> u64| {
+            let (old, new) = (of(&old), of(&new));
+            let word = presence(was_there, is_there).filter(|_| old != new);
+            plain(word.map_or_else(|| growth(old, new), str::to_owned))
+        };
         vec![
             (label(lock), Style::Strong),
             plain(lock.kind.name().into()),
@@ -228,7 +238,8 @@ fn stack_change(old: &Session, new: &Session, stack: &StackChange, layout: &Layo
         "{:>9} → {:>9} {:>6}  ",
         duration(stack.old_ns),
         duration(stack.new_ns),
-        growth(stack.old_ns, stack.new_ns)
+        presence(stack.old.is_some(), stack.new.is_some())
+            .map_or_else(|| growth(stack.old_ns, stack.new_ns), str::to_owned)
     );
     let indent = " ".repeat(columns(&figures));
     let room = layout.width.saturating_sub(indent.len()).max(20);
@@ -314,8 +325,8 @@ mod tests {
     fn growth_in_words() {
         for (old, new, want) in [
             (0, 0, "±0"),
-            (0, 5, "new"),
-            (5, 0, "gone"),
+            (0, 5, "from 0"),
+            (5, 0, "-100%"),
             (100, 112, "+12%"),
             (1000, 966, "-3.4%"),
             (100, 520, "+420%"),

@@ -172,7 +172,7 @@ int main() { auto *q = new Queue; q->push(); return q->pop(); }
             let address = addresses[at.expect("the guard's line")];
             recording.lock(&module, &[address], Kind::Mutex, Origin::FirstUsed, None);
         }
-        let want = told("mu_", NameSource::Source, "mutex@program!Queue::mu_");
+        let want = told("Queue::mu_", NameSource::Source, "mutex@program!Queue::mu_");
         assert_eq!(recording.named(), [want.clone(), want], "{flags:?}");
     }
 }

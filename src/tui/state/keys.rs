@@ -106,6 +106,17 @@ impl State {
 
     fn show(&mut self, tab: Tab) {
         self.page = None;
+        // The lock's tab shows the lock at the cursor, however it is come to.
+        if tab == Tab::Lock
+            && self.tab == Tab::Locks
+            && let Some(lock) = rows::locks(self).get(self.cursor().row)
+        {
+            let id = lock.id;
+            if self.lock != Some(id) {
+                self.lock = Some(id);
+                self.cursors[Tab::Lock.index()] = Cursor::default();
+            }
+        }
         self.tab = tab;
     }
 

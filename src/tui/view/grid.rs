@@ -4,7 +4,7 @@ use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
 use super::{look, span};
-use crate::render::names::{fit_end, fit_start};
+use crate::render::names::{columns, fit_end, fit_start, pad_end, pad_start};
 use crate::render::paint::Style;
 use crate::render::units::duration;
 
@@ -76,12 +76,12 @@ pub fn grid(
     let fit = |at: usize, text: &str| {
         let width = width_of(at);
         if cols[at].right {
-            format!("{:>width$} ", fit_start(text, width))
+            pad_start(&fit_start(text, width), width) + " "
         } else if !cols[at].sentence {
             // The end of a qualified name says more.
-            format!("{:<width$} ", fit_end(text, width))
+            pad_end(&fit_end(text, width), width) + " "
         } else {
-            format!("{:<width$} ", fit_start(text, width))
+            pad_end(&fit_start(text, width), width) + " "
         }
     };
     let mut lines =
@@ -110,7 +110,7 @@ pub fn bar(share: f64, width: usize) -> String {
     if let Some(part) = (eighths % 8).checked_sub(1) {
         out.push(EIGHTHS[part]);
     }
-    let used = out.chars().count();
+    let used = columns(&out);
     out + &" ".repeat(width.saturating_sub(used))
 }
 

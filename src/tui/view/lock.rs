@@ -2,7 +2,7 @@
 
 use super::grid::{bar, time};
 use crate::model::histogram::{LAST_BUCKET, bucket_low};
-use crate::render::names::{fit_end, fit_start};
+use crate::render::names::{columns, fit_end, fit_start, pad_end};
 use crate::render::paint::wrap;
 use crate::render::units::{count, percent, short_count};
 use crate::snapshot::{LockRow, Spread, StackRow};
@@ -84,8 +84,8 @@ pub fn lines(state: &State) -> Vec<String> {
         let side = (width.saturating_sub(34) / 2).clamp(12, 40);
         for pair in &detail.blocking {
             let holder = if pair.holder.is_empty() { "a thread not seen" } else { &pair.holder };
-            let (waiter, holder) = (fit_start(&pair.waiter, side), fit_start(holder, side));
-            out.push(format!(" {:>9} {:>7}×  {waiter:<side$} ← {holder}", time(pair.ns), short_count(pair.count)));
+            let (waiter, holder) = (pad_end(&fit_start(&pair.waiter, side), side), fit_start(holder, side));
+            out.push(format!(" {:>9} {:>7}×  {waiter} ← {holder}", time(pair.ns), short_count(pair.count)));
         }
     }
     if !detail.advice.is_empty() {
@@ -164,7 +164,7 @@ fn stacks(out: &mut Vec<String>, title: &str, stacks: &[StackRow], total: u64, w
         let share = if total == 0 { 0.0 } else { stack.ns as f64 / total as f64 };
         let times = if stack.count == 0 { String::new() } else { format!("{}×", short_count(stack.count)) };
         let figures = format!(" {:>9} {:>5} {times:>7}  ", time(stack.ns), percent(share.min(1.0)));
-        let indent = figures.chars().count();
+        let indent = columns(&figures);
         let room = width.saturating_sub(indent).max(12);
         let Some((first, callers)) = stack.frames.split_first() else {
             out.push(format!("{figures}not seen: the holder let go, or its stack is unknown"));

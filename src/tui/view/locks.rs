@@ -4,6 +4,7 @@ use ratatui::text::Line;
 
 use super::grid::{Cell, Col, bar, grid, spark, time_or_none};
 use super::span;
+use crate::render::names::columns;
 use crate::render::paint::Style;
 use crate::render::units::{percent, short_count};
 use crate::snapshot::LockRow;
@@ -53,7 +54,7 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
     if let Some(heading) = lines.first_mut() {
         let text =
             if locks.len() > height { format!(" {}/{}", state.cursor().row + 1, locks.len()) } else { String::new() };
-        if heading.width() + text.chars().count() <= width {
+        if heading.width() + columns(&text) <= width {
             heading.push_span(span(Style::Command, text));
         }
     }

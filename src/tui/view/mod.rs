@@ -16,7 +16,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::plain::blocked_share;
 use super::state::{State, Tab};
-use crate::render::names::{fit_end, fit_start};
+use crate::render::names::{columns, fit_end, fit_start};
 use crate::render::paint::Style;
 use crate::render::units::{duration, percent, plural, short_count};
 
@@ -90,7 +90,7 @@ fn header(state: &State, width: usize) -> Vec<Line<'static>> {
         plural(now.threads.len() as u64, "thread", "threads"),
         duration(now.at_ns / 100_000_000 * 100_000_000)
     );
-    let room = width.saturating_sub(facts.chars().count() + status.chars().count()).max(12);
+    let room = width.saturating_sub(columns(&facts) + columns(&status)).max(12);
     let first = Line::from(vec![
         span(Style::Heading, fit_start(&now.command, room)),
         span(Style::Plain, facts),
@@ -174,7 +174,7 @@ fn tabs(state: &State, width: usize) -> Line<'static> {
     }
     let used: usize = spans.iter().map(Span::width).sum();
     let what = fit_end(&what, width.saturating_sub(used + 2).max(1));
-    let pad = width.saturating_sub(used + what.chars().count() + 1);
+    let pad = width.saturating_sub(used + columns(&what) + 1);
     spans.push(Span::raw(" ".repeat(pad)));
     spans.push(span(Style::Command, what));
     fitted(spans, width)
@@ -183,7 +183,7 @@ fn tabs(state: &State, width: usize) -> Line<'static> {
 fn banner(state: &State, width: usize) -> Option<Line<'static>> {
     let hang = state.now.hangs.get(state.alarm().unwrap_or(0))?;
     let hint = if state.alarm().is_some() { " — Enter: all stacks " } else { " — d: all stacks " };
-    let room = width.saturating_sub(hint.chars().count() + 12);
+    let room = width.saturating_sub(columns(hint) + 12);
     let text = format!(" DEADLOCK: {}{hint}", fit_start(&hang.title, room));
     let look = look(Style::Bad).add_modifier(Modifier::REVERSED);
     Some(Line::from(Span::styled(format!("{text:<width$}"), look)))
@@ -208,7 +208,7 @@ fn footer(state: &State, width: usize) -> Line<'static> {
     };
     let mut spans = vec![span(Style::Dim, keys)];
     let log = format!("  output: {}", state.setting.log);
-    let used = keys.chars().count();
+    let used = columns(keys);
     if !state.setting.log.is_empty() && used + 14 < width {
         spans.push(span(Style::Dim, fit_end(&log, width - used)));
     }
@@ -222,7 +222,7 @@ fn paged(text: &[String], top: usize, height: usize, width: usize, title: &str) 
     } else {
         String::new()
     };
-    let room = width.saturating_sub(part.chars().count());
+    let room = width.saturating_sub(columns(&part));
     let mut lines = vec![Line::from(vec![span(Style::Heading, fit_start(title, room)), span(Style::Dim, part)])];
     lines.extend(text.iter().skip(top).take(height).map(|line| Line::from(fit_start(line, width))));
     lines

@@ -4,6 +4,7 @@ use ratatui::text::Line;
 
 use super::grid::{Cell, Col, grid};
 use super::span;
+use crate::render::names::columns;
 use crate::render::paint::Style;
 use crate::render::units::{count, duration, plural};
 use crate::snapshot::JudgedEntry;
@@ -79,7 +80,7 @@ fn heading(state: &State, lines: &mut [Line<'static>], what: &str, width: usize)
     let more =
         if judged.more_edges > 0 { format!(", {} edges not shown", count(judged.more_edges)) } else { String::new() };
     let text = format!(" {what}{incomplete}{more}, {age} ago");
-    if line.width() + text.chars().count() <= width {
+    if line.width() + columns(&text) <= width {
         line.push_span(span(Style::Command, text));
     }
 }

@@ -303,8 +303,28 @@ fn a_bomb_stops_at_the_limit() {
     assert!(bytes.len() < 20_000);
 
     let limit = 16 << 20;
-    let read = v1::read(&mut container::ChunkReader::open(&bytes[..]).unwrap(), limit).unwrap();
-    assert!(read.meta.cut && read.coverage.notes[0].contains("too much memory"));
+    let read = |limit| v1::read(&mut container::ChunkReader::open(&bytes[..]).unwrap(), limit).unwrap_err().to_string();
+    assert!(read(limit).contains("asks for more memory than 16 MB"));
+    // Without a limit of one's own, what the file's size allows.
+    assert!(read(v1::MEMORY_LIMIT).contains("more memory than"));
+}
+
+#[test]
+fn stacks_that_are_shown_often_count_as_often() {
+    let mut session = Session::default();
+    let process = Process { pid: 1, parent_pid: 0, exe: String::new(), exit: None, threads: 0 };
+    session.processes.push(process);
+    let deep = (1..40_000u64)
+        .fold(Stacks::UNKNOWN, |caller, address| session.stacks.intern(caller, CodeAddress { module: None, address }));
+    let lock = |stack| Lock { origin_stack: stack, ..Lock::new(ProcessId(0), 1, Kind::Mutex) };
+    session.locks = vec![lock(Stacks::UNKNOWN); 2_000];
+    let size = to_bytes(&session).len();
+    assert_eq!(read_from(&to_bytes(&session)[..]).unwrap(), session);
+    // The same table, but all of its locks begin at the deepest stack.
+    session.locks = vec![lock(deep); 2_000];
+    let bytes = to_bytes(&session);
+    assert!(bytes.len() < size + 10_000);
+    assert!(matches!(read_from(&bytes[..]), Err(ReadError::TooLarge { .. })));
 }
 
 #[test]

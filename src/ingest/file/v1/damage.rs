@@ -51,6 +51,7 @@ impl Progress {
             Damage::Ends => format!("is cut short after byte {offset}"),
             Damage::Checksum => format!("is damaged after byte {offset} (a checksum does not match)"),
             Damage::Senseless(what) => format!("makes no sense after byte {offset} ({what})"),
+            // Refused as a whole.
             Damage::TooLarge => format!("asks for too much memory after byte {offset}"),
             Damage::Io(error) => format!("could not be read after byte {offset} ({error})"),
         };

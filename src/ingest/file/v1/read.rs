@@ -17,19 +17,20 @@ use super::rows::{
 use super::{END, META, Table};
 use crate::ingest::file::container::{Chunk, ChunkReader, Damage, Tag};
 use crate::ingest::file::error::ReadError;
+use crate::ingest::size::{MEMORY_FLOOR, MEMORY_PER_BYTE, view_allowance, view_size};
+use crate::model::lock_class;
 use crate::model::{
     CodeAddress, Frame, Frames, Hang, HeldLock, Lock, Module, ModuleId, Process, ProcessId, Session, Site, StackId,
     Thread, ThreadId, WaitEvent, WaitKey,
 };
 
-/// Memory that a session read from a file may take, bytes (estimated). Compression would let a small
-/// file ask for any amount; a recording of 100,000 stacks needs some tens of megabytes.
+/// Memory that a session read from a file may take, bytes (estimated), however large the file is.
 pub const MEMORY_LIMIT: u64 = 4 << 30;
 
 /// What a table's row takes beside its own struct: entries of indexes, rounding by the allocator.
 const ROW_OVERHEAD: u64 = 64;
 
-/// Reads everything up to the END chunk or the first damage.
+/// Reads everything up to the END chunk or the first damage. `memory`: see [`MEMORY_LIMIT`].
 pub fn read<R: Read>(chunks: &mut ChunkReader<R>, memory: u64) -> Result<Session, ReadError> {
     let (_, minor) = chunks.version();
     let mut builder = match chunks.next_chunk() {
@@ -42,6 +43,7 @@ pub fn read<R: Read>(chunks: &mut ChunkReader<R>, memory: u64) -> Result<Session
     let damage = loop {
         let offset = chunks.offset;
         let outcome = chunks.next_chunk().and_then(|chunk| {
+            builder.grant(chunk.stored);
             if chunk.tag == END {
                 builder.end(&chunk, seen).map(|()| true)
             } else {
@@ -51,11 +53,17 @@ pub fn read<R: Read>(chunks: &mut ChunkReader<R>, memory: u64) -> Result<Session
         match outcome {
             Ok(true) => break None,
             Ok(false) => seen += 1,
+            Err(Damage::TooLarge) => return Err(ReadError::TooLarge { megabytes: builder.granted() >> 20 }),
             Err(damage) => break Some((damage, offset)),
         }
     };
     builder.untangle();
+    let most = view_allowance(chunks.offset);
+    if view_size(&builder.session) > most {
+        return Err(ReadError::TooLarge { megabytes: most >> 20 });
+    }
     let mut session = builder.session;
+    lock_class::forget_file_names(&mut session);
     if let Some((damage, offset)) = damage {
         builder.progress.settle(&mut session, &damage, offset);
     }
@@ -90,7 +98,10 @@ pub struct Builder {
     hangs: HangReader,
     last_start_ns: u64,
     pub(super) reached: Reached,
+    /// Memory that may still be taken, and that the bytes to come may still add, bytes.
     memory_left: u64,
+    ungranted: u64,
+    taken: u64,
     /// All events counted anywhere: a sum that analyses may build without overflow.
     counted: u64,
 }
@@ -115,7 +126,9 @@ impl Builder {
             hangs: HangReader::default(),
             last_start_ns: 0,
             reached: Reached::default(),
-            memory_left: memory,
+            memory_left: memory.min(MEMORY_FLOOR),
+            ungranted: memory.saturating_sub(MEMORY_FLOOR),
+            taken: 0,
             counted: 0,
         })
     }
@@ -178,7 +191,20 @@ impl Builder {
         Ok(())
     }
 
+    /// Bytes of the file allow for memory.
+    fn grant(&mut self, bytes: usize) {
+        let more = (bytes as u64).saturating_mul(MEMORY_PER_BYTE).min(self.ungranted);
+        self.memory_left += more;
+        self.ungranted -= more;
+    }
+
+    /// Memory that was allowed for so far, bytes.
+    fn granted(&self) -> u64 {
+        self.memory_left + self.taken
+    }
+
     pub(super) fn charge(&mut self, bytes: u64) -> Result<(), Damage> {
+        self.taken = self.taken.saturating_add(bytes.min(self.memory_left));
         self.memory_left = self.memory_left.checked_sub(bytes).ok_or(Damage::TooLarge)?;
         Ok(())
     }

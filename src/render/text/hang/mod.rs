@@ -10,7 +10,7 @@ use names::Names;
 
 use crate::model::{Hang, HangKind, HeldLock, Kind, Mode, Session, StackId, Waiting};
 use crate::render::frames;
-use crate::render::names::fit_end;
+use crate::render::names::{columns, fit_end};
 use crate::render::paint::{Layout, Style, wrap};
 use crate::render::units::{count, duration, plural};
 
@@ -265,7 +265,7 @@ impl Teller<'_> {
         let most = if self.options.verbose || lines.len() == FRAMES + 1 { lines.len() } else { FRAMES };
         let mut out = String::new();
         for line in lines.iter().take(most) {
-            let room = layout.width.saturating_sub(INDENT.len() + line.place.chars().count() + 3);
+            let room = layout.width.saturating_sub(INDENT.len() + columns(&line.place) + 3);
             let function = fit_end(&line.function, room.max(20));
             let place = if line.place.is_empty() { String::new() } else { format!("({})", line.place) };
             out.push_str(format!("{INDENT}{function} {}", layout.paint(Style::Dim, &place)).trim_end());
