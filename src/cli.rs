@@ -3,6 +3,7 @@
 mod compare;
 mod export;
 mod gate;
+mod recover;
 mod top;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use crate::model::Kind;
 pub use compare::{DiffArgs, DiffMetric, MergeArgs};
 pub use export::{ExportArgs, ExportFormat, ExportTable, Whose};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
+pub use recover::RecoverArgs;
 pub use top::TopArgs;
 
 /// lockprof's command line.
@@ -103,6 +105,8 @@ pub enum Command {
     Graph(GraphArgs),
     /// Say where the recorder is, to preload it asleep
     Shim(ShimArgs),
+    /// Write what a recorder that was killed left behind
+    Recover(RecoverArgs),
     /// Tell what got better and worse between two recordings
     Diff(DiffArgs),
     /// Make one recording of several

@@ -20,6 +20,7 @@ mod suite {
     mod html;
     mod identity;
     mod interruptions;
+    mod leftovers;
     mod limits;
     mod merge;
     mod misuse;
@@ -30,12 +31,14 @@ mod suite {
     mod oracle;
     mod order;
     mod orders;
+    mod own_locks;
     mod power;
     mod primitives;
     mod process_tree;
     mod real_programs;
     mod refusals;
     mod rooms;
+    mod signals;
     mod stacks;
     mod top;
     mod unseen;

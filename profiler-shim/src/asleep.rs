@@ -104,7 +104,7 @@ fn make_page_in(place: &str, path: &mut [u8; PATH_MAX]) -> bool {
     mapped
 }
 
-/// Writes `PLACE lockprof-PID-asleep` and the name of the page's file in it, each with a final NUL.
+/// Writes `PLACE lockprof-PID-NAMESPACE-asleep` (two processes may have one number) and the name of the page's file in it, each with a final NUL.
 fn write_paths(place: &str, folder: &mut [u8; PATH_MAX], file: &mut [u8; PATH_MAX]) {
     let mut len = 0;
     let mut put = |byte: u8| {
@@ -113,6 +113,8 @@ fn write_paths(place: &str, folder: &mut [u8; PATH_MAX], file: &mut [u8; PATH_MA
     };
     place.bytes().chain(PREFIX.bytes()).for_each(&mut put);
     decimal(u64::from(sys::getpid()), &mut put);
+    put(b'-');
+    decimal(sys::pid_namespace(), &mut put);
     SUFFIX.bytes().for_each(&mut put);
     folder[len] = 0;
     for (to, byte) in file[len..].iter_mut().zip(b"/".iter().chain(FILE.as_bytes()).chain(b"\0")) {

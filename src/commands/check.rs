@@ -20,7 +20,6 @@ use crate::exit_code::ExitCode;
 use crate::gate::{
     Baseline, Budget, Date, Ended, FailOn, Measure, Outcome, Policy, Recording, Suppressions, Verdict, judge,
 };
-use crate::ingest::file;
 use crate::model::{Exit, Profile, Session};
 use crate::record::{self, OnHang, Options, Output, preflight};
 use crate::render::check::{self, github};
@@ -61,7 +60,8 @@ pub(super) fn check(console: &Console, args: &CheckArgs) -> anyhow::Result<ExitC
     Ok(match verdict.outcome {
         Outcome::Pass => ExitCode::Success,
         Outcome::Fail => code.map_or(ExitCode::Findings, ExitCode::FindingsAs),
-        Outcome::Incomplete => ExitCode::Incomplete,
+        Outcome::Incomplete if verdict.strict => ExitCode::Incomplete,
+        Outcome::Incomplete => ExitCode::Success,
     })
 }
 
@@ -160,9 +160,9 @@ fn record(console: &Console, args: &CheckArgs, timeout: Option<Duration>) -> any
         output: Output::ToStderr,
         ..Options::default()
     };
-    let Recorded { session, exit, ended, .. } = session_of(console, &program, &options)?;
+    let Recorded { session, exit, ended, folder, .. } = session_of(console, &program, &options)?;
     if let Some(path) = &args.trace {
-        file::write_to_path(&session, path)?;
+        super::run::write_trace(&session, path, folder)?;
         console.detail(&format!("wrote {}", path.display()));
     }
     let ended = match (ended, exit) {

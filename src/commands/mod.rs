@@ -13,6 +13,7 @@ mod merge;
 mod names;
 mod orders;
 mod output;
+mod recover;
 mod report;
 mod run;
 mod settings;
@@ -77,6 +78,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Html(args) => html::html(console, &args),
         Command::Run(args) => run::run(console, &args),
         Command::Shim(_) => shim::shim(),
+        Command::Recover(args) => recover::recover(console, &args),
         Command::Diff(args) => diff::diff(console, &args),
         Command::Merge(args) => merge::merge(console, &args),
         Command::Top(args) => top::top(console, &args),

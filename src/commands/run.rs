@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use rustc_hash::FxHashMap;
 
 use super::hangs::Hangs;
 
@@ -14,10 +15,11 @@ use crate::analysis::contention::{Contention, Query};
 use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
-use crate::model::{Coverage, Exit, Overhead, Session};
+use crate::model::{CodeAddress, Coverage, Exit, LockId, Overhead, Session};
 use crate::record::desk::{Clerk, Desk};
+use crate::record::folder::Folder;
 use crate::record::launch::Program;
-use crate::record::{self, Ended, Event, Options, cost, preflight, shim};
+use crate::record::{self, Ended, Event, Options, cost, preflight, recover, shim};
 use crate::render::paint::Layout;
 use crate::render::text;
 use crate::render::units::duration;
@@ -36,16 +38,35 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     };
     check_writable(&pattern)?;
     let options = Options { no_follow: args.no_follow, exact: args.exact, timeout: args.timeout, ..Options::default() };
-    let Recorded { session, exit, pid, .. } = match args.pid {
-        Some(pid) => named(console, &program, &options, |desk, tell| record::attach(pid, args.duration, desk, tell))?,
+    let Recorded { session, exit, pid, folder, .. } = match args.pid {
+        Some(pid) => named(console, &options, |desk, tell| record::attach(pid, args.duration, desk, tell))?,
         None => session_of(console, &program, &options)?,
     };
     let path = expand(&pattern, &program, pid);
-    file::write_to_path(&session, &path)?;
+    let written = write_trace(&session, &path, folder);
+    if let Err(error) = &written {
+        console.error(&error.to_string());
+    }
     if !console.quiet() {
         console.write_stderr(&summary(&session, &path, &console.stderr_layout(), console.verbose()));
     }
-    Ok(code_of(exit))
+    Ok(match code_of(exit) {
+        // What the program says of itself comes first, where it says that something is wrong.
+        ExitCode::Program(0) if written.is_err() => ExitCode::Failure,
+        code => code,
+    })
+}
+
+/// Writes a recording where it belongs. Where that cannot be, it is kept for `lockprof recover`.
+pub(super) fn write_trace(session: &Session, path: &Path, folder: Option<Folder>) -> anyhow::Result<()> {
+    let Err(error) = file::write_to_path(session, path) else { return Ok(()) };
+    match folder.map(|folder| folder.keep(session)) {
+        Some(Ok(kept)) => bail!(
+            "{error}; it is not lost: `lockprof recover` writes it later, from {}, which is gone after a restart",
+            kept.display()
+        ),
+        _ => Err(error.into()),
+    }
 }
 
 /// What stands out in a recording that was written to `path`.
@@ -72,19 +93,28 @@ pub(super) struct Recorded {
     pub pid: u32,
     /// Why it was ended; `None` where it ended by itself.
     pub ended: Option<Ended>,
+    /// What the recording was made in, to be dropped when it is written.
+    pub folder: Option<Folder>,
 }
 
 /// Records a program and gives everything its name. What happens meanwhile is told on standard error.
 pub(super) fn session_of(console: &Console, program: &Program, options: &Options) -> anyhow::Result<Recorded> {
-    named(console, program, options, |desk, tell| record::record(program, options, desk, tell))
+    named(console, options, |desk, tell| record::record(program, options, desk, tell))
 }
 
 fn named(
     console: &Console,
-    program: &Program,
     options: &Options,
     record: impl FnOnce((&Desk, Clerk), &mut dyn FnMut(Event)) -> anyhow::Result<record::Recorded>,
 ) -> anyhow::Result<Recorded> {
+    if !console.quiet() {
+        for left in recover::unsaid() {
+            console.say(&format!(
+                "{} holds a recording whose recorder was killed: `lockprof recover` writes it",
+                left.display()
+            ));
+        }
+    }
     let mut hangs = Hangs::new(console, options.on_hang);
     let (desk, clerk) = Desk::new();
     let recorded = record((&desk, clerk), &mut |event| match event {
@@ -100,26 +130,31 @@ fn named(
         Event::Hang(hang) => hangs.tell(*hang),
     });
     hangs.finish();
-    Ok(finished(console, program, recorded?))
+    Ok(finished(console, recorded?))
+}
+
+/// Gives stacks and locks their names.
+pub(super) fn name(console: &Console, session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>) {
+    // What wraps a lock is known by its name, and names the locks.
+    let mut notes = symbols::symbolize(session);
+    if let Err(error) = trace::mark_wrappers(session) {
+        console.say(&format!("{error:#}; no function is taken for a wrapper by its name"));
+    }
+    notes.extend(symbols::name(session, data_addresses));
+    notes.iter().for_each(|note| console.detail(note));
 }
 
 /// A recording that is over, with all names.
-pub(super) fn finished(console: &Console, program: &Program, recorded: record::Recorded) -> Recorded {
-    let record::Recorded { collected, exit, pid, ended } = recorded;
+pub(super) fn finished(console: &Console, recorded: record::Recorded) -> Recorded {
+    let record::Recorded { collected, exit, pid, ended, folder } = recorded;
     let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
-    // What wraps a lock is known by its name, and names the locks.
-    let mut notes = symbols::symbolize(&mut session);
-    if let Err(error) = trace::mark_wrappers(&mut session) {
-        console.say(&format!("{error:#}; no function is taken for a wrapper by its name"));
-    }
-    notes.extend(symbols::name(&mut session, &collected.data_addresses));
-    notes.iter().for_each(|note| console.detail(note));
-    if session.coverage.acquisitions > 0 {
+    name(console, &mut session, &collected.data_addresses);
+    session.coverage.notes.extend(symbols::own_locks::unseen(&session, &collected.loaded));
+    if session.coverage.acquisitions == 0 {
+        session.coverage.notes.extend(why_nothing_seen(&session, folder.is_some()));
+    } else {
         session.overhead = overhead(&session);
-    } else if session.coverage.not_seen().next().is_none() {
-        let reason = preflight::why_nothing_seen(&program.path);
-        session.coverage.notes.push(format!("{}{reason}.", Coverage::NOTHING_SEEN));
     }
     for note in forbidden(&session, pid) {
         console.say(&note);
@@ -129,7 +164,7 @@ pub(super) fn finished(console: &Console, program: &Program, recorded: record::R
     if checked + wrong > 0 {
         session.coverage.notes.push(format!("oracle: {checked} stacks checked, {wrong} wrong"));
     }
-    Recorded { session, exit, pid, ended }
+    Recorded { session, exit, pid, ended, folder }
 }
 
 /// The processes that a system call filter ended.
@@ -149,6 +184,22 @@ fn forbidden(session: &Session, pid: u32) -> Vec<String> {
         )
     };
     pids.iter().map(say).collect()
+}
+
+/// Why a program that ran showed no lock at all, where nothing else says so. `from_start`: it was started here.
+fn why_nothing_seen(session: &Session, from_start: bool) -> Option<String> {
+    if session.coverage.not_seen().next().is_some() {
+        return None;
+    }
+    Some(if from_start && session.processes.is_empty() {
+        Coverage::in_part(
+            "the recorder was never loaded into the program: the loader did not preload it (what it says about that is on \
+             standard error), or it found no memory or no file there that it may use (limits, a sandbox, a namespace)",
+        )
+    } else {
+        let reason = "it called no pthread, C11 or semaphore function that takes a lock";
+        format!("{}{reason}.", Coverage::NOTHING_SEEN)
+    })
 }
 
 /// The cost of a pair, as measured here, and what it comes to.

@@ -164,6 +164,17 @@ fn incomplete_recordings_count_only_when_strict() {
 }
 
 #[test]
+fn locks_that_are_known_and_were_not_recorded_do_not_pass() {
+    let (mut session, orders) = clean();
+    session.coverage.notes.push(crate::model::Coverage::in_part("the library x has locks of its own"));
+    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let policy = Policy::default();
+    let verdict = judge(&recordings, &policy, None);
+    assert_eq!(verdict.outcome, Outcome::Incomplete);
+    assert_eq!(verdict.incomplete, ["the library x has locks of its own"]);
+}
+
+#[test]
 fn several_recordings_tell_each_cycle_once_at_its_worst() {
     let ((one, mut first), (two, second)) = (bank(), bank());
     first.cycles[0].class = Class::Guarded;

@@ -170,10 +170,7 @@ impl Image {
         id
     }
 
-    fn module(&mut self, session: &mut Session, number: u32) -> Option<ModuleId> {
-        if let Some(Some(id)) = self.modules.get(number as usize) {
-            return Some(*id);
-        }
+    fn module_row(&self, number: u32) -> Option<Module> {
         let row = self.segment.module(number)?;
         let path_len = (row.path_len.load(Ordering::Relaxed) as usize).min(row.path.len());
         let id_len = (row.build_id_len.load(Ordering::Relaxed) as usize).min(row.build_id.len());
@@ -182,7 +179,20 @@ impl Image {
             path = "[vdso]".to_owned();
         }
         let build_id = row.build_id[..id_len].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
-        let id = session.stacks.intern_module(&Module { path, build_id });
+        Some(Module { path, build_id })
+    }
+
+    /// The programs and libraries that the process had, with its row in the session.
+    pub fn loaded(&self) -> impl Iterator<Item = (ProcessId, Module)> + '_ {
+        (1..).map_while(|number| Some((self.process, self.module_row(number)?)))
+    }
+
+    fn module(&mut self, session: &mut Session, number: u32) -> Option<ModuleId> {
+        if let Some(Some(id)) = self.modules.get(number as usize) {
+            return Some(*id);
+        }
+        let module = self.module_row(number)?;
+        let id = session.stacks.intern_module(&module);
         set(&mut self.modules, number, id);
         Some(id)
     }

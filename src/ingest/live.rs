@@ -27,7 +27,7 @@ use super::order::{self, Looks};
 use super::owner::Life;
 use super::segment;
 use super::watch::Watcher;
-use crate::model::{CodeAddress, Coverage, Hang, LockId, Mode, ProcessId, Session, SiteKey, StackId};
+use crate::model::{CodeAddress, Coverage, Hang, LockId, Mode, Module, ProcessId, Session, SiteKey, StackId};
 use folds::Folded;
 use spares::Spares;
 
@@ -60,6 +60,9 @@ pub struct Collector {
     pub oracle: (u64, u64),
     /// The segments of living processes are not removed at the end.
     keeps_files: bool,
+    /// Those of processes that ended are not, either.
+    keeps_all: bool,
+    loaded: Vec<(ProcessId, Module)>,
 }
 
 /// A finished collection.
@@ -72,6 +75,8 @@ pub struct Collected {
     pub oracle: (u64, u64),
     /// What is known of each process image beside its row in the session.
     pub images: FxHashMap<ProcessId, ImageNotes>,
+    /// Programs and libraries, and which process had them.
+    pub loaded: Vec<(ProcessId, Module)>,
 }
 
 /// What is known of a process image beside its row in the session.
@@ -129,6 +134,8 @@ impl Collector {
             died_waiting: Vec::new(),
             oracle: (0, 0),
             keeps_files: false,
+            keeps_all: false,
+            loaded: Vec::new(),
         }
     }
 
@@ -295,7 +302,8 @@ impl Collector {
         // Nothing else is known of them.
         self.acquisitions += source.image.believe(children);
         self.data_addresses_of(&source.image);
-        if !self.keeps_files || has_ended_by_now {
+        self.loaded.extend(source.image.loaded());
+        if !self.keeps_files || (has_ended_by_now && !self.keeps_all) {
             let _ = fs::remove_file(&source.image.segment.path);
         }
     }
@@ -346,12 +354,8 @@ impl Collector {
         coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
         coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
         self.session.meta.duration_ns = monotonic_ns() - self.origin_ns;
-        Collected {
-            session: self.session,
-            data_addresses: self.data_addresses,
-            oracle: self.oracle,
-            images: self.images,
-        }
+        let Self { session, data_addresses, oracle, images, loaded, .. } = self;
+        Collected { session, data_addresses, oracle, images, loaded }
     }
 }
 

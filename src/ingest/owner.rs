@@ -79,6 +79,8 @@ fn descriptors() -> u64 {
 /// The process that has this segment mapped. `said`: the number by which it knows itself; `namespace`: the number of its
 /// PID namespace, 0 where it could not tell.
 pub fn find(segment: &Path, said: u32, namespace: u64) -> Owner {
+    // The folder may be known by a descriptor only.
+    let segment = &std::fs::canonicalize(segment).unwrap_or_else(|_| segment.to_owned());
     let own = procfs::namespace(Path::new("/proc/self"));
     let is_here = own.is_some_and(|own| own == namespace);
     let owner = |pid, is_certain, is_apart, life| Owner { pid, is_certain, is_apart, life };

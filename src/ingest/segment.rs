@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -76,7 +77,9 @@ impl Segment {
     /// # Errors
     /// Where the file cannot be opened or mapped, or is no segment of this version.
     pub fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        // Whoever may write to the folder could put a link or a pipe there.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
         let size = file.metadata()?.len();
         if size < layout::SIZE_MIN {
             return Ok(None);

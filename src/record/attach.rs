@@ -1,7 +1,7 @@
 //! Records a program that carries the shim asleep: wakes it, and puts it to sleep again.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,9 +11,11 @@ use lockprof_wire::control::{FILE, MAGIC};
 use lockprof_wire::{Control, VERSION};
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::checkpoint::{Checkpoint, FILE as COPY};
 use super::desk::{Clerk, Desk};
+use super::directory::{Directory, try_lock, user};
 use super::limits::Limits;
-use super::{Event, Pause, Recorded, Told, describe, family, folder, launch, serve};
+use super::{Event, Pause, Recorded, Told, describe, family, folder, launch, leftover, serve, signals};
 use crate::ingest::live::Collector;
 use crate::ingest::procfs;
 use crate::ingest::tasks;
@@ -22,7 +24,9 @@ use crate::snapshot::wire::SOCKET;
 /// The page that wakes a process, and the right to use it.
 struct Page {
     map: MmapRaw,
-    folder: PathBuf,
+    /// The process says where it is: from here on only the descriptor counts.
+    folder: Directory,
+    path: PathBuf,
     /// Its lock is ours while it is open.
     _file: File,
 }
@@ -41,20 +45,28 @@ impl Page {
                  LD_PRELOAD=$(lockprof shim --path), and it can be looked at at any time"
             );
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("process {pid} cannot be woken: {} is not to be opened", path.display()))?;
-        // SAFETY: takes the lock of an open file.
-        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        let told = || format!("process {pid} cannot be woken: {} is not to be opened", path.display());
+        let place = path.parent().unwrap_or(Path::new("/"));
+        let folder = Directory::open(place).with_context(told)?;
+        let file = folder.file(FILE).with_context(told)?;
+        let meta = file.metadata()?;
+        let owner = folder.metadata()?.uid();
+        // Only root has power over what is not its own: there the file must be the very one that the process has.
+        let is_its = user() != 0 || maps_file(&maps, &meta);
+        if !folder.is_private_of(owner) || meta.uid() != owner || !is_its {
+            bail!(
+                "process {pid} cannot be woken: {} is not the private folder that the recorder in it made",
+                place.display()
+            );
+        }
+        if !try_lock(&file) {
             bail!("process {pid} is being recorded by another lockprof already: `lockprof top -p {pid}` shows it");
         }
-        if file.metadata()?.len() != size_of::<Control>() as u64 {
+        if meta.len() != size_of::<Control>() as u64 {
             bail!("process {pid} carries a recorder of another version: use the lockprof that it came from");
         }
         let map = MmapOptions::new().len(size_of::<Control>()).map_raw(&file)?;
-        let page = Self { map, folder: path.parent().unwrap_or(Path::new("/")).to_path_buf(), _file: file };
+        let page = Self { map, folder, path: place.to_path_buf(), _file: file };
         let control = page.control();
         // Acquire: pairs with the shim's Release store, behind which the rest is there.
         if control.magic.load(Ordering::Acquire) != MAGIC || control.version.load(Ordering::Relaxed) != VERSION {
@@ -105,30 +117,31 @@ pub fn attach(
     page.put_to_sleep();
     settle([pid]);
     hand_over(&page.folder, pid);
-    let mut collector = Collector::from_now_on(&page.folder);
-    launch::stop_on_signals();
+    let mut collector = Collector::from_now_on(&page.folder.path());
+    signals::stop_on_any();
     launch::yield_to_program();
     Limits::widen();
     let started_at = Instant::now();
     describe(&mut collector.session, command(pid), SystemTime::now());
     let note = "the program was recorded for a while only: what came before and after is not in it";
     collector.session.coverage.notes.push(note.to_owned());
-    let socket = page.folder.join(SOCKET);
     // Of a recorder that is no more: the page's lock is ours.
-    let _ = fs::remove_file(&socket);
-    serve::serve(&page.folder, desk);
+    page.folder.remove(SOCKET);
+    serve::serve(&page.folder.path(), desk);
     page.wake();
     tell(Event::Started(pid));
     let (mut pause, mut told) = (Pause::default(), Told::default());
+    let mut checkpoint = Checkpoint::new(&page.folder.path());
     let (mut ended, mut stopped) = (false, false);
     while !ended
         && !stopped
-        && !launch::asked_to_end()
+        && !signals::asked_to_end()
         && duration.is_none_or(|duration| started_at.elapsed() < duration)
     {
         // Asked before the rings are read: what was written before the end is then there.
         ended = !family::is_alive(pid) && collector.pids().all(|pid| !family::is_alive(pid));
         let tick = collector.tick();
+        checkpoint.read(tick.records, &collector);
         // Somebody else's program is never ended.
         stopped = clerk.answer(&mut collector, tell).is_some();
         told.hangs(&collector, tell);
@@ -138,23 +151,37 @@ pub fn attach(
     page.put_to_sleep();
     settle(collector.pids().chain([pid]));
     let collected = collector.finish();
-    let _ = fs::remove_file(&socket);
+    page.folder.remove(SOCKET);
+    page.folder.remove(COPY);
     if !family::is_alive(pid) {
-        let _ = fs::remove_dir_all(&page.folder);
+        leftover::remove(&page.folder, &page.path);
     }
-    Ok(Recorded { collected, exit: None, pid, ended: None })
+    Ok(Recorded { collected, exit: None, pid, ended: None, folder: None })
 }
 
-/// A server may have changed its user since it made the folder, where it has to make its segment. Only root can help.
-fn hand_over(folder: &Path, pid: u32) {
+/// Whether a process has mapped this very file (`/proc/PID/maps`: device and file number before the path).
+fn maps_file(maps: &str, file: &fs::Metadata) -> bool {
+    let (major, minor) = (libc::major(file.dev()), libc::minor(file.dev()));
+    let (device, number) = (format!("{major:02x}:{minor:02x}"), file.ino().to_string());
+    maps.lines().any(|line| {
+        let mut words = line.split_ascii_whitespace().skip(3);
+        words.next() == Some(&device) && words.next() == Some(&number)
+    })
+}
+
+/// A server may have changed its user since it made the folder, where it has to make its segment. Only root can help, and
+/// only with a folder of its own.
+fn hand_over(folder: &Directory, pid: u32) {
     let status = fs::read_to_string(procfs::folder(pid).join("status")).unwrap_or_default();
     // Real, effective, saved and file system's.
     let id = |line: &str| -> Option<u32> {
         status.lines().find_map(|at| at.strip_prefix(line))?.split_whitespace().nth(3)?.parse().ok()
     };
-    if let (Some(user), Some(group)) = (id("Uid:"), id("Gid:")) {
+    if let (Some(owner), Some(group)) = (id("Uid:"), id("Gid:"))
+        && folder.is_private_of(user())
+    {
         // Refused to everybody else, who needs it for nothing.
-        let _ = std::os::unix::fs::chown(folder, Some(user), Some(group));
+        let _ = folder.give_to(owner, group);
     }
 }
 

@@ -50,10 +50,10 @@ fn descend(depth: u32) -> u128 {
 /// The cost that recording adds to a pair, ns: the least that was measured so far, since a busy machine only
 /// adds to it. `None` where it could not be measured.
 pub fn ns_per_pair(library: &Path) -> Option<f64> {
-    let kept = shim::cache_folder().ok()?.join(format!("cost-{}", library.file_name()?.to_string_lossy()));
+    let kept = shim::cache_folder()?.join(format!("cost-{}", library.file_name()?.to_string_lossy()));
     let known = fs::read_to_string(&kept).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(f64::MAX);
     let bare = run(None)?;
-    let folder = folder::Folder::new().ok()?;
+    let folder = folder::Folder::scratch().ok()?;
     let recorded = run(Some((library, folder.path())))?;
     let least = known.min((recorded - bare).max(0.0));
     let _ = fs::write(&kept, least.to_string());

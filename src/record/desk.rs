@@ -185,6 +185,7 @@ impl Viewer {
                     data_addresses: frozen.collected.data_addresses.clone(),
                     oracle: frozen.collected.oracle,
                     images: frozen.collected.images.clone(),
+                    loaded: frozen.collected.loaded.clone(),
                 },
                 now: frozen.now.clone(),
             })),

@@ -1,14 +1,22 @@
-//! Where the shared memory lives: a private folder on a memory file system, gone when the recording ends.
+//! Where the shared memory lives: a private folder on a memory file system, gone when the recording is written.
+//!
+//! In it, next to what the program writes, is the *owner's file*: it says that the folder is a recorder's, and its lock
+//! (`flock`) that the recorder lives. Numbers of processes would not: containers share `/dev/shm`, and count for themselves.
 
 use std::ffi::CString;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use tempfile::TempDir;
+
+use super::directory::{Directory, try_lock, user};
+use super::leftover::{self, OWNER, Owner, UNWRITTEN};
+use crate::ingest::file;
+use crate::model::Session;
 
 use crate::ingest::tasks;
 
@@ -22,20 +30,36 @@ const LEAST: u64 = 2 << 20;
 
 /// See the module.
 pub struct Folder {
-    folder: TempDir,
+    path: PathBuf,
     note: Option<String>,
+    /// Its lock is ours.
+    _owner: File,
+    keeps: bool,
 }
 
 impl Folder {
-    /// Makes the folder in the first place with room enough, or else in the one with the most.
+    /// Makes the folder of a recording.
     ///
     /// # Errors
     /// Where no place can be written.
-    pub fn new() -> anyhow::Result<Self> {
+    pub fn new(command: &[String]) -> anyhow::Result<Self> {
+        Self::make(Owner::of_recording(command, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+    }
+
+    /// Makes the folder for something that nobody needs afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn scratch() -> anyhow::Result<Self> {
+        Self::make(Owner::scratch())
+    }
+
+    /// In the first place with room enough, or else in the one with the most.
+    fn make(owner: Owner) -> anyhow::Result<Self> {
         let places = places();
         let mut best: Option<(u64, &PathBuf)> = None;
         for place in &places {
-            remove_stale(place);
+            leftover::clear(place);
             let Some(room) = free_bytes(place) else { continue };
             if room >= COMFORTABLE {
                 best = Some((room, place));
@@ -51,11 +75,20 @@ impl Folder {
                 places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
             );
         };
-        let folder = tempfile::Builder::new()
+        let told = || format!("cannot make a folder in {}: name another one by {VARIABLE}", place.display());
+        let path = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(place)
-            .with_context(|| format!("cannot make a folder in {}: name another one by {VARIABLE}", place.display()))?;
+            .with_context(told)?
+            .keep();
+        let file = match own(&path, &owner) {
+            Ok(file) => file,
+            Err(error) => {
+                let _ = fs::remove_dir(&path);
+                return Err(error).with_context(told);
+            }
+        };
         let note = (room < COMFORTABLE).then(|| {
             format!(
                 "only {} MB were free in {}: with many threads more is folded than need be ({VARIABLE} names another folder)",
@@ -63,18 +96,48 @@ impl Folder {
                 place.display()
             )
         });
-        Ok(Self { folder, note })
+        Ok(Self { path, note, _owner: file, keeps: false })
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
     /// What the person should know about the place.
     pub fn note(&self) -> Option<String> {
         self.note.clone()
     }
+
+    /// Leaves a recording that could not be written to `lockprof recover`; where it is.
+    ///
+    /// # Errors
+    /// Where there is no room either.
+    pub fn keep(mut self, session: &Session) -> Result<PathBuf, file::WriteError> {
+        file::write_to_path(session, &self.path.join(UNWRITTEN))?;
+        self.keeps = true;
+        Ok(std::mem::take(&mut self.path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keeps
+            && let Ok(folder) = Directory::open(&self.path)
+        {
+            leftover::remove(&folder, &self.path);
+        }
+    }
+}
+
+/// Makes the owner's file, whose lock is taken before anybody can find it.
+fn own(folder: &Path, owner: &Owner) -> io::Result<File> {
+    let (unfinished, finished) = (folder.join("owner.new"), folder.join(OWNER));
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    let made =
+        if try_lock(&file) { file.write_all(owner.text().as_bytes()) } else { Err(ErrorKind::WouldBlock.into()) };
+    made.and_then(|()| fs::rename(&unfinished, &finished)).inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
+    Ok(file)
 }
 
 /// What a process has mapped (`/proc/PID/maps`).
@@ -100,15 +163,13 @@ pub(super) fn files_in(maps: &str) -> impl Iterator<Item = &Path> {
 }
 
 /// Memory file systems first.
-fn places() -> Vec<PathBuf> {
+pub(super) fn places() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
         return vec![named.into()];
     }
-    // SAFETY: always allowed.
-    let user = unsafe { libc::geteuid() };
     [
         Some("/dev/shm".into()),
-        Some(format!("/run/user/{user}").into()),
+        Some(format!("/run/user/{}", user()).into()),
         Some("/run/shm".into()),
         Some(std::env::temp_dir()),
     ]
@@ -118,7 +179,8 @@ fn places() -> Vec<PathBuf> {
     .collect()
 }
 
-fn free_bytes(place: &Path) -> Option<u64> {
+/// Room in the file system of a folder that may be written, bytes.
+pub(super) fn free_bytes(place: &Path) -> Option<u64> {
     let path = CString::new(place.as_os_str().as_bytes()).ok()?;
     // SAFETY: zeros are a valid `statvfs` to write to.
     let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
@@ -128,20 +190,50 @@ fn free_bytes(place: &Path) -> Option<u64> {
     ok.then(|| answer.f_bavail * answer.f_frsize)
 }
 
-/// Folders of recorders that were killed: the programs that they recorded keep what they have mapped.
-fn remove_stale(place: &Path) {
-    let Ok(entries) = fs::read_dir(place) else { return };
-    // SAFETY: always allowed.
-    let user = unsafe { libc::geteuid() };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let owner = (name.to_str()).and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
-        let Some(pid) = owner.and_then(|pid| pid.parse::<i32>().ok()) else { continue };
-        let ours = entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == user);
-        // SAFETY: signal 0 only asks whether the process is there.
-        let alive = unsafe { libc::kill(pid, 0) == 0 };
-        if ours && !alive {
-            let _ = fs::remove_dir_all(entry.path());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_ours_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let named = place.path().join("lockprof-2024-11-results");
+        fs::create_dir(&named).unwrap();
+        fs::write(named.join("data"), "precious").unwrap();
+        // It looks like ours in every way but one: its owner's file is somebody else's.
+        let like = place.path().join("lockprof-4194305-abc");
+        fs::create_dir(&like).unwrap();
+        fs::set_permissions(&like, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(like.join(OWNER), "notes").unwrap();
+        leftover::clear(place.path());
+        assert!(named.join("data").exists() && like.join(OWNER).exists());
+    }
+
+    #[test]
+    fn a_living_recorder_keeps_its_folder_and_a_dead_one_what_it_recorded() {
+        let place = tempfile::tempdir().unwrap();
+        let make = |name: &str, owner: &Owner| {
+            let path = place.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            (own(&path, owner).unwrap(), path)
+        };
+        let recording = Owner::of_recording(&["./a".into(), "b c".into()], std::time::Duration::from_secs(7));
+        let (lives, living) = make("lockprof-1-a", &recording);
+        let (_, empty) = make("lockprof-1-b", &recording);
+        let (_, full) = make("lockprof-1-c", &recording);
+        let (_, scratch) = make("lockprof-1-d", &Owner::scratch());
+        let (_, foreign) = make("lockprof-1-e", &Owner::scratch());
+        for folder in [&full, &scratch] {
+            fs::write(folder.join("12.345.seg"), "records").unwrap();
         }
+        fs::write(foreign.join("mine"), "precious").unwrap();
+        leftover::clear(place.path());
+        assert!(living.exists() && full.exists() && !empty.exists() && !scratch.exists());
+        assert!(foreign.join("mine").exists(), "a file that no recorder makes stays");
+        assert_eq!(leftover::recordings(place.path()).len(), 1);
+        let found = leftover::recordings(place.path()).pop().unwrap();
+        assert_eq!((found.path.as_path(), found.owner), (full.as_path(), Some(recording)));
+        drop((found.directory, lives));
     }
 }

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +15,7 @@ use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, FORBIDS_NOTHING, opti
 use super::counters::Running;
 use super::execs::Execs;
 use super::limits::Limits;
-use super::{Options, Output};
+use super::{Options, Output, signals};
 use crate::model::{Counters, Exit};
 
 /// What to run.
@@ -72,15 +71,6 @@ pub struct Started {
     pub execs: Execs,
 }
 
-/// Process id that signals are handed on to; 0 for none.
-static CHILD: AtomicI32 = AtomicI32::new(0);
-/// Signals that asked us to end.
-static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
-/// A signal to hand on that came before the process id was known; 0 for none.
-static EARLY: AtomicI32 = AtomicI32::new(0);
-/// Signals that asked the program, or us on its behalf, to end.
-static ASKED_TO_END: AtomicU32 = AtomicU32::new(0);
-
 impl Launch<'_> {
     /// Starts it.
     ///
@@ -118,7 +108,13 @@ impl Launch<'_> {
         }
         command.env(ENV_FORBIDS, FORBIDS_NOTHING);
         self.limits.give_to(&mut command);
-        hand_on_signals();
+        let inherited = signals::inherited();
+        let restore = move || {
+            inherited.restore();
+            Ok(())
+        };
+        // SAFETY: the closure makes system calls only.
+        unsafe { command.pre_exec(restore) };
         let (read_counters, asked) = channel();
         let (answer, counters) = channel();
         let (started_in_thread, started) = channel();
@@ -137,12 +133,7 @@ impl Launch<'_> {
         let (child, execs): (io::Result<Child>, Execs) =
             started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
         let child = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
-        CHILD.store(child.id() as i32, Ordering::SeqCst);
-        let early = EARLY.swap(0, Ordering::SeqCst);
-        if early != 0 {
-            // SAFETY: our own child, not waited for yet.
-            unsafe { libc::kill(child.id() as i32, early) };
-        }
+        signals::hand_on_to(child.id());
         // SAFETY: `pidfd_open` takes a process id and flags.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
         // SAFETY: the kernel gave us this descriptor.
@@ -171,8 +162,7 @@ impl Started {
     /// How it ended, once it has.
     pub fn ended(&mut self) -> io::Result<Option<Exit>> {
         let Some(status) = self.child.try_wait()? else { return Ok(None) };
-        CHILD.store(0, Ordering::SeqCst);
-        INTERRUPTS.store(0, Ordering::SeqCst);
+        signals::child_ended();
         Ok(Some(match (status.code(), status.signal()) {
             (Some(code), _) => Exit::Code(code),
             (None, signal) => Exit::Signal(signal.unwrap_or(0)),
@@ -188,11 +178,6 @@ impl Started {
         unsafe { libc::poll(&raw mut poll, 1, time.as_millis() as i32) };
     }
 
-    /// Whether a signal asked to end while no program was there any more to hand it to.
-    pub fn interrupted(&self) -> bool {
-        INTERRUPTS.load(Ordering::SeqCst) > 0
-    }
-
     /// The kernel's counters so far.
     pub fn counters(&self) -> Counters {
         let asked = self.read_counters.send(()).is_ok();
@@ -202,54 +187,6 @@ impl Started {
     /// When it was started.
     pub fn started(&self) -> SystemTime {
         self.started
-    }
-}
-
-/// Whether a signal, Ctrl-C mostly, asked the program to end.
-pub fn asked_to_end() -> bool {
-    ASKED_TO_END.load(Ordering::SeqCst) > 0
-}
-
-/// Signals ask to stop recording a program that was not started here.
-pub fn stop_on_signals() {
-    hand_on_signals();
-}
-
-/// While the program runs, signals are its own business: what the terminal sends to everybody we let pass,
-/// what is sent to us alone we hand on. Ignored ones stay ignored, for the program too.
-fn hand_on_signals() {
-    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
-        // SAFETY: zeros are a valid `sigaction`; the handler only calls what handlers may.
-        unsafe {
-            let mut old: libc::sigaction = std::mem::zeroed();
-            libc::sigaction(signal, std::ptr::null(), &raw mut old);
-            if old.sa_sigaction == libc::SIG_IGN {
-                continue;
-            }
-            let mut new: libc::sigaction = std::mem::zeroed();
-            let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
-            new.sa_sigaction = handler as usize;
-            new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-            libc::sigaction(signal, &raw const new, std::ptr::null_mut());
-        }
-    }
-}
-
-extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    if matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGHUP) {
-        ASKED_TO_END.fetch_add(1, Ordering::SeqCst);
-    }
-    // SAFETY: the kernel passes a valid `siginfo`.
-    let from_somebody = unsafe { (*info).si_code } <= 0;
-    let child = CHILD.load(Ordering::SeqCst);
-    if child == 0 {
-        INTERRUPTS.fetch_add(1, Ordering::SeqCst);
-        if from_somebody {
-            EARLY.store(signal, Ordering::SeqCst);
-        }
-    } else if from_somebody {
-        // SAFETY: `kill` may be called in a handler.
-        unsafe { libc::kill(child, signal) };
     }
 }
 

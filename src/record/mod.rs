@@ -3,19 +3,24 @@
 //! Deliberately not here: what the records mean (`ingest`) and what is shown (`render`).
 
 pub mod attach;
+mod checkpoint;
 pub mod cost;
 pub mod counters;
 pub mod demo;
 pub mod desk;
+mod directory;
 mod ending;
 mod execs;
 pub mod family;
 pub mod folder;
 pub mod launch;
+mod leftover;
 mod limits;
 pub mod preflight;
+pub mod recover;
 pub mod serve;
 pub mod shim;
+pub mod signals;
 mod unseen;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -23,6 +28,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::ingest::live::{Collected, Collector, HangNow};
 use crate::model::{Exit, Process, ProcessId, Session};
 pub use attach::attach;
+use checkpoint::Checkpoint;
 use desk::{Clerk, Desk, Stop};
 use ending::Ending;
 use family::Family;
@@ -106,6 +112,8 @@ pub struct Recorded {
     pub pid: u32,
     /// Why it did not end by itself; `None` where it did.
     pub ended: Option<Ended>,
+    /// The folder of the recording, to be dropped when it is written; `None` where it is the program's.
+    pub folder: Option<folder::Folder>,
 }
 
 /// Processes that outlive the command for less than this are not worth a word.
@@ -129,10 +137,12 @@ pub fn record(
     (desk, mut clerk): (&Desk, Clerk),
     tell: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
+    signals::hold(options.interactive);
     let limits = Limits::widen();
     limits::check()?;
-    let folder = folder::Folder::new()?;
-    let shim = shim::install()?;
+    let folder = folder::Folder::new(&program.words())?;
+    // In the worst case beside the shared memory: programs that go on when that is removed record nothing any more anyway.
+    let shim = shim::install().or_else(|error| shim::install_in(folder.path()).map_err(|_| error))?;
     let mut collector = Collector::new(folder.path());
     collector.session.coverage.notes.extend(folder.note());
     let family = Family::new(folder.path());
@@ -152,10 +162,11 @@ pub fn record(
     let mut pause = Pause::default();
     let mut told = Told::default();
     let mut told_lingering = false;
+    let mut checkpoint = Checkpoint::new(folder.path());
     let mut ended_at = Instant::now();
     let mut ending: Option<(Ended, Ending<'_>)> = None;
     loop {
-        if launch::asked_to_end() && !told.asked {
+        if signals::asked_to_end() && !told.asked {
             told.asked = true;
             collector.note_waits(false);
         }
@@ -165,6 +176,7 @@ pub fn record(
             ending = Some((Ended::TimedOut, Ending::begin(&family, GRACE_OF_TIMED_OUT)));
         }
         let tick = collector.tick();
+        checkpoint.read(tick.records, &collector);
         match clerk.answer(&mut collector, tell) {
             Some(Stop::Leave) => {
                 let note = "the recording was ended, the program went on: what it did later is not in it";
@@ -190,6 +202,7 @@ pub fn record(
         }
         if exit.is_none() {
             unseen.remember(child.pid());
+            signals::stop_with(child.pid());
             exit = child.ended()?;
             ended_at = Instant::now();
         }
@@ -200,7 +213,7 @@ pub fn record(
         } else if exit.is_some() {
             // A process that was forked attaches only when it takes a lock: until then its memory tells.
             let lingers = if options.no_follow { 0 } else { tick.alive.max(family::members(folder.path())) };
-            if lingers == 0 || child.interrupted() {
+            if lingers == 0 || signals::interrupted() {
                 break;
             }
             if ended_at.elapsed() > GRACE && !std::mem::replace(&mut told_lingering, true) {
@@ -215,6 +228,7 @@ pub fn record(
         collector.note_waits(false);
     }
     told.hangs(&collector, tell);
+    signals::recording_is_over();
     let mut collected = collector.finish();
     collected.session.counters = child.counters();
     let pid = child.pid();
@@ -231,7 +245,8 @@ pub fn record(
         // The last image of the command's process is the one that ended so; earlier ones went over into it.
         process.exit = exit.or(process.exit);
     }
-    Ok(Recorded { collected, exit, pid, ended: ending.map(|(why, _)| why) })
+    let ended = ending.map(|(why, _)| why);
+    Ok(Recorded { collected, exit, pid, ended, folder: Some(folder) })
 }
 
 /// What is known of the run from its start.

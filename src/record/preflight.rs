@@ -201,22 +201,3 @@ fn is_loader(shown: &str) -> bool {
 fn is_go(bytes: &[u8]) -> bool {
     bytes.windows(4).any(|part| part == b"Go\0\0") || bytes.windows(14).any(|part| part == b"\xff Go buildinf:")
 }
-
-/// Why a program that ran showed no lock at all, as far as its file tells.
-pub fn why_nothing_seen(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
-    let has = |needle: &[u8]| memchr_find(&bytes, needle);
-    if has(b"/rustc/") {
-        "it is a Rust program: the locks of Rust's std and of parking_lot are inlined and call no pthread function"
-            .to_owned()
-    } else if is_go(bytes.get(..bytes.len().min(1 << 20)).unwrap_or_default()) {
-        "it is a Go program: its locks call no pthread function".to_owned()
-    } else {
-        "it called no pthread, C11 or semaphore function that takes a lock: it has one thread only, or locks of its own making"
-            .to_owned()
-    }
-}
-
-fn memchr_find(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|part| part == needle)
-}

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use super::desk::{Desk, Frozen, Viewer};
 use super::folder;
 use crate::ingest::file;
+use crate::ingest::live::Collected;
 use crate::model::{CodeAddress, LockId, ModuleId, Session};
 use crate::snapshot::wire::{self, Hello, LONGEST_QUESTION, Moment, Question, SOCKET};
 use crate::snapshot::{Snapshot, Want};
@@ -61,18 +62,24 @@ fn attend(mut stream: UnixStream, mut viewer: Viewer) -> io::Result<()> {
             }
             Question::Moment => {
                 let Some(frozen) = viewer.session() else { return Ok(()) };
-                wire::send(&mut stream, &moment(&frozen)?)?;
+                let Collected { session, data_addresses, .. } = &frozen.collected;
+                let addresses = data_addresses.iter().map(|(lock, at)| (*lock, *at));
+                wire::send(&mut stream, &moment(frozen.now.at_ns, session, addresses)?)?;
             }
         }
     }
 }
 
-fn moment(frozen: &Frozen) -> io::Result<Moment> {
+/// A session at one moment, as it is sent.
+pub(super) fn moment(
+    at_ns: u64,
+    session: &Session,
+    addresses: impl Iterator<Item = (LockId, CodeAddress)>,
+) -> io::Result<Moment> {
     let mut trace = Vec::new();
-    file::write(&frozen.collected.session, &mut trace).map_err(io::Error::other)?;
-    let addresses = frozen.collected.data_addresses.iter();
+    file::write(session, &mut trace).map_err(io::Error::other)?;
     let data_addresses = addresses.map(|(lock, at)| (lock.0, at.module.map(|module| module.0), at.address)).collect();
-    Ok(Moment { at_ns: frozen.now.at_ns, trace, data_addresses })
+    Ok(Moment { at_ns, trace, data_addresses })
 }
 
 /// A view of a recording that another process makes.
@@ -115,14 +122,9 @@ impl Remote {
     /// As [`Self::look`].
     pub fn moment(&mut self) -> anyhow::Result<Option<SessionAt>> {
         self.0.set_read_timeout(Some(WHOLE_ANSWER))?;
-        let answer = wire::ask(&mut self.0, Question::Moment);
+        let answer = wire::ask::<Moment>(&mut self.0, Question::Moment);
         self.0.set_read_timeout(Some(ANSWER))?;
-        let Some(Moment { at_ns, trace, data_addresses }) = answer? else { return Ok(None) };
-        let address = |(lock, module, address): (u32, Option<u32>, u64)| {
-            (LockId(lock), CodeAddress { module: module.map(ModuleId), address })
-        };
-        let data_addresses = data_addresses.into_iter().map(address).collect();
-        Ok(Some(SessionAt { at_ns, session: file::read_from(&trace[..])?, data_addresses }))
+        Ok(answer?.map(SessionAt::try_from).transpose()?)
     }
 }
 
@@ -134,6 +136,18 @@ pub struct SessionAt {
     pub session: Session,
     /// Where locks lie in their module's data.
     pub data_addresses: FxHashMap<LockId, CodeAddress>,
+}
+
+impl TryFrom<Moment> for SessionAt {
+    type Error = file::ReadError;
+
+    fn try_from(Moment { at_ns, trace, data_addresses }: Moment) -> Result<Self, Self::Error> {
+        let address = |(lock, module, address): (u32, Option<u32>, u64)| {
+            (LockId(lock), CodeAddress { module: module.map(ModuleId), address })
+        };
+        let data_addresses = data_addresses.into_iter().map(address).collect();
+        Ok(Self { at_ns, session: file::read_from(&trace[..])?, data_addresses })
+    }
 }
 
 impl From<Frozen> for SessionAt {

@@ -1,89 +1,217 @@
-//! The preloaded library, carried inside the CLI and put where the loader can read it.
+//! The preloaded library, carried inside the CLI and put where the loader can read it and nobody else can change it.
+//!
+//! What lies there is run by every program that is recorded, so a place is safe only if each folder on the way to it belongs
+//! to this user or to root, and nobody else may write there: not in somebody else's home, not in `/tmp`.
 
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+
+use super::directory::user;
+use super::leftover;
 
 /// Names another library by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHIM";
 
 static LIBRARY: &[u8] = include_bytes!(env!("LIBLOCKPROF_SHIM"));
 
-/// Where the library is, now that it is there: in the user's cache under the hash of its content, or in
-/// `$LOCKPROF_SHIM`.
+/// Where the library is, now that it is there: in the user's cache under the hash of its content, in another safe place where
+/// that one will not do, or in `$LOCKPROF_SHIM`. Where root installs it, every user should be able to load it: programs change
+/// theirs.
 ///
 /// # Errors
-/// Where it cannot be written anywhere, or the variable names nothing.
+/// Where no place is safe and lets code run, or the variable names nothing.
 pub fn install() -> anyhow::Result<PathBuf> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
-        let path = fs::canonicalize(&named)
-            .with_context(|| format!("{VARIABLE} names {}, which cannot be read", Path::new(&named).display()))?;
-        return usable(path);
+        let told = || format!("{VARIABLE} names {}, which cannot be used", Path::new(&named).display());
+        let path = fs::canonicalize(&named).with_context(told)?;
+        return match File::open(&path).map(|file| (is_plain(&path), can_run(&file))).with_context(told)? {
+            (true, true) => Ok(path),
+            (false, _) => bail!("{}: its path has a blank or a colon, which the loader takes apart", told()),
+            (_, false) => bail!("{}: its file system lets no code run (noexec)", told()),
+        };
     }
-    let folder = cache_folder()?;
-    let path = folder.join(format!("shim-{:08x}-{}.so", crc32fast::hash(LIBRARY), LIBRARY.len()));
-    if !is_ours(&path) {
-        put(&folder, &path)
-            .with_context(|| format!("cannot write {}: set XDG_CACHE_HOME to a writable folder", path.display()))?;
-    }
-    usable(path)
-}
-
-/// The loader splits its list at colons and blanks.
-fn usable(path: PathBuf) -> anyhow::Result<PathBuf> {
-    if path.to_string_lossy().contains([':', ' ']) {
-        bail!(
-            "the path {} has a blank or a colon, which the loader takes apart: set XDG_CACHE_HOME to another folder",
-            path.display()
-        );
-    }
-    Ok(path)
-}
-
-/// A folder that only this user can write.
-pub fn cache_folder() -> anyhow::Result<PathBuf> {
-    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home =
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")).filter(|path| path.is_absolute());
-    for base in [named, home].into_iter().flatten() {
-        let folder = base.join("lockprof");
-        if fs::create_dir_all(&folder).is_ok() && is_private(&folder) {
-            return Ok(folder);
+    let (mut second, mut refused) = (None, Vec::new());
+    for base in bases() {
+        let placed = folder_in(&base).and_then(|folder| put(&folder));
+        match placed {
+            Ok(path) if user() != 0 || all_can_read(&path) => return Ok(path),
+            Ok(path) => second = second.or(Some(path)),
+            Err(why) => refused.push(format!("{} {why}", base.display())),
         }
     }
-    // SAFETY: always allowed.
-    let user = unsafe { libc::geteuid() };
-    let folder = std::env::temp_dir().join(format!("lockprof-cache-{user}"));
-    match fs::create_dir(&folder) {
-        Ok(()) => fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => {
-            return Err(error).context("no place for the library that is preloaded: set HOME or XDG_CACHE_HOME");
-        }
-    }
-    if !is_private(&folder) {
-        bail!("{} belongs to somebody else: set HOME or XDG_CACHE_HOME to a folder of yours", folder.display());
+    second.with_context(|| {
+        format!(
+            "no safe place for the library that is preloaded ({}): set XDG_CACHE_HOME to a folder that only you can write to, \
+             on a file system that lets code run",
+            refused.join("; ")
+        )
+    })
+}
+
+/// Puts the library into a private folder that is there as long as the recording.
+///
+/// # Errors
+/// Where it cannot be written there, or no code may run there.
+pub fn install_in(folder: &Path) -> anyhow::Result<PathBuf> {
+    place(folder, &folder.join(leftover::LIBRARY)).map_err(anyhow::Error::msg)
+}
+
+/// A folder for what this user keeps: the first safe one.
+pub fn cache_folder() -> Option<PathBuf> {
+    bases().iter().find_map(|base| folder_in(base).ok())
+}
+
+/// Where caches are, best first.
+fn bases() -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = variable("HOME").map(|home| home.join(".cache"));
+    let named = variable("XDG_CACHE_HOME");
+    let known = match user() {
+        0 => [Some("/var/cache".into()), home, Some("/run".into())],
+        user => [home, Some(format!("/run/user/{user}").into()), None],
+    };
+    std::iter::once(named).chain(known).flatten().collect()
+}
+
+/// Our folder in a place that is safe; why not, otherwise.
+fn folder_in(base: &Path) -> Result<PathBuf, String> {
+    // Nothing is made below what others can change: they could lead us anywhere.
+    let there = base.ancestors().find(|at| fs::symlink_metadata(at).is_ok()).unwrap_or(Path::new("/"));
+    safe(there)?;
+    let folder = base.join("lockprof");
+    DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(|error| words(&error))?;
+    let folder = safe(&folder)?;
+    if fs::metadata(&folder).is_ok_and(|meta| meta.uid() == user() && meta.mode() & 0o777 != 0o755) {
+        // The umask's doing.
+        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o755));
     }
     Ok(folder)
 }
 
-fn is_private(folder: &Path) -> bool {
-    // SAFETY: always allowed.
-    let user = unsafe { libc::geteuid() };
-    fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == user && meta.mode() & 0o022 == 0)
+/// The folder without links in its path, if nobody but this user and root can change any part of the way to it.
+fn safe(folder: &Path) -> Result<PathBuf, String> {
+    let folder = fs::canonicalize(folder).map_err(|error| words(&error))?;
+    let outsiders = outsiders();
+    for at in folder.ancestors() {
+        let meta = fs::symlink_metadata(at).map_err(|error| words(&error))?;
+        let trusted = meta.uid() == user() || meta.uid() == 0 || Some(meta.uid()) == outsiders;
+        if !meta.is_dir() || !trusted {
+            return Err(format!("is not safe: {} belongs to another user", at.display()));
+        }
+        // What is sticky counts too: others may make anew what was cleared away there.
+        if meta.mode() & 0o022 != 0 {
+            return Err(format!("is not safe: others can write to {}", at.display()));
+        }
+    }
+    Ok(folder)
 }
 
-fn is_ours(path: &Path) -> bool {
-    fs::read(path).is_ok_and(|bytes| bytes == LIBRARY)
+/// In a user namespace of its own: the number that stands for all users outside of it, root too.
+fn outsiders() -> Option<u32> {
+    const OVERFLOW: u32 = 65534;
+    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+    let is_inside = map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+        let (first, count) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
+        (first..first + count).contains(&u64::from(OVERFLOW))
+    });
+    (!is_inside).then_some(OVERFLOW)
 }
 
-fn put(folder: &Path, path: &Path) -> io::Result<()> {
+/// The library in a safe folder, under the hash of its content.
+fn put(folder: &Path) -> Result<PathBuf, String> {
+    place(folder, &folder.join(format!("shim-{:08x}-{}.so", crc32fast::hash(LIBRARY), LIBRARY.len())))
+}
+
+fn place(folder: &Path, path: &Path) -> Result<PathBuf, String> {
+    if !is_plain(path) {
+        return Err("has a blank or a colon in its path, which the loader takes apart".to_owned());
+    }
+    let file = match ours(path) {
+        Some(file) => file,
+        None => {
+            write(folder, path).map_err(|error| words(&error))?;
+            ours(path).ok_or("does not keep what is written there")?
+        }
+    };
+    if can_run(&file) { Ok(path.to_owned()) } else { Err("lets no code run (mounted noexec?)".to_owned()) }
+}
+
+/// The file, if it is the library to the last byte and nobody else can change it.
+fn ours(path: &Path) -> Option<File> {
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    let safe = meta.is_file() && [user(), 0].contains(&meta.uid()) && meta.mode() & 0o022 == 0;
+    let mut bytes = Vec::new();
+    (safe && file.read_to_end(&mut bytes).is_ok() && bytes == LIBRARY).then_some(file)
+}
+
+fn write(folder: &Path, path: &Path) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(LIBRARY)?;
     file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
     file.persist(path)?;
     Ok(())
+}
+
+/// Whether the loader could map code from it.
+fn can_run(file: &File) -> bool {
+    const PAGE: usize = 4096;
+    let how = libc::PROT_READ | libc::PROT_EXEC;
+    // SAFETY: a new mapping, which is given back at once.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), PAGE, how, libc::MAP_PRIVATE, file.as_raw_fd(), 0);
+        at != libc::MAP_FAILED && libc::munmap(at, PAGE) == 0
+    }
+}
+
+/// Whether users without any rights can read it.
+fn all_can_read(path: &Path) -> bool {
+    let has = |at: &Path, rights: u32| fs::metadata(at).is_ok_and(|meta| meta.mode() & rights == rights);
+    has(path, 0o005) && path.ancestors().skip(1).all(|folder| has(folder, 0o001))
+}
+
+/// The loader splits its list at colons and blanks.
+fn is_plain(path: &Path) -> bool {
+    !path.to_string_lossy().contains([':', ' '])
+}
+
+fn words(error: &io::Error) -> String {
+    format!("cannot be used ({error})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_can_change_a_safe_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let why = safe(folder.path()).unwrap_err();
+        assert!(why.contains("others can write to"), "a folder in /tmp is not safe: {why}");
+        assert!(folder_in(&folder.path().join("new")).is_err() && !folder.path().join("new").exists());
+        assert_eq!(safe(Path::new("/usr/lib")), Ok(fs::canonicalize("/usr/lib").unwrap()));
+    }
+
+    #[test]
+    fn the_content_counts_not_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = put(folder.path()).unwrap();
+        assert!(ours(&path).is_some());
+        let changed = [LIBRARY, b"!"].concat();
+        fs::write(&path, changed).unwrap();
+        assert!(ours(&path).is_none());
+        assert_eq!(put(folder.path()), Ok(path.clone()));
+        assert_eq!(fs::read(&path).unwrap(), LIBRARY);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(ours(&path).is_none(), "others could change it between two looks");
+        let link = folder.path().join("link.so");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(ours(&link).is_none());
+    }
 }

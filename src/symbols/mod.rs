@@ -15,6 +15,7 @@ mod elf;
 mod expression;
 mod frames;
 mod naming;
+pub mod own_locks;
 mod qualified;
 mod scopes;
 mod source;

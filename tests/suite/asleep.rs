@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::sleep;
@@ -31,7 +32,7 @@ impl Sleeper {
     }
 
     fn folder(&self) -> PathBuf {
-        PathBuf::from(format!("/dev/shm/lockprof-{}-asleep", self.child.id()))
+        folder_of(&self.child.id().to_string())
     }
 
     fn is_awake(&self) -> bool {
@@ -68,6 +69,12 @@ impl Sleeper {
         assert!(code.success(), "{code:?}");
         assert!(!folder.exists(), "{} is left behind", folder.display());
     }
+}
+
+/// Where a process can be woken.
+fn folder_of(pid: &str) -> PathBuf {
+    let namespace = fs::metadata("/proc/self/ns/pid").expect("the tests' process-id namespace").ino();
+    PathBuf::from(format!("/dev/shm/lockprof-{pid}-{namespace}-asleep"))
 }
 
 /// Exactly what is done while it is awake is recorded, time and again; the locks are the same ones.
@@ -153,12 +160,12 @@ fn forked_children_sleep_for_themselves() {
     let mut pid = String::new();
     sleeper.until("a parent", |_| {
         pid = fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
-        !pid.is_empty() && Path::new(&format!("/dev/shm/lockprof-{pid}-asleep/control")).is_file()
+        !pid.is_empty() && folder_of(&pid).join("control").is_file()
     });
     drop(sleeper.input);
     let mut child = sleeper.child;
     child.wait().expect("its end");
-    let gone = Path::new("/dev/shm").join(format!("lockprof-{pid}-asleep"));
+    let gone = folder_of(&pid);
     let begin = Instant::now();
     while gone.exists() {
         assert!(begin.elapsed() < LIMIT, "{} is left behind", gone.display());

@@ -1,11 +1,11 @@
 //! The page by which a program that carries the shim without a session is woken and put to sleep again.
 //!
-//! The shim maps it from a file named [`FILE`] in a private folder of the process (`PREFIX` process id `SUFFIX`), over a
-//! page of its own data. Segments are made in the same folder.
+//! The shim maps it from a file named [`FILE`] in a private folder of the process (`PREFIX` process id `-` file number of its
+//! process-id namespace `SUFFIX`), over a page of its own data. Segments are made in the same folder.
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Beginning of the folder's name, followed by the process id.
+/// Beginning of the folder's name, followed by the process id and its namespace.
 pub const PREFIX: &str = "lockprof-";
 /// End of the folder's name.
 pub const SUFFIX: &str = "-asleep";

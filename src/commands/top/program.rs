@@ -14,17 +14,15 @@ use super::super::{names, run};
 use super::{Source, View};
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
-use crate::ingest::file;
 use crate::model::Exit;
 use crate::record::desk::{Desk, Viewer};
 use crate::record::launch::Program;
-use crate::record::{self, Ended, Event, Options, Output, preflight};
+use crate::record::{self, Ended, Event, Options, Output, preflight, signals};
 use crate::render::paint::Layout;
 
 /// A program that runs.
 pub(super) struct Watched {
     desk: Desk,
-    program: Program,
     /// Where its recording goes.
     trace: PathBuf,
     /// Where its output goes, if that is ours to say.
@@ -49,6 +47,7 @@ impl Watched {
             output: Output::File(Arc::new(log.file)),
             ..Options::default()
         };
+        signals::hold(true);
         let (desk, clerk) = Desk::new();
         let (started, pid) = channel();
         let recording = {
@@ -71,7 +70,7 @@ impl Watched {
         let trace = run::expand(&output, &program, pid);
         let named = run::expand(&log.pattern, &program, pid);
         let log = if fs::rename(&log.temporary, &named).is_ok() { named } else { log.temporary };
-        Ok(Self { desk, program, trace, log: Some(log), recording })
+        Ok(Self { desk, trace, log: Some(log), recording })
     }
 
     /// Wakes a program that carries the recorder asleep; returns when it is awake.
@@ -80,6 +79,7 @@ impl Watched {
         let output = args.output.clone().unwrap_or_else(|| Self::OUTPUT.into());
         run::check_writable(&output)?;
         let trace = run::expand(&output, &program, pid);
+        signals::stop_on_any();
         let (desk, clerk) = Desk::new();
         let (started, awake) = channel();
         let recording = {
@@ -98,7 +98,7 @@ impl Watched {
             let failed = joined(recording)?;
             return Err(failed.err().unwrap_or_else(|| anyhow!("process {pid} did not wake")));
         }
-        Ok(Self { desk, program, trace, log: None, recording })
+        Ok(Self { desk, trace, log: None, recording })
     }
 
     /// Where the recording is asked.
@@ -115,8 +115,8 @@ impl Watched {
     pub fn finish(self, console: &Console) -> anyhow::Result<Finished> {
         let recorded = joined(self.recording)??;
         let goes_on = recorded.exit.is_none() && recorded.ended.is_none();
-        let recorded = run::finished(console, &self.program, recorded);
-        file::write_to_path(&recorded.session, &self.trace)?;
+        let mut recorded = run::finished(console, recorded);
+        run::write_trace(&recorded.session, &self.trace, recorded.folder.take())?;
         Ok(Finished { recorded, goes_on, trace: self.trace, log: self.log })
     }
 }

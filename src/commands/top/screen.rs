@@ -16,7 +16,7 @@ use crate::cli::TopArgs;
 use crate::ingest::file;
 use crate::record::desk::Stop;
 use crate::record::serve::SessionAt;
-use crate::record::{cost, launch, shim};
+use crate::record::{cost, shim, signals};
 use crate::render::paint::{Layout, Style};
 use crate::render::text;
 use crate::snapshot::Want;
@@ -102,7 +102,7 @@ impl Feed for Link {
     }
 
     fn is_interrupted(&self) -> bool {
-        launch::asked_to_end()
+        signals::asked_to_end()
     }
 }
 

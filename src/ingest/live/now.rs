@@ -129,7 +129,23 @@ impl Collector {
         coverage.notes.push(format!("written while the program ran: what happened later is not in it{open}"));
         let living = self.sources.values().flat_map(|source| &source.image.data_addresses);
         let data_addresses = living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)).collect();
-        Collected { session, data_addresses, oracle: (0, 0), images: self.images.clone() }
+        Collected { session, data_addresses, oracle: (0, 0), images: self.images.clone(), loaded: Vec::new() }
+    }
+
+    /// A copy of what was read so far, and where its locks lie. What living threads have folded is not in it; of
+    /// acquisitions only those of processes that have ended are counted: the others count their own.
+    pub fn read_so_far(&self) -> (Session, impl Iterator<Item = (LockId, CodeAddress)> + '_) {
+        let mut session = self.session.clone();
+        session.order.log.sort();
+        for (key, share) in self.tally.shares() {
+            add_share(session.profile.by_thread.entry(*key).or_default(), share);
+        }
+        session.meta.duration_ns = monotonic_ns().saturating_sub(self.origin_ns);
+        let coverage = &mut session.coverage;
+        coverage.acquisitions = self.acquisitions;
+        (coverage.recorded, coverage.folded) = (self.tally.recorded, self.folded);
+        let living = self.sources.values().flat_map(|source| &source.image.data_addresses);
+        (session, living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)))
     }
 
     /// What threads that live have folded. It is copied, not taken: the threads go on counting there.

@@ -9,6 +9,7 @@ use lockprof_wire::{Op, Record};
 use super::folds::Folded;
 use super::{Collector, Source};
 use crate::ingest::order;
+use crate::ingest::segment::Segment;
 
 impl Collector {
     /// Collects from programs that are asleep, from now on: what their segments hold is forgotten. Their files stay
@@ -19,6 +20,24 @@ impl Collector {
         collector.discover();
         collector.sources.values_mut().for_each(Source::forget);
         collector
+    }
+
+    /// Collects what a recorder that is no more has left in a folder. Its files stay.
+    pub fn of_the_past(folder: &Path) -> Self {
+        let mut collector = Self::new(folder);
+        (collector.keeps_files, collector.keeps_all) = (true, true);
+        let paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let segments = paths.filter_map(|path| Segment::open(&path).ok().flatten());
+        let begin = segments.map(|segment| segment.header().start_mono_ns.load(Ordering::Relaxed)).min();
+        collector.origin_ns = begin.unwrap_or(collector.origin_ns).min(collector.origin_ns);
+        collector.discover();
+        collector
+    }
+
+    /// Process ids of those that still write.
+    pub fn living(&self) -> Vec<u32> {
+        let owners = self.sources.values().map(|source| &source.image.owner);
+        owners.filter(|owner| !owner.life.is_over()).map(|owner| owner.pid).collect()
     }
 
     /// Process ids of what is being recorded.

@@ -1,0 +1,71 @@
+//! What the collector has read is in this process only. From time to time a copy of it goes into the recording's folder, where
+//! `lockprof recover` finds it if this process is killed.
+//!
+//! What was read after the last copy is lost then, but counted: the program's own counters are in the shared memory.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::folder::free_bytes;
+use super::serve::{SessionAt, moment};
+use crate::ingest::live::Collector;
+use crate::model::{CodeAddress, LockId, Session};
+use crate::snapshot::wire;
+
+/// The copy.
+pub(super) const FILE: &str = "read.so-far";
+/// One that is being made.
+pub(super) const UNFINISHED: &str = "read.new";
+/// Copies are made no more often than this.
+const LEAST: Duration = Duration::from_millis(200);
+/// A copy that took long is paid for by a pause of so many times its length.
+const SHARE: u32 = 50;
+/// The shared memory has to have room for so many more of them: the program needs it more.
+const ROOM: u64 = 8;
+
+/// See the module.
+pub(super) struct Checkpoint {
+    folder: PathBuf,
+    due: Instant,
+    changed: bool,
+}
+
+impl Checkpoint {
+    /// Copies into this folder.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), due: Instant::now() + LEAST, changed: false }
+    }
+
+    /// To be called whenever so many records were read.
+    pub fn read(&mut self, records: u64, collector: &Collector) {
+        self.changed |= records > 0;
+        let began = Instant::now();
+        if !self.changed || began < self.due {
+            return;
+        }
+        self.changed = false;
+        let (session, data_addresses) = collector.read_so_far();
+        // Without room it is left as it was.
+        let _ = self.write(&session, data_addresses);
+        self.due = Instant::now() + (began.elapsed() * SHARE).max(LEAST);
+    }
+
+    fn write(&self, session: &Session, addresses: impl Iterator<Item = (LockId, CodeAddress)>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        wire::send(&mut bytes, &moment(session.meta.duration_ns, session, addresses)?)?;
+        if free_bytes(&self.folder).is_none_or(|room| room < ROOM * bytes.len() as u64) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let unfinished = self.folder.join(UNFINISHED);
+        fs::write(&unfinished, &bytes).inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
+        fs::rename(&unfinished, self.folder.join(FILE))
+    }
+}
+
+/// The last copy in a folder.
+pub(super) fn last(folder: &Path) -> Option<SessionAt> {
+    let bytes = fs::read(folder.join(FILE)).ok()?;
+    SessionAt::try_from(wire::receive::<wire::Moment>(&mut bytes.as_slice()).ok()?).ok()
+}

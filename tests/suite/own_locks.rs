@@ -1,0 +1,37 @@
+//! Programs that bring locks of their own: a recording without those is not called complete, and the gate does not pass.
+
+use std::process::Command;
+
+use crate::util::build::targets;
+use crate::util::run::{LIMIT, finish, folder};
+use crate::util::{Report, lockprof};
+
+#[test]
+fn a_rust_program_with_threads_does_not_pass() {
+    let rustc = crate::need!("rustc");
+    let folder = folder();
+    let program = folder.path().join("own");
+    for strip in ["none", "symbols"] {
+        let mut build = Command::new(&rustc);
+        build.arg("-o").arg(&program).arg(format!("-Cstrip={strip}")).arg(targets().join("own_locks.rs"));
+        let outcome = finish(&mut build, LIMIT);
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let check = |options: &[&str], rest: &[&str]| {
+            let mut command = lockprof();
+            command.arg("check").args(options).args(["--format", "json", "--trace", "t.lockprof", "--"]);
+            finish(command.arg(&program).args(rest).current_dir(folder.path()), LIMIT)
+        };
+        let outcome = check(&[], &[]);
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let verdict = Report::parse(&outcome.stdout).0;
+        assert_eq!(verdict["verdict"], "incomplete", "{verdict}");
+        assert!(verdict["incomplete"].to_string().contains("Rust's std::sync"), "{verdict}");
+        assert_eq!(check(&["--strict"], &[]).code(), 3);
+        let report = Report::load(&folder.path().join("t.lockprof"));
+        assert_eq!(report.0["coverage"]["complete"], false);
+        assert!(report.notes().iter().any(|note| note.contains("the program own")), "{:?}", report.notes());
+        // One thread waits for nobody.
+        let outcome = check(&[], &["alone"]);
+        assert_eq!(Report::parse(&outcome.stdout).0["verdict"], "pass", "{}", outcome.stdout);
+    }
+}
