@@ -110,11 +110,11 @@ impl Ring {
             if size < 8 {
                 break;
             }
-            if kind == COMM && misc & BY_EXEC != 0 && size >= 32 {
-                // Process, thread, name.
+            if kind == COMM && misc & BY_EXEC != 0 && size >= 24 {
+                // Process, thread, name; a short name ends with the record.
                 let body = self.copy::<24>(tail + 8);
                 let pid = u32::from_le_bytes([body[0], body[1], body[2], body[3]]);
-                let name = body[8..].split(|byte| *byte == 0).next().unwrap_or_default();
+                let name = body[8..(size as usize - 8).min(24)].split(|byte| *byte == 0).next().unwrap_or_default();
                 each(pid, String::from_utf8_lossy(name).into_owned());
             }
             tail += size;
