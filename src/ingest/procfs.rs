@@ -14,7 +14,8 @@ use super::tasks;
 
 /// The folder of a process that this one knows by the number `pid`.
 pub fn folder(pid: u32) -> PathBuf {
-    Path::new("/proc").join(entry(pid).unwrap_or(pid).to_string())
+    // No process has the number 0.
+    Path::new("/proc").join(entry(pid).unwrap_or(0).to_string())
 }
 
 /// The name of that folder; `None` where the process is gone.

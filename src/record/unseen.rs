@@ -34,15 +34,25 @@ pub struct Unseen<'a> {
     found: BTreeMap<(String, String), (u32, usize)>,
     /// Their processes.
     told: FxHashSet<u32>,
+    /// Those that ended, or became other programs, before it was certain.
+    doubtful: Vec<Doubtful>,
     /// What the kernel called the command's process last.
     comm: String,
+}
+
+/// A program in which the recorder was not seen yet when it ended.
+struct Doubtful {
+    pid: u32,
+    comm: String,
+    name: String,
+    why: String,
 }
 
 /// A process that descends from the command.
 struct Kin {
     image: Stat,
-    /// `None` where it is known whether the recorder is in it; else since when it is not.
-    doubt: Option<Instant>,
+    /// `None` where it is known whether the recorder is in it; else since when it is not, and as what it is told then.
+    doubt: Option<(Instant, Doubtful)>,
 }
 
 /// What tells one program of one process from another, of `/proc/PID/stat`.
@@ -96,6 +106,7 @@ impl<'a> Unseen<'a> {
             next: Instant::now(),
             found: BTreeMap::new(),
             told: FxHashSet::default(),
+            doubtful: Vec::new(),
             comm: String::new(),
         }
     }
@@ -108,17 +119,16 @@ impl<'a> Unseen<'a> {
         }
         let entries: FxHashSet<u32> = procfs::entries().collect();
         self.others.retain(|entry| entries.contains(entry));
-        self.kin.retain(|entry, _| entries.contains(entry));
         self.find_kin(&entries);
         let recorded: FxHashSet<u32> = collector.pids().collect();
         let mut kin = std::mem::take(&mut self.kin);
         kin.retain(|entry, kin| {
-            let Some(now) = Stat::of(*entry) else { return false };
-            let is_new = !now.is_same_image(&kin.image);
-            if now.started != kin.image.started {
-                // Another process has the number. If it is kin, it is found as such.
+            // Another process may have the number. If it is kin, it is found as such.
+            let Some(now) = Stat::of(*entry).filter(|now| now.started == kin.image.started) else {
+                self.doubtful.extend(kin.doubt.take().map(|(_, doubtful)| doubtful));
                 return false;
-            }
+            };
+            let is_new = !now.is_same_image(&kin.image);
             if is_new || kin.doubt.is_some() {
                 self.judge(*entry, kin, (now, is_new), &recorded, began);
             }
@@ -160,29 +170,38 @@ impl<'a> Unseen<'a> {
         recorded: &FxHashSet<u32>,
         at: Instant,
     ) {
-        let since = kin.doubt.filter(|_| !is_new).unwrap_or(at);
         let look = self.look_at(entry, recorded);
         // It became another program while it was looked at: the next look tells.
         if Stat::of(entry).is_none_or(|then| !then.is_same_image(&now)) {
             return;
         }
-        let why = match look {
-            Look::Fine => None,
-            Look::NotYet(_) if since.elapsed() < LOADING => {
-                (kin.image, kin.doubt) = (now, Some(since));
-                return;
-            }
-            Look::NotYet(why) | Look::Unseen(why) => Some(why),
+        let before = kin.doubt.take();
+        let since = before.as_ref().filter(|_| !is_new).map_or(at, |(since, _)| *since);
+        if is_new {
+            self.doubtful.extend(before.map(|(_, doubtful)| doubtful));
+        }
+        let (why, may_be_loading) = match look {
+            Look::Fine => (None, false),
+            Look::NotYet(why) => (Some(why), since.elapsed() < LOADING),
+            Look::Unseen(why) => (Some(why), false),
         };
         if let Some(why) = why {
             let process = PathBuf::from(format!("/proc/{entry}"));
             let name = fs::read_link(process.join("exe"));
             let name = name.map_or_else(|_| now.comm.clone(), |path| path.display().to_string());
             let pid = procfs::known_as(&process).map_or(entry, |(pid, _)| pid);
-            self.told.insert(pid);
-            self.found.entry((name, why)).or_insert((pid, 0)).1 += 1;
+            if may_be_loading {
+                kin.doubt = Some((since, Doubtful { pid, comm: now.comm.clone(), name, why }));
+            } else {
+                self.found(pid, name, why);
+            }
         }
-        (kin.image, kin.doubt) = (now, None);
+        kin.image = now;
+    }
+
+    fn found(&mut self, pid: u32, name: String, why: String) {
+        self.told.insert(pid);
+        self.found.entry((name, why)).or_insert((pid, 0)).1 += 1;
     }
 
     fn look_at(&self, entry: u32, recorded: &FxHashSet<u32>) -> Look {
@@ -229,10 +248,20 @@ impl<'a> Unseen<'a> {
 
     /// Tells what was not recorded. `exit`: of the command, whose process is `pid`; `execs`: the kernel's list of programs.
     pub fn tell(&mut self, collected: &mut Collected, pid: u32, exit: Option<Exit>, execs: &[(u32, String)]) {
+        let left = self.kin.drain().filter_map(|(_, kin)| kin.doubt).map(|(_, doubtful)| doubtful);
+        let doubtful: Vec<Doubtful> = std::mem::take(&mut self.doubtful).into_iter().chain(left).collect();
+        let seen: Vec<(u32, String)> = doubtful.iter().map(|program| (program.pid, program.comm.clone())).collect();
+        let seen = missing(&seen, collected);
+        for program in doubtful {
+            let is_missing = seen.iter().any(|(pid, comm)| (*pid, comm) == (program.pid, &program.comm));
+            if is_missing && !self.told.contains(&program.pid) {
+                self.found(program.pid, program.name, program.why);
+            }
+        }
         for (pid, name) in missing(execs, collected) {
-            if self.told.insert(pid) {
-                let why = "it ended before it could be looked at, and the recorder was not loaded into it".to_owned();
-                self.found.entry((name, why)).or_insert((pid, 0)).1 += 1;
+            if !self.told.contains(&pid) {
+                let why = "it ended before it could be looked at, and the recorder made no shared memory in it";
+                self.found(pid, name, why.to_owned());
             }
         }
         for ((name, why), (first, count)) in &self.found {
