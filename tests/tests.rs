@@ -16,6 +16,7 @@ mod suite {
     mod exports;
     mod fixtures;
     mod flamegraph;
+    mod foreign;
     mod hangs;
     mod html;
     mod identity;

@@ -11,7 +11,7 @@ use lockprof_wire::control::{FILE, MAGIC, PREFIX, SUFFIX};
 use lockprof_wire::{Control, VERSION};
 
 use crate::process::{PATH_MAX, Process, apart, decimal, own_folder};
-use crate::{real, sys};
+use crate::{definitions, objects, sys};
 
 /// See the module. In a program that records from its start it stays as it is here.
 pub static CONTROL: Control = Control::awake();
@@ -37,14 +37,14 @@ pub fn for_ever() {
 
 /// Makes the page that this process can be woken by. Writes the folder's path, or nothing where there is no place.
 pub fn fall_asleep(path: &mut [u8; PATH_MAX]) {
-    real::resolve_all();
+    definitions::resolve_all();
     if !make_page(path) {
         path[0] = 0;
         for_ever();
         return;
     }
     // A fork's child has the page of its parent.
-    let register = real::find_function(c"__register_atfork");
+    let register = objects::find_function(c"__register_atfork");
     if MADE_BY.swap(sys::getpid(), Ordering::Relaxed) == 0 && !register.is_null() {
         // SAFETY: libc's function of this name has this signature.
         unsafe {

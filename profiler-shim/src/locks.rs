@@ -142,7 +142,7 @@ impl Process {
     }
 
     fn new_lock(&'static self, address: u64, sight: Sight) -> Option<u64> {
-        let module = self.modules.index_of(address);
+        let module = self.modules.index_of(self, address);
         let row = self.segment.new_lock(|info| {
             info.address.store(address, Ordering::Relaxed);
             info.first_ticks.store(clock::now(), Ordering::Relaxed);
@@ -234,7 +234,7 @@ impl Process {
     }
 
     /// The lock at an address is gone.
-    pub fn forget_lock(&'static self, address: u64) {
+    pub fn forget_lock(&self, address: u64) {
         let Some(entry) = self.addresses.find(address) else { return };
         let word = entry.lock.swap(0, Ordering::Relaxed);
         if word as u32 != 0 {
@@ -243,7 +243,7 @@ impl Process {
     }
 
     /// Forgets the locks in memory that is gone with a module.
-    pub fn forget_locks_within(&'static self, start: u64, end: u64) {
+    pub fn forget_locks_within(&self, start: u64, end: u64) {
         for row in 1..self.header().lock_count.load(Ordering::Relaxed) {
             let info = self.segment.lock(row);
             let address = info.address.load(Ordering::Relaxed);

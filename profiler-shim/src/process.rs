@@ -21,7 +21,7 @@ use crate::thread::{Locals, learn_tids, never_hot};
 use crate::unwind::modules::Modules;
 use crate::unwind::shapes::Shapes;
 use crate::unwind::stacks::StackIndex;
-use crate::{asleep, clock, real, sandbox, sys};
+use crate::{asleep, clock, definitions, objects, sandbox, sys};
 
 /// See the module. All fields are valid when zero.
 #[repr(C)]
@@ -290,6 +290,7 @@ impl Process {
             });
         self.segment.create(&path, sizes.segment, made, tsc)?;
         self.header().forked.store(u32::from(forked), Ordering::Relaxed);
+        self.header().foreign.store(definitions::foreign(), Ordering::Relaxed);
         self.modules.discover_all(self);
         Ok(true)
     }
@@ -346,7 +347,7 @@ fn start() -> Option<*mut Process> {
     if STARTING.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
         return None;
     }
-    if real::first_object().is_null() {
+    if objects::first().is_null() {
         // Not glibc: locks and threads look different there.
         return None;
     }
@@ -380,7 +381,7 @@ fn start() -> Option<*mut Process> {
         #[cfg(lockprof_oracle)]
         crate::unwind::oracle::be_blind(variable(environment, b"LOCKPROF_ORACLE_BLIND").unwrap_or_default());
     }
-    real::resolve_all();
+    definitions::resolve_all();
     let sizes = Sizes::choose();
     let at = sys::mmap(sizes.private(), sys::PROT_RW, sys::MAP_ANONYMOUS, -1)?;
     // SAFETY: the mapping is ours and new.
@@ -408,7 +409,29 @@ fn environment() -> *const *const c_char {
     unsafe {
         core::arch::asm!(".weak environ", "mov {}, qword ptr [rip + environ@GOTPCREL]", out(reg) at,
             options(nostack, preserves_flags, readonly));
-        if at.is_null() { core::ptr::null() } else { *at }
+        if !at.is_null() && !(*at).is_null() { *at } else { first_environment() }
+    }
+}
+
+/// The environment that the kernel gave, which libc does not know before its own constructors: above the count of
+/// arguments, the arguments and a null pointer.
+unsafe fn first_environment() -> *const *const c_char {
+    /// More would not fit into the kernel's own limit.
+    const MOST: usize = 1 << 24;
+    let at: *const *const usize;
+    // SAFETY: reads our own offset table only; the reference is weak.
+    unsafe {
+        core::arch::asm!(".weak __libc_stack_end", "mov {}, qword ptr [rip + __libc_stack_end@GOTPCREL]", out(reg) at,
+            options(nostack, preserves_flags, readonly));
+    }
+    // SAFETY: the loader's variable says where the kernel put the count of arguments.
+    unsafe {
+        let Some(first) = at.as_ref().map(|at| *at).filter(|first| !first.is_null()) else {
+            return core::ptr::null();
+        };
+        let count = *first;
+        let behind = first.add(1 + count.min(MOST));
+        if *behind == 0 { behind.add(1).cast() } else { core::ptr::null() }
     }
 }
 
@@ -528,7 +551,8 @@ pub unsafe fn leave_environment() {
             if text.starts_with(b"LD_PRELOAD=") {
                 // `lockprof run` puts the shim last, behind what the user preloads.
                 let value = &text[b"LD_PRELOAD=".len()..];
-                let own = real::own_path().map_or(&[][..], CStr::to_bytes);
+                // SAFETY: the loader's names end with a NUL.
+                let own = objects::own().map_or(&[][..], |map| CStr::from_ptr(map.name).to_bytes());
                 if let Some(rest) = value.strip_suffix(own) {
                     let rest = rest.strip_suffix(b":").unwrap_or(rest);
                     *(*at).add(b"LD_PRELOAD=".len() + rest.len()) = 0;

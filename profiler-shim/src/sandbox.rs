@@ -49,7 +49,7 @@ const fn call(number: usize, arguments: [u64; 6]) -> Call {
 const ANY_DESCRIPTOR: u64 = 3;
 const HERE: u64 = sys::AT_FDCWD as u64;
 const LEN: u64 = 4096;
-const CALLS: [Call; 37] = [
+const CALLS: [Call; 42] = [
     call(sys::OPENAT, [HERE, 0, sys::O_CLOEXEC as u64, 0, 0, 0]),
     call(sys::OPENAT, [HERE, 0, sys::O_RDWR as u64 | sys::O_CLOEXEC as u64 | sys::O_NOFOLLOW as u64, 0, 0, 0]),
     call(sys::OPENAT, [HERE, 0, sys::O_NEW as u64, 0o600, 0, 0]),
@@ -60,6 +60,7 @@ const CALLS: [Call; 37] = [
     call(sys::MMAP, [0, LEN, sys::PROT_NONE as u64, sys::MAP_SHARED as u64, ANY_DESCRIPTOR, 0]),
     call(sys::MMAP, [0, LEN, sys::PROT_RW as u64, sys::MAP_SHARED as u64 | 0x10, ANY_DESCRIPTOR, 0]),
     call(sys::MPROTECT, [0, LEN, sys::PROT_RW as u64, 0, 0, 0]),
+    call(sys::MPROTECT, [0, LEN, sys::PROT_READ as u64, 0, 0, 0]),
     call(sys::MUNMAP, [0, LEN, 0, 0, 0, 0]),
     call(sys::RT_SIGPROCMASK, [sys::SIG_SETMASK as u64, 0, 0, 8, 0, 0]),
     call(sys::RT_SIGPROCMASK, [sys::NO_SUCH_ACTION as u64, 0, 0, 8, 0, 0]),
@@ -86,6 +87,10 @@ const CALLS: [Call; 37] = [
     call(sys::FALLOCATE, [ANY_DESCRIPTOR, 0, 0, LEN, 0, 0]),
     call(sys::PRLIMIT64, [0, 9, 0, 0, 0, 0]),
     call(sys::PRLIMIT64, [0, 1, 0, 0, 0, 0]),
+    call(sys::PRCTL, [sys::GET_SECCOMP as u64, 0, 0, 0, 0, 0]),
+    call(sys::FUTEX, [0; 6]),
+    call(sys::FUTEX, [0, 1, i32::MAX as u64, 0, 0, 0]),
+    call(sys::PROCESS_VM_READV, [0, 0, 1, 0, 1, 0]),
     call(sys::READ, [ANY_DESCRIPTOR, 0, LEN, 0, 0, 0]),
 ];
 

@@ -3,6 +3,7 @@
 
 use core::arch::asm;
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU32;
 
 use crate::sandbox;
 
@@ -59,22 +60,29 @@ pub const UNLINK: usize = 87;
 pub const READLINK: usize = 89;
 pub const GETEUID: usize = 107;
 pub const GETPPID: usize = 110;
+pub const PRCTL: usize = 157;
 pub const GETTID: usize = 186;
+pub const FUTEX: usize = 202;
 pub const CLOCK_GETTIME: usize = 228;
 pub const OPENAT: usize = 257;
 pub const NEWFSTATAT: usize = 262;
 pub const FALLOCATE: usize = 285;
 pub const PRLIMIT64: usize = 302;
+pub const PROCESS_VM_READV: usize = 310;
 
 /// Paths are relative to the working directory.
 pub const AT_FDCWD: isize = -100;
 pub const AT_SYMLINK_NOFOLLOW: usize = 0x100;
 pub const SIG_SETMASK: usize = 2;
+/// `PR_GET_SECCOMP`.
+pub const GET_SECCOMP: usize = 21;
 /// What `rt_sigprocmask` refuses, behind having read the mask.
 pub const NO_SUCH_ACTION: usize = 99;
 
 /// `PROT_NONE`.
 pub const PROT_NONE: usize = 0;
+/// `PROT_READ`.
+pub const PROT_READ: usize = 1;
 /// `PROT_READ | PROT_WRITE`.
 pub const PROT_RW: usize = 3;
 /// `MAP_SHARED`.
@@ -161,6 +169,54 @@ pub fn is_readable(at: u64, len: u64) -> bool {
     // SAFETY: nothing is changed; an address that cannot be read is an error.
     let can_read = |page: u64| unsafe { call!(RT_SIGPROCMASK, NO_SUCH_ACTION, page, 0, 8) } == EINVAL;
     mapped(at, len) != Some(false) && (at & !4095..at + len).step_by(4096).all(can_read)
+}
+
+/// Copies memory of this process that another thread may give back now; false if any of it is not there.
+pub fn read_memory(at: u64, into: &mut [u64]) -> bool {
+    // SAFETY: no memory is involved.
+    if unsafe { call!(PRCTL, GET_SECCOMP) } != 0 {
+        // In a filter that was there before the program, a call that it does not know may be the last one.
+        return peek(at, into);
+    }
+    let len = size_of_val(into) as u64;
+    let (to, from) = ([into.as_mut_ptr() as u64, len], [at, len]);
+    // SAFETY: the kernel writes at most `len` bytes into `into`; what cannot be read is an error.
+    unsafe { call!(PROCESS_VM_READV, getpid(), to.as_ptr(), 1, from.as_ptr(), 1, 0) == len as isize }
+}
+
+/// Copies memory of this process that may have been given back some time ago; false if any of it is not there.
+pub fn peek(at: u64, into: &mut [u64]) -> bool {
+    if !is_readable(at, size_of_val(into) as u64) {
+        return false;
+    }
+    for (number, word) in into.iter_mut().enumerate() {
+        // SAFETY: it can be read.
+        *word = unsafe { (at as *const u64).add(number).read_volatile() };
+    }
+    true
+}
+
+/// Makes pages of a loaded object writable, or not again.
+///
+/// # Safety
+/// The pages belong to a loaded object, which is readable there and has no code there.
+pub unsafe fn allow_writing(at: u64, len: u64, allow: bool) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe { call!(MPROTECT, at, len, if allow { PROT_RW } else { PROT_READ }) == 0 }
+}
+
+/// Sleeps while a word has this value.
+pub fn futex_wait(word: &AtomicU32, value: u32) {
+    const WAIT: usize = 0;
+    // SAFETY: the kernel reads the word.
+    unsafe { call!(FUTEX, word.as_ptr(), WAIT, value, 0, 0, 0) };
+}
+
+/// Wakes all who sleep because of a word.
+pub fn futex_wake_all(word: *const AtomicU32) {
+    const WAKE: usize = 1;
+    // SAFETY: the kernel takes the address only.
+    unsafe { call!(FUTEX, word, WAKE, i32::MAX, 0, 0, 0) };
 }
 
 /// Keeps signal handlers away until dropped.

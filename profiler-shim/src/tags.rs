@@ -21,6 +21,12 @@ pub fn allow() {
     SAFE.store(1, Ordering::Relaxed);
 }
 
+/// Whether they are allowed: locks have glibc's layout.
+#[inline(always)]
+pub fn allowed() -> bool {
+    SAFE.load(Ordering::Relaxed) != 0
+}
+
 /// Where the tag is, in words of eight bytes: `__data.__list` of a mutex, which only robust ones use,
 /// `__data.__pad3` of a read-write lock. None for other kinds.
 #[inline(always)]
@@ -56,5 +62,5 @@ pub unsafe fn write(lock: Ptr, kind: u8) {
 /// Whether a lock of this kind may have a tag: the program's processes may share it, a robust mutex keeps its
 /// list in that place, and other libraries' locks look as they please.
 pub fn may_have(kind: u8, robust: bool, shared: bool) -> bool {
-    place(kind).is_some() && !robust && !shared && SAFE.load(Ordering::Relaxed) != 0
+    place(kind).is_some() && !robust && !shared && allowed()
 }

@@ -38,6 +38,8 @@ core::arch::global_asm!(
 pub const CACHED_LOCKS: usize = 256;
 /// Waits of one thread inside each other that are kept: in signal handlers, in the routine of a `call_once`.
 pub const WAITS: usize = 8;
+/// Pairs of locks of which the outer one was seen to be held.
+pub const CHECKED_PAIRS: usize = 64;
 /// Entries of the private index of folds.
 pub const CACHED_FOLDS: usize = 128;
 
@@ -113,6 +115,8 @@ pub struct Local {
     pub locks: [CachedLock; CACHED_LOCKS],
     pub edges: [Edge; EDGES],
     pub folds: [*const FoldEntry; CACHED_FOLDS],
+    /// See `recorder::drop_unseen`.
+    pub checked_pairs: [u64; CHECKED_PAIRS],
     scratch: Scratch,
     stack: Stack,
 }
@@ -386,6 +390,7 @@ fn begin(process: &'static Process, local: *mut Local, number: u32, stack_pointe
     this.serial = process.locals.serials.fetch_add(1, Ordering::Relaxed) + 1;
     this.rounds = 0;
     this.pending.mutex = 0;
+    this.checked_pairs = [0; CHECKED_PAIRS];
     let counters =
         [&this.telling, &this.restart, &this.order_marks, &this.folded_mark, &this.fold_segments, &this.waits];
     for left_over in counters {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use lockprof_wire::LockInfo;
-use lockprof_wire::layout::note;
+use lockprof_wire::layout::{foreign, note};
 use lockprof_wire::lock::traits;
 use lockprof_wire::stack::TRUNCATED;
 use lockprof_wire::thread::state;
@@ -330,7 +330,52 @@ impl Image {
                 self.owner.pid
             ));
         }
+        say(
+            note::MODULES_FULL,
+            "more libraries were opened than there is room for: call stacks in the later ones are unknown",
+        );
+        self.foreign_notes(&mut said);
         said
+    }
+
+    /// What went past the shim.
+    fn foreign_notes(&self, said: &mut Vec<String>) {
+        let header = self.segment.header();
+        let notes = header.notes.load(Ordering::Relaxed);
+        let mut say = |bit: u32, text: &str| {
+            if notes & bit != 0 {
+                said.push(format!("{}process {}: {text}", Coverage::IN_PART, self.pid));
+            }
+        };
+        say(
+            note::NAMESPACE,
+            "libraries were opened in a namespace of their own (dlmopen), with a libc of their own: what they lock is not seen",
+        );
+        say(
+            note::DEEPBIND,
+            "libraries were opened with RTLD_DEEPBIND, past another library that stands before libc's lock functions: \
+             what they lock is not seen",
+        );
+        say(
+            note::UNSEEN_RELEASE,
+            "locks were given back by calls that are not seen (inlined, or of another libc): their holds end where that was noticed",
+        );
+        let families = header.foreign.load(Ordering::Relaxed);
+        let names: Vec<&str> = foreign::NAMES
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| families >> bit & 1 != 0)
+            .map(|(_, name)| *name)
+            .collect();
+        if !names.is_empty() {
+            let reserved = names.iter().any(|name| name.starts_with("pthread_") || name.starts_with("sem_"));
+            said.push(format!(
+                "{}process {}: {} are functions of another library than libc: its locks are not recorded",
+                if reserved { Coverage::IN_PART } else { "" },
+                self.pid,
+                names.join(", ")
+            ));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, FORBIDS_NOTHING, opti
 use super::counters::Running;
 use super::execs::Execs;
 use super::limits::Limits;
-use super::{Options, Output, signals};
+use super::{Options, Output, sanitizer, signals};
 use crate::model::{Counters, Exit};
 
 /// What to run.
@@ -80,6 +80,9 @@ impl Launch<'_> {
         let mut command = Command::new(&self.program.path);
         command.arg0(&self.program.command[0]).args(&self.program.command[1..]);
         command.env("LD_PRELOAD", preload(self.shim)).env(ENV_SESSION, self.folder);
+        if let Some(options) = sanitizer::options(&self.program.path) {
+            command.env(sanitizer::VARIABLE, options);
+        }
         if let Some(workload) = self.options.workload {
             command.env(workload, "1");
         }

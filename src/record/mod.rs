@@ -18,6 +18,7 @@ mod leftover;
 mod limits;
 pub mod preflight;
 pub mod recover;
+mod sanitizer;
 pub mod serve;
 pub mod shim;
 pub mod signals;

@@ -5,8 +5,8 @@ use core::ffi::{c_int, c_uint};
 use lockprof_wire::lock::kind;
 
 use super::core::{Entry, Outcome, Request, Style, caller, destroyed, initialised, past};
+use super::hook;
 use super::operate::operate;
-use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 
 /// One thread of each round is told `PTHREAD_BARRIER_SERIAL_THREAD`.
@@ -43,15 +43,14 @@ unsafe extern "C" fn init(barrier: Ptr, attr: Ptr, count: c_uint, entry: Entry) 
     }
 }
 
-plain_hook! {
-    fn pthread_barrier_destroy(barrier: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe {
-            let answer = real::pthread_barrier_destroy(barrier);
-            if answer == 0 {
-                destroyed(barrier);
-            }
-            answer
+hook!(pthread_barrier_destroy(barrier: Ptr) -> c_int, "rsi", destroy);
+unsafe extern "C" fn destroy(barrier: Ptr, _: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let answer = real::pthread_barrier_destroy(barrier);
+        if answer == 0 {
+            destroyed(barrier);
         }
+        answer
     }
 }

@@ -7,8 +7,8 @@ use lockprof_wire::lock::kind;
 
 use super::cond::{posted, wait};
 use super::core::{C11, Entry, Request, acquire, acquire_mutex, destroy_lock, destroyed, initialised, try_acquire};
+use super::hook;
 use super::release::release;
-use super::{hook, plain_hook};
 use crate::real::{self, Ptr};
 
 fn mutex_request(mutex: Ptr, flags: u8) -> Request<C11> {
@@ -95,13 +95,12 @@ unsafe extern "C" fn cond_init(cond: Ptr, entry: Entry) -> c_int {
     }
 }
 
-plain_hook! {
-    fn cnd_destroy(cond: Ptr) {
-        // SAFETY: the program's own call, handed on.
-        unsafe {
-            real::cnd_destroy(cond);
-            destroyed(cond);
-        }
+hook!(cnd_destroy(cond: Ptr), "rsi", cond_destroy);
+unsafe extern "C" fn cond_destroy(cond: Ptr, _: Entry) {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        real::cnd_destroy(cond);
+        destroyed(cond);
     }
 }
 

@@ -13,7 +13,7 @@ use super::core::{
 use super::operate::done;
 use super::unwound::wait_in;
 use super::wait::{begin_wait, end_wait};
-use super::{hook, misuse, plain_hook};
+use super::{hook, misuse};
 use crate::real::{self, Clock, Ptr};
 use crate::thread::PendingWait;
 use crate::{clock, recorder};
@@ -106,8 +106,6 @@ pub unsafe fn posted(cond: Ptr, entry: Entry) {
     }
 }
 
-// Programs from before glibc 2.3.2 ask for older versions of these functions, which know another layout.
-// Hooks have no version, so all of them go to the newer ones, together.
 hook!(pthread_cond_signal(cond: Ptr) -> c_int, "rsi", signal);
 unsafe extern "C" fn signal(cond: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on.
@@ -138,11 +136,81 @@ unsafe extern "C" fn init(cond: Ptr, attr: Ptr, entry: Entry) -> c_int {
     }
 }
 
-plain_hook! {
-    fn pthread_cond_destroy(cond: Ptr) -> c_int {
+hook!(pthread_cond_destroy(cond: Ptr) -> c_int, "rsi", destroy);
+unsafe extern "C" fn destroy(cond: Ptr, _: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let answer = real::pthread_cond_destroy(cond);
+        if answer == 0 {
+            destroyed(cond);
+        }
+        answer
+    }
+}
+
+/// Programs from before glibc 2.3.2 ask for older versions of these functions, whose objects have another layout and
+/// are half as large: calls of those go on to those.
+mod old {
+    use super::{Entry, Flags, Ptr, c_int, destroyed, hook, initialised, kind, posted, real, request, wait};
+
+    // The loader gives the hooks of this name and version to those who ask for it.
+    #[cfg(lockprof_preload)]
+    core::arch::global_asm!(
+        ".symver old_cond_init, pthread_cond_init@GLIBC_2.2.5",
+        ".symver old_cond_destroy, pthread_cond_destroy@GLIBC_2.2.5",
+        ".symver old_cond_wait, pthread_cond_wait@GLIBC_2.2.5",
+        ".symver old_cond_timedwait, pthread_cond_timedwait@GLIBC_2.2.5",
+        ".symver old_cond_signal, pthread_cond_signal@GLIBC_2.2.5",
+        ".symver old_cond_broadcast, pthread_cond_broadcast@GLIBC_2.2.5",
+    );
+
+    hook!(old_cond_wait(cond: Ptr, mutex: Ptr) -> c_int, "rdx", plain_wait);
+    unsafe extern "C" fn plain_wait(cond: Ptr, mutex: Ptr, entry: Entry) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe { wait(request(cond, 0), mutex, entry, move || real::old_cond_wait(cond, mutex)) }
+    }
+
+    hook!(old_cond_timedwait(cond: Ptr, mutex: Ptr, until: Ptr) -> c_int, "rcx", timed_wait);
+    unsafe extern "C" fn timed_wait(cond: Ptr, mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe { wait(request(cond, Flags::TIMED), mutex, entry, move || real::old_cond_timedwait(cond, mutex, until)) }
+    }
+
+    hook!(old_cond_signal(cond: Ptr) -> c_int, "rsi", signal);
+    unsafe extern "C" fn signal(cond: Ptr, entry: Entry) -> c_int {
         // SAFETY: the program's own call, handed on.
         unsafe {
-            let answer = real::pthread_cond_destroy(cond);
+            posted(cond, entry);
+            real::old_cond_signal(cond)
+        }
+    }
+
+    hook!(old_cond_broadcast(cond: Ptr) -> c_int, "rsi", broadcast);
+    unsafe extern "C" fn broadcast(cond: Ptr, entry: Entry) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe {
+            posted(cond, entry);
+            real::old_cond_broadcast(cond)
+        }
+    }
+
+    hook!(old_cond_init(cond: Ptr, attr: Ptr) -> c_int, "rdx", init);
+    unsafe extern "C" fn init(cond: Ptr, attr: Ptr, entry: Entry) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe {
+            let answer = real::old_cond_init(cond, attr);
+            if answer == 0 {
+                initialised(cond, kind::CONDVAR, 0, 0, entry);
+            }
+            answer
+        }
+    }
+
+    hook!(old_cond_destroy(cond: Ptr) -> c_int, "rsi", destroy);
+    unsafe extern "C" fn destroy(cond: Ptr, _: Entry) -> c_int {
+        // SAFETY: the program's own call, handed on.
+        unsafe {
+            let answer = real::old_cond_destroy(cond);
             if answer == 0 {
                 destroyed(cond);
             }

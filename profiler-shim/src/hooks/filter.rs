@@ -23,7 +23,7 @@ macro_rules! watched {
                 "endbr64",
                 $($look,)*
                 "2:",
-                "mov r11, qword ptr [rip + {real} + {place}]",
+                "mov r11, qword ptr [rip + {real} + {at}]",
                 // Not found yet.
                 "test r11, r11",
                 "jz 3f",
@@ -32,7 +32,7 @@ macro_rules! watched {
                 "jmp {body}",
                 ".cfi_endproc",
                 real = sym real::TABLE,
-                place = const real::place::$name,
+                at = const real::place::$name + ::core::mem::offset_of!(real::Entry, at),
                 body = sym $body,
             )
         }

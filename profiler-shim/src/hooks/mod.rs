@@ -11,13 +11,16 @@ mod core;
 mod dl;
 pub mod exit;
 mod filter;
+mod guard;
 mod misuse;
 mod mutex;
 mod name;
 mod once;
 mod operate;
+mod registers;
 mod release;
 mod rwlock;
+mod sanitizer;
 mod sem;
 mod spin;
 pub mod thread;
@@ -25,8 +28,8 @@ mod unwound;
 pub mod wait;
 
 /// Exports a hook that is told where its caller's frame is. The last argument of the Rust function gets
-/// the stack pointer at the entry: it points to the return address. While the shim is asleep, the real function is
-/// called in its place.
+/// the stack pointer at the entry: it points to the return address. While the shim is asleep, and where the function
+/// behind is none of libc's, the call goes on to that function exactly as it came.
 macro_rules! hook {
     ($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?, $register:literal, $body:ident) => {
         /// Stands before the function of the same name.
@@ -36,22 +39,33 @@ macro_rules! hook {
             ::core::arch::naked_asm!(
                 ".cfi_startproc",
                 "endbr64",
+                "2:",
                 "cmp dword ptr [rip + {control}], 0",
                 "jne 3f",
-                "2:",
+                "cmp dword ptr [rip + {table} + {how}], {recorded}",
+                "jne 3f",
                 "mov qword ptr [rsp - 8], rbp",
                 concat!("mov ", $register, ", rsp"),
                 "jmp {body}",
                 "3:",
-                "mov r11, qword ptr [rip + {real} + {place}]",
-                // Not found yet: the object that has it was loaded later.
+                "mov r11, qword ptr [rip + {table} + {at}]",
+                "test r11, r11",
+                "jnz 4f",
+                // Not found yet, or in an object that was opened later.
+                "lea r11, [rip + {table} + {entry}]",
+                "call {resolve}",
                 "test r11, r11",
                 "jz 2b",
+                "4:",
                 "jmp r11",
                 ".cfi_endproc",
                 control = sym $crate::asleep::CONTROL,
-                real = sym $crate::real::TABLE,
-                place = const $crate::real::place::$name,
+                table = sym $crate::real::TABLE,
+                entry = const $crate::real::place::$name,
+                how = const $crate::real::place::$name + ::core::mem::offset_of!($crate::real::Entry, how),
+                at = const $crate::real::place::$name + ::core::mem::offset_of!($crate::real::Entry, at),
+                recorded = const $crate::real::RECORDED,
+                resolve = sym $crate::hooks::registers::resolve,
                 body = sym $body,
             )
         }

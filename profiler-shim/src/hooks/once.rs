@@ -8,7 +8,7 @@ use lockprof_wire::lock::kind;
 
 use super::core::{Entry, Outcome, Posix, Request, Style, caller, past};
 use super::operate::operate;
-use super::{hook, plain_hook};
+use super::{guard, hook, plain_hook};
 use crate::real::{self, Ptr};
 
 /// A guard's answer says who initialises, not whether it went well.
@@ -62,11 +62,11 @@ unsafe extern "C" fn guard_acquire(guard: Ptr, entry: Entry) -> c_int {
     // SAFETY: the program's own call, handed on. The first byte of a guard says "done".
     unsafe {
         if guard.cast::<u8>().read_volatile() & 1 != 0 {
-            return real::__cxa_guard_acquire(guard);
+            return guard::acquire(guard);
         }
         let Some(caller) = caller(entry) else {
             // What it answers says who initialises.
-            let answer = real::__cxa_guard_acquire(guard);
+            let answer = guard::acquire(guard);
             past::<Guard>(0);
             return answer;
         };
@@ -77,7 +77,7 @@ unsafe extern "C" fn guard_acquire(guard: Ptr, entry: Entry) -> c_int {
             request,
             caller,
             || {
-                answer.set(real::__cxa_guard_acquire(guard));
+                answer.set(guard::acquire(guard));
                 0
             },
             |_| answer.get() == 0,
@@ -89,13 +89,13 @@ unsafe extern "C" fn guard_acquire(guard: Ptr, entry: Entry) -> c_int {
 plain_hook! {
     fn __cxa_guard_release(guard: Ptr) {
         // SAFETY: the program's own call, handed on.
-        unsafe { real::__cxa_guard_release(guard) }
+        unsafe { guard::release(guard) }
     }
 }
 
 plain_hook! {
     fn __cxa_guard_abort(guard: Ptr) {
         // SAFETY: the program's own call, handed on.
-        unsafe { real::__cxa_guard_abort(guard) }
+        unsafe { guard::abort(guard) }
     }
 }

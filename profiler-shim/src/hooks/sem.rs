@@ -14,10 +14,10 @@ use super::core::{
     Caller, ETIMEDOUT, Entry, Outcome, Request, Style, caller, destroyed, errno, find_or_make, initialised, lock_word,
     past, set_errno, tell,
 };
+use super::hook;
 use super::operate::{done, operate};
 use super::unwound::wait_in;
 use super::wait::{begin_wait, end_wait, looks_taken};
-use super::{hook, plain_hook};
 use crate::clock;
 use crate::locks::{BINARY, Sight};
 use crate::process::{self, Process};
@@ -271,15 +271,14 @@ unsafe fn opened(sem: Ptr, flags: c_int, value: c_uint) -> Option<bool> {
     (flags & EXCLUSIVE != 0 || known && now as c_uint == value).then_some(flags & EXCLUSIVE != 0)
 }
 
-plain_hook! {
-    fn sem_destroy(sem: Ptr) -> c_int {
-        // SAFETY: the program's own call, handed on.
-        unsafe {
-            let answer = real::sem_destroy(sem);
-            if answer == 0 {
-                destroyed(sem);
-            }
-            answer
+hook!(sem_destroy(sem: Ptr) -> c_int, "rsi", destroy);
+unsafe extern "C" fn destroy(sem: Ptr, _: Entry) -> c_int {
+    // SAFETY: the program's own call, handed on.
+    unsafe {
+        let answer = real::sem_destroy(sem);
+        if answer == 0 {
+            destroyed(sem);
         }
+        answer
     }
 }

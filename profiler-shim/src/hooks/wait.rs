@@ -90,6 +90,8 @@ pub unsafe fn begin_wait<S>(caller: Caller, word: u64, request: Request<S>, blam
     unsafe {
         // What this thread lost to others meanwhile must not look as if it held it while it waits.
         recorder::drop_handed_over(caller.local);
+        let depth = (*caller.local).slot().depth.load(Ordering::Relaxed);
+        recorder::drop_unseen(caller.local, depth, Some((request.object as u64, false)));
         let slot = (*caller.local).slot();
         let process = Process::attached();
         let holder = match process {

@@ -240,6 +240,10 @@ pub unsafe fn release(local: *mut Local, held: Held, now: u64, flags: u8) {
         let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
         let ticks = entry.ticks.load(Ordering::Relaxed);
         let flags = entry.flags.load(Ordering::Relaxed) as u8 | flags;
+        if matches!(ticks, 0 | RELEASED) {
+            // A signal handler in between found the lock free, and has written it down.
+            return;
+        }
         let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
         let ring = &*local;
         if flags & Flags::CONTENDED == 0

@@ -7,6 +7,7 @@ mod folds;
 mod held;
 mod nested;
 mod ring;
+mod unseen;
 
 use core::sync::atomic::Ordering;
 
@@ -15,6 +16,7 @@ use lockprof_wire::{Flags, Op, Record, ThreadSlot};
 pub use held::{Held, Wait, find_held, push, push_contended, release};
 pub use nested::{cut, drop_handed_over};
 pub use ring::{emit, emit_done, write_order_mark};
+pub use unseen::drop_unseen;
 
 use crate::clock;
 use crate::process::{self, Process};
@@ -64,6 +66,7 @@ pub unsafe fn thread_ended(local: *mut Local) {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
         drop_handed_over(local);
+        drop_unseen(local, (*local).slot().depth.load(Ordering::Relaxed), None);
         let now = clock::now();
         let depth = (*local).slot().depth.load(Ordering::Relaxed);
         for at in (0..depth).rev() {

@@ -22,6 +22,7 @@ use lockprof_wire::{Flags, HeldEntry, Op, Record};
 use super::folds::fold_open;
 use super::held::{ENDED, Held, entry_at, live, release};
 use super::ring::{write, write_where_room};
+use super::unseen::drop_unseen;
 use crate::process::Process;
 use crate::thread::{Local, count_here};
 
@@ -38,6 +39,7 @@ pub unsafe fn tell(local: *mut Local, at: u32) {
         if !counts(entry) {
             return;
         }
+        drop_unseen(local, at, Some((entry.address.load(Ordering::Relaxed), true)));
         let anew = this.restart.load(Ordering::Relaxed) != 0;
         let Some(from) = first_untold(local, at, anew) else { return };
         if this.telling.load(Ordering::Relaxed) != 0 {

@@ -244,9 +244,19 @@ unsafe fn learn(local: *mut Local, stack_pointer: u64, return_address: u64, mism
             process.note(lockprof_wire::layout::note::GAVE_UP);
             return 0;
         };
+        // What may go is not remembered while something goes: neither its rules nor its shapes.
+        let closing = process.modules.is_closing();
+        if closing {
+            (*local).scratch().forget();
+        }
         let walked = (*local).scratch().walk(process, stack_pointer, return_address);
-        let stack = process.intern_stack(walked.frames);
-        let Some(words) = walked.words else { return stack };
+        let (stack, stays) = (process.intern_stack(walked.frames), walked.stays);
+        let Some(words) = walked.words.filter(|_| stays || !closing) else {
+            if closing {
+                (*local).scratch().forget();
+            }
+            return stack;
+        };
         #[cfg(lockprof_oracle)]
         let words = super::oracle::seen(words);
         let Some(shape) = process.shapes.intern(return_address, words, stack) else {

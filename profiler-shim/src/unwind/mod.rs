@@ -9,6 +9,7 @@ pub mod cfi;
 #[cfg(test)]
 mod cfi_tests;
 pub mod modules;
+pub mod object;
 #[cfg(lockprof_oracle)]
 pub mod oracle;
 pub mod shapes;

@@ -8,8 +8,8 @@ use lockprof_wire::stack::TRUNCATED;
 
 use super::shapes::Word;
 use super::stacks::Frame;
+use crate::objects;
 use crate::process::Process;
-use crate::real;
 use crate::thread::Local;
 
 type Backtrace = unsafe extern "C" fn(*mut u64, usize) -> usize;
@@ -124,7 +124,7 @@ unsafe fn same_walk(
 
 unsafe fn same_backtrace(process: &'static Process, return_address: u64, stack: u32) -> bool {
     if LOOKED.swap(1, Ordering::Relaxed) == 0 {
-        OTHER.store(real::find_function(c"lockprof_oracle_backtrace"), Ordering::Relaxed);
+        OTHER.store(objects::find_function(c"lockprof_oracle_backtrace"), Ordering::Relaxed);
     }
     let other = OTHER.load(Ordering::Relaxed);
     if other.is_null() {

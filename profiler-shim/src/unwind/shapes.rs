@@ -138,9 +138,11 @@ impl Shapes {
             prefix = self.extend(prefix.number, word.offset, relative != 0, word.value)?;
         }
         let known = prefix.shape.load(Ordering::Relaxed);
-        if !known.is_null() {
+        // SAFETY: shapes live for ever.
+        if unsafe { known.as_ref() }.is_some_and(|known| known.stack == stack) {
             return Some(known);
         }
+        // New, or the code that was there is gone and other code stands in its place.
         let room = words.len().next_multiple_of(GROUP);
         let bytes = (size_of::<Shape>() + room * size_of::<Word>()) as u64;
         let used = self.arena_used.load(Ordering::Relaxed);
@@ -169,37 +171,6 @@ impl Shapes {
             }
             prefix.shape.store(shape, Ordering::Relaxed);
             Some(shape)
-        }
-    }
-
-    /// Forgets the shapes of some stacks: those of code that is gone must not be found again. The others are
-    /// found as before, by threads that forgot them too. Call under the inner lock.
-    pub fn forget(&self, is_gone: impl Fn(u32) -> bool) {
-        let (arena, used) = (self.arena.load(Ordering::Relaxed), self.arena_used.load(Ordering::Relaxed));
-        let mut at = 0;
-        while at < used {
-            // SAFETY: shapes with their words follow each other up to `used`.
-            unsafe {
-                let shape: *const Shape = arena.add(at as usize).cast();
-                let len = (*shape).len as usize;
-                at += (size_of::<Shape>() + len.next_multiple_of(GROUP) * size_of::<Word>()) as u64;
-                if !is_gone((*shape).stack) {
-                    continue;
-                }
-                // Stacks that end in the first frame depend on no word.
-                let end = if len == 0 {
-                    self.extend(0, i32::MIN, false, (*shape).return_address)
-                } else {
-                    let last = Shape::word(shape, len - 1);
-                    let marked = last.prefix_and_relative;
-                    self.extend(marked >> 1, last.offset, marked & 1 != 0, last.value)
-                };
-                if let Some(prefix) = end
-                    && core::ptr::eq(prefix.shape.load(Ordering::Relaxed), shape)
-                {
-                    prefix.shape.store(core::ptr::null_mut(), Ordering::Relaxed);
-                }
-            }
         }
     }
 }

@@ -51,20 +51,6 @@ impl Process {
         node
     }
 
-    /// Whether a stack leads through code that is not loaded any more, or that nobody knew: something else
-    /// may be there now.
-    pub fn is_stale(&self, mut stack: u32) -> bool {
-        while stack != 0 {
-            let node = self.segment.node(stack);
-            let module = node.module.load(Ordering::Relaxed) & !TRUNCATED;
-            if module == 0 || !self.modules.is_loaded(module) {
-                return true;
-            }
-            stack = node.caller.load(Ordering::Relaxed);
-        }
-        false
-    }
-
     fn intern_node(&self, caller: u32, frame: Frame) -> Option<u32> {
         let index = &self.stacks;
         let (entries, mask) = (index.entries.load(Ordering::Relaxed), index.mask.load(Ordering::Relaxed));

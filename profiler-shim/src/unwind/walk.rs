@@ -28,6 +28,8 @@ struct Row {
     cfa_offset: i32,
     ra_offset: i16,
     cfa_is_rbp: bool,
+    /// The object stays as long as the process.
+    stays: bool,
     shape: RowShape,
     /// Offsets from the CFA, in words; [`UNSAVED`] if the register is unchanged.
     saved: [i8; SAVED],
@@ -76,6 +78,8 @@ pub struct Walked<'a> {
     pub words: Option<&'a mut [Word]>,
     /// The stack goes on, but the unwinder could not.
     pub truncated: bool,
+    /// All of it is code that stays as long as the process.
+    pub stays: bool,
     /// It is `truncated`, and a signal interrupted one of the frames: compilers' tables are wrong at some instructions
     /// (between the two halves of an epilogue that restores `rsp` from a register, in libgcc's `_Unwind_Resume`).
     #[cfg(lockprof_oracle)]
@@ -87,6 +91,7 @@ struct Walk<'a> {
     stack_pointer: u64,
     words: usize,
     memorable: bool,
+    stays: bool,
     /// Where each callee-saved register's value is stored; 0: still in the register itself.
     stored: [u64; SAVED],
     noted: [bool; SAVED],
@@ -121,7 +126,15 @@ impl Scratch {
     pub fn walk(&mut self, process: &Process, stack_pointer: u64, return_address: u64) -> Walked<'_> {
         let mut stored = [0; SAVED];
         stored[RBP] = stack_pointer - 16;
-        let mut walk = Walk { scratch: self, stack_pointer, words: 0, memorable: true, stored, noted: [false; SAVED] };
+        let mut walk = Walk {
+            scratch: self,
+            stack_pointer,
+            words: 0,
+            memorable: true,
+            stays: true,
+            stored,
+            noted: [false; SAVED],
+        };
         let (mut pc, mut cfa, mut exact) = (return_address, stack_pointer, false);
         let mut frames = 0;
         #[cfg(lockprof_oracle)]
@@ -150,7 +163,7 @@ impl Scratch {
                 Step::Lost => break true,
             }
         };
-        let Walk { words, memorable, scratch, .. } = walk;
+        let Walk { words, memorable, stays, scratch, .. } = walk;
         if truncated && frames > 0 {
             scratch.frames[frames - 1].module |= TRUNCATED;
         }
@@ -158,6 +171,7 @@ impl Scratch {
             frames: &scratch.frames[..frames],
             words: (memorable && frames < MAX_FRAMES).then_some(&mut scratch.words[..words]),
             truncated,
+            stays,
             #[cfg(lockprof_oracle)]
             lost_after_signal: truncated && interrupted,
         }
@@ -215,11 +229,12 @@ impl Row {
             cfa_offset: 0,
             ra_offset: 0,
             cfa_is_rbp: false,
+            stays: false,
             shape: RowShape::Unknown,
             saved: [UNSAVED; SAVED],
         };
         let Some(module) = process.modules.find(process, pc) else { return row };
-        row.bias = module.bias;
+        (row.bias, row.stays) = (module.bias, module.stays);
         row.module = if module.own { u32::MAX } else { module.index };
         // SAFETY: the module is loaded: the program runs in it.
         let rules = (module.tables != 0).then(|| unsafe { cfi::rules(module.tables, pc) }).flatten();
@@ -257,6 +272,7 @@ impl Row {
 impl Walk<'_> {
     fn step(&mut self, process: &Process, pc: u64, cfa_below: u64) -> (Frame, bool, Step) {
         let row = self.scratch.row(process, pc);
+        self.stays &= row.stays;
         let own = row.module == u32::MAX;
         let frame = Frame { address: pc.wrapping_sub(row.bias), module: if own { 0 } else { row.module } };
         let step = match row.shape {

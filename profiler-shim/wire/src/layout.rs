@@ -92,6 +92,35 @@ pub mod note {
     pub const SANDBOX: u32 = 1 << 16;
     /// A child that this process forked behind such a filter was not recorded.
     pub const SANDBOXED_CHILD: u32 = 1 << 17;
+    /// More loaded objects than rows: code in the later ones is unknown.
+    pub const MODULES_FULL: u32 = 1 << 20;
+    /// Libraries were opened in a namespace of their own, with another libc: what they lock is not seen.
+    pub const NAMESPACE: u32 = 1 << 21;
+    /// Libraries were opened that look into libc first, and not all functions can be seen there.
+    pub const DEEPBIND: u32 = 1 << 22;
+    /// Locks were given back by calls that were not seen: their holds end where that was noticed.
+    pub const UNSEEN_RELEASE: u32 = 1 << 23;
+}
+
+/// Bits of [`Header::foreign`]: families of functions, by how their names begin.
+pub mod foreign {
+    /// In the order of their bits.
+    pub const NAMES: [&str; 14] = [
+        "pthread_mutex_*",
+        "pthread_rwlock_*",
+        "pthread_spin_*",
+        "pthread_cond_*",
+        "pthread_cond_* of GLIBC_2.2.5",
+        "sem_*",
+        "pthread_barrier_*",
+        "pthread_once",
+        "__cxa_guard_*",
+        "mtx_*",
+        "cnd_*",
+        "call_once",
+        "pthread_create and pthread_join",
+        "thrd_*",
+    ];
 }
 
 /// What a process could not do that is not recorded.
@@ -147,8 +176,8 @@ pub struct Header {
     pub children_unseen: AtomicU32,
     /// Why the last of them could not: a number of [`unseen`] << 16 | the error number.
     pub children_unseen_why: AtomicU32,
-    /// Dummy, for alignment.
-    pub reserved: AtomicU32,
+    /// Families of functions that are not libc's in this process, and are not recorded: bits of [`foreign`].
+    pub foreign: AtomicU32,
     /// Acquisitions of such children.
     pub children_acquisitions: AtomicU64,
     /// Number of the process's PID namespace, as in the link `/proc/self/ns/pid`; 0 where it could not be read.

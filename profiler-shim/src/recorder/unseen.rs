@@ -1,0 +1,108 @@
+//! Locks that were given back by calls which the recorder did not see (inlined code, a library with another libc).
+//!
+//! The held list alone would say that they are held for ever, and false orders, deadlocks and misuse would follow. So
+//! before something is told of a held lock (another one taken, a wait, the end of the thread), its own words are
+//! looked at: one that is free, or another thread's, is not held any more. In all other cases, and where words are not
+//! those of glibc, the list is believed.
+//!
+//! The lock's memory may be gone, so the kernel is asked first. That is done once for each pair of a held lock and one taken
+//! within: of a pair that was met before, nothing new can be told.
+
+use core::sync::atomic::Ordering;
+
+use lockprof_wire::layout::note;
+use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, HeldEntry};
+
+use super::held::{Held, entry_at, live, release};
+use crate::locks::NO_ELISION;
+use crate::process::Process;
+use crate::thread::{CHECKED_PAIRS, Local};
+use crate::{clock, sys, tags};
+
+/// Takes off the list what is not held any more, below position `end`. `within`: the address of what is taken or
+/// waited for, with the kind of a lock that this thread has now; `None`: the thread ends.
+#[inline(always)]
+pub unsafe fn drop_unseen(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
+    if end != 0 && tags::allowed() {
+        // SAFETY: the caller's contract is that of `push`.
+        unsafe { drop_below(local, end, within) };
+    }
+}
+
+#[inline(never)]
+unsafe fn drop_below(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe {
+        for at in (0..end).rev() {
+            let Some(entry) = entry_at(local, at).filter(|entry| live(entry)) else { continue };
+            let address = entry.address.load(Ordering::Relaxed);
+            let pair = within.map(|(other, _)| &mut (*local).checked_pairs[pair_slot(address, other)]);
+            let mark = within.map_or(0, |(other, _)| address ^ other.rotate_left(32));
+            if pair.as_ref().is_some_and(|known| **known == mark) {
+                continue;
+            }
+            let Some(process) = Process::attached() else { return };
+            let elsewhere = Local::rarely(local, || is_elsewhere(process, local, entry, within));
+            if elsewhere == Some(true) {
+                process.note(note::UNSEEN_RELEASE);
+                release(local, Held { at, entry }, clock::now(), 0);
+            } else if let Some(pair) = pair {
+                *pair = mark;
+            }
+        }
+    }
+}
+
+fn pair_slot(held: u64, other: u64) -> usize {
+    const _: () = assert!(CHECKED_PAIRS == 64);
+    ((held ^ other.rotate_left(20)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize
+}
+
+/// Whether a lock's own words say that this thread does not have it.
+unsafe fn is_elsewhere(process: &Process, local: *mut Local, entry: &HeldEntry, within: Option<(u64, bool)>) -> bool {
+    let address = entry.address.load(Ordering::Relaxed);
+    let row = entry.lock_and_stack.load(Ordering::Relaxed) as u32;
+    if row == 0 {
+        return false;
+    }
+    let kind = process.segment.lock(row).kind.load(Ordering::Relaxed);
+    if kind == kind::MUTEX && within == Some((address, true)) {
+        // Taken again, and it is not one that may be (`Flags::REENTRY`).
+        return entry.flags.load(Ordering::Relaxed) & u64::from(Flags::REENTRY) == 0;
+    }
+    let mut words = [0u64; 4];
+    let wanted = match kind {
+        kind::MUTEX => 3,
+        kind::RWLOCK => 4,
+        kind::SPINLOCK => 1,
+        _ => return false,
+    };
+    // A spin lock has four bytes, so the word that it lies in.
+    if !sys::peek(address & !7, &mut words[..wanted]) {
+        // There is nothing any more, so nothing is held.
+        return true;
+    }
+    let half = |number: usize| (words[number / 2] >> (number % 2 * 32)) as u32;
+    // SAFETY: the thread is the running hook's.
+    let own = unsafe { (*local).number };
+    let anothers = |owner: u32| owner != 0 && process.locals.slot_of(process, owner).is_some_and(|slot| slot != own);
+    match kind {
+        kind::MUTEX => {
+            // Plain, recursive, error-checking, adaptive, and none that several processes use or that is elided.
+            const PLAIN: u32 = 3;
+            let (state, owner, kind) = (half(0), half(2), half(4) & !NO_ELISION);
+            kind <= PLAIN && (state == 0 || anothers(owner))
+        }
+        kind::RWLOCK => {
+            const WRITER_HAS_IT: u32 = 2;
+            const READERS: u32 = 3;
+            let (readers, writer, shared) = (half(0), half(6), half(7));
+            let for_writing = entry.flags.load(Ordering::Relaxed) & u64::from(Flags::SHARED) == 0;
+            let free = readers >> READERS == 0 && readers & WRITER_HAS_IT == 0;
+            shared == 0 && (free || for_writing && anothers(writer))
+        }
+        // 1: free.
+        _ => (words[0] >> (address & 4) * 8) as u32 == 1,
+    }
+}
