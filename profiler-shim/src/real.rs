@@ -82,6 +82,7 @@ macro_rules! real {
         $(
             /// The next definition of the function of this name.
             #[allow(non_snake_case)]
+            #[allow(dead_code, reason = "some are only jumped to")]
             #[inline(always)]
             pub unsafe fn $name($($arg: $type),*) $(-> $result)? {
                 let entry = &TABLE[Index::$name as usize];

@@ -19,8 +19,8 @@ use super::owner::{self, Owner};
 use super::procfs;
 use super::segment::{self, Segment};
 use crate::model::{
-    CodeAddress, Kind, Lock, LockId, LockName, Module, ModuleId, NameSource, Origin, Process, ProcessId, Session,
-    StackId, Thread, ThreadId, Traits,
+    CodeAddress, Coverage, Kind, Lock, LockId, LockName, Module, ModuleId, NameSource, Origin, Process, ProcessId,
+    Session, StackId, Thread, ThreadId, Traits,
 };
 
 /// A process image that is being read.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use object::LittleEndian;
 use object::elf::FileHeader64;
-use object::read::elf::{FileHeader, SectionHeader, Sym};
+use object::read::elf::{FileHeader, Sym};
 
 /// The variable that the runtime reads.
 pub const VARIABLE: &str = "ASAN_OPTIONS";
