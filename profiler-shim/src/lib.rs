@@ -23,6 +23,8 @@ mod hooks;
 mod init;
 mod locks;
 mod lookups;
+#[cfg(lockprof_preload)]
+mod memory;
 mod objects;
 mod own_stack;
 mod process;

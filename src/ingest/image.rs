@@ -321,6 +321,10 @@ impl Image {
             note::SANDBOXED_CHILD,
             "a child that was forked behind a sandbox (system call filter) was not recorded: the filter forbids its memory to be made",
         );
+        say(
+            note::MODULES_FULL,
+            "more libraries were opened than there is room for: call stacks in the later ones are unknown",
+        );
         say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
         let unrecorded = self.believe(self.segment.header().unrecorded.load(Ordering::Relaxed));
         if unrecorded > 0 {
@@ -330,10 +334,6 @@ impl Image {
                 self.owner.pid
             ));
         }
-        say(
-            note::MODULES_FULL,
-            "more libraries were opened than there is room for: call stacks in the later ones are unknown",
-        );
         self.foreign_notes(&mut said);
         said
     }
