@@ -194,3 +194,54 @@ pub fn find_function(name: &CStr) -> *mut c_void {
     // SAFETY: these objects are loaded.
     at_start().find_map(|map| unsafe { map.find(name, None) }).map_or(core::ptr::null_mut(), |found| found.address())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn libc() -> &'static LinkMap {
+        remember_start();
+        // SAFETY: an object of the program's start.
+        at_start().find(|map| unsafe { map.is_libc() && map.find(c"pthread_cond_wait", None).is_some() }).expect("libc")
+    }
+
+    #[test]
+    fn versions_are_told_apart() {
+        // SAFETY: an object of the program's start.
+        let find = |name, version| unsafe { libc().find(name, version) }.map(|found| found.address());
+        let newest = find(c"pthread_cond_wait", None);
+        assert!(newest.is_some());
+        assert_eq!(find(c"pthread_cond_wait", Some(c"GLIBC_2.3.2")), newest);
+        assert_ne!(find(c"pthread_cond_wait", Some(c"GLIBC_2.2.5")), newest);
+        assert_eq!(find(c"pthread_cond_wait", Some(c"GLIBC_9.9")), None);
+        assert_eq!(find(c"no_such_function", None), None);
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_answer() {
+        let text = c"a string that ends";
+        for memory in [Memory::Present, Memory::Checked] {
+            let mut len = 0;
+            assert!(memory.string(text.as_ptr() as u64, |_| len += 1));
+            assert_eq!(len, text.count_bytes());
+        }
+        assert_eq!(Memory::Checked.words::<1>(0x1000), None);
+        assert_eq!(Memory::Checked.words::<1>(1 << 62), None);
+        assert!(!Memory::Checked.string(0x1000, |_| {}));
+    }
+
+    #[test]
+    fn places_of_the_programs_start() {
+        remember_start();
+        let here = text_address();
+        if places_are_known() {
+            let place = place_of(here).expect("this program");
+            assert!((place.start..place.end).contains(&here));
+            assert!(place_of(0x1000).is_none());
+        }
+    }
+
+    fn text_address() -> u64 {
+        text_address as fn() -> u64 as usize as u64
+    }
+}

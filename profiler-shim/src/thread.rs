@@ -88,6 +88,8 @@ pub struct Local {
     pub soft_limit: AtomicU64,
     /// A record is being written: a signal handler that finds it so folds its own.
     pub writing: AtomicU32,
+    /// The ticks of the acquisition that is being given back; see `recorder::begin_release`.
+    pub releasing: AtomicU64,
     /// Records to fold before the ring is looked at again.
     pub patience: AtomicU32,
     /// `Open` records are being written: a signal handler that finds it so folds its own.
@@ -391,6 +393,7 @@ fn begin(process: &'static Process, local: *mut Local, number: u32, stack_pointe
     this.rounds = 0;
     this.pending.mutex = 0;
     this.checked_pairs = [0; CHECKED_PAIRS];
+    this.releasing.store(0, Ordering::Relaxed);
     let counters =
         [&this.telling, &this.restart, &this.order_marks, &this.folded_mark, &this.fold_segments, &this.waits];
     for left_over in counters {

@@ -6,6 +6,7 @@ use lockprof_wire::Flags;
 
 use super::core::{Entry, Request, Style, thread};
 use super::misuse;
+use crate::recorder::Held;
 use crate::thread::{Local, local};
 use crate::{clock, recorder};
 
@@ -21,11 +22,21 @@ pub unsafe fn release<S: Style + Copy>(request: Request<S>, entry: Entry, real: 
         let Some(held) = recorder::find_held(this, request.object as u64) else {
             return release_unknown(this, request, entry, real);
         };
-        let now = clock::tsc();
+        give_back(this, held, clock::tsc(), real)
+    }
+}
+
+/// The real release of an acquisition, and its record behind it.
+#[inline(always)]
+unsafe fn give_back(local: *mut Local, held: Held, now: u64, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the thread is the running hook's.
+    unsafe {
+        let outer = recorder::begin_release(local, held);
         let answer = real();
         if answer == 0 {
-            recorder::release(this, held, now, 0);
+            recorder::release(local, held, now, 0);
         }
+        recorder::end_release(local, outer);
         answer
     }
 }
@@ -39,12 +50,7 @@ unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, rea
         let Some(held) = recorder::find_held(local, request.object as u64) else {
             return release_unknown(local, request, entry, real);
         };
-        let now = clock::now();
-        let answer = real();
-        if answer == 0 {
-            recorder::release(local, held, now, 0);
-        }
-        answer
+        give_back(local, held, clock::now(), real)
     }
 }
 

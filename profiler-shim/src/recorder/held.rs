@@ -231,34 +231,40 @@ unsafe fn find_deeper(local: *mut Local, address: u64) -> Option<Held> {
     (far..depth).rev().find_map(is).or_else(|| (0..far).find_map(is))
 }
 
+/// Marks an entry as ended, in one instruction: a signal handler in between may find the lock free, and end it itself
+/// (`recorder::drop_unseen`). False if that is so. From here on no handler tells it.
+#[inline(always)]
+fn claim(entry: &HeldEntry) -> bool {
+    let ended: u8;
+    // SAFETY: the word is a valid one.
+    unsafe {
+        core::arch::asm!("bts qword ptr [{word}], {bit}", "setc {ended}", word = in(reg) entry.flags.as_ptr(),
+            bit = const ENDED.trailing_zeros(), ended = out(reg_byte) ended, options(nostack));
+    }
+    ended == 0
+}
+
 /// Notes that this acquisition ended at `now`. Call after the real release.
 #[inline(always)]
 pub unsafe fn release(local: *mut Local, held: Held, now: u64, flags: u8) {
     // SAFETY: the caller's contract is that of `push`.
     unsafe {
         let Held { at, entry } = held;
-        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let ticks = entry.ticks.load(Ordering::Relaxed);
-        let flags = entry.flags.load(Ordering::Relaxed) as u8 | flags;
-        if matches!(ticks, 0 | RELEASED) {
-            // A signal handler in between found the lock free, and has written it down.
+        if !claim(entry) {
             return;
         }
+        let marks = entry.flags.load(Ordering::Relaxed);
+        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+        let ticks = entry.ticks.load(Ordering::Relaxed);
+        let flags = marks as u8 | flags;
         let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
         let ring = &*local;
         if flags & Flags::CONTENDED == 0
             && ring.head.load(Ordering::Relaxed) < ring.soft_limit.load(Ordering::Relaxed)
             && ring.writing.load(Ordering::Relaxed) == 0
         {
-            // While the record is being written no handler tells anything: what it would tell is seen here or never.
-            write(local, ticks, lock_and_stack, word, || {
-                let marks = entry.flags.load(Ordering::Relaxed);
-                entry.flags.store(marks | ENDED, Ordering::Relaxed);
-                extra_of(at, marks)
-            });
+            write(local, ticks, lock_and_stack, word, || extra_of(at, marks));
         } else {
-            // In one instruction, for the same reason.
-            let marks = entry.flags.fetch_or(ENDED, Ordering::Relaxed);
             release_slowly(local, entry, word, extra_of(at, marks));
         }
         // The entry stays this acquisition's until all of it is written down.

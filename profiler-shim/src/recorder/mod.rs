@@ -16,7 +16,7 @@ use lockprof_wire::{Flags, Op, Record, ThreadSlot};
 pub use held::{Held, Wait, find_held, push, push_contended, release};
 pub use nested::{cut, drop_handed_over};
 pub use ring::{emit, emit_done, write_order_mark};
-pub use unseen::drop_unseen;
+pub use unseen::{begin_release, drop_unseen, end_release};
 
 use crate::clock;
 use crate::process::{self, Process};

@@ -5,26 +5,54 @@
 //! looked at: one that is free, or another thread's, is not held any more. In all other cases, and where words are not
 //! those of glibc, the list is believed.
 //!
-//! The lock's memory may be gone, so the kernel is asked first. That is done once for each pair of a held lock and one taken
-//! within: of a pair that was met before, nothing new can be told.
+//! The lock's memory may be gone, so the kernel is asked first. That is done once for each pair of a held lock and one
+//! taken within: of a pair that was met before, nothing new can be told. Where thousands of pairs showed nothing, the
+//! program's calls are all seen, and no more are looked at but at the ends of threads.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 
 use lockprof_wire::layout::note;
 use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, HeldEntry};
 
-use super::held::{Held, entry_at, live, release};
+use super::held::{ENDED, Held, entry_at, live, release};
 use crate::locks::NO_ELISION;
 use crate::process::Process;
 use crate::thread::{CHECKED_PAIRS, Local};
 use crate::{clock, sys, tags};
 
+/// An acquisition is about to be given back: a signal handler that finds the lock free before that is written down takes
+/// nothing off. Gives what to [`end_release`] with.
+#[inline(always)]
+pub unsafe fn begin_release(local: *mut Local, held: Held) -> u64 {
+    // SAFETY: the caller's contract is that of `push`.
+    let releasing = unsafe { &(*local).releasing };
+    let outer = releasing.load(Ordering::Relaxed);
+    releasing.store(held.entry.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    outer
+}
+
+/// It was given back, and written down.
+#[inline(always)]
+pub unsafe fn end_release(local: *mut Local, outer: u64) {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: the caller's contract is that of `push`.
+    unsafe { (*local).releasing.store(outer, Ordering::Relaxed) };
+}
+
+/// Pairs that are looked at in a process where nothing was ever given back unseen.
+const TRIAL: u32 = 4096;
+/// What is left of them; [`FOUND`] since something was given back unseen: then every pair is looked at.
+static LEFT: AtomicU32 = AtomicU32::new(TRIAL);
+const FOUND: u32 = u32::MAX;
+
 /// Takes off the list what is not held any more, below position `end`. `within`: the address of what is taken or
-/// waited for, with the kind of a lock that this thread has now; `None`: the thread ends.
+/// waited for, and whether this thread has it now; `None`: the thread ends.
 #[inline(always)]
 pub unsafe fn drop_unseen(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
-    if end != 0 && tags::allowed() {
+    let looks = within.is_none() || LEFT.load(Ordering::Relaxed) != 0;
+    if end != 0 && looks && tags::allowed() {
         // SAFETY: the caller's contract is that of `push`.
         unsafe { drop_below(local, end, within) };
     }
@@ -32,10 +60,17 @@ pub unsafe fn drop_unseen(local: *mut Local, end: u32, within: Option<(u64, bool
 
 #[inline(never)]
 unsafe fn drop_below(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
+    /// Of more locks at a time only the innermost are looked at.
+    const NEAR: u32 = 8;
     // SAFETY: the caller's contract is that of `push`.
     unsafe {
-        for at in (0..end).rev() {
+        let first = if within.is_some() { end.saturating_sub(NEAR) } else { 0 };
+        for at in (first..end).rev() {
             let Some(entry) = entry_at(local, at).filter(|entry| live(entry)) else { continue };
+            let being_released = entry.ticks.load(Ordering::Relaxed) == (*local).releasing.load(Ordering::Relaxed);
+            if being_released || entry.flags.load(Ordering::Relaxed) & ENDED != 0 {
+                continue;
+            }
             let address = entry.address.load(Ordering::Relaxed);
             let pair = within.map(|(other, _)| &mut (*local).checked_pairs[pair_slot(address, other)]);
             let mark = within.map_or(0, |(other, _)| address ^ other.rotate_left(32));
@@ -45,10 +80,13 @@ unsafe fn drop_below(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
             let Some(process) = Process::attached() else { return };
             let elsewhere = Local::rarely(local, || is_elsewhere(process, local, entry, within));
             if elsewhere == Some(true) {
+                LEFT.store(FOUND, Ordering::Relaxed);
                 process.note(note::UNSEEN_RELEASE);
                 release(local, Held { at, entry }, clock::now(), 0);
             } else if let Some(pair) = pair {
                 *pair = mark;
+                let less = |left: u32| if left == FOUND { None } else { left.checked_sub(1) };
+                let _ = LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             }
         }
     }
