@@ -344,7 +344,7 @@ impl Image {
         let notes = header.notes.load(Ordering::Relaxed);
         let mut say = |bit: u32, text: &str| {
             if notes & bit != 0 {
-                said.push(format!("{}process {}: {text}", Coverage::IN_PART, self.pid));
+                said.push(Coverage::in_part(&format!("process {}: {text}", self.owner.pid)));
             }
         };
         say(
@@ -369,12 +369,13 @@ impl Image {
             .collect();
         if !names.is_empty() {
             let reserved = names.iter().any(|name| name.starts_with("pthread_") || name.starts_with("sem_"));
-            said.push(format!(
-                "{}process {}: {} are functions of another library than libc: its locks are not recorded",
-                if reserved { Coverage::IN_PART } else { "" },
-                self.pid,
+            let note = format!(
+                "process {}: {} are functions of another library than libc: its locks are not recorded",
+                self.owner.pid,
                 names.join(", ")
-            ));
+            );
+            // Those names are libc's by right, so calls may end there all the same.
+            said.push(if reserved { Coverage::in_part(&note) } else { note });
         }
     }
 }
