@@ -19,7 +19,7 @@ use super::held::{ENDED, Held, entry_at, live, release};
 use crate::locks::NO_ELISION;
 use crate::process::Process;
 use crate::thread::{CHECKED_PAIRS, Local};
-use crate::{clock, sys, tags};
+use crate::{asleep, clock, sys, tags};
 
 /// An acquisition is about to be given back: a signal handler that finds the lock free before that is written down takes
 /// nothing off. Gives what to [`end_release`] with.
@@ -52,7 +52,8 @@ const FOUND: u32 = u32::MAX;
 #[inline(always)]
 pub unsafe fn drop_unseen(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
     let looks = within.is_none() || LEFT.load(Ordering::Relaxed) != 0;
-    if end != 0 && looks && tags::allowed() {
+    // What was taken awake may have been given back asleep: the reader of the recording knows of that.
+    if end != 0 && looks && tags::allowed() && !asleep::may_sleep() {
         // SAFETY: the caller's contract is that of `push`.
         unsafe { drop_below(local, end, within) };
     }
@@ -141,6 +142,6 @@ unsafe fn is_elsewhere(process: &Process, local: *mut Local, entry: &HeldEntry, 
             shared == 0 && (free || for_writing && anothers(writer))
         }
         // 1: free.
-        _ => (words[0] >> (address & 4) * 8) as u32 == 1,
+        _ => (words[0] >> ((address & 4) * 8)) as u32 == 1,
     }
 }

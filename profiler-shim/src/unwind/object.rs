@@ -111,7 +111,7 @@ impl Object {
     /// Four bytes.
     fn half(&self, at: u64) -> Option<u64> {
         let [word] = self.memory.words::<1>(at & !7)?;
-        Some(word >> (at & 4) * 8 & 0xffff_ffff)
+        Some((word >> ((at & 4) * 8)) & 0xffff_ffff)
     }
 
     /// Fills the row that the collector reads.
