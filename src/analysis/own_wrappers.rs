@@ -31,7 +31,7 @@ impl Function {
     }
 }
 
-/// A spot: a line, or the address of code without lines.
+/// A spot: a line, and the address of what is not inlined.
 type Spot = (Function, u32, u32, u64);
 
 /// What was taken at a spot.
@@ -84,7 +84,9 @@ impl OwnWrappers {
             let Some((node, place)) = frames.next() else { continue };
             let function = Function::of(node.address.module, &place);
             let (line, column) = line_of(&place);
-            let spot = (function, line, column, if line == 0 { node.address.address } else { 0 });
+            // An inlined function has no call of its own: its line stands for all of its copies.
+            let inlined = matches!(&place, Place::Frame(frame) if frame.inlined);
+            let spot = (function, line, column, if inlined { 0 } else { node.address.address });
             let caller = frames.next().map(|(node, place)| {
                 (Function::of(node.address.module, &place), node.address.address, line_of(&place).0)
             });
@@ -142,7 +144,16 @@ fn line_of(place: &Place) -> (u32, u32) {
 mod tests {
     use super::*;
     use crate::analysis::testing::Builder;
-    use crate::model::{Kind, Mode};
+    use crate::model::{Frame, Kind, Mode};
+
+    /// Every node of a session built by hand has an address of its own, as inlined copies have.
+    fn inline(session: &mut Session) {
+        for at in 1..session.stacks.len() {
+            let node = session.stacks.node_mut(StackId::from(at));
+            let inlined = node.frames.iter().map(|frame| Frame { inlined: true, ..frame.clone() });
+            node.frames = inlined.collect::<Vec<_>>().into();
+        }
+    }
 
     #[test]
     fn who_locks_for_others_is_known_by_what_it_did() {
@@ -162,6 +173,7 @@ mod tests {
         {
             b.take(lock, thread, stack, Mode::Exclusive, 1, 10);
         }
+        inline(&mut b.session);
         let found = OwnWrappers::of(&b.session);
         let name = |place: &Place| match place {
             Place::Frame(frame) => frame.function.clone().unwrap_or_default(),
@@ -187,6 +199,7 @@ mod tests {
         for (lock, stack) in locks.into_iter().zip(stacks) {
             b.take(lock, thread, stack, Mode::Exclusive, 1, 10);
         }
+        inline(&mut b.session);
         let found = OwnWrappers::of(&b.session);
         let places = stacks.map(|stack| found.place(&b.session, stack));
         assert!(places.iter().all(|place| matches!(place, Place::Called(..))) && places[0] != places[1]);

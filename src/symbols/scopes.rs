@@ -68,7 +68,10 @@ impl Scopes {
             let pointer = members(dwarf, this).into_iter().find(|(_, name)| name == "__this" || name == "this")?.0;
             dwarf.pointed_to(pointer)
         };
-        let owner = declaring(dwarf, this, member, 0).or_else(|| declaring(dwarf, captured()?, member, 0))?;
+        // What a lambda captures is a member of its closure, but nobody's lock.
+        let is_closure = dwarf.name(this).is_none_or(|name| name.starts_with("<lambda"));
+        let class = if is_closure { captured()? } else { this };
+        let owner = declaring(dwarf, class, member, 0)?;
         self.qualified(dwarf, owner, 0)
     }
 
