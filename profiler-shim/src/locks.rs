@@ -1,14 +1,15 @@
 //! From an address to the row of the lock that lives there now.
 //!
-//! One open-addressing table for the process, read without a lock. An entry belongs to an address for
-//! ever; its row changes with each generation (destroyed and initialised again: a new lock).
+//! Open-addressing tables, each larger than those before it, read without a lock. An entry belongs to an address for
+//! ever, so threads keep pointers to it; its row changes with each generation (destroyed and initialised again: a new lock).
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use lockprof_wire::LockInfo;
 use lockprof_wire::layout::note;
 use lockprof_wire::lock::{kind, traits};
 
+use crate::patience::Patience;
 use crate::process::Process;
 use crate::{clock, real::Ptr, tags};
 
@@ -37,67 +38,118 @@ pub const WRITERS_FIRST: u64 = 1 << 45;
 /// Where the bits of traits begin.
 pub const TRAITS: u32 = 40;
 
-/// The table. Valid when zero: then it has no room.
+/// The tables. Valid when zero: then there is none yet.
 #[repr(C)]
 pub struct AddressTable {
+    levels: [Level; LEVELS],
+    count: AtomicU32,
+    patience: Patience,
+    /// Rows for locks beyond the table's or the segment's capacity, by kind.
+    many: [AtomicU64; KINDS],
+}
+
+/// One table; the last one takes what is new.
+#[repr(C)]
+struct Level {
     entries: AtomicPtr<AddressEntry>,
     mask: AtomicU64,
     used: AtomicU64,
-    /// Rows for locks beyond the table's or the segment's capacity, by kind.
-    many: [AtomicU64; 16],
 }
+
+/// Numbers of [`kind`].
+const KINDS: usize = 8;
+/// Mostly there are five at most; more where memory comes in smaller pieces only.
+const LEVELS: usize = 16;
+/// Entries of the first table and of the largest one.
+const FIRST: usize = 1 << 10;
+const LARGEST: usize = 1 << 21;
+/// How much larger the next table is: few tables, so that a search looks at few of them.
+const GROWTH: usize = 8;
 
 /// Where the search for an address begins.
 fn hash(address: u64) -> u64 {
     (address >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 
-impl AddressTable {
-    pub const fn bytes(entries: usize) -> usize {
-        entries * size_of::<AddressEntry>()
-    }
-
-    pub fn place(&self, at: *mut u8, entries: usize) {
-        self.entries.store(at.cast(), Ordering::Relaxed);
-        self.mask.store(entries as u64 - 1, Ordering::Relaxed);
-    }
-
-    /// The entry of an address, if it has one.
-    pub fn find(&self, address: u64) -> Option<&'static AddressEntry> {
+impl Level {
+    /// The entry of an address, or the empty one where it would be.
+    fn place_of(&self, address: u64) -> (&'static AddressEntry, bool) {
         let (entries, mask) = (self.entries.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
         let mut at = hash(address) & mask;
         loop {
-            // SAFETY: `at` is within the mask; the table is never given back.
+            // SAFETY: `at` is within the mask; the table is never given back, and never full.
             let entry = unsafe { &*entries.add(at as usize) };
             match entry.address.load(Ordering::Relaxed) {
-                0 => return None,
-                found if found == address => return Some(entry),
+                0 => return (entry, false),
+                found if found == address => return (entry, true),
                 _ => at = (at + 1) & mask,
             }
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.used.load(Ordering::Relaxed) < self.mask.load(Ordering::Relaxed) / 4 * 3
+    }
+}
+
+impl AddressTable {
+    /// The entry of an address, if it has one.
+    pub fn find(&self, address: u64) -> Option<&'static AddressEntry> {
+        // Acquire: pairs with the Release store in `add_level`.
+        let levels = self.levels.get(..self.count.load(Ordering::Acquire) as usize)?;
+        levels.iter().rev().map(|level| level.place_of(address)).find_map(|(entry, found)| found.then_some(entry))
+    }
+
     /// The entry of an address, made where it is new. Call under the inner lock.
-    fn find_or_make(&self, address: u64) -> Option<&'static AddressEntry> {
+    fn find_or_make(&self, process: &Process, address: u64) -> Option<&'static AddressEntry> {
         if let Some(entry) = self.find(address) {
             return Some(entry);
         }
-        let (entries, mask) = (self.entries.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
-        let used = self.used.load(Ordering::Relaxed);
-        if used >= mask / 4 * 3 {
+        let last = |count: u32| self.levels.get((count as usize).checked_sub(1)?).filter(|level| level.has_room());
+        let level = last(self.count.load(Ordering::Relaxed)).or_else(|| {
+            self.patience.attempt(|| self.add_level(process))?;
+            last(self.count.load(Ordering::Relaxed))
+        })?;
+        level.used.store(level.used.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let (entry, _) = level.place_of(address);
+        entry.address.store(address, Ordering::Relaxed);
+        Some(entry)
+    }
+
+    /// Makes room for so many new addresses. Call under the inner lock.
+    pub fn make_ready(&self, process: &Process, addresses: u32) {
+        let last = |count: u32| self.levels.get((count as usize).checked_sub(1)?);
+        let has_room = last(self.count.load(Ordering::Relaxed)).is_some_and(|level| {
+            let room = level.mask.load(Ordering::Relaxed) / 4 * 3;
+            level.used.load(Ordering::Relaxed) + u64::from(addresses) < room
+        });
+        if !has_room {
+            self.add_level(process);
+        }
+    }
+
+    /// A larger table, or one that is not where there is little room.
+    fn add_level(&self, process: &Process) -> Option<()> {
+        let count = self.count.load(Ordering::Relaxed);
+        let level = self.levels.get(count as usize)?;
+        let last =
+            count.checked_sub(1).map(|last| self.levels[last as usize].mask.load(Ordering::Relaxed) as usize + 1);
+        if last == Some(LARGEST) {
             return None;
         }
-        self.used.store(used + 1, Ordering::Relaxed);
-        let mut at = hash(address) & mask;
-        loop {
-            // SAFETY: as in `find`; the table is never full.
-            let entry = unsafe { &*entries.add(at as usize) };
-            if entry.address.load(Ordering::Relaxed) == 0 {
-                entry.address.store(address, Ordering::Relaxed);
-                return Some(entry);
+        let mut entries = last.map_or(FIRST, |last| (last * GROWTH).min(LARGEST));
+        let at = loop {
+            match process.take(entries * size_of::<AddressEntry>()) {
+                Some(at) => break at,
+                None if entries <= last.unwrap_or(FIRST) => return None,
+                None => entries /= 2,
             }
-            at = (at + 1) & mask;
-        }
+        };
+        level.entries.store(at.cast(), Ordering::Relaxed);
+        level.mask.store(entries as u64 - 1, Ordering::Relaxed);
+        // Release: who sees the count finds the table.
+        self.count.store(count + 1, Ordering::Release);
+        Some(())
     }
 }
 
@@ -121,7 +173,7 @@ impl Process {
             self.note(note::GAVE_UP);
             return (None, self.many_locks(sight.kind));
         };
-        let entry = self.addresses.find_or_make(address);
+        let entry = self.addresses.find_or_make(self, address);
         if let Some(entry) = entry {
             let known = entry.lock.load(Ordering::Relaxed);
             if known != 0 && !sight.initialised {
@@ -219,18 +271,22 @@ impl Process {
         }
     }
 
+    /// Makes the rows that stand for many locks, while there is room. Call before others record.
+    pub fn make_rows_for_many(&'static self) {
+        for kind in kind::MUTEX..=kind::JOIN {
+            let sight = Sight { kind, initialised: false, traits: 0, stack: 0, initial: 0 };
+            let made = self.new_lock(0, sight).unwrap_or(u64::from(kind) << 32);
+            self.addresses.many[usize::from(kind)].store(made, Ordering::Relaxed);
+        }
+    }
+
     /// The row that stands for all locks of a kind that have none of their own.
     fn many_locks(&'static self, kind: u8) -> u64 {
-        let many = &self.addresses.many[usize::from(kind) & 15];
-        let known = many.load(Ordering::Relaxed);
-        if known != 0 {
-            self.segment.lock(known as u32).merged.fetch_add(1, Ordering::Relaxed);
-            return known;
+        let many = self.addresses.many[usize::from(kind) % KINDS].load(Ordering::Relaxed);
+        if many as u32 != 0 {
+            self.segment.lock(many as u32).merged.fetch_add(1, Ordering::Relaxed);
         }
-        let sight = Sight { kind, initialised: false, traits: 0, stack: 0, initial: 0 };
-        let made = self.new_lock(0, sight).unwrap_or(u64::from(kind) << 32);
-        many.store(made, Ordering::Relaxed);
-        made
+        many
     }
 
     /// The lock at an address is gone.

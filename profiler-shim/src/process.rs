@@ -8,14 +8,15 @@
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use lockprof_wire::layout::{SPARE, SPARES, note, unseen};
+use lockprof_wire::layout::{SIZE_MAX, SIZE_MIN, SPARE, SPARES, note, unseen};
 use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, Header, option};
 
 use crate::handed_over::HandedOver;
 use crate::hooks::thread::{STARTS, Start};
 use crate::locks::AddressTable;
 use crate::own_stack::Spare;
-use crate::segment::Segment;
+use crate::private::{self, Memory};
+use crate::segment::{self, Segment};
 use crate::spin::Spin;
 use crate::thread::{Locals, learn_tids, never_hot};
 use crate::unwind::modules::Modules;
@@ -34,6 +35,7 @@ pub struct Process {
     /// Guards everything that is made rarely: rows, nodes, shapes, modules, room.
     pub making: Spin,
     pub segment: Segment,
+    memory: Memory,
     pub modules: Modules,
     pub addresses: AddressTable,
     pub stacks: StackIndex,
@@ -76,45 +78,14 @@ struct Folder {
 /// Longest path of a segment, bytes.
 pub const PATH_MAX: usize = 576;
 
-/// Sizes of the private tables.
-#[derive(Clone, Copy)]
-pub struct Sizes {
-    pub addresses: usize,
-    pub nodes: usize,
-    pub trie: usize,
-    pub shape_bytes: usize,
-    pub segment: u64,
+/// How large the segment's file becomes: the usual size or, where address space is limited, at most a sixteenth of that.
+/// The program maps what it uses only, but the collector, which mostly has the same limit, maps all of each.
+fn segment_size() -> u64 {
+    (sys::address_space_limit() / 16).clamp(SIZE_MIN, SIZE_MAX)
 }
 
-impl Sizes {
-    /// The usual sizes, or less where the address space is limited: at most about a sixteenth of the limit.
-    fn choose() -> Self {
-        let limit = sys::address_space_limit();
-        let mut sizes = Self {
-            addresses: 1 << 21,
-            nodes: 1 << 20,
-            trie: 1 << 19,
-            shape_bytes: 64 << 20,
-            segment: lockprof_wire::layout::SIZE_MAX,
-        };
-        while (sizes.private() as u64 + sizes.segment) > limit / 16 && sizes.addresses > 1 << 12 {
-            sizes.addresses /= 2;
-            sizes.nodes = (sizes.nodes / 2).max(1 << 12);
-            sizes.trie = (sizes.trie / 2).max(1 << 12);
-            sizes.shape_bytes = (sizes.shape_bytes / 2).max(1 << 19);
-            sizes.segment = (sizes.segment / 2).max(lockprof_wire::layout::SIZE_MIN);
-        }
-        sizes
-    }
-
-    fn private(&self) -> usize {
-        pages(size_of::<Process>())
-            + pages(AddressTable::bytes(self.addresses))
-            + pages(StackIndex::bytes(self.nodes))
-            + pages(Shapes::trie_bytes(self.trie))
-            + pages(self.shape_bytes)
-    }
-}
+/// Private memory that comes with the process: enough for the first of all tables.
+const FIRST_MEMORY: usize = 128 << 10;
 
 const fn pages(bytes: usize) -> usize {
     bytes.div_ceil(4096) * 4096
@@ -172,21 +143,25 @@ impl Process {
 
     /// A filter is about to forbid calls: makes room for what comes.
     pub fn make_ready(&'static self) {
-        const THREADS: u32 = 16;
         self.spare.run(|| {
             if let Some(_guard) = self.making.lock() {
                 self.segment.grow_ahead();
-                self.locals.make(self.header().thread_count.load(Ordering::Relaxed) + THREADS);
+                self.addresses.make_ready(self, segment::AHEAD_LOCKS);
+                self.stacks.make_ready(self, segment::AHEAD_NODES);
+                self.shapes.make_ready(self, segment::AHEAD_NODES);
+                self.locals.make_ready(self, segment::AHEAD_THREADS);
             }
         });
     }
 
     /// Leaves a word for the report.
-    pub fn note(&self, bit: u32) {
-        let notes = &self.header().notes;
-        if notes.load(Ordering::Relaxed) & bit == 0 {
-            notes.fetch_or(bit, Ordering::Relaxed);
-        }
+    pub fn note(&self, bits: u32) {
+        self.segment.note(bits);
+    }
+
+    /// Private memory, zeros; the report says why where there is none. Call under the inner lock.
+    pub fn take(&self, bytes: usize) -> Option<*mut u8> {
+        self.memory.take(bytes).map_err(|why| self.note(why)).ok()
     }
 
     fn attach(&'static self, from: u32) -> Option<&'static Self> {
@@ -258,21 +233,8 @@ impl Process {
             // No file is begun that cannot be finished.
             return Err(unseen::OPEN << 16 | EPERM);
         }
-        let sizes = Sizes::choose();
-        let mut at = (core::ptr::from_ref(self) as *mut u8).wrapping_add(pages(size_of::<Self>()));
-        let mut place = |bytes: usize| {
-            let here = at;
-            at = at.wrapping_add(pages(bytes));
-            here
-        };
-        self.addresses.place(place(AddressTable::bytes(sizes.addresses)), sizes.addresses);
-        self.stacks.place(place(StackIndex::bytes(sizes.nodes)), sizes.nodes);
-        self.shapes.place(
-            place(Shapes::trie_bytes(sizes.trie)),
-            sizes.trie,
-            place(sizes.shape_bytes),
-            sizes.shape_bytes,
-        );
+        let own = core::ptr::from_ref(self) as *mut u8;
+        self.memory.begin(own.wrapping_add(pages(size_of::<Self>())), FIRST_MEMORY);
         let tsc = clock::choose();
         if !tsc || exact() {
             never_hot();
@@ -281,16 +243,18 @@ impl Process {
         if !FOLDER.segment_path(&mut path) {
             return Err(unseen::OPEN << 16);
         }
+        let size = segment_size();
         // Where no file may be as large as a segment, one that the collector made is taken over, or it becomes smaller.
-        let made = sys::file_size_limit() < sizes.segment
+        let made = sys::file_size_limit() < size
             && (0..SPARES).any(|number| {
                 FOLDER.spare_path(number, &mut spare);
                 let (from, to) = (CStr::from_bytes_until_nul(&spare), CStr::from_bytes_until_nul(&path));
                 matches!((from, to), (Ok(from), Ok(to)) if sys::rename(from, to))
             });
-        self.segment.create(&path, sizes.segment, made, tsc)?;
+        self.segment.create(&path, size, made, tsc)?;
         self.header().forked.store(u32::from(forked), Ordering::Relaxed);
         self.header().foreign.store(definitions::foreign(), Ordering::Relaxed);
+        self.make_rows_for_many();
         self.modules.discover_all(self);
         Ok(true)
     }
@@ -382,17 +346,7 @@ fn start() -> Option<*mut Process> {
         crate::unwind::oracle::be_blind(variable(environment, b"LOCKPROF_ORACLE_BLIND").unwrap_or_default());
     }
     definitions::resolve_all();
-    let sizes = Sizes::choose();
-    let at = sys::mmap(sizes.private(), sys::PROT_RW, sys::MAP_ANONYMOUS, -1)?;
-    // SAFETY: the mapping is ours and new.
-    unsafe {
-        if sys::madvise(at, sizes.private(), sys::MADV_WIPEONFORK) != 0 {
-            // Without it a forked child would write into its parent's rings.
-            sys::munmap(at, sizes.private());
-            return None;
-        }
-        sys::madvise(at, sizes.private(), sys::MADV_DONTDUMP);
-    }
+    let at = private::map(pages(size_of::<Process>()) + FIRST_MEMORY).ok()?;
     // Release: the child of a fork and other threads see the folder.
     PROCESS.store(at.cast(), Ordering::Release);
     Some(at.cast())

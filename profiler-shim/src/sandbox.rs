@@ -5,7 +5,7 @@
 //! is not made: it fails as if the kernel had refused it.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use lockprof_wire::FORBIDS_NOTHING;
 use lockprof_wire::layout::note;
@@ -17,24 +17,24 @@ use crate::{asleep, sys};
 
 core::arch::global_asm!(
     ".section .tbss.lockprof_forbidden,\"awT\",@nobits",
-    ".balign 4",
+    ".balign 8",
     ".hidden lockprof_forbidden",
     ".globl lockprof_forbidden",
     ".type lockprof_forbidden,@object",
-    ".size lockprof_forbidden,4",
-    "lockprof_forbidden: .zero 4",
+    ".size lockprof_forbidden,8",
+    "lockprof_forbidden: .zero 8",
     ".previous",
 );
 
 /// What every thread may not do, as bits of [`bit`].
-static FORBIDDEN_TO_ALL: AtomicU32 = AtomicU32::new(0);
+static FORBIDDEN_TO_ALL: AtomicU64 = AtomicU64::new(0);
 /// Where the environment says what filters forbid, for the program that this one may go over into (exec).
 static HANDED_ON: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 const DIGITS: usize = FORBIDS_NOTHING.len();
 /// All calls.
-const ALL: u32 = BLIND - 1;
+const ALL: u64 = BLIND - 1;
 /// Bit of a thread that may not read the time stamp counter: the strict mode forbids that too.
-const BLIND: u32 = 1 << 31;
+const BLIND: u64 = 1 << 63;
 
 /// A call as the recorder makes it: what a filter is asked about. Addresses are 0 here.
 struct Call {
@@ -49,7 +49,7 @@ const fn call(number: usize, arguments: [u64; 6]) -> Call {
 const ANY_DESCRIPTOR: u64 = 3;
 const HERE: u64 = sys::AT_FDCWD as u64;
 const LEN: u64 = 4096;
-const CALLS: [Call; 42] = [
+const CALLS: [Call; 45] = [
     call(sys::OPENAT, [HERE, 0, sys::O_CLOEXEC as u64, 0, 0, 0]),
     call(sys::OPENAT, [HERE, 0, sys::O_RDWR as u64 | sys::O_CLOEXEC as u64 | sys::O_NOFOLLOW as u64, 0, 0, 0]),
     call(sys::OPENAT, [HERE, 0, sys::O_NEW as u64, 0o600, 0, 0]),
@@ -57,11 +57,13 @@ const CALLS: [Call; 42] = [
     call(sys::FSTAT, [ANY_DESCRIPTOR, 0, 0, 0, 0, 0]),
     call(sys::NEWFSTATAT, [HERE, 0, 0, sys::AT_SYMLINK_NOFOLLOW as u64, 0, 0]),
     call(sys::MMAP, [0, LEN, sys::PROT_RW as u64, sys::MAP_ANONYMOUS as u64, u64::MAX, 0]),
-    call(sys::MMAP, [0, LEN, sys::PROT_NONE as u64, sys::MAP_SHARED as u64, ANY_DESCRIPTOR, 0]),
+    call(sys::MMAP, [0, LEN, sys::PROT_RW as u64, sys::MAP_SHARED as u64, ANY_DESCRIPTOR, 0]),
     call(sys::MMAP, [0, LEN, sys::PROT_RW as u64, sys::MAP_SHARED as u64 | 0x10, ANY_DESCRIPTOR, 0]),
     call(sys::MPROTECT, [0, LEN, sys::PROT_RW as u64, 0, 0, 0]),
     call(sys::MPROTECT, [0, LEN, sys::PROT_READ as u64, 0, 0, 0]),
     call(sys::MUNMAP, [0, LEN, 0, 0, 0, 0]),
+    call(sys::MREMAP, [0, 0, 2 * LEN, sys::MAY_MOVE as u64, 0, 0]),
+    call(sys::MUNLOCK, [0, LEN, 0, 0, 0, 0]),
     call(sys::RT_SIGPROCMASK, [sys::SIG_SETMASK as u64, 0, 0, 8, 0, 0]),
     call(sys::RT_SIGPROCMASK, [sys::NO_SUCH_ACTION as u64, 0, 0, 8, 0, 0]),
     call(sys::SCHED_YIELD, [0; 6]),
@@ -86,6 +88,7 @@ const CALLS: [Call; 42] = [
     call(sys::CLOCK_GETTIME, [1, 0, 0, 0, 0, 0]),
     call(sys::FALLOCATE, [ANY_DESCRIPTOR, 0, 0, LEN, 0, 0]),
     call(sys::PRLIMIT64, [0, 9, 0, 0, 0, 0]),
+    call(sys::PRLIMIT64, [0, 2, 0, 0, 0, 0]),
     call(sys::PRLIMIT64, [0, 1, 0, 0, 0, 0]),
     call(sys::PRCTL, [sys::GET_SECCOMP as u64, 0, 0, 0, 0, 0]),
     call(sys::FUTEX, [0; 6]),
@@ -95,7 +98,7 @@ const CALLS: [Call; 42] = [
 ];
 
 /// The bit of a call: how many other calls come before it in the list.
-pub const fn bit(number: usize) -> u32 {
+pub const fn bit(number: usize) -> u64 {
     let (mut at, mut place, mut last) = (0, 0, CALLS[0].number);
     while at < CALLS.len() {
         if CALLS[at].number != last {
@@ -112,44 +115,43 @@ pub const fn bit(number: usize) -> u32 {
 
 /// What this thread may not do.
 #[inline(always)]
-fn forbidden() -> u32 {
-    let own: u32;
+fn forbidden() -> u64 {
+    let own: u64;
     // SAFETY: reads our own thread-local word.
     unsafe {
-        asm!("mov {at}, qword ptr [rip + lockprof_forbidden@GOTTPOFF]", "mov {own:e}, dword ptr fs:[{at}]",
+        asm!("mov {at}, qword ptr [rip + lockprof_forbidden@GOTTPOFF]", "mov {own}, qword ptr fs:[{at}]",
             at = out(reg) _, own = out(reg) own, options(nostack, preserves_flags, readonly));
     }
     own | FORBIDDEN_TO_ALL.load(Ordering::Relaxed)
 }
 
-fn forbid(calls: u32) {
+fn forbid(calls: u64) {
     // SAFETY: writes our own thread-local word.
     unsafe {
-        asm!("mov {at}, qword ptr [rip + lockprof_forbidden@GOTTPOFF]", "mov dword ptr fs:[{at}], {calls:e}",
+        asm!("mov {at}, qword ptr [rip + lockprof_forbidden@GOTTPOFF]", "mov qword ptr fs:[{at}], {calls}",
             at = out(reg) _, calls = in(reg) calls, options(nostack, preserves_flags));
     }
 }
 
 /// Whether this thread may not make a call, as [`bit`] has it.
 #[inline(always)]
-pub fn forbids(bit: u32) -> bool {
+pub fn forbids(bit: u64) -> bool {
     forbidden() & bit != 0
 }
 
 /// Whether this thread cannot make a segment.
 pub fn forbids_segments() -> bool {
-    const NEEDED: u32 =
-        bit(sys::OPENAT) | bit(sys::FTRUNCATE) | bit(sys::MMAP) | bit(sys::MPROTECT) | bit(sys::MADVISE);
+    const NEEDED: u64 = bit(sys::OPENAT) | bit(sys::FTRUNCATE) | bit(sys::MMAP) | bit(sys::MADVISE);
     forbids(NEEDED)
 }
 
 /// A call was not made: what it answers. The report says so where something is missing for it.
 #[cold]
 #[inline(never)]
-pub fn refuse(what: u32) -> isize {
+pub fn refuse(what: u64) -> isize {
     const EPERM: isize = -1;
     // Room for what is new; whether a deeper part of the stack may be read.
-    const ROOM: u32 = bit(sys::MMAP) | bit(sys::MPROTECT) | bit(sys::MADVISE) | bit(sys::RT_SIGPROCMASK);
+    const ROOM: u64 = bit(sys::MMAP) | bit(sys::MREMAP) | bit(sys::MADVISE) | bit(sys::RT_SIGPROCMASK);
     if what & ROOM != 0
         && let Some(process) = Process::attached()
     {
@@ -161,7 +163,9 @@ pub fn refuse(what: u32) -> isize {
 /// Takes over what the program before this one was forbidden: the text is in the environment that the kernel gave.
 pub fn begin(text: &'static [u8]) {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let Some(calls) = text.iter().try_fold(0u32, |calls, byte| Some(calls << 4 | digit(byte)?)) else { return };
+    let Some(calls) = text.iter().try_fold(0u64, |calls, byte| Some(calls << 4 | u64::from(digit(byte)?))) else {
+        return;
+    };
     if text.len() == DIGITS {
         FORBIDDEN_TO_ALL.fetch_or(calls & ALL, Ordering::Relaxed);
         HANDED_ON.store(text.as_ptr().cast_mut(), Ordering::Relaxed);
@@ -169,7 +173,7 @@ pub fn begin(text: &'static [u8]) {
 }
 
 /// Writes it down for the next program.
-fn hand_on(calls: u32) {
+fn hand_on(calls: u64) {
     let at = HANDED_ON.load(Ordering::Relaxed);
     if at.is_null() && is_alone() {
         // A shim without a session has no place for it: the next program goes without.
@@ -195,12 +199,12 @@ fn is_alone() -> bool {
 }
 
 /// What a new thread inherits.
-pub fn inherited() -> u32 {
+pub fn inherited() -> u64 {
     forbidden()
 }
 
 /// Begins a thread that was created by one that may not make these calls.
-pub fn inherit(calls: u32) {
+pub fn inherit(calls: u64) {
     if calls != 0 {
         forbid(forbidden() | calls);
     }
@@ -292,7 +296,7 @@ pub unsafe fn install<T: Copy>(
 }
 
 /// The calls that a filter does not allow, whatever else it would do with them.
-fn not_allowed(filter: &[Instruction]) -> u32 {
+fn not_allowed(filter: &[Instruction]) -> u64 {
     const ALLOW: u32 = 0x7fff_0000;
     const ACTION: u32 = 0xffff_0000;
     let allows = |call: &Call| {

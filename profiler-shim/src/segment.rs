@@ -1,41 +1,39 @@
-//! The shared memory: one sparse file, mapped whole and unlocked piece by piece.
+//! The shared memory: one sparse file, mapped piece by piece as it is used.
 //!
-//! Pages are inaccessible until they are needed. A piece is made writable and populated at once
-//! (`MADV_POPULATE_WRITE`), so that a full memory file system is an answer here and not a SIGBUS in the
-//! program later; and a program that locks all its memory does not get the whole file.
+//! A piece is populated before it is written to (`MADV_POPULATE_WRITE`), so that a full memory file system is an answer
+//! here and not a SIGBUS in the program later.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use lockprof_wire::layout::{PAGE, unseen};
+use lockprof_wire::layout::{PAGE, note, unseen};
 use lockprof_wire::stack::TRUNCATED;
 use lockprof_wire::{Header, Layout, LockInfo, MAGIC, ModuleInfo, NodeInfo, ThreadSlot, VERSION};
 
+use crate::pieces::{ARENA_PIECE, Arena, Pages, Rows, UNIT};
 use crate::process::PATH_MAX;
 use crate::{clock, sys};
 
 /// See the module. Valid when zero: then there is no memory.
 #[repr(C)]
 pub struct Segment {
-    base: AtomicPtr<u8>,
+    header: AtomicPtr<Header>,
     size: AtomicU64,
-    /// Bytes from the start of each table that are writable, in the order of [`Table`].
-    ready: [AtomicU64; 5],
+    threads: Rows,
+    locks: Rows,
+    nodes: Rows,
+    modules: Rows,
+    arena: Arena,
     path: [AtomicU32; PATH_MAX / 4],
 }
 
-/// The tables that grow.
-#[derive(Clone, Copy)]
-enum Table {
-    Locks,
-    Nodes,
-    Modules,
-    Arena,
-    Threads,
-}
-
-/// How much of a table is made writable at a time, bytes.
+/// How much of a table is made ready at a time, bytes.
 const STEP: u64 = 64 << 10;
+
+/// For how many threads, locks and stack nodes room is made where a filter may forbid it later.
+pub const AHEAD_THREADS: u32 = 16;
+pub const AHEAD_LOCKS: u32 = 1024;
+pub const AHEAD_NODES: u32 = 8192;
 
 const EINVAL: isize = -22;
 
@@ -50,24 +48,23 @@ impl Segment {
             word.store(u32::from_le_bytes(*chunk), Ordering::Relaxed);
         }
         let mut size = Layout::for_size(if made { sys::file_len(fd) } else { size }).size;
-        let mapped = loop {
-            let sized = made || sys::ftruncate(fd, size);
-            if sized && let Some(at) = sys::mmap(size as usize, sys::PROT_NONE, sys::MAP_SHARED, fd) {
-                break Ok(at);
+        let sized = loop {
+            if made || sys::ftruncate(fd, size) {
+                break true;
             }
-            if made || size <= lockprof_wire::layout::SIZE_MIN {
-                break Err(if sized { unseen::MAP << 16 } else { unseen::SIZE << 16 });
+            if size <= lockprof_wire::layout::SIZE_MIN {
+                break false;
             }
             size = Layout::for_size(size / 2).size;
         };
-        sys::close(fd);
-        let base = mapped?;
-        self.base.store(base, Ordering::Relaxed);
         self.size.store(size, Ordering::Relaxed);
-        // SAFETY: the mapping is ours and new.
-        unsafe { sys::madvise(base, size as usize, sys::MADV_DONTDUMP) };
         let layout = self.layout();
-        if !self.unlock(0, PAGE) {
+        let mapped = sized && self.map(fd, &layout);
+        sys::close(fd);
+        if !mapped {
+            return Err(if sized { unseen::MAP << 16 } else { unseen::SIZE << 16 });
+        }
+        if self.populate(self.header.load(Ordering::Relaxed).cast(), 0, PAGE).is_err() {
             return Err(unseen::ROOM << 16);
         }
         let header = self.header();
@@ -83,9 +80,8 @@ impl Segment {
         header.lock_count.store(1, Ordering::Relaxed);
         header.node_count.store(1, Ordering::Relaxed);
         header.module_count.store(1, Ordering::Relaxed);
-        header.arena_next.store(layout.arena, Ordering::Relaxed);
         if !tsc {
-            header.notes.store(lockprof_wire::layout::note::NO_TSC, Ordering::Relaxed);
+            header.notes.store(note::NO_TSC, Ordering::Relaxed);
         }
         for (to, from) in header.comm.iter().zip(sys::comm()) {
             to.store(from, Ordering::Relaxed);
@@ -96,15 +92,42 @@ impl Segment {
             to.store(*from, Ordering::Relaxed);
         }
         // Row 0 of each table stands for "none".
-        if !self.grow(Table::Locks, layout.locks, 1)
-            || !self.grow(Table::Nodes, layout.nodes, 1)
-            || !self.grow(Table::Modules, layout.modules, 1)
-        {
+        if !self.has_locks(&layout, 0) || !self.has_nodes(&layout, 0) || !self.has_modules(&layout, 0) {
             return Err(unseen::ROOM << 16);
         }
         // Release: pairs with the collector's Acquire load; the header is complete.
         header.magic.store(MAGIC, Ordering::Release);
         Ok(())
+    }
+
+    /// Maps the header and the first piece of each table.
+    fn map(&self, fd: isize, layout: &Layout) -> bool {
+        let map = |offset: u64, bytes: u64| {
+            let at = sys::mmap(bytes as usize, sys::MAP_SHARED, fd, offset).ok()?;
+            // SAFETY: the mapping is ours and new.
+            unsafe { sys::madvise(at, bytes as usize, sys::MADV_DONTDUMP) };
+            Some(at)
+        };
+        // The thread slots follow the header.
+        let pieces = || {
+            let header = map(0, layout.threads + UNIT)?;
+            self.header.store(header.cast(), Ordering::Relaxed);
+            self.threads.begin(header.wrapping_add(layout.threads as usize));
+            self.locks.begin(map(layout.locks, UNIT)?);
+            self.nodes.begin(map(layout.nodes, UNIT)?);
+            self.modules.begin(map(layout.modules, UNIT)?);
+            self.arena.begin(map(layout.arena, ARENA_PIECE)?, layout.arena);
+            Some(())
+        };
+        pieces().is_some()
+    }
+
+    /// Leaves a word for the report.
+    pub fn note(&self, bits: u32) {
+        let notes = &self.header().notes;
+        if notes.load(Ordering::Relaxed) & bits != bits {
+            notes.fetch_or(bits, Ordering::Relaxed);
+        }
     }
 
     fn path(&self) -> [u8; PATH_MAX] {
@@ -127,58 +150,101 @@ impl Segment {
         Layout::for_size(self.size.load(Ordering::Relaxed))
     }
 
-    /// Memory at an offset, as a `T`.
+    /// Memory at an offset in the arena, as a `T`.
     ///
     /// # Safety
-    /// The offset is that of a `T` in a part that was unlocked.
-    #[inline(always)]
+    /// The offset is that of a `T` in something that was carved.
     pub unsafe fn at<T>(&self, offset: u64) -> &'static T {
-        // SAFETY: the mapping is never given back while the process lives; the caller vouches for the rest.
+        // SAFETY: pieces are never given back while the process lives; the caller vouches for the rest.
         // All types of the wire consist of atomics, so any bytes are valid and others may write.
-        unsafe { &*self.base.load(Ordering::Relaxed).add(offset as usize).cast::<T>() }
+        unsafe { &*(self.arena.address(offset) as *const T) }
     }
 
-    /// The offset of something in the mapping.
-    pub fn offset_of<T>(&self, thing: &'static T) -> u64 {
-        core::ptr::from_ref(thing) as u64 - self.base.load(Ordering::Relaxed) as u64
+    /// Row `number` of a table.
+    ///
+    /// # Safety
+    /// The row was made, and rows of this table are `T`s.
+    #[inline(always)]
+    unsafe fn row<T>(table: &Rows, number: u32) -> &'static T {
+        // SAFETY: as in `at`.
+        unsafe { &*(table.address(u64::from(number) * size_of::<T>() as u64) as *const T) }
     }
 
     /// The header.
     pub fn header(&self) -> &'static Header {
-        // SAFETY: the first page is unlocked by `create` before anything else.
-        unsafe { self.at(0) }
+        // SAFETY: the first page is mapped and populated by `create` before anything else.
+        unsafe { &*self.header.load(Ordering::Relaxed) }
     }
 
     /// A thread slot that was carved.
     pub fn thread(&self, number: u32) -> &'static ThreadSlot {
-        // SAFETY: the caller has the number from `carve_thread`, which unlocked the slot.
-        unsafe { self.at(self.layout().threads + u64::from(number) * size_of::<ThreadSlot>() as u64) }
+        // SAFETY: the caller has the number from `carve_thread`.
+        unsafe { Self::row(&self.threads, number) }
     }
 
     /// A lock row that was made.
     #[inline(always)]
     pub fn lock(&self, number: u32) -> &'static LockInfo {
-        // SAFETY: numbers come from `new_lock`, which unlocked the row.
-        unsafe { self.at(self.layout().locks + u64::from(number) * size_of::<LockInfo>() as u64) }
+        // SAFETY: numbers come from `new_lock`.
+        unsafe { Self::row(&self.locks, number) }
     }
 
     /// A stack node that was made.
     pub fn node(&self, number: u32) -> &'static NodeInfo {
-        // SAFETY: numbers come from `new_node`, which unlocked the node.
-        unsafe { self.at(self.layout().nodes + u64::from(number) * size_of::<NodeInfo>() as u64) }
+        // SAFETY: numbers come from `new_node`.
+        unsafe { Self::row(&self.nodes, number) }
     }
 
     /// A module row that was made.
     pub fn module(&self, number: u32) -> &'static ModuleInfo {
-        // SAFETY: numbers come from `new_module`, which unlocked the row.
-        unsafe { self.at(self.layout().modules + u64::from(number) * size_of::<ModuleInfo>() as u64) }
+        // SAFETY: numbers come from `new_module`.
+        unsafe { Self::row(&self.modules, number) }
+    }
+
+    fn has_locks(&self, layout: &Layout, number: u32) -> bool {
+        let end = u64::from(layout.lock_slots) * size_of::<LockInfo>() as u64;
+        self.told(self.locks.grow(self, layout.locks, end, row_end::<LockInfo>(number), STEP))
+    }
+
+    fn has_nodes(&self, layout: &Layout, number: u32) -> bool {
+        let end = u64::from(layout.node_slots) * size_of::<NodeInfo>() as u64;
+        self.told(self.nodes.grow(self, layout.nodes, end, row_end::<NodeInfo>(number), STEP))
+    }
+
+    fn has_modules(&self, layout: &Layout, number: u32) -> bool {
+        let end = u64::from(layout.module_slots) * size_of::<ModuleInfo>() as u64;
+        self.told(self.modules.grow(self, layout.modules, end, row_end::<ModuleInfo>(number), STEP))
+    }
+
+    fn has_threads(&self, layout: &Layout, number: u32) -> bool {
+        let end = u64::from(layout.thread_slots) * size_of::<ThreadSlot>() as u64;
+        self.told(self.threads.grow(self, layout.threads, end, row_end::<ThreadSlot>(number), PAGE))
+    }
+
+    /// Makes room for what comes in the near future, as far as there is any: later it may be forbidden. Call under the
+    /// inner lock.
+    pub fn grow_ahead(&self) {
+        const MODULES: u32 = 8;
+        const ARENA: u64 = 1 << 20;
+        let (header, layout) = (self.header(), self.layout());
+        let beyond = |count: &AtomicU32, more: u32, slots: u32| (count.load(Ordering::Relaxed) + more).min(slots) - 1;
+        self.has_threads(&layout, beyond(&header.thread_count, AHEAD_THREADS, layout.thread_slots));
+        self.has_locks(&layout, beyond(&header.lock_count, AHEAD_LOCKS, layout.lock_slots));
+        self.has_nodes(&layout, beyond(&header.node_count, AHEAD_NODES, layout.node_slots));
+        self.has_modules(&layout, beyond(&header.module_count, MODULES, layout.module_slots));
+        self.told(self.arena.make_ready(self, layout.size, ARENA));
+    }
+
+    /// Why there is no room becomes a word for the report.
+    fn told<T>(&self, room: Result<T, u32>) -> bool {
+        room.map_err(|why| self.note(why)).is_ok()
     }
 
     /// A new lock row; `fill` completes it before it can be seen. Call under the inner lock.
     pub fn new_lock(&self, fill: impl FnOnce(&LockInfo)) -> Option<u32> {
         let count = &self.header().lock_count;
         let (number, layout) = (count.load(Ordering::Relaxed), self.layout());
-        if number >= layout.lock_slots || !self.grow(Table::Locks, layout.locks, row_end::<LockInfo>(number)) {
+        if number >= layout.lock_slots || !self.has_locks(&layout, number) {
             return None;
         }
         fill(self.lock(number));
@@ -191,7 +257,7 @@ impl Segment {
     pub fn new_node(&self, caller: u32, module: u32, truncated: bool, address: u64) -> Option<u32> {
         let count = &self.header().node_count;
         let (number, layout) = (count.load(Ordering::Relaxed), self.layout());
-        if number >= layout.node_slots || !self.grow(Table::Nodes, layout.nodes, row_end::<NodeInfo>(number)) {
+        if number >= layout.node_slots || !self.has_nodes(&layout, number) {
             return None;
         }
         let node = self.node(number);
@@ -207,7 +273,7 @@ impl Segment {
     pub fn new_module(&self, fill: impl FnOnce(&ModuleInfo)) -> Option<u32> {
         let count = &self.header().module_count;
         let (number, layout) = (count.load(Ordering::Relaxed), self.layout());
-        if number >= layout.module_slots || !self.grow(Table::Modules, layout.modules, row_end::<ModuleInfo>(number)) {
+        if number >= layout.module_slots || !self.has_modules(&layout, number) {
             return None;
         }
         fill(self.module(number));
@@ -220,7 +286,7 @@ impl Segment {
     pub fn carve_thread(&self) -> Option<u32> {
         let count = &self.header().thread_count;
         let (number, layout) = (count.load(Ordering::Relaxed), self.layout());
-        if number >= layout.thread_slots || !self.grow(Table::Threads, layout.threads, row_end::<ThreadSlot>(number)) {
+        if number >= layout.thread_slots || !self.has_threads(&layout, number) {
             return None;
         }
         // Release: pairs with the collector's Acquire load of the count.
@@ -230,79 +296,19 @@ impl Segment {
 
     /// Room in the arena; its offset. Call under the inner lock.
     pub fn carve(&self, bytes: u64) -> Option<u64> {
-        let next = &self.header().arena_next;
-        let at = next.load(Ordering::Relaxed);
-        let bytes = bytes.div_ceil(64) * 64;
-        let layout = self.layout();
-        if at + bytes > layout.size || !self.grow(Table::Arena, layout.arena, at + bytes - layout.arena) {
-            return None;
-        }
-        next.store(at + bytes, Ordering::Relaxed);
-        Some(at)
+        let carved = self.arena.carve(self, self.size.load(Ordering::Relaxed), bytes.next_multiple_of(64));
+        carved.map_err(|why| self.note(why)).ok()
     }
 
     /// Room in the first half of the arena: larger rings must not take what folds will need.
     pub fn carve_from_half(&self, bytes: u64) -> Option<u64> {
         let layout = self.layout();
         let half = layout.arena + (layout.size - layout.arena) / 2;
-        (self.header().arena_next.load(Ordering::Relaxed) + bytes <= half).then(|| self.carve(bytes)).flatten()
-    }
-
-    /// Sees to it that the first `bytes` of a table are writable.
-    fn grow(&self, table: Table, start: u64, bytes: u64) -> bool {
-        let ready = &self.ready[table as usize];
-        let have = ready.load(Ordering::Relaxed);
-        if bytes <= have {
-            return true;
+        if self.arena.next() + bytes > half {
+            self.note(note::NO_MEMORY);
+            return None;
         }
-        let step = if matches!(table, Table::Arena | Table::Threads) { PAGE } else { STEP };
-        let want = bytes.div_ceil(step) * step;
-        let end = (start + want).min(self.size.load(Ordering::Relaxed));
-        let ok = self.unlock(start + have, end - start - have);
-        if ok {
-            ready.store(end - start, Ordering::Relaxed);
-        }
-        ok
-    }
-
-    /// Makes room for what comes in the near future, as far as there is any: later it may be forbidden. Call under the
-    /// inner lock.
-    pub fn grow_ahead(&self) {
-        const THREADS: u32 = 16;
-        const LOCKS: u32 = 1024;
-        const NODES: u32 = 8192;
-        const MODULES: u32 = 8;
-        const ARENA: u64 = 1 << 20;
-        let (header, layout) = (self.header(), self.layout());
-        let beyond = |count: &AtomicU32, more: u32, slots: u32| (count.load(Ordering::Relaxed) + more).min(slots) - 1;
-        let threads = beyond(&header.thread_count, THREADS, layout.thread_slots);
-        let locks = beyond(&header.lock_count, LOCKS, layout.lock_slots);
-        let nodes = beyond(&header.node_count, NODES, layout.node_slots);
-        let modules = beyond(&header.module_count, MODULES, layout.module_slots);
-        let arena = (header.arena_next.load(Ordering::Relaxed) + ARENA).min(layout.size);
-        self.grow(Table::Threads, layout.threads, row_end::<ThreadSlot>(threads));
-        self.grow(Table::Locks, layout.locks, row_end::<LockInfo>(locks));
-        self.grow(Table::Nodes, layout.nodes, row_end::<NodeInfo>(nodes));
-        self.grow(Table::Modules, layout.modules, row_end::<ModuleInfo>(modules));
-        self.grow(Table::Arena, layout.arena, arena - layout.arena);
-    }
-
-    /// Makes pages accessible and makes sure of the memory behind them.
-    fn unlock(&self, offset: u64, bytes: u64) -> bool {
-        let base = self.base.load(Ordering::Relaxed);
-        // SAFETY: callers stay inside the mapping.
-        unsafe {
-            let at = base.add(offset as usize);
-            if !sys::unlock_pages(at, bytes as usize) {
-                return false;
-            }
-            match sys::madvise(at, bytes as usize, sys::MADV_POPULATE_WRITE) {
-                0 => true,
-                // A kernel before 5.14: the file itself is asked.
-                EINVAL => self.reserve_by_file(offset, bytes),
-                _ => false,
-            }
-        }
+        self.carve(bytes)
     }
 
     /// Asks the file system for the room, where the kernel cannot populate a mapping.
@@ -313,6 +319,19 @@ impl Segment {
         let ok = sys::fallocate(fd, offset, bytes);
         sys::close(fd);
         ok
+    }
+}
+
+impl Pages for Segment {
+    fn populate(&self, at: *mut u8, offset: u64, bytes: u64) -> Result<(), u32> {
+        // SAFETY: callers have mapped it.
+        let room = match unsafe { sys::madvise(at, bytes as usize, sys::MADV_POPULATE_WRITE) } {
+            0 => true,
+            // A kernel before 5.14: the file itself is asked.
+            EINVAL => self.reserve_by_file(offset, bytes),
+            _ => false,
+        };
+        if room { Ok(()) } else { Err(note::NO_MEMORY) }
     }
 }
 

@@ -34,7 +34,7 @@ macro_rules! call {
             i += 1;
         }
         // A filter may end the program for a call that it forbids.
-        const BIT: u32 = sandbox::bit($number);
+        const BIT: u64 = sandbox::bit($number);
         if sandbox::forbids(BIT) { sandbox::refuse(BIT) } else { call6($number, args) }
     }};
 }
@@ -47,6 +47,7 @@ pub const MPROTECT: usize = 10;
 pub const MUNMAP: usize = 11;
 pub const RT_SIGPROCMASK: usize = 14;
 pub const SCHED_YIELD: usize = 24;
+pub const MREMAP: usize = 25;
 pub const MINCORE: usize = 27;
 pub const MADVISE: usize = 28;
 pub const GETPID: usize = 39;
@@ -60,6 +61,7 @@ pub const UNLINK: usize = 87;
 pub const READLINK: usize = 89;
 pub const GETEUID: usize = 107;
 pub const GETPPID: usize = 110;
+pub const MUNLOCK: usize = 150;
 pub const PRCTL: usize = 157;
 pub const GETTID: usize = 186;
 pub const FUTEX: usize = 202;
@@ -79,8 +81,6 @@ pub const GET_SECCOMP: usize = 21;
 /// What `rt_sigprocmask` refuses, behind having read the mask.
 pub const NO_SUCH_ACTION: usize = 99;
 
-/// `PROT_NONE`.
-pub const PROT_NONE: usize = 0;
 /// `PROT_READ`.
 pub const PROT_READ: usize = 1;
 /// `PROT_READ | PROT_WRITE`.
@@ -89,6 +89,8 @@ pub const PROT_RW: usize = 3;
 pub const MAP_SHARED: usize = 1;
 /// `MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE`.
 pub const MAP_ANONYMOUS: usize = 0x2 | 0x20 | 0x4000;
+/// `MREMAP_MAYMOVE`.
+pub const MAY_MOVE: usize = 1;
 /// `MADV_WIPEONFORK`.
 pub const MADV_WIPEONFORK: usize = 18;
 /// `MADV_DONTDUMP`.
@@ -103,11 +105,29 @@ const O_EXCL: usize = 0o200;
 /// How a new file is opened.
 pub const O_NEW: usize = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
 
-/// Maps memory; `None` if the kernel refuses.
-pub fn mmap(len: usize, protection: usize, flags: usize, fd: isize) -> Option<*mut u8> {
+/// Maps memory that can be read and written; or the kernel's error.
+pub fn mmap(len: usize, flags: usize, fd: isize, offset: u64) -> Result<*mut u8, isize> {
     // SAFETY: without MAP_FIXED no existing mapping is touched.
-    let answer = unsafe { call!(MMAP, 0, len, protection, flags, fd, 0) };
-    (!(-4095..=0).contains(&answer)).then_some(answer as *mut u8)
+    address(unsafe { call!(MMAP, 0, len, PROT_RW, flags, fd, offset) })
+}
+
+/// Maps the `len` bytes of a file that come behind a page that is mapped already; or the kernel's error.
+///
+/// # Safety
+/// `page` is one of a shared mapping of ours.
+pub unsafe fn map_behind(page: *mut u8, len: usize) -> Result<*mut u8, isize> {
+    const PAGE: usize = 4096;
+    // SAFETY: with an old size of 0 the page stays mapped, and the new mapping is the same file from there on. Its
+    // first page, which is that page again, is nobody's.
+    unsafe {
+        let both = address(call!(MREMAP, page, 0, PAGE + len, MAY_MOVE))?;
+        munmap(both, PAGE);
+        Ok(both.wrapping_add(PAGE))
+    }
+}
+
+fn address(answer: isize) -> Result<*mut u8, isize> {
+    if (-4095..0).contains(&answer) { Err(answer) } else { Ok(answer as *mut u8) }
 }
 
 /// Unmaps memory.
@@ -119,15 +139,6 @@ pub unsafe fn munmap(at: *mut u8, len: usize) {
     unsafe { call!(MUNMAP, at, len) };
 }
 
-/// Makes a range of an own mapping readable and writable.
-///
-/// # Safety
-/// The range belongs to a mapping of ours.
-pub unsafe fn unlock_pages(at: *mut u8, len: usize) -> bool {
-    // SAFETY: the caller's contract.
-    unsafe { call!(MPROTECT, at, len, PROT_RW) == 0 }
-}
-
 /// `madvise`; the kernel's answer.
 ///
 /// # Safety
@@ -135,6 +146,22 @@ pub unsafe fn unlock_pages(at: *mut u8, len: usize) -> bool {
 pub unsafe fn madvise(at: *mut u8, len: usize, advice: usize) -> isize {
     // SAFETY: the caller's contract.
     unsafe { call!(MADVISE, at, len, advice) }
+}
+
+/// Whether a page of a mapping of ours is in memory.
+pub fn is_resident(page: *mut u8) -> bool {
+    let mut residency = 0u8;
+    // SAFETY: the kernel writes one byte.
+    unsafe { call!(MINCORE, page, 4096, &raw mut residency) == 0 && residency & 1 != 0 }
+}
+
+/// Lets the kernel take pages out of memory again; they count as locked no more.
+///
+/// # Safety
+/// The range is a mapping of ours.
+pub unsafe fn munlock(at: *mut u8, len: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { call!(MUNLOCK, at, len) };
 }
 
 /// Whether every page of the range is mapped. A range that goes past the end of the addresses is not.
@@ -373,6 +400,11 @@ fn clock_ns(clock: usize) -> u64 {
 /// Soft limit of the address space, bytes; `u64::MAX` without one.
 pub fn address_space_limit() -> u64 {
     limit(9)
+}
+
+/// Soft limit of private memory that can be written, bytes; `u64::MAX` without one.
+pub fn data_limit() -> u64 {
+    limit(2)
 }
 
 /// Soft limit of a file's size, bytes; `u64::MAX` without one.

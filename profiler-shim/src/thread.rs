@@ -17,6 +17,7 @@ use lockprof_wire::{FoldEntry, ThreadSlot, record};
 
 use crate::locks::AddressEntry;
 use crate::own_stack::Stack;
+use crate::patience::Patience;
 use crate::process::Process;
 use crate::unwind::capture::{EDGES, Edge, HEADS};
 use crate::unwind::shapes::Shape;
@@ -126,17 +127,24 @@ pub struct Local {
 /// All `Local`s of the process: number n belongs to slot n. Valid when zero.
 #[repr(C)]
 pub struct Locals {
-    chunks: [AtomicPtr<Local>; CHUNKS],
-    /// Kernel thread ids by slot, to find who holds a mutex.
-    tids: [AtomicU32; CHUNKS * CHUNK],
-    /// Slots whose thread ended.
-    ended: [AtomicU32; CHUNKS * CHUNK],
+    chunks: [AtomicPtr<Chunk>; CHUNKS],
     ended_count: AtomicU32,
     serials: AtomicU32,
+    patience: Patience,
 }
 
-const CHUNK: usize = 32;
-const CHUNKS: usize = 4096;
+/// What belongs to some slots, and as many places of the list of ended ones.
+#[repr(C)]
+struct Chunk {
+    locals: [AtomicPtr<Local>; CHUNK],
+    /// Kernel thread ids by slot, to find who holds a mutex.
+    tids: [AtomicU32; CHUNK],
+    /// Slots whose thread ended: a stack, whose depth is `ended_count`.
+    ended: [AtomicU32; CHUNK],
+}
+
+const CHUNK: usize = 256;
+const CHUNKS: usize = 512;
 
 /// What [`Local::leave`] makes `ready`: 1, or 0 in a process that the hot path is not for.
 static HOT: AtomicU32 = AtomicU32::new(1);
@@ -343,9 +351,13 @@ pub fn local_of_new(stack_pointer: u64, token: u32) -> Option<*mut Local> {
 
 /// Gives this thread a slot.
 fn attach(process: &'static Process, stack_pointer: u64, token: u32) -> Option<*mut Local> {
+    if !process.locals.may_have_room() {
+        return None;
+    }
     // A handler in between would attach the thread a second time.
     let signals = sys::block_signals();
-    let Some((number, local)) = take_place(process) else {
+    // The program's stack may be small.
+    let Some((number, local)) = process.spare.run(|| take_place(process)) else {
         sys::restore_signals(signals);
         return None;
     };
@@ -366,19 +378,15 @@ fn attach(process: &'static Process, stack_pointer: u64, token: u32) -> Option<*
 
 /// A slot's number that nobody has, and what belongs to it.
 fn take_place(process: &'static Process) -> Option<(u32, *mut Local)> {
-    let number = {
-        let guard = process.making.lock();
-        if guard.is_none() {
-            process.note(note::GAVE_UP);
-            return None;
-        }
-        let Some(number) = process.locals.take_ended(process).or_else(|| process.segment.carve_thread()) else {
-            process.note(note::THREADS_FULL);
-            return None;
-        };
-        number
+    let Some(_guard) = process.making.lock() else {
+        process.note(note::GAVE_UP);
+        return None;
     };
-    Some((number, process.locals.at(number)?))
+    let taken = process.locals.take(process);
+    if taken.is_none() {
+        process.note(note::THREADS_FULL);
+    }
+    taken
 }
 
 /// Fills a slot and its `Local`.
@@ -410,7 +418,7 @@ fn begin(process: &'static Process, local: *mut Local, number: u32, stack_pointe
     if this.ring.is_null() {
         this.first_ring(process);
     }
-    process.locals.tids[number as usize].store(tid, Ordering::Relaxed);
+    process.locals.set_tid(number, tid);
     // Release: the collector sees the fields.
     slot.state.store(state::ACTIVE, Ordering::Release);
     this.attached.store(1, Ordering::Relaxed);
@@ -424,10 +432,7 @@ impl Local {
     fn first_ring(&mut self, process: &Process) {
         let carved =
             process.making.lock().and_then(|_guard| process.segment.carve(RingHeader::bytes(ring::FIRST_CAPACITY)));
-        let Some(at) = carved else {
-            process.note(note::NO_MEMORY);
-            return;
-        };
+        let Some(at) = carved else { return };
         self.use_ring(process, at, ring::FIRST_CAPACITY);
         // Release: pairs with the collector's Acquire load.
         self.slot().ring.store(at, Ordering::Release);
@@ -496,45 +501,78 @@ fn stack_end(stack_pointer: u64) -> u64 {
 }
 
 impl Locals {
-    /// Makes sure of the memory of the slot with this number.
-    pub fn make(&self, number: u32) {
-        self.at(number);
+    fn chunk(&self, number: u32) -> Option<&'static Chunk> {
+        // Acquire: pairs with the Release store in `make`.
+        let at = self.chunks.get(number as usize / CHUNK)?.load(Ordering::Acquire);
+        // SAFETY: chunks are never given back, and zeros are a valid one.
+        unsafe { at.as_ref() }
     }
 
-    fn at(&self, number: u32) -> Option<*mut Local> {
-        let (chunk, within) = (number as usize / CHUNK, number as usize % CHUNK);
-        let entry = self.chunks.get(chunk)?;
-        let mut at = entry.load(Ordering::Acquire);
-        if at.is_null() {
-            let bytes = CHUNK * size_of::<Local>();
-            let made = sys::mmap(bytes, sys::PROT_RW, sys::MAP_ANONYMOUS, -1)?;
-            // SAFETY: the mapping is ours and new.
-            unsafe {
-                if sys::madvise(made, bytes, sys::MADV_WIPEONFORK) != 0 {
-                    // Without it a forked child would write into its parent's rings.
-                    sys::munmap(made, bytes);
-                    return None;
-                }
-                sys::madvise(made, bytes, sys::MADV_DONTDUMP);
-            }
-            match entry.compare_exchange(core::ptr::null_mut(), made.cast(), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => at = made.cast(),
-                Err(other) => {
-                    // SAFETY: nobody else has seen this mapping.
-                    unsafe { sys::munmap(made, bytes) };
-                    at = other;
-                }
-            }
+    /// Makes what so many new threads need. Call under the inner lock.
+    pub fn make_ready(&self, process: &Process, threads: u32) {
+        let next = process.header().thread_count.load(Ordering::Relaxed);
+        (next..next + threads).all(|number| self.make(process, number).is_some());
+    }
+
+    /// The `Local` of a slot, made where it is new. Call under the inner lock.
+    fn make(&self, process: &Process, number: u32) -> Option<*mut Local> {
+        let chunk = self.chunk(number).or_else(|| {
+            let at = process.take(size_of::<Chunk>())?;
+            // Release: who finds the chunk sees zeros.
+            self.chunks.get(number as usize / CHUNK)?.store(at.cast(), Ordering::Release);
+            self.chunk(number)
+        })?;
+        let local = &chunk.locals[number as usize % CHUNK];
+        if local.load(Ordering::Relaxed).is_null() {
+            local.store(process.take(size_of::<Local>())?.cast(), Ordering::Release);
         }
-        // SAFETY: within the chunk.
-        Some(unsafe { at.add(within) })
+        Some(local.load(Ordering::Relaxed))
     }
 
     /// The `Local` of a slot, if it was ever used.
     fn made(&self, number: u32) -> Option<&'static Local> {
-        let at = self.chunks.get(number as usize / CHUNK)?.load(Ordering::Acquire);
-        // SAFETY: within the chunk; only the atomic fields are touched by others than the owner.
-        (!at.is_null()).then(|| unsafe { &*at.add(number as usize % CHUNK) })
+        let at = self.chunk(number)?.locals[number as usize % CHUNK].load(Ordering::Acquire);
+        // SAFETY: never given back; only the atomic fields are touched by others than the owner.
+        unsafe { at.as_ref() }
+    }
+
+    /// Whether it is worth the trouble to ask for a slot: where there was none, a thread would ask at each lock.
+    fn may_have_room(&self) -> bool {
+        self.ended_count.load(Ordering::Relaxed) > 0 || self.patience.is_over()
+    }
+
+    /// A slot for a new thread, with its `Local`: that of one that ended, or a new one. Call under the inner lock.
+    fn take(&self, process: &Process) -> Option<(u32, *mut Local)> {
+        if let Some(number) = self.take_ended(process) {
+            return Some((number, self.make(process, number)?));
+        }
+        // The private part first: a slot in the segment cannot be given back.
+        let next = process.header().thread_count.load(Ordering::Relaxed);
+        self.patience.attempt(|| {
+            let local = self.make(process, next)?;
+            Some((process.segment.carve_thread()?, local))
+        })
+    }
+
+    /// The thread's number in the process's list of thread ids.
+    fn set_tid(&self, number: u32, tid: u32) {
+        if let Some(chunk) = self.chunk(number) {
+            chunk.tids[number as usize % CHUNK].store(tid, Ordering::Relaxed);
+        }
+    }
+
+    /// A place in the list of ended slots.
+    fn ended(&self, place: u32) -> Option<&'static AtomicU32> {
+        Some(&self.chunk(place)?.ended[place as usize % CHUNK])
+    }
+
+    /// The thread of a slot has ended. Call under the inner lock.
+    fn put_ended(&self, number: u32) {
+        let count = self.ended_count.load(Ordering::Relaxed);
+        if let Some(place) = self.ended(count) {
+            place.store(number, Ordering::Relaxed);
+            self.ended_count.store(count + 1, Ordering::Relaxed);
+        }
     }
 
     /// A slot whose thread ended. Call under the inner lock.
@@ -542,11 +580,11 @@ impl Locals {
         const LOOKS: u32 = 8;
         let count = self.ended_count.load(Ordering::Relaxed);
         for back in 1..=count.min(LOOKS) {
-            let number = self.ended[(count - back) as usize].load(Ordering::Relaxed);
+            let place = self.ended(count - back)?;
+            let number = place.load(Ordering::Relaxed);
             // Acquire: what the slot's last thread wrote is seen.
             if process.segment.thread(number).state.load(Ordering::Acquire) == state::ENDED {
-                let last = self.ended[count as usize - 1].load(Ordering::Relaxed);
-                self.ended[(count - back) as usize].store(last, Ordering::Relaxed);
+                place.store(self.ended(count - 1)?.load(Ordering::Relaxed), Ordering::Relaxed);
                 self.ended_count.store(count - 1, Ordering::Relaxed);
                 return Some(number);
             }
@@ -556,11 +594,12 @@ impl Locals {
 
     /// The slot of the thread with this kernel id.
     pub fn slot_of(&self, process: &Process, tid: u32) -> Option<u32> {
-        let count = process.header().thread_count.load(Ordering::Relaxed) as usize;
-        self.tids[..count.min(self.tids.len())]
-            .iter()
-            .position(|known| known.load(Ordering::Relaxed) == tid)
-            .map(|number| number as u32)
+        let count = process.header().thread_count.load(Ordering::Relaxed);
+        (0..count).step_by(CHUNK).find_map(|first| {
+            let tids = &self.chunk(first)?.tids[..(count - first).min(CHUNK as u32) as usize];
+            let at = tids.iter().position(|known| known.load(Ordering::Relaxed) == tid)?;
+            Some(first + at as u32)
+        })
     }
 }
 
@@ -599,16 +638,13 @@ unsafe fn end(local: *mut Local) {
         crate::recorder::thread_ended(local);
     }
     let slot = this.slot();
-    process.locals.tids[this.number as usize].store(0, Ordering::Relaxed);
+    process.locals.set_tid(this.number, 0);
     this.ready.store(0, Ordering::Relaxed);
     this.attached.store(0, Ordering::Relaxed);
     set_local(core::ptr::null_mut());
     let dirty = slot.folds.load(Ordering::Relaxed) != 0;
     let Some(_guard) = process.making.lock() else { return };
-    let locals = &process.locals;
-    let count = locals.ended_count.load(Ordering::Relaxed);
-    locals.ended[count as usize].store(this.number, Ordering::Relaxed);
-    locals.ended_count.store(count + 1, Ordering::Relaxed);
+    process.locals.put_ended(this.number);
     // Release: the slot's next thread and the collector see all that was written.
     slot.state.store(if dirty { state::ENDED_DIRTY } else { state::ENDED }, Ordering::Release);
 }

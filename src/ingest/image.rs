@@ -304,10 +304,29 @@ impl Image {
             note::NO_MEMORY,
             "no room for all rings in the memory file system: more was folded than need be (set LOCKPROF_SHM to a larger one)",
         );
+        say(
+            note::ADDRESS_SPACE,
+            "the limit of its address space (RLIMIT_AS, ulimit -v) left the recorder no room: more was folded or counted together than need be",
+        );
+        say(
+            note::DATA_SIZE,
+            "the limit of its data (RLIMIT_DATA, ulimit -d) left the recorder no room: more was folded or counted together than need be",
+        );
+        say(
+            note::LOCKED_MEMORY,
+            "it locks its memory, and the limit of that (RLIMIT_MEMLOCK, ulimit -l) left the recorder no room: more was folded or counted together than need be",
+        );
+        say(
+            note::REFUSED,
+            "the kernel or a sandbox gave the recorder no more memory: more was folded or counted together than need be",
+        );
         say(note::LOCKS_FULL, "more locks than can be told apart: the later ones are counted together by kind");
         say(note::STACKS_FULL, "more distinct call stacks than there is room for: some are unknown");
         say(note::NO_TSC, "the processor's time stamp counter is not invariant: slower clock readings were used");
-        say(note::THREADS_FULL, "more threads at one time than there is room for: some were not recorded");
+        say(
+            note::THREADS_FULL,
+            "more threads than there is room for: what the others took is counted, but not told apart",
+        );
         say(note::SHAPES_FULL, "more distinct stack shapes than can be remembered: later ones were unwound each time");
         say(
             note::ORDER_CUT,

@@ -3,10 +3,11 @@
 use std::process::Command;
 
 use crate::util::build::Build;
+use crate::util::report::number;
 use crate::util::run::{LIMIT, Outcome, finish, folder};
 use crate::util::skip::unable;
 use crate::util::truth::{assert_same, assert_true};
-use crate::util::{Report, Target, fixture, verify};
+use crate::util::{Recording, Report, Target, fixture, lockprof, verify};
 
 #[test]
 fn the_smallest_thread_stacks() {
@@ -51,10 +52,82 @@ fn a_limit_set_before_lockprof_starts() {
     verify(&Target::new("/bin/sh").args(["-c", &command]));
 }
 
+/// Limits that the program sets after its first lock leave the recorder what the program does not need.
+#[test]
+fn limits_that_the_program_gives_itself() {
+    const ADDRESS_SPACE: &str = "1";
+    const DATA: &str = "2";
+    for which in [ADDRESS_SPACE, DATA] {
+        // Bare it needs 16 MB.
+        verify(&Target::new(fixture("own_limits")).args([which, "64"]));
+        // Some locks find no row of their own.
+        let recording = Target::new(fixture("own_limits")).args([which, "20", "50", "10", "10000"]).record();
+        assert_counted(&recording, 50 * 10 + 1 + 10_000, if which == DATA { "ulimit -d" } else { "ulimit -v" });
+    }
+}
+
+#[test]
+fn a_python_program_that_limits_its_address_space() {
+    let python = crate::need!("python3");
+    let script = "import resource, threading\n\
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n\
+        data = bytearray(50 << 20)\n\
+        t = threading.Thread(target=lambda: None)\n\
+        t.start()\n\
+        t.join()\n\
+        print('ok', len(data))\n";
+    let target = Target::new(python).args(["-c", script]);
+    let recording = target.record();
+    assert_same(&target.bare(), &recording.outcome);
+    recording.report.assert_accounted();
+}
+
+/// `mlockall` counts all that is mapped, and locks what is mapped later.
+#[test]
+fn all_memory_locked_without_rights() {
+    let target = |locks: &str, fill: &str| Target::new(fixture("locked_memory")).args(["8192", locks, fill]);
+    let bare = target("0", "0").bare();
+    if bare.code() == 3 {
+        return unable("nobody may lock 8 MiB of memory here");
+    }
+    // What the recorder maps later is not locked: it takes nothing of the program's room.
+    verify(&target("10000", "0"));
+    let shim = finish(lockprof().args(["shim", "--path"]), LIMIT).stdout;
+    let asleep = finish(Command::new(fixture("locked_memory")).env("LD_PRELOAD", shim.trim_end()), LIMIT);
+    assert_same(&bare, &asleep);
+    assert_counted(&target("10000", "1").record(), 4 * 1000 + 1 + 10_000, "ulimit -l");
+}
+
+/// The program went well; nothing is lost, however little was told apart, and the limit is named.
+fn assert_counted(recording: &Recording, acquisitions: u64, limit: &str) {
+    assert_eq!(recording.outcome.code(), 0, "{:?}", recording.outcome);
+    recording.report.assert_accounted();
+    // Joins are acquisitions as well.
+    assert!(recording.report.coverage("acquisitions") >= acquisitions, "{}", recording.report.overview());
+    let notes = recording.report.notes();
+    assert!(notes.iter().any(|note| note.contains(limit)), "{notes:?}");
+}
+
+/// More locks at one time than the first tables have room for.
+#[test]
+fn many_locks_at_one_time() {
+    let recording = Target::new(fixture("many_locks")).args(["20000", "2"]).record();
+    recording.report.assert_accounted();
+    let locks = recording.report.locks();
+    assert_eq!(locks.len(), 20_000);
+    assert!(locks.iter().all(|lock| number(lock, "acquisitions") == 2));
+}
+
 /// As in a container: little shared memory, or none. What does not fit is counted without single events.
 #[test]
 fn little_shared_memory() {
-    for size in ["64k", "1m"] {
+    for (size, shm, target) in [
+        ("64k", None, Target::new(fixture("counts")).args(["16", "20000"])),
+        ("1m", None, Target::new(fixture("counts")).args(["16", "20000"])),
+        ("4m", Some("/dev/shm"), Target::new(fixture("counts")).args(["16", "20000"])),
+        ("4m", Some("/dev/shm"), Target::new(fixture("many_locks")).args(["20000", "2"])),
+    ] {
+        let target = shm.into_iter().fold(target, |target, shm| target.env("LOCKPROF_SHM", shm));
         let mount = format!("mount -t tmpfs -o size={size} none /dev/shm");
         let command = |rest: &str| ["-m".into(), "sh".into(), "-c".into(), format!("{mount} && {rest}")];
         let alone = finish(Command::new("unshare").args(command("true")), LIMIT);
@@ -63,13 +136,20 @@ fn little_shared_memory() {
         }
         let folder = folder();
         let trace = folder.path().join("t.lockprof");
-        let target = Target::new(fixture("counts")).args(["16", "20000"]);
         let recorded = target.recorded_command(&trace);
         let words: Vec<String> = recorded.get_args().map(|word| format!("'{}'", word.display())).collect();
         let line = format!("exec '{}' {}", recorded.get_program().display(), words.join(" "));
-        let outcome = finish(Command::new("unshare").args(command(&line)), LIMIT);
+        let variables = shm.map(|shm| ("LOCKPROF_SHM", shm));
+        let outcome = finish(Command::new("unshare").args(command(&line)).envs(variables), LIMIT);
         assert_same(&target.bare(), &outcome);
-        assert_true(&outcome, &Report::load(&trace));
+        let report = Report::load(&trace);
+        report.assert_accounted();
+        if shm.is_none() {
+            assert_true(&outcome, &report);
+        } else {
+            let notes = report.notes();
+            assert!(notes.iter().any(|note| note.contains("LOCKPROF_SHM to a larger one")), "{notes:?}");
+        }
     }
 }
 

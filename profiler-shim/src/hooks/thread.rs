@@ -2,7 +2,7 @@
 //! stack's end is known.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, Op, Record};
@@ -156,7 +156,7 @@ pub struct Start {
     argument: AtomicPtr<c_void>,
     token: AtomicU32,
     /// System calls that a filter of the creator forbids, as `sandbox` has them.
-    forbidden: AtomicU32,
+    forbidden: AtomicU64,
 }
 
 /// What was kept in a [`Start`].
@@ -164,7 +164,7 @@ struct Taken {
     routine: Ptr,
     argument: Ptr,
     token: u32,
-    forbidden: u32,
+    forbidden: u64,
 }
 
 /// Threads that may be on their way at one time; more are started without the trampoline.

@@ -49,7 +49,6 @@ pub unsafe fn fold_open(
     local: *mut Local,
     mut chain: impl Iterator<Item = &'static HeldEntry>,
 ) -> Option<&'static FoldEntry> {
-    let process = Process::attached()?;
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
         let segment = segment_of_folds(&*local);
@@ -60,7 +59,7 @@ pub unsafe fn fold_open(
                 op_and_flags: key_of(u16::from(flags) << 8 | Op::Open as u16),
                 lock: lock_and_stack as u32,
                 stack: (lock_and_stack >> 32) as u32,
-                holder: around.map_or(0, |around| process.segment.offset_of(around) as u32),
+                holder: around.map_or(0, |around| around.place.load(Ordering::Relaxed)),
                 segment,
             };
             find_fold(local, &key).map(Some)
@@ -155,7 +154,7 @@ unsafe fn search_folds(process: &Process, local: *mut Local, key: &Key) -> Resul
                 return Err(full);
             }
             let table: &'static fold::FoldTable = process.segment.at(at);
-            if let Some(entry) = search_table(table, key) {
+            if let Some(entry) = search_table(table, at, key) {
                 return Ok(entry);
             }
             full = Full {
@@ -179,27 +178,25 @@ unsafe fn one_for_many(process: &Process, local: *mut Local, key: &Key) -> Optio
         }
         let op_and_flags = key.op_and_flags & 0xff;
         let many = Key { op_and_flags, lock: 0, stack: 0, holder: 0, segment: 0 };
-        let base: *const FoldEntry = core::ptr::from_ref(process.segment.at::<fold::FoldTable>(first)).add(1).cast();
-        claim(&*base.add(usize::from(key.op_and_flags as u8) % FIRST as usize), many)
+        claim(process.segment.at(first), first, u64::from(key.op_and_flags as u8) % FIRST, many)
     }
 }
 
-/// The entry of this key in one table, made if there is room.
+/// The entry of this key in the table at an offset, made if there is room.
 #[inline(never)]
-unsafe fn search_table(table: &'static fold::FoldTable, key: &Key) -> Option<&'static FoldEntry> {
+unsafe fn search_table(table: &'static fold::FoldTable, at: u64, key: &Key) -> Option<&'static FoldEntry> {
     const PROBES: u64 = 8;
     let capacity = table.capacity.load(Ordering::Relaxed);
+    // The first entries are kept for what finds no other place.
+    let number = |probe| 16 + (key.hash() + probe) % (capacity - 16);
     // SAFETY: the table was carved for its capacity.
-    unsafe {
-        let entries: *const FoldEntry = core::ptr::from_ref(table).add(1).cast();
-        // The first entries are kept for what finds no other place.
-        let number = |probe| 16 + (key.hash() + probe) % (capacity - 16);
-        (0..PROBES).find_map(|probe| claim(&*entries.add(number(probe) as usize), *key))
-    }
+    (0..PROBES).find_map(|probe| unsafe { claim(table, at, number(probe), *key) })
 }
 
-/// The entry, if it has this key or none yet.
-fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
+/// Entry `number` of the table at an offset, if it has this key or none yet.
+unsafe fn claim(table: &'static fold::FoldTable, at: u64, number: u64, key: Key) -> Option<&'static FoldEntry> {
+    // SAFETY: the entries follow their table, and the caller's number is one of them.
+    let entry = unsafe { &*core::ptr::from_ref(table).add(1).cast::<FoldEntry>().add(number as usize) };
     let known = Key::of(entry);
     if known == key {
         return Some(entry);
@@ -213,6 +210,8 @@ fn claim(entry: &'static FoldEntry, key: Key) -> Option<&'static FoldEntry> {
     entry.stack.store(key.stack, Ordering::Relaxed);
     entry.holder.store(key.holder, Ordering::Relaxed);
     entry.segment.store(key.segment, Ordering::Relaxed);
+    let place = at + size_of::<fold::FoldTable>() as u64 + number * size_of::<FoldEntry>() as u64;
+    entry.place.store(place as u32, Ordering::Relaxed);
     // Release: the collector that sees the operation sees the key.
     entry.op_and_flags.store(key.op_and_flags, Ordering::Release);
     Some(entry)

@@ -2,7 +2,6 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use lockprof_wire::layout::note;
 use lockprof_wire::ring::{self, RESERVE, RingHeader};
 use lockprof_wire::{HeldEntry, Op, Record};
 
@@ -213,11 +212,7 @@ unsafe fn move_on(local: *mut Local, capacity: u32) -> bool {
         let larger = capacity * ring::GROWTH;
         let carved = Process::attached().and_then(|process| {
             let _guard = process.making.lock()?;
-            let Some(at) = process.segment.carve_from_half(RingHeader::bytes(larger)) else {
-                process.note(note::NO_MEMORY);
-                return None;
-            };
-            Some((process, at))
+            Some((process, process.segment.carve_from_half(RingHeader::bytes(larger))?))
         });
         if let Some((process, at)) = carved {
             let link =

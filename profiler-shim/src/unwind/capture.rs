@@ -259,7 +259,7 @@ unsafe fn learn(local: *mut Local, stack_pointer: u64, return_address: u64, mism
         };
         #[cfg(lockprof_oracle)]
         let words = super::oracle::seen(words);
-        let Some(shape) = process.shapes.intern(return_address, words, stack) else {
+        let Some(shape) = process.shapes.intern(process, return_address, words, stack) else {
             process.note(lockprof_wire::layout::note::SHAPES_FULL);
             return stack;
         };

@@ -7,6 +7,9 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use crate::patience::Patience;
+use crate::process::Process;
+
 /// A word that the answer depends on.
 #[repr(C, align(16))]
 #[derive(Clone, Copy)]
@@ -75,67 +78,170 @@ struct Prefix {
 #[repr(C)]
 pub struct Shapes {
     trie: AtomicPtr<Prefix>,
-    mask: AtomicU64,
+    /// Number of its entries, a power of two.
+    len: AtomicU64,
     used: AtomicU32,
-    arena: AtomicPtr<u8>,
-    arena_len: AtomicU64,
-    arena_used: AtomicU64,
+    /// Where shapes are: the last piece, from which the others can be reached, and the bytes of all.
+    pieces: AtomicPtr<Piece>,
+    bytes: AtomicU64,
+    trie_patience: Patience,
+    piece_patience: Patience,
 }
 
+/// Room for shapes, which follow.
+#[repr(C, align(16))]
+struct Piece {
+    before: *const Piece,
+    /// Bytes behind this header, and those in use.
+    len: u64,
+    used: AtomicU64,
+}
+
+const FIRST: u64 = 1 << 9;
+const LARGEST: u64 = 1 << 19;
+const GROWTH: u64 = 4;
+/// Bytes of the first piece of shapes, of the largest one, and of all.
+const FIRST_PIECE: u64 = 32 << 10;
+const LARGEST_PIECE: u64 = 1 << 20;
+const MOST_BYTES: u64 = 64 << 20;
+
 impl Shapes {
-    pub const fn trie_bytes(entries: usize) -> usize {
-        entries * size_of::<Prefix>()
+    /// Makes room for so many new beginnings, and the shapes that they lead to. Call under the inner lock.
+    pub fn make_ready(&self, process: &Process, prefixes: u32) {
+        let room = || self.len.load(Ordering::Relaxed) / 4 * 3;
+        let wanted = u64::from(self.used.load(Ordering::Relaxed)) + u64::from(prefixes);
+        while wanted > room() && self.grow(process).is_some() {}
+        let bytes = u64::from(prefixes) * size_of::<Word>() as u64;
+        if !self.has_room(bytes) {
+            self.add_piece(process, bytes);
+        }
     }
 
-    pub fn place(&self, trie: *mut u8, entries: usize, arena: *mut u8, bytes: usize) {
-        self.trie.store(trie.cast(), Ordering::Relaxed);
-        self.mask.store(entries as u64 - 1, Ordering::Relaxed);
-        self.arena.store(arena, Ordering::Relaxed);
-        self.arena_len.store(bytes as u64, Ordering::Relaxed);
+    /// Moves on to a larger trie. The old one stays: memory is never given back, and it is a third of all at most.
+    fn grow(&self, process: &Process) -> Option<()> {
+        let (old, old_len) = (self.trie.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed));
+        let len = (old_len * GROWTH).max(FIRST);
+        if len > LARGEST {
+            return None;
+        }
+        let new = process.take(len as usize * size_of::<Prefix>())?;
+        self.trie.store(new.cast(), Ordering::Relaxed);
+        self.len.store(len, Ordering::Relaxed);
+        for at in 0..old_len {
+            // SAFETY: within the old trie; the inner lock makes these the only references.
+            unsafe {
+                let prefix = old.add(at as usize);
+                if (*prefix).relative != 0 {
+                    let at = self.search((*prefix).parent, (*prefix).offset, (*prefix).relative, (*prefix).value);
+                    at.copy_from_nonoverlapping(prefix, 1);
+                }
+            }
+        }
+        Some(())
     }
 
-    /// The beginning `parent` with one word more. Call under the inner lock.
-    #[allow(clippy::mut_from_ref, reason = "the inner lock makes it the only reference")]
-    fn extend(&self, parent: u32, offset: i32, relative: bool, value: u64) -> Option<&mut Prefix> {
-        let (trie, mask) = (self.trie.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
+    /// Where the beginning `parent` with one word more is, or would be. `relative`: as in [`Prefix`].
+    fn search(&self, parent: u32, offset: i32, relative: u32, value: u64) -> *mut Prefix {
+        let (trie, mask) = (self.trie.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed) - 1);
         let mut hash = u64::from(parent).wrapping_mul(0x9E37_79B9_7F4A_7C15)
             ^ value.wrapping_mul(0xff51_afd7_ed55_8ccd)
             ^ u64::from(offset as u32).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         hash ^= hash >> 31;
         let mut at = hash & mask;
         loop {
-            // SAFETY: `at` is within the mask, and the inner lock makes this the only reference.
-            let prefix = unsafe { &mut *trie.add(at as usize) };
-            if prefix.relative == 0 {
-                let used = self.used.load(Ordering::Relaxed);
-                if u64::from(used) >= mask / 4 * 3 {
-                    return None;
+            // SAFETY: `at` is within the mask, and the trie is never full.
+            unsafe {
+                let prefix = trie.add(at as usize);
+                let is = (*prefix).parent == parent && (*prefix).offset == offset && (*prefix).value == value;
+                if (*prefix).relative == 0 || is && (*prefix).relative == relative {
+                    return prefix;
                 }
-                self.used.store(used + 1, Ordering::Relaxed);
-                (prefix.parent, prefix.offset, prefix.value) = (parent, offset, value);
-                prefix.relative = 1 + u32::from(relative);
-                prefix.number = used + 1;
-                return Some(prefix);
-            }
-            if prefix.parent == parent
-                && prefix.offset == offset
-                && prefix.value == value
-                && prefix.relative == 1 + u32::from(relative)
-            {
-                return Some(prefix);
             }
             at = (at + 1) & mask;
         }
     }
 
+    /// The beginning `parent` with one word more, if it is known. Call under the inner lock.
+    fn find(&self, parent: u32, offset: i32, relative: bool, value: u64) -> Option<*mut Prefix> {
+        if self.len.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let prefix = self.search(parent, offset, 1 + u32::from(relative), value);
+        // SAFETY: it is in the trie.
+        (unsafe { (*prefix).relative } != 0).then_some(prefix)
+    }
+
+    /// The same, made where it is new. Call under the inner lock.
+    #[allow(clippy::mut_from_ref, reason = "the inner lock makes it the only reference")]
+    fn extend(&self, process: &Process, parent: u32, offset: i32, relative: bool, value: u64) -> Option<&mut Prefix> {
+        if let Some(known) = self.find(parent, offset, relative, value) {
+            // SAFETY: the inner lock makes it the only reference.
+            return Some(unsafe { &mut *known });
+        }
+        let used = self.used.load(Ordering::Relaxed);
+        if u64::from(used) >= self.len.load(Ordering::Relaxed) / 4 * 3 {
+            self.trie_patience.attempt(|| self.grow(process))?;
+        }
+        self.used.store(used + 1, Ordering::Relaxed);
+        // SAFETY: as above.
+        let prefix = unsafe { &mut *self.search(parent, offset, 1 + u32::from(relative), value) };
+        (prefix.parent, prefix.offset, prefix.value) = (parent, offset, value);
+        prefix.relative = 1 + u32::from(relative);
+        prefix.number = used + 1;
+        Some(prefix)
+    }
+
+    /// Whether the last piece has room for so many bytes.
+    fn has_room(&self, bytes: u64) -> bool {
+        // SAFETY: pieces are never given back.
+        let last = unsafe { self.pieces.load(Ordering::Relaxed).as_ref() };
+        last.is_some_and(|last| last.used.load(Ordering::Relaxed) + bytes <= last.len)
+    }
+
+    /// Room for a shape.
+    fn room(&self, process: &Process, bytes: u64) -> Option<*mut Shape> {
+        let piece = if self.has_room(bytes) {
+            self.pieces.load(Ordering::Relaxed)
+        } else {
+            self.piece_patience.attempt(|| self.add_piece(process, bytes))?
+        };
+        // SAFETY: pieces are never given back; the room was looked at.
+        unsafe {
+            let used = (*piece).used.fetch_add(bytes, Ordering::Relaxed);
+            Some(piece.add(1).cast::<u8>().add(used as usize).cast())
+        }
+    }
+
+    fn add_piece(&self, process: &Process, bytes: u64) -> Option<*mut Piece> {
+        let all = self.bytes.load(Ordering::Relaxed);
+        let header = size_of::<Piece>() as u64;
+        let size = (all / 2).clamp(FIRST_PIECE, LARGEST_PIECE).max(header + bytes);
+        if all + size > MOST_BYTES {
+            return None;
+        }
+        let piece: *mut Piece = process.take(size as usize)?.cast();
+        let before = self.pieces.load(Ordering::Relaxed);
+        // SAFETY: the memory is new, ours and aligned.
+        unsafe { piece.write(Piece { before, len: size - header, used: AtomicU64::new(0) }) };
+        self.bytes.store(all + size, Ordering::Relaxed);
+        self.pieces.store(piece, Ordering::Relaxed);
+        Some(piece)
+    }
+
     /// The shape of these words, made where it is new; `None` once the store is full. The words get their
     /// prefix numbers. Call under the inner lock.
-    pub fn intern(&self, return_address: u64, words: &mut [Word], stack: u32) -> Option<*const Shape> {
-        let mut prefix = self.extend(0, i32::MIN, false, return_address)?;
+    pub fn intern(
+        &self,
+        process: &Process,
+        return_address: u64,
+        words: &mut [Word],
+        stack: u32,
+    ) -> Option<*const Shape> {
+        let mut prefix = self.extend(process, 0, i32::MIN, false, return_address)?;
         for word in words.iter_mut() {
             let relative = word.prefix_and_relative & 1;
             word.prefix_and_relative = prefix.number << 1 | relative;
-            prefix = self.extend(prefix.number, word.offset, relative != 0, word.value)?;
+            prefix = self.extend(process, prefix.number, word.offset, relative != 0, word.value)?;
         }
         let known = prefix.shape.load(Ordering::Relaxed);
         // SAFETY: shapes live for ever.
@@ -145,18 +251,13 @@ impl Shapes {
         // New, or the code that was there is gone and other code stands in its place.
         let room = words.len().next_multiple_of(GROUP);
         let bytes = (size_of::<Shape>() + room * size_of::<Word>()) as u64;
-        let used = self.arena_used.load(Ordering::Relaxed);
-        if used + bytes > self.arena_len.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.arena_used.store(used + bytes, Ordering::Relaxed);
+        let shape = self.room(process, bytes)?;
         // The word below the hook's return address (the caller's rbp) may always be read.
         let extent =
             words.iter().map(|word| if word.offset < -16 { u32::MAX } else { (word.offset.max(0) + 8) as u32 }).max();
         let any_relative = words.iter().any(|word| word.prefix_and_relative & 1 != 0);
-        // SAFETY: the arena has the room, and sizes are multiples of 16 like its start.
+        // SAFETY: there is room, and sizes are multiples of 16 like a piece's start.
         unsafe {
-            let shape = self.arena.load(Ordering::Relaxed).add(used as usize).cast::<Shape>();
             shape.write(Shape {
                 return_address,
                 stack,
@@ -173,4 +274,9 @@ impl Shapes {
             Some(shape)
         }
     }
+}
+
+/// Words that a shape of so many has room for.
+const fn room_of(len: u16) -> usize {
+    (len as usize).next_multiple_of(GROUP)
 }

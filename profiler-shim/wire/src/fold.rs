@@ -60,7 +60,8 @@ pub struct FoldEntry {
     /// For `Open`: how many `Created` records and `Done` records of joins and barriers the thread had written
     /// before, or [`ANY_SEGMENT`]; else 0.
     pub segment: AtomicU32,
-    _pad: AtomicU32,
+    /// Offset of the entry itself, once it has a key.
+    pub place: AtomicU32,
     /// Payloads by bucket.
     pub buckets: [AtomicU32; BUCKETS],
 }

@@ -71,7 +71,7 @@ impl Layout {
 
 /// Bits of [`Header::notes`]: things that a reader of the report has to know.
 pub mod note {
-    /// The memory file system had no room for more rings: threads without one of their own were only counted.
+    /// The memory file system, or the segment, had no room for more: rings, rows and slots that did not fit.
     pub const NO_MEMORY: u32 = 1;
     /// More locks than rows: the later ones are told apart by their kind only.
     pub const LOCKS_FULL: u32 = 2;
@@ -100,6 +100,14 @@ pub mod note {
     pub const DEEPBIND: u32 = 1 << 22;
     /// Locks were given back by calls that were not seen: their holds end where that was noticed.
     pub const UNSEEN_RELEASE: u32 = 1 << 23;
+    /// The limit of address space (`RLIMIT_AS`) left no room to grow.
+    pub const ADDRESS_SPACE: u32 = 1 << 24;
+    /// The limit of private data (`RLIMIT_DATA`) left none.
+    pub const DATA_SIZE: u32 = 1 << 25;
+    /// The limit of locked memory (`RLIMIT_MEMLOCK`) left none: the program locks all that is mapped later.
+    pub const LOCKED_MEMORY: u32 = 1 << 26;
+    /// The kernel, or a sandbox, gave no more memory for another reason.
+    pub const REFUSED: u32 = 1 << 27;
 }
 
 /// Bits of [`Header::foreign`]: families of functions, by how their names begin.
@@ -166,8 +174,6 @@ pub struct Header {
     pub node_count: AtomicU32,
     /// Modules in use; module 0 stands for "no module".
     pub module_count: AtomicU32,
-    /// Next free byte of the arena.
-    pub arena_next: AtomicU64,
     /// Acquisitions made where the recorder could not note them (thread without a slot, handler inside the recorder).
     pub unrecorded: AtomicU64,
     /// 256 + the code with which the process ended by itself; 0 while it has not.

@@ -28,7 +28,7 @@ pub use thread::{HeldEntry, ThreadSlot};
 /// First word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"lockprof");
 /// Changes whenever any layout in this crate changes: shim and CLI are built together.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 /// Names the session's folder to the shim.
 pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
 /// Options for the shim: letters, see [`option`].
@@ -38,7 +38,7 @@ pub const ENV_OPTIONS: &str = "LOCKPROF_SHIM_OPTIONS";
 /// they reach the next program of the process.
 pub const ENV_FORBIDS: &str = "LOCKPROF_SHIM_FORBIDS";
 /// Its value where nothing is forbidden.
-pub const FORBIDS_NOTHING: &str = "00000000";
+pub const FORBIDS_NOTHING: &str = "0000000000000000";
 
 /// Letters in [`ENV_OPTIONS`].
 pub mod option {
