@@ -125,7 +125,7 @@ fn little_shared_memory() {
         ("64k", None, Target::new(fixture("counts")).args(["16", "20000"])),
         ("1m", None, Target::new(fixture("counts")).args(["16", "20000"])),
         ("4m", Some("/dev/shm"), Target::new(fixture("counts")).args(["16", "20000"])),
-        ("4m", Some("/dev/shm"), Target::new(fixture("many_locks")).args(["20000", "2"])),
+        ("4m", Some("/dev/shm"), Target::new(fixture("many_locks")).args(["100000", "2"])),
     ] {
         let target = shm.into_iter().fold(target, |target, shm| target.env("LOCKPROF_SHM", shm));
         let mount = format!("mount -t tmpfs -o size={size} none /dev/shm");

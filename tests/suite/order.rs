@@ -44,7 +44,7 @@ impl Seen {
         let mut command = Command::new(fixture(program));
         command.args(args).env("LD_PRELOAD", env!("LIBLOCKPROF_SHIM")).env(ENV_SESSION, segments.path());
         let outcome = finish(&mut command, LIMIT);
-        Self::new(Collector::new(segments.path()).finish().session, &outcome)
+        Self::new(Collector::of_the_past(segments.path()).finish().session, &outcome)
     }
 
     fn name(&self, lock: LockId) -> String {

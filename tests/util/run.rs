@@ -129,6 +129,15 @@ pub fn is_root() -> bool {
 pub fn start(command: &mut Command, folder: &Path) -> Child {
     let file = |name| File::create(folder.join(name)).expect("a file for the output");
     command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr")).process_group(0);
+    // Shells start what runs in the background with the signals of the keyboard ignored: not what a test is about.
+    // SAFETY: `signal` may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            libc::signal(libc::SIGQUIT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
     command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))
 }
 

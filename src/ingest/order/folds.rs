@@ -96,7 +96,7 @@ impl Orders {
                     ..Record::default()
                 };
                 let holder = entry.holder.load(Ordering::Relaxed);
-                let count = entry.count.load(Ordering::Relaxed);
+                let count = image.believe(entry.count.load(Ordering::Relaxed));
                 match record.op() {
                     Some(Op::Open) => {
                         let at = offset + size_of::<FoldTable>() as u64 + number * size_of::<FoldEntry>() as u64;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lockprof_wire::fold::{ANY_SEGMENT, FoldTable, bucket};
 use lockprof_wire::lock::{kind, traits};
@@ -14,7 +15,7 @@ use lockprof_wire::{
 };
 
 use super::*;
-use crate::ingest::clock::Rate;
+use crate::ingest::clock::{Rate, monotonic_ns};
 use crate::ingest::drain::{Drain, Tally};
 use crate::model::order::{Gate, LoggedWhat, MarkWhat, Order};
 
@@ -48,6 +49,9 @@ impl Made {
         let places = Layout::for_size(layout::SIZE_MIN);
         let put = |offset: usize, bytes: &[u8]| file.write_all_at(bytes, offset as u64).unwrap();
         put(offset_of!(Header, version), &VERSION.to_le_bytes());
+        // The process has this side's clocks: its ticks are nanoseconds since both began.
+        let real_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 - monotonic_ns();
+        put(offset_of!(Header, start_real_ns), &real_ns.to_le_bytes());
         put(offset_of!(Header, thread_count), &1u32.to_le_bytes());
         put(offset_of!(Header, lock_count), &ROWS.to_le_bytes());
         put(offset_of!(Header, node_count), &STACKS.to_le_bytes());

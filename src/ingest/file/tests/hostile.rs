@@ -196,7 +196,7 @@ fn contradictions_are_named() {
         (b"EDGE", vec![&[0, 0, 0, 0, 0, 0, 99, 0, 1, 0, 0, 1]], "a request under locks that are not there"),
         (b"EDGE", vec![&[0, 0, 0, 0, 0, 0, 1, 0, 1, 99, 0, 1]], "a request at a time that is not there"),
         (b"EDGE", vec![&[0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 1]; 2], "a request is there twice"),
-        (b"MISU", vec![&[4, 0, 0, 0, 0, 1]], "a misuse that has no meaning"),
+        (b"MISU", vec![&[7, 0, 0, 0, 0, 1]], "a misuse that has no meaning"),
         (b"MISU", vec![&[0, 0, 0, 0, 9, 1]], "an order of an unknown thread"),
         (b"MISU", vec![&[0, 0, 0, 0, 0, 1]; 2], "a misuse is there twice"),
         (b"OEVT", vec![&[9, 0, 0, 0, 0, 0]], "an order of an unknown thread"),
