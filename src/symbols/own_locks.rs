@@ -3,52 +3,97 @@
 //!
 //! A lock that does not go through libc has a function for the thread that has to wait, and nothing else has a function of
 //! that name. So a file is searched for such names: in its symbols, in Go's own table of functions (which stays when the
-//! symbols are stripped), and for Rust in the texts that its standard library always leaves.
+//! symbols are stripped), in what it exports and imports, and for Rust in the paths that its standard library always leaves.
 //! Locks that wait without a function (a futex used directly) are not found.
 
-use memchr::memmem;
-use object::{Object, ObjectSection};
-use rustc_hash::FxHashMap;
+use memchr::{memchr, memmem, memrchr};
+use object::{File, Object, ObjectSection, ObjectSymbol};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::elf::{self, Located};
 use crate::model::{Coverage, Module, ProcessId, Session};
 
-/// A kind of lock: what people call it, and where which bytes give it away.
+/// A kind of lock: what people call it, and what gives it away.
 struct Family {
     name: &'static str,
-    sections: &'static [&'static str],
-    marks: &'static [&'static [u8]],
+    sign: Sign,
+}
+
+enum Sign {
+    /// Bytes in sections, where what stands around them (the section and where in it they are) agrees.
+    Bytes {
+        sections: &'static [&'static str],
+        marks: &'static [&'static [u8]],
+        agrees: fn(&[u8], usize) -> bool,
+    },
+    Exports(&'static [&'static str]),
+    Imports(&'static [&'static str]),
 }
 
 const NAMES: &[&str] = &[".strtab", ".dynstr"];
 
+const fn named(name: &'static str, marks: &'static [&'static [u8]]) -> Family {
+    Family { name, sign: Sign::Bytes { sections: NAMES, marks, agrees: |_, _| true } }
+}
+
 const FAMILIES: &[Family] = &[
-    // `std::sys::sync::{mutex,rwlock}::futex`.
-    Family { name: RUST, sections: NAMES, marks: &[b"14lock_contended", b"14read_contended", b"15write_contended"] },
-    // Stripped: the paths in its panics. Every program with the standard library has its locks.
-    Family { name: RUST, sections: &[".rodata"], marks: &[b"library/std/src/"] },
+    // `std::sys::sync::{mutex,rwlock}::futex`, and where they were in older versions.
     Family {
-        name: "parking_lot",
-        sections: NAMES,
-        marks: &[b"RawMutex9lock_slow", b"RawRwLock16lock_shared_slow", b"RawRwLock19lock_exclusive_slow"],
+        name: RUST,
+        sign: Sign::Bytes {
+            sections: NAMES,
+            marks: &[b"14lock_contended", b"14read_contended", b"15write_contended"],
+            agrees: in_name_of_std,
+        },
     },
+    // Stripped: the paths in its panics. Every program with the standard library has its locks.
+    Family {
+        name: RUST,
+        sign: Sign::Bytes { sections: &[".rodata"], marks: &[STD_SOURCES], agrees: is_source_of_std },
+    },
+    named("parking_lot", &[b"RawMutex9lock_slow", b"RawRwLock16lock_shared_slow", b"RawRwLock19lock_exclusive_slow"]),
     Family {
         name: "Go's sync",
-        sections: &[".strtab", ".gopclntab", ".data.rel.ro.gopclntab", ".data.rel.ro"],
-        marks: &[b"sync.(*Mutex).lockSlow", b"sync.(*RWMutex).rUnlockSlow"],
+        sign: Sign::Bytes {
+            sections: &[".strtab", ".gopclntab", ".data.rel.ro.gopclntab", ".data.rel.ro"],
+            marks: &[b"sync.(*Mutex).lockSlow", b"sync.(*RWMutex).rUnlockSlow"],
+            agrees: |_, _| true,
+        },
     },
-    Family { name: "absl::Mutex", sections: NAMES, marks: &[b"5Mutex8LockSlowE", b"AbslInternalPerThreadSemWait"] },
-    Family { name: "folly's locks", sections: NAMES, marks: &[b"5folly15SharedMutexImpl", b"5folly9MicroLock"] },
+    named("absl::Mutex", &[b"5Mutex8LockSlowE", b"AbslInternalPerThreadSemWait"]),
+    named("folly's locks", &[b"5folly15SharedMutexImpl", b"5folly9MicroLock"]),
+    named("WebKit's WTF::Lock", &[b"3WTF4Lock8lockSlow", b"3WTF8WordLock8lockSlow", b"3WTF17LockAlgorithm"]),
+    named(JAVA, &[b"13ObjectMonitor5enter"]),
+    // Stripped.
+    Family { name: JAVA, sign: Sign::Exports(&["JVM_MonitorWait"]) },
+    named("Python's PyMutex", &[b"PyMutex_LockSlow", b"PyMutex_LockTimed"]),
+    // The OpenMP library is in programs without any of these as well.
     Family {
-        name: "WebKit's WTF::Lock",
-        sections: NAMES,
-        marks: &[b"3WTF4Lock8lockSlow", b"3WTF8WordLock8lockSlow", b"3WTF17LockAlgorithm"],
+        name: "OpenMP's locks",
+        sign: Sign::Imports(&[
+            "GOMP_critical_start",
+            "GOMP_critical_name_start",
+            "__kmpc_critical",
+            "__kmpc_critical_with_hint",
+            "omp_set_lock",
+            "omp_set_nest_lock",
+        ]),
     },
-    Family { name: "Java's monitors", sections: NAMES, marks: &[b"13ObjectMonitor5enter"] },
-    Family { name: "Python's PyMutex", sections: NAMES, marks: &[b"PyMutex_LockSlow", b"PyMutex_LockTimed"] },
 ];
 
+const JAVA: &str = "Java's monitors";
 const RUST: &str = "Rust's std::sync";
+
+const STD_SOURCES: &[u8] = b"library/std/src/";
+/// The sources of its locks, and of what is built upon them, in all its versions.
+const LOCKING_SOURCES: &[&[u8]] =
+    &[b"sync/", b"sys/sync/", b"sys/unix/locks/", b"sys/pal/unix/locks/", b"sys_common/", b"thread/"];
+
+/// What the recorder's own libraries export: the second unwinder of its tests. Nobody waits in there.
+const RECORDER: &[&str] = &["lockprof_oracle_backtrace"];
+
+/// Mangled names are no longer than this before the function's own.
+const LONGEST_PREFIX: usize = 1000;
 
 /// Notes about programs and libraries with locks of their own. `loaded`: which process had which file. What only processes
 /// with a single thread had is left out: nobody waits there, and no order of locks can deadlock.
@@ -89,17 +134,65 @@ fn of_files(located: &Located) -> Vec<&'static str> {
     let mut found: Vec<&'static str> = Vec::new();
     for binary in located.files() {
         let Ok(file) = binary.parse() else { continue };
+        let dynamic = Dynamic::of(&file);
+        if RECORDER.iter().any(|name| dynamic.exports.contains(name.as_bytes())) {
+            return Vec::new();
+        }
         for family in FAMILIES {
-            let has = |section: &&str| {
-                let data = file.section_by_name(section).and_then(|section| section.data().ok()).unwrap_or_default();
-                family.marks.iter().any(|mark| memmem::find(data, mark).is_some())
-            };
-            if !found.contains(&family.name) && family.sections.iter().any(has) {
+            if !found.contains(&family.name) && has(&file, &dynamic, &family.sign) {
                 found.push(family.name);
             }
         }
     }
     found
+}
+
+/// Of a file's dynamic symbols, those that count here.
+struct Dynamic<'a> {
+    exports: FxHashSet<&'a [u8]>,
+    imports: FxHashSet<&'a [u8]>,
+}
+
+impl<'a> Dynamic<'a> {
+    fn of(file: &'a File<'_>) -> Self {
+        let mut dynamic = Self { exports: FxHashSet::default(), imports: FxHashSet::default() };
+        for symbol in file.dynamic_symbols() {
+            if let Ok(name) = symbol.name_bytes() {
+                let names = if symbol.is_undefined() { &mut dynamic.imports } else { &mut dynamic.exports };
+                names.insert(name);
+            }
+        }
+        dynamic
+    }
+}
+
+fn has(file: &File<'_>, dynamic: &Dynamic<'_>, sign: &Sign) -> bool {
+    match sign {
+        Sign::Exports(names) => names.iter().any(|name| dynamic.exports.contains(name.as_bytes())),
+        Sign::Imports(names) => names.iter().any(|name| dynamic.imports.contains(name.as_bytes())),
+        Sign::Bytes { sections, marks, agrees } => sections.iter().any(|section| {
+            let data = file.section_by_name(section).and_then(|section| section.data().ok()).unwrap_or_default();
+            marks.iter().any(|mark| memmem::find_iter(data, mark).any(|at| agrees(data, at)))
+        }),
+    }
+}
+
+/// Whether what is found there in a table of names is in one of the standard library of Rust, in either way of mangling:
+/// other languages have functions that are called the same.
+fn in_name_of_std(names: &[u8], at: usize) -> bool {
+    let before = &names[at.saturating_sub(LONGEST_PREFIX)..at];
+    let name = memrchr(0, before).map_or(before, |end| &before[end + 1..]);
+    (name.starts_with(b"_ZN") || name.starts_with(b"_R")) && memmem::find(name, b"3std3sys").is_some()
+}
+
+/// Whether the path found there is that of a source with locks. What is before it depends on who built the library, and on
+/// what the linker has put there.
+fn is_source_of_std(texts: &[u8], at: usize) -> bool {
+    let path = &texts[at + STD_SOURCES.len()..];
+    let end = memchr(b'.', &path[..path.len().min(LONGEST_PREFIX)]).unwrap_or(0);
+    let is_path =
+        path[..end].iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_/".contains(byte));
+    is_path && path[end..].starts_with(b".rs") && LOCKING_SOURCES.iter().any(|source| path.starts_with(source))
 }
 
 #[cfg(test)]
@@ -132,5 +225,46 @@ mod tests {
         assert!(!session.coverage.complete());
         let what = session.coverage.not_seen().next().unwrap();
         assert!(what.starts_with("the program ") && what.contains(RUST), "{what}");
+    }
+
+    #[test]
+    fn a_name_of_rusts_is_no_other_languages() {
+        let found = |names: &str| {
+            let mark = &b"14lock_contended"[..];
+            memmem::find_iter(names.as_bytes(), mark).any(|at| in_name_of_std(names.as_bytes(), at))
+        };
+        for rust in [
+            "_ZN3std3sys4sync5mutex5futex5Mutex14lock_contended17h0f0a94e99b717832E",
+            "_ZN3std3sys4unix5locks11futex_mutex5Mutex14lock_contended17h0f0a94e99b717832E",
+            "_RNvMNtNtNtNtCsjrHSEGnQ3l9_3std3sys4sync5mutex5futexNtB2_5Mutex14lock_contended",
+        ] {
+            assert!(found(rust) && found(&format!("\0main\0{rust}\0")), "{rust}");
+        }
+        for other in [
+            // The Java virtual machine's.
+            "_ZN5Mutex14lock_contendedEP6Thread",
+            "_ZN3std3sys4sync5mutex3newE\0_ZN5Mutex14lock_contendedEP6Thread",
+            "3std3sys14lock_contended",
+        ] {
+            assert!(!found(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_source_of_rusts_is_more_than_a_word() {
+        let found = |text: &str| {
+            memmem::find_iter(text.as_bytes(), STD_SOURCES).any(|at| is_source_of_std(text.as_bytes(), at))
+        };
+        for rust in [
+            "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library/std/src/sys/sync/rwlock/futex.rs",
+            "after destruction/usr/src/rustc-1.63.0/library/std/src/thread/local.rscalled",
+            "library/std/src/sys/unix/locks/futex_rwlock.rs",
+        ] {
+            assert!(found(rust), "{rust}");
+        }
+        let others = ["library/std/src/", "see library/std/src/sync/ and others.rs", "library/std/src/sync/once.cpp"];
+        for other in others.into_iter().chain(["library/std/src/sync/once"]) {
+            assert!(!found(other), "{other}");
+        }
     }
 }

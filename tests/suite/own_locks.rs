@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::util::build::targets;
+use crate::util::build::{Build, targets};
 use crate::util::run::{LIMIT, finish, folder};
 use crate::util::{Report, lockprof};
 
@@ -33,5 +33,21 @@ fn a_rust_program_with_threads_does_not_pass() {
         // One thread waits for nobody.
         let outcome = check(&[], &["alone"]);
         assert_eq!(Report::parse(&outcome.stdout).0["verdict"], "pass", "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn openmp_is_told_where_its_locks_are_used() {
+    crate::need!("libgomp.so.1");
+    for (flags, verdict) in [(&["-fopenmp"][..], "pass"), (&["-fopenmp", "-DCRITICAL"], "incomplete")] {
+        let program = Build::new("own_critical.c", "own_critical").flags(flags).build();
+        let folder = folder();
+        let mut command = lockprof();
+        command.args(["check", "--format", "json", "--"]).arg(program).current_dir(folder.path());
+        let outcome = finish(&mut command, LIMIT);
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let check = Report::parse(&outcome.stdout).0;
+        assert_eq!(check["verdict"], verdict, "{check}");
+        assert_eq!(check["incomplete"].to_string().contains("OpenMP's locks"), verdict == "incomplete", "{check}");
     }
 }
