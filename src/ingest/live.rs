@@ -256,6 +256,8 @@ impl Collector {
             self.ended.push((source.image.process, process));
         }
         source.image.refresh_thread_names(&mut self.session);
+        // Before anything is read: what a living thread acquires meanwhile is not missing.
+        let (unrecorded, acquisitions) = source.counted();
         // What came between the last look at the rings and the end.
         source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
         if said == 0 && (has_ended_by_now || !self.keeps_files) {
@@ -268,20 +270,13 @@ impl Collector {
         for note in source.image.notes() {
             self.note(note);
         }
-        let header = source.image.segment.header();
-        let unrecorded = source.image.believe(header.unrecorded.load(Ordering::Relaxed));
         self.count_unrecorded(&mut source, unrecorded);
         let header = source.image.segment.header();
         self.oracle.0 += source.image.believe(header.oracle_checked.load(Ordering::Relaxed));
         self.oracle.1 += source.image.believe(header.oracle_wrong.load(Ordering::Relaxed));
-        let (mut acquisitions, mut misses) = (unrecorded, 0);
-        for number in 0..source.image.segment.thread_count() {
-            if let Some(slot) = source.image.segment.thread(number) {
-                acquisitions += source.image.believe(slot.acquisitions.load(Ordering::Relaxed));
-                misses += source.image.believe(slot.stack_misses.load(Ordering::Relaxed));
-            }
-        }
-        self.acquisitions += acquisitions;
+        let slots = (0..source.image.segment.thread_count()).filter_map(|number| source.image.segment.thread(number));
+        let misses: u64 = slots.map(|slot| source.image.believe(slot.stack_misses.load(Ordering::Relaxed))).sum();
+        self.acquisitions += unrecorded + acquisitions;
         self.session.coverage.stack_misses += misses;
         let truncated = &source.image.truncated;
         let is_cut = |stack: StackId| {
@@ -360,6 +355,14 @@ impl Collector {
 }
 
 impl Source {
+    /// Acquisitions that were counted so far: without a thread, and by threads.
+    fn counted(&self) -> (u64, u64) {
+        let image = &self.image;
+        let unrecorded = image.believe(image.segment.header().unrecorded.load(Ordering::Relaxed));
+        let slots = (0..image.segment.thread_count()).filter_map(|number| image.segment.thread(number));
+        (unrecorded, slots.map(|slot| image.believe(slot.acquisitions.load(Ordering::Relaxed))).sum())
+    }
+
     fn drain(&mut self, session: &mut Session, tally: &mut Tally, folded: &mut u64, tick: &mut Tick) {
         for number in 0..self.image.segment.thread_count() {
             self.drain_slot(number, session, tally, tick);

@@ -41,6 +41,8 @@ const JOB: &[i32] = &[libc::SIGWINCH, libc::SIGTTIN, libc::SIGTTOU, libc::SIGTST
 const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 /// Those by which people and service managers end programs.
 const ENDS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP];
+/// Those of the keyboard, which a shell that has no job control ignores for what it starts in the background.
+const KEYS: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
 /// Those of timers, which live on through exec.
 const TIMERS: [i32; 3] = [libc::SIGALRM, libc::SIGVTALRM, libc::SIGPROF];
 /// A program that does not stop within this time after it was asked to does not mean to.
@@ -52,6 +54,8 @@ static CHILD: AtomicI32 = AtomicI32::new(0);
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 /// Signals that asked the program, or us on its behalf, to end.
 static ASKED_TO_END: AtomicU32 = AtomicU32::new(0);
+/// The program was there before us: who sends a signal here means the recording.
+static ON_OUR_OWN: AtomicBool = AtomicBool::new(false);
 /// The recording is over: who wants to end us now waits for names or for the file.
 static OVER: AtomicBool = AtomicBool::new(false);
 /// When the job was last asked to stop.
@@ -175,6 +179,7 @@ pub(super) fn recording_is_over() {
 /// Signals ask to stop recording a program that was not started here. As [`hold`], to be called before there are other threads.
 pub fn stop_on_any() {
     hold_but(JOB);
+    ON_OUR_OWN.store(true, Ordering::SeqCst);
     take();
 }
 
@@ -237,7 +242,10 @@ fn take() {
 }
 
 fn take_one(signal: i32, info: &libc::siginfo_t) {
-    let ends = ENDS.contains(&signal) && !inherited().ignores(signal);
+    let by_kernel = info.si_code > 0;
+    // `kill -INT` in a script reaches what the script has put in the background.
+    let is_meant = !by_kernel && KEYS.contains(&signal) && ON_OUR_OWN.load(Ordering::SeqCst);
+    let ends = ENDS.contains(&signal) && (is_meant || !inherited().ignores(signal));
     if ends {
         ASKED_TO_END.fetch_add(1, Ordering::SeqCst);
     }
@@ -255,7 +263,6 @@ fn take_one(signal: i32, info: &libc::siginfo_t) {
         // `stop_with` looks whether the program goes on as well.
         return;
     }
-    let by_kernel = info.si_code > 0;
     // SAFETY: for a signal that a process sent, the kernel has filled in who it was.
     let sender = if by_kernel { 0 } else { unsafe { info.si_pid() } };
     let is_for_program = if by_kernel { TIMERS.contains(&signal) } else { !is_descendant(sender) };

@@ -105,6 +105,30 @@ fn what_is_done_awake_is_recorded() {
     sleeper.end();
 }
 
+/// A script starts what it puts in the background with the keyboard's signals ignored: `kill -INT` is meant all the same.
+#[test]
+fn a_background_job_of_a_script_is_ended_by_kill() {
+    let folder = folder();
+    let mut sleeper = Sleeper::start("command");
+    for number in [libc::SIGINT, libc::SIGQUIT] {
+        let trace = folder.path().join(format!("{number}.lockprof"));
+        let recorder = sleeper.recorder(&trace, &[]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' INT QUIT; exec \"$@\"", "sh"]).arg(recorder.get_program());
+        shell.args(recorder.get_args());
+        let child = start(&mut shell, folder.path());
+        sleeper.until("awake", Sleeper::is_awake);
+        sleeper.command();
+        signal(child.id() as i32, number);
+        let outcome = wait(child, folder.path(), LIMIT);
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let report = Report::load(&trace);
+        report.assert_accounted();
+        assert_eq!(report.lock("locks[0]", "mutex")["acquisitions"], 8000);
+    }
+    sleeper.end();
+}
+
 /// Woken and put to sleep while eight threads lock at full tilt.
 fn wakes(times: u32) {
     let folder = folder();

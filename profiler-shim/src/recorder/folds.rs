@@ -10,9 +10,10 @@ use super::unrecorded_again;
 use crate::process::Process;
 use crate::thread::{CACHED_FOLDS, Local, add_here, count_here, count_here_32};
 
-/// Counts a record without an event.
+/// Counts a record without an event; false where there is no room even for that. An acquisition that its thread has
+/// counted already (a `Hold`) is then counted as unrecorded.
 #[cold]
-pub unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
+pub unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) -> bool {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
         let key = Key {
@@ -22,7 +23,8 @@ pub unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
             holder,
             segment: 0,
         };
-        if let Some(entry) = find_fold(local, &key) {
+        let found = find_fold(local, &key);
+        if let Some(entry) = found {
             let payload = record.payload();
             if payload > entry.max.load(Ordering::Relaxed) {
                 entry.max.fetch_max(payload, Ordering::Relaxed);
@@ -36,6 +38,7 @@ pub unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) {
         } else if matches!(record.op(), Some(Op::Hold)) {
             unrecorded_again((*local).slot());
         }
+        found.is_some()
     }
 }
 

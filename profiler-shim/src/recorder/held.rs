@@ -309,7 +309,7 @@ unsafe fn release_slowly(local: *mut Local, entry: &HeldEntry, word: u64, extra:
         } else if opened {
             emit_essential(local, &[record], 0)
         } else {
-            return emit(local, record);
+            emit(local, record)
         };
         if opened && !written {
             nested::begin_anew(local);

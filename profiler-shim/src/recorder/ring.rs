@@ -6,7 +6,7 @@ use lockprof_wire::ring::{self, RESERVE, RingHeader};
 use lockprof_wire::{HeldEntry, Op, Record};
 
 use super::folds::fold_record;
-use super::nested;
+use super::{nested, unrecorded};
 use crate::clock;
 use crate::process::Process;
 use crate::thread::{Local, count_here};
@@ -64,19 +64,15 @@ unsafe fn has_room(local: *mut Local, wanted: u64, reserve: u64) -> bool {
 /// Records that are folded after the ring was found full, before it is looked at again.
 const FOLDS_BETWEEN_LOOKS: u32 = 64;
 
-/// Writes a record, or folds it if the ring is full.
+/// Writes a record, or folds it if the ring is full; false where there is no room for either.
 ///
 /// # Safety
 /// `local` is this thread's.
 #[cold]
 #[inline(never)]
-pub unsafe fn emit(local: *mut Local, record: Record) {
+pub unsafe fn emit(local: *mut Local, record: Record) -> bool {
     // SAFETY: the caller's contract.
-    unsafe {
-        if !write_where_room(local, record) {
-            fold_record(local, record, 0);
-        }
-    }
+    unsafe { write_where_room(local, record) || fold_record(local, record, 0) }
 }
 
 /// Writes a record, unless the ring is full or a write is under way.
@@ -175,13 +171,12 @@ pub unsafe fn write_order_mark(local: *mut Local, record: Record) -> bool {
 pub unsafe fn emit_done(local: *mut Local, record: Record, acquired: bool, orders: bool) {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
-        if !orders {
-            emit(local, record);
-        } else if !write_order_mark(local, record) {
-            fold_record(local, record, 0);
-        }
-        if acquired {
-            count_here(&(*local).slot().acquisitions);
+        let noted =
+            if orders { write_order_mark(local, record) || fold_record(local, record, 0) } else { emit(local, record) };
+        match (acquired, noted) {
+            (true, true) => count_here(&(*local).slot().acquisitions),
+            (true, false) => unrecorded(),
+            _ => {}
         }
     }
 }
