@@ -99,7 +99,14 @@ pub(super) struct Recorded {
 
 /// Records a program and gives everything its name. What happens meanwhile is told on standard error.
 pub(super) fn session_of(console: &Console, program: &Program, options: &Options) -> anyhow::Result<Recorded> {
-    named(console, options, |desk, tell| record::record(program, options, desk, tell))
+    named(console, options, |desk, tell| {
+        let mut recorded = record::record(program, options, desk, tell)?;
+        if options.workload.is_some() {
+            // This executable has locks of Rust's, but its workload takes libc's only.
+            recorded.collected.loaded.clear();
+        }
+        Ok(recorded)
+    })
 }
 
 fn named(
