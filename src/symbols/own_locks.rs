@@ -4,12 +4,16 @@
 //! A lock that does not go through libc has a function for the thread that has to wait, and nothing else has a function of
 //! that name. So a file is searched for such names: in its symbols, in Go's own table of functions (which stays when the
 //! symbols are stripped), in what it exports and imports, and for Rust in the paths that its standard library always leaves.
-//! Locks that wait without a function (a futex used directly) are not found.
+//! Where no such name is left, the code is: a call of `syscall` with the number of `futex`, outside of the libraries that
+//! libc's own users have of it (C++'s `std::future`, the sanitizers).
+
+mod futex;
 
 use memchr::{memchr, memmem, memrchr};
 use object::{File, Object, ObjectSection, ObjectSymbol};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::futex::calls_futex;
 use super::elf::{self, Located};
 use crate::model::{Coverage, Module, ProcessId, Session};
 
@@ -28,6 +32,8 @@ enum Sign {
     },
     Exports(&'static [&'static str]),
     Imports(&'static [&'static str]),
+    /// Code that asks the kernel for `futex` itself. Only looked for where nothing else was found.
+    FutexCalls,
 }
 
 const NAMES: &[&str] = &[".strtab", ".dynstr"];
@@ -79,6 +85,12 @@ const FAMILIES: &[Family] = &[
             "omp_set_nest_lock",
         ]),
     },
+    Family { name: "glib's GMutex", sign: Sign::Exports(&["g_mutex_lock"]) },
+    Family {
+        name: "Qt's QMutex",
+        sign: Sign::Exports(&["_ZN6QMutex12lockInternalEv", "_ZN11QBasicMutex12lockInternalEv"]),
+    },
+    Family { name: "futexes used directly", sign: Sign::FutexCalls },
 ];
 
 const JAVA: &str = "Java's monitors";
@@ -89,8 +101,20 @@ const STD_SOURCES: &[u8] = b"library/std/src/";
 const LOCKING_SOURCES: &[&[u8]] =
     &[b"sync/", b"sys/sync/", b"sys/unix/locks/", b"sys/pal/unix/locks/", b"sys_common/", b"thread/"];
 
-/// What the recorder's own libraries export: the second unwinder of its tests. Nobody waits in there.
-const RECORDER: &[&str] = &["lockprof_oracle_backtrace"];
+/// What the recorder's own libraries export: the shim, and the second unwinder of its tests.
+const RECORDER: &[&str] = &["lockprof_oracle_backtrace", "lockprof_set_name"];
+
+/// What the libraries export that call `futex` for something that is no lock of their users: libc and the dynamic loader,
+/// C++'s (`std::future`, `std::atomic::wait`), OpenMP's (a family above), the transactional memory's, the sanitizers'.
+const RUNTIMES: &[&str] = &[
+    "__libc_start_main",
+    "_rtld_global",
+    "_ZNSt28__atomic_futex_unsigned_base19_M_futex_notify_allEPj",
+    "GOMP_parallel",
+    "__kmpc_fork_call",
+    "_ITM_beginTransaction",
+    "__sanitizer_print_stack_trace",
+];
 
 /// Mangled names are no longer than this before the function's own.
 const LONGEST_PREFIX: usize = 1000;
@@ -139,7 +163,8 @@ fn of_files(located: &Located) -> Vec<&'static str> {
             return Vec::new();
         }
         for family in FAMILIES {
-            if !found.contains(&family.name) && has(&file, &dynamic, &family.sign) {
+            let asked = !matches!(family.sign, Sign::FutexCalls) || found.is_empty();
+            if asked && !found.contains(&family.name) && has(&file, &dynamic, &family.sign) {
                 found.push(family.name);
             }
         }
@@ -174,6 +199,7 @@ fn has(file: &File<'_>, dynamic: &Dynamic<'_>, sign: &Sign) -> bool {
             let data = file.section_by_name(section).and_then(|section| section.data().ok()).unwrap_or_default();
             marks.iter().any(|mark| memmem::find_iter(data, mark).any(|at| agrees(data, at)))
         }),
+        Sign::FutexCalls => !RUNTIMES.iter().any(|name| dynamic.exports.contains(name.as_bytes())) && calls_futex(file),
     }
 }
 

@@ -51,3 +51,18 @@ fn openmp_is_told_where_its_locks_are_used() {
         assert_eq!(check["incomplete"].to_string().contains("OpenMP's locks"), verdict == "incomplete", "{check}");
     }
 }
+
+#[test]
+fn futexes_used_directly_are_told() {
+    for flags in [&["-O0"][..], &["-O2", "-s"], &["-O2", "-fno-plt"], &["-O2", "-DINSTRUCTION"]] {
+        let program = Build::new("own_futex.c", "own_futex").flags(flags).build();
+        let folder = folder();
+        let mut command = lockprof();
+        command.args(["check", "--format", "json", "--"]).arg(program).current_dir(folder.path());
+        let outcome = finish(&mut command, LIMIT);
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        let check = Report::parse(&outcome.stdout).0;
+        assert_eq!(check["verdict"], "incomplete", "{flags:?}: {check}");
+        assert!(check["incomplete"].to_string().contains("futexes used directly"), "{check}");
+    }
+}
