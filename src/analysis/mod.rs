@@ -6,6 +6,7 @@ pub mod blame;
 pub mod contention;
 pub mod diff;
 pub mod filter;
+pub mod findings;
 pub mod groups;
 pub mod histograms;
 pub mod names;

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 
-use super::orders::orders;
 use super::output::{Console, Target};
 use super::run::{Recorded, session_of};
 use super::settings::{self, CheckSettings};
 use super::{sources, trace};
 use crate::analysis::Glob;
 use crate::analysis::order::Orders;
+use crate::analysis::order::orders;
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::exit_code::ExitCode;
 use crate::gate::{

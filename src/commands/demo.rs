@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::orders::orders;
 use super::output::{Console, Target};
 use super::run::{Recorded, session_of};
 use crate::analysis::contention::{Contention, Query};
+use crate::analysis::order::orders;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
 use crate::record::launch::Program;

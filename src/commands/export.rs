@@ -6,14 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use super::orders::{graph, orders};
 use super::output::{Console, Target};
 use super::trace;
 use crate::analysis::Filter;
 use crate::analysis::blame::Whose;
 use crate::analysis::contention::{Contention, Query};
-use crate::analysis::order::Graph;
-use crate::cli::{self, ExportArgs, ExportFormat, ExportTable, GraphBy};
+use crate::analysis::order::{By, Graph, graph, orders};
+use crate::cli::{self, ExportArgs, ExportFormat, ExportTable};
 use crate::exit_code::ExitCode;
 use crate::model::Session;
 use crate::render::export::tables::{self, Made, Named};
@@ -93,7 +92,7 @@ fn folded(session: &Session, contention: &Contention, whose: Whose) -> String {
 }
 
 fn graph_of(session: &Session) -> Graph {
-    graph(session, &orders(session), GraphBy::Instance, false)
+    graph(session, &orders(session), By::Instance, false)
 }
 
 fn write_tables(made: &Made<'_>, folder: &Path) -> anyhow::Result<()> {

@@ -2,9 +2,9 @@
 
 use std::io::IsTerminal;
 
-use super::orders;
 use super::output::{Console, Target};
 use super::trace;
+use crate::analysis::order::{self, By};
 use crate::cli::{GraphArgs, GraphBy, GraphFormat};
 use crate::exit_code::ExitCode;
 use crate::render::graph::{Fitted, MOST_EDGES, MOST_NODES, Options, dot, mermaid, svg};
@@ -13,8 +13,8 @@ use crate::render::json;
 pub(super) fn graph(console: &Console, args: &GraphArgs) -> anyhow::Result<ExitCode> {
     let trace = trace::load(console, args.trace.as_deref())?;
     let session = &trace.session;
-    let orders = orders::orders(session);
-    let graph = orders::graph(session, &orders, args.by, args.cycles_only);
+    let orders = order::orders(session);
+    let graph = order::graph(session, &orders, args.by.into(), args.cycles_only);
     for note in &orders.notes {
         console.say(note);
     }
@@ -50,4 +50,13 @@ pub(super) fn graph(console: &Console, args: &GraphArgs) -> anyhow::Result<ExitC
         console.say(&format!("wrote {}{hint}", path.display()));
     }
     Ok(ExitCode::Success)
+}
+
+impl From<GraphBy> for By {
+    fn from(by: GraphBy) -> Self {
+        match by {
+            GraphBy::Class => Self::Class,
+            GraphBy::Instance => Self::Instance,
+        }
+    }
 }

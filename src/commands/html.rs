@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::bail;
 
-use super::orders::orders;
 use super::output::{Console, Target};
 use super::trace;
 use crate::analysis::contention::{Contention, Query};
+use crate::analysis::order::orders;
 use crate::cli::HtmlArgs;
 use crate::exit_code::ExitCode;
 use crate::render::html::page;

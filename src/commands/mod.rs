@@ -11,7 +11,6 @@ mod hangs;
 mod html;
 mod merge;
 mod names;
-mod orders;
 mod output;
 mod recover;
 mod report;

@@ -1,10 +1,10 @@
 //! `lockprof report`: the tables.
 
-use super::orders::orders;
 use super::output::{Console, Target, write_stdout};
 use super::trace;
 use crate::analysis::Filter;
 use crate::analysis::contention::{Contention, GroupBy, Query, SortKey};
+use crate::analysis::order::orders;
 use crate::cli::{By, ReportArgs, ReportFormat, Sort};
 use crate::exit_code::ExitCode;
 use crate::render::{json, text};

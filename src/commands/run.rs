@@ -8,10 +8,10 @@ use rustc_hash::FxHashMap;
 
 use super::hangs::Hangs;
 
-use super::orders::orders;
 use super::output::Console;
 use super::{names, trace};
 use crate::analysis::contention::{Contention, Query};
+use crate::analysis::order::orders;
 use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;

@@ -3,8 +3,9 @@
 use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
 
-use super::fail_on::Word;
-use super::{BaselineUse, Entry, Subject};
+use super::fail_on::named;
+use super::{BaselineUse, Entry};
+use crate::analysis::findings::{Area, Rule};
 use crate::analysis::order::Class;
 
 /// The format's version.
@@ -16,7 +17,7 @@ const MARK: &str = "lockprof_baseline";
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     fingerprint: String,
-    word: Word,
+    rule: &'static Rule,
     /// For people.
     what: String,
 }
@@ -56,9 +57,7 @@ impl Baseline {
             let fail = |what: &str| format!("entry {} has {what}", at + 1);
             Ok(Known {
                 fingerprint: word("fingerprint").ok_or_else(|| fail("no \"fingerprint\""))?.to_owned(),
-                word: word("class")
-                    .and_then(Word::parse)
-                    .ok_or_else(|| fail("no \"class\" that this lockprof knows"))?,
+                rule: word("class").and_then(named).ok_or_else(|| fail("no \"class\" that this lockprof knows"))?,
                 what: word("what").unwrap_or_default().to_owned(),
             })
         });
@@ -69,13 +68,9 @@ impl Baseline {
     pub fn of<'e>(entries: impl Iterator<Item = &'e Entry<'e>>) -> Self {
         let mut known: Vec<Known> = entries
             .filter_map(|entry| {
-                let word = match &entry.subject {
-                    Subject::Cycle(cycle) => Word::Class(cycle.class),
-                    Subject::Finding(finding) => Word::Kind(finding.kind),
-                    Subject::Budget(_) => return None,
-                };
+                let rule = Some(entry.rule()).filter(|rule| rule.area != Area::Budget)?;
                 let what = entry.lock_names().join(" ↔ ");
-                Some(Known { fingerprint: entry.fingerprint(), word, what })
+                Some(Known { fingerprint: entry.fingerprint(), rule, what })
             })
             .collect();
         // An order that depends on nothing else: the file's differences are readable.
@@ -87,15 +82,11 @@ impl Baseline {
     pub fn to_text(&self) -> String {
         let rows: Vec<String> = (self.known.iter())
             .map(|known| {
-                let class = match known.word {
-                    Word::Class(class) => class.name(),
-                    Word::Kind(kind) => kind.name(),
-                };
                 // In this order, whatever order a map would give the keys.
                 format!(
                     "    {{\"fingerprint\": {}, \"class\": {}, \"what\": {}}}",
                     json!(known.fingerprint),
-                    json!(class),
+                    json!(known.rule.id),
                     json!(known.what)
                 )
             })
@@ -121,25 +112,20 @@ impl Baseline {
         if same.is_empty() {
             same = entry.former_fingerprint().map_or_else(Vec::new, |former| self.find(&former));
         }
-        let same = same.into_iter();
-        match &entry.subject {
-            Subject::Cycle(cycle) => {
-                let classes = same.filter_map(|known| match known.word {
-                    Word::Class(class) => Some(class),
-                    Word::Kind(_) => None,
-                });
-                match classes.min() {
-                    // The most serious class is the least.
-                    Some(class) if cycle.class >= class => Found::Known,
+        let rule = entry.rule();
+        let mut same = same.into_iter().map(|known| known.rule);
+        match rule.area {
+            Area::Order => {
+                // The most serious class is the least.
+                let class = same.filter_map(|known| Class::ALL.into_iter().find(|class| class.rule() == known)).min();
+                match class {
+                    Some(class) if rule.position() >= class.rule().position() => Found::Known,
                     Some(class) => Found::LessSerious(class),
                     None => Found::New,
                 }
             }
-            Subject::Finding(finding) => {
-                let known = same.clone().any(|known| known.word == Word::Kind(finding.kind));
-                if known { Found::Known } else { Found::New }
-            }
-            Subject::Budget(_) => Found::New,
+            Area::Misuse if same.any(|known| known == rule) => Found::Known,
+            Area::Misuse | Area::Budget => Found::New,
         }
     }
 

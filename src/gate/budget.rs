@@ -4,6 +4,8 @@ use rustc_hash::FxHashSet;
 
 use crate::analysis::Glob;
 use crate::analysis::contention::{Contention, LockReport};
+use crate::analysis::findings::Rule;
+use crate::analysis::findings::catalog::{MAX_HOLD, MAX_WAIT};
 use crate::model::{LockId, Session, StackId, ThreadId};
 
 /// What a budget is about.
@@ -16,12 +18,18 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// Its row in the catalogue.
+    pub fn rule(self) -> &'static Rule {
+        match self {
+            Self::Wait => &MAX_WAIT,
+            Self::Hold => &MAX_HOLD,
+        }
+    }
+
     /// The option's name, without its dashes.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Wait => "max-wait",
-            Self::Hold => "max-hold",
-        }
+        let Rule { id, .. } = self.rule();
+        id
     }
 }
 

@@ -13,8 +13,9 @@ pub(crate) mod testing;
 mod tsan;
 
 use crate::analysis::contention::{Contention, Query};
+use crate::analysis::findings::{Area, Finding, Rule};
 use crate::analysis::lock_name;
-use crate::analysis::order::{Class, Cycle, Finding, Orders, former_cycle, former_finding};
+use crate::analysis::order::{Class, Cycle, Orders, former_cycle};
 use crate::model::{LockId, Session, StackId};
 
 pub use baseline::Baseline;
@@ -143,17 +144,31 @@ impl Entry<'_> {
         let session = self.recording.session;
         match &self.subject {
             Subject::Cycle(cycle) => Some(former_cycle(session, cycle)),
-            Subject::Finding(finding) => Some(former_finding(session, finding)),
+            Subject::Finding(finding) => Some(finding.former_fingerprint(session)),
             Subject::Budget(_) => None,
         }
     }
 
-    /// The word of the contract: a class, a finding's kind, or a budget's option.
-    pub fn word(&self) -> &'static str {
+    /// Its row in the catalogue.
+    pub fn rule(&self) -> &'static Rule {
         match &self.subject {
-            Subject::Cycle(cycle) => cycle.class.name(),
-            Subject::Finding(finding) => finding.kind.name(),
-            Subject::Budget(breach) => breach.budget.measure.name(),
+            Subject::Cycle(cycle) => cycle.class.rule(),
+            Subject::Finding(finding) => finding.rule,
+            Subject::Budget(breach) => breach.budget.measure.rule(),
+        }
+    }
+
+    /// The word of the contract: the rule's id.
+    pub fn word(&self) -> &'static str {
+        self.rule().id
+    }
+
+    /// Whether it fails the gate where nothing else is asked for.
+    fn fails_by_nature(&self) -> bool {
+        match &self.subject {
+            Subject::Cycle(cycle) => cycle.fails,
+            Subject::Finding(finding) => finding.fails,
+            Subject::Budget(_) => true,
         }
     }
 
@@ -334,10 +349,9 @@ fn collect<'a>(recordings: &'a [Recording<'a>]) -> Vec<Entry<'a>> {
         let mut met_here: Vec<usize> = Vec::new();
         for (subject, times) in cycles.chain(findings) {
             let entry = Entry { recording: *recording, subject, standing: Standing::Passes, met_in: 1, times };
-            let known = entries.iter().position(|other| {
-                other.fingerprint() == entry.fingerprint()
-                    && std::mem::discriminant(&other.subject) == std::mem::discriminant(&entry.subject)
-            });
+            let known = entries
+                .iter()
+                .position(|other| other.fingerprint() == entry.fingerprint() && other.rule().area == entry.rule().area);
             let Some(at) = known else {
                 met_here.push(entries.len());
                 entries.push(entry);
@@ -358,21 +372,15 @@ fn collect<'a>(recordings: &'a [Recording<'a>]) -> Vec<Entry<'a>> {
     entries
 }
 
-/// The lower, the more serious; cycles come before findings.
-fn seriousness(entry: &Entry<'_>) -> (u8, Option<Class>, bool) {
-    match &entry.subject {
-        Subject::Cycle(cycle) => (0, Some(cycle.class), !cycle.fails),
-        Subject::Finding(finding) => (1, None, !finding.fails),
-        Subject::Budget(_) => (2, None, false),
-    }
+/// The lower, the more serious; areas come in their order, and only cycles have classes.
+fn seriousness(entry: &Entry<'_>) -> (Area, Option<usize>, bool) {
+    let rule = entry.rule();
+    (rule.area, (rule.area == Area::Order).then(|| rule.position()), !entry.fails_by_nature())
 }
 
 fn standing(entry: &Entry<'_>, policy: &Policy, rule: Option<String>) -> Standing {
-    let fails = match &entry.subject {
-        Subject::Cycle(cycle) => policy.fail_on.cycle(cycle),
-        Subject::Finding(finding) => policy.fail_on.finding(finding),
-        Subject::Budget(_) => true,
-    };
+    let is_budget = entry.rule().area == Area::Budget;
+    let fails = is_budget || policy.fail_on.fails(entry.rule(), entry.fails_by_nature());
     if !fails {
         return Standing::Passes;
     }

@@ -4,11 +4,11 @@
 
 use toml::{Table, Value};
 
-use super::fail_on::Word;
+use super::fail_on::named;
 use super::tsan::{self, Pattern, Target};
-use super::{Date, Entry, Subject};
+use super::{Date, Entry};
 use crate::analysis::Glob;
-use crate::analysis::order::FindingKind;
+use crate::analysis::findings;
 use crate::model::Frame;
 
 /// What an entry has to be like.
@@ -19,7 +19,7 @@ enum Test {
         /// Every lock matches one of these, and every one of these a lock.
         locks: Vec<Glob>,
         function: Option<Glob>,
-        word: Option<Word>,
+        word: Option<&'static findings::Rule>,
     },
     Sanitizer(Target, Pattern),
 }
@@ -146,7 +146,7 @@ fn allow(row: &Value, place: &str) -> Result<Rule, String> {
     let words = [text("class")?, text("kind")?];
     let word = match words.iter().flatten().collect::<Vec<_>>()[..] {
         [] => None,
-        [word] => Some(Word::parse(word).ok_or_else(|| format!("no class or kind `{word}`"))?),
+        [word] => Some(named(word).ok_or_else(|| format!("no class or kind `{word}`"))?),
         _ => return Err("an [[allow]] has a `class` or a `kind`, not both".into()),
     };
     let (fingerprint, function) = (text("fingerprint")?, text("function")?.map(Glob::new));
@@ -167,21 +167,13 @@ impl Test {
     fn matches(&self, entry: &Entry<'_>) -> bool {
         match self {
             Self::Allow { fingerprint, locks, function, word } => {
-                word.is_none_or(|word| Some(word) == word_of(entry))
+                word.is_none_or(|word| word == entry.rule())
                     && fingerprint.as_ref().is_none_or(|text| is_called(entry, text))
                     && (locks.is_empty() || matches_locks(locks, &entry.lock_names()))
                     && function.as_ref().is_none_or(|glob| any_frame(entry, |frame, _| names(glob, frame)))
             }
             Self::Sanitizer(target, pattern) => {
-                let of_kind = match (&entry.subject, target) {
-                    (Subject::Cycle(_), target) => *target == Target::Deadlock,
-                    (Subject::Finding(finding), Target::Deadlock) => {
-                        matches!(finding.kind, FindingKind::SelfDeadlock | FindingKind::SelfDeadlockRefused)
-                    }
-                    (Subject::Finding(_), Target::Mutex) => true,
-                    (Subject::Budget(_), _) => false,
-                };
-                of_kind
+                entry.rule().sanitizer.contains(&target.name())
                     && any_frame(entry, |frame, module| {
                         let texts = [frame.and_then(|frame| frame.function.as_deref()), frame.and_then(file), module];
                         texts.into_iter().flatten().any(|text| pattern.matches(text))
@@ -197,14 +189,6 @@ fn is_called(entry: &Entry<'_>, fingerprint: &str) -> bool {
 
 fn file(frame: &Frame) -> Option<&str> {
     frame.file.as_deref()
-}
-
-fn word_of(entry: &Entry<'_>) -> Option<Word> {
-    match &entry.subject {
-        Subject::Cycle(cycle) => Some(Word::Class(cycle.class)),
-        Subject::Finding(finding) => Some(Word::Kind(finding.kind)),
-        Subject::Budget(_) => None,
-    }
 }
 
 fn matches_locks(globs: &[Glob], names: &[String]) -> bool {

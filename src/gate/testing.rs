@@ -1,6 +1,7 @@
 //! A recording with orders of every kind, made by hand, for tests of the gate and its renderers.
 
-use crate::analysis::order::{Action, Class, Cycle, Finding, FindingKind, Held, Orders, Side, Step};
+use crate::analysis::findings::{Finding, Rule, catalog};
+use crate::analysis::order::{Action, Class, Cycle, Held, Orders, Side, Step};
 use crate::analysis::testing::Builder;
 use crate::model::{Kind, LockId, Mode, Session, StackId, ThreadId};
 
@@ -143,8 +144,8 @@ pub(crate) fn bank() -> (Session, Orders) {
             side(audit, (pool, audit_two), (table, audit_one), 1),
         ],
     );
-    let finding = |kind: FindingKind, fingerprint: &str, lock, message: &str, stacks| Finding {
-        kind,
+    let finding = |rule: &'static Rule, fingerprint: &str, lock, message: &str, stacks| Finding {
+        rule,
         fingerprint: fingerprint.into(),
         fails: true,
         lock,
@@ -155,14 +156,14 @@ pub(crate) fn bank() -> (Session, Orders) {
     };
     let findings = vec![
         finding(
-            FindingKind::SelfDeadlock,
+            &catalog::SELF_DEADLOCK,
             "0a0b0c0d0e0f1011",
             gate,
             "load_config (config.cc:9) takes config_lock, which the thread holds already: it waits for itself.",
             vec![gate_stack, pay_account],
         ),
         finding(
-            FindingKind::UnlockNotOwner,
+            &catalog::UNLOCK_NOT_OWNER,
             "ab54a98ceb1f0ad2",
             table,
             "Account::settle (account.h:5) unlocks table.rw, which another thread holds.",

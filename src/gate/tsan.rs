@@ -45,6 +45,16 @@ pub(super) enum Target {
     Mutex,
 }
 
+impl Target {
+    /// The word before the colon.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Deadlock => "deadlock",
+            Self::Mutex => "mutex",
+        }
+    }
+}
+
 /// A line's meaning; `None` where it is ThreadSanitizer's own business (`race:…`) or says nothing.
 ///
 /// # Errors

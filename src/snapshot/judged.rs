@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::findings::Area;
 use crate::analysis::order::{By, graph, orders};
-use crate::gate::{Entry, Policy, Recording, Subject, judge};
+use crate::gate::{Entry, Policy, Recording, judge};
 use crate::model::Session;
 use crate::render::check;
 use crate::render::paint::{Layout, printable};
@@ -74,7 +75,7 @@ pub fn judged(session: &Session, at_ns: u64) -> Judged {
         title: check::words::title(entry),
         text: check::entry_text(entry, &layout).lines().map(str::to_owned).collect(),
     };
-    let is_cycle = |entry: &&&Entry<'_>| matches!(entry.subject, Subject::Cycle(_));
+    let is_cycle = |entry: &&&Entry<'_>| entry.rule().area == Area::Order;
     let found = graph(session, orders, By::Class, false);
     let name = |node: u32| found.nodes.get(node as usize).map_or_else(String::new, |node| printable(&node.name));
     let mut edges: Vec<EdgeRow> = (found.edges.iter())

@@ -235,6 +235,17 @@ fn a_program_that_deadlocks_is_ended_and_told() {
     assert_eq!((&report["cycles"][0]["class"], &report["cycles"][0]["fails"]), (&"hung".into(), &true.into()));
 }
 
+/// One mistake, one finding: the hang tells that the owner ended, so the misuse that led to it is not told again.
+#[test]
+fn a_lock_that_an_ended_thread_left_behind_is_told_once() {
+    let folder = folder();
+    let program = fixture("deadlocks");
+    let outcome = run(folder.path(), &["check", "--format", "json", "--", program.to_str().unwrap(), "dead"]);
+    let report = json(&outcome);
+    assert_eq!((outcome.code(), &report["cycles"][0]["class"]), (1, &"hung".into()));
+    assert_eq!(report["findings"], serde_json::json!([]));
+}
+
 #[test]
 fn a_program_that_takes_too_long_is_ended_and_fails() {
     let folder = folder();

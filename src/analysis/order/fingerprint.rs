@@ -28,12 +28,12 @@ impl Fnv {
 }
 
 /// The hash of a text.
-pub(super) fn text(text: &str) -> u64 {
+pub(in crate::analysis) fn text(text: &str) -> u64 {
     Fnv::new().bytes(text.as_bytes()).end()
 }
 
 /// Where the smallest rotation of a sequence begins (Booth 1980, in the form of two candidates that race).
-pub(super) fn smallest_rotation<T: Ord>(items: &[T]) -> usize {
+pub(in crate::analysis) fn smallest_rotation<T: Ord>(items: &[T]) -> usize {
     let count = items.len();
     let (mut one, mut other, mut same) = (0, 1, 0);
     while one < count && other < count && same < count {
@@ -57,14 +57,14 @@ pub(super) fn smallest_rotation<T: Ord>(items: &[T]) -> usize {
 }
 
 /// The fingerprint of a cycle with these sides.
-pub(super) fn of_cycle(sides: &[u64]) -> u64 {
+pub(in crate::analysis) fn of_cycle(sides: &[u64]) -> u64 {
     let start = smallest_rotation(sides);
     let turned = sides[start..].iter().chain(&sides[..start]);
     turned.fold(Fnv::new().bytes(b"cycle"), |hash, side| hash.number(*side)).end()
 }
 
 /// As it is written.
-pub(super) fn written(fingerprint: u64) -> String {
+pub(in crate::analysis) fn written(fingerprint: u64) -> String {
     format!("{fingerprint:016x}")
 }
 

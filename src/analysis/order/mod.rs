@@ -10,25 +10,25 @@ mod cycles;
 mod edges;
 mod entries;
 mod feasibility;
-mod findings;
-mod fingerprint;
+pub(super) mod fingerprint;
 mod gates;
 mod graph;
 mod hung;
 mod links;
-mod places;
+pub(super) mod places;
 mod processes;
 mod reason;
 mod search;
 mod told;
 mod trace;
 mod verdict;
-mod wants;
+pub(super) mod wants;
 mod writers;
 
 pub(crate) use fingerprint::Fnv;
 
-use crate::model::{HangKind, LockId, Mode, Session, StackId, Stacks, ThreadId};
+use super::findings::{self, Finding, Rule, catalog};
+use crate::model::{HangKind, LockId, Mode, Session, StackId, ThreadId};
 
 /// How serious a cycle is; the most serious first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,19 +68,25 @@ impl Class {
         Self::SameThread,
     ];
 
+    /// Its row in the catalogue.
+    pub fn rule(self) -> &'static Rule {
+        match self {
+            Self::Hung => &catalog::HUNG,
+            Self::Confirmed => &catalog::CONFIRMED,
+            Self::Feasible => &catalog::FEASIBLE,
+            Self::Possible => &catalog::POSSIBLE,
+            Self::NeedsWriter => &catalog::NEEDS_WRITER,
+            Self::SoftOrdered => &catalog::SOFT_ORDERED,
+            Self::Guarded => &catalog::GUARDED,
+            Self::Ordered => &catalog::ORDERED,
+            Self::SameThread => &catalog::SAME_THREAD,
+        }
+    }
+
     /// The word of the contract.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Hung => "hung",
-            Self::Confirmed => "confirmed",
-            Self::Feasible => "feasible",
-            Self::Possible => "possible",
-            Self::NeedsWriter => "needs-writer",
-            Self::SoftOrdered => "soft-ordered",
-            Self::Guarded => "guarded",
-            Self::Ordered => "ordered",
-            Self::SameThread => "same-thread",
-        }
+        let Rule { id, .. } = self.rule();
+        id
     }
 }
 
@@ -175,68 +181,6 @@ pub struct Cycle {
     pub heat: f64,
 }
 
-/// What a [`Finding`] is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FindingKind {
-    /// A lock that its owner takes again, and waits for ever.
-    SelfDeadlock,
-    /// Unlocked by a thread that does not hold it.
-    UnlockNotOwner,
-    /// Unlocked while nobody holds it.
-    UnlockNotLocked,
-    /// Destroyed while it is held.
-    DestroyedWhileHeld,
-    /// A thread ended and held it still.
-    LockHeldAtThreadExit,
-    /// Its owner takes it again, and is refused.
-    SelfDeadlockRefused,
-}
-
-impl FindingKind {
-    /// Every kind, in the order in which findings are told.
-    pub const ALL: [Self; 6] = [
-        Self::SelfDeadlock,
-        Self::UnlockNotOwner,
-        Self::UnlockNotLocked,
-        Self::DestroyedWhileHeld,
-        Self::LockHeldAtThreadExit,
-        Self::SelfDeadlockRefused,
-    ];
-
-    /// The word of the contract.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SelfDeadlock => "self-deadlock",
-            Self::UnlockNotOwner => "unlock-not-owner",
-            Self::UnlockNotLocked => "unlock-not-locked",
-            Self::DestroyedWhileHeld => "destroyed-while-held",
-            Self::LockHeldAtThreadExit => "lock-held-at-thread-exit",
-            Self::SelfDeadlockRefused => "self-deadlock-refused",
-        }
-    }
-}
-
-/// A lock used as it may not be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What.
-    pub kind: FindingKind,
-    /// As a cycle's.
-    pub fingerprint: String,
-    /// Whether it fails the gate by default.
-    pub fails: bool,
-    /// The lock.
-    pub lock: LockId,
-    /// Who, the first time.
-    pub thread: ThreadId,
-    /// What happened: one sentence.
-    pub message: String,
-    /// Where, and where the holder had taken it.
-    pub stacks: Vec<StackId>,
-    /// How often.
-    pub count: u64,
-}
-
 /// A lock, or a class of locks, in the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphNode {
@@ -308,7 +252,7 @@ pub fn orders(session: &Session) -> Orders {
     let wants = wants::Wants::new(session);
     let places = places::Places::new(session);
     let knots = edges::knots(session, &wants);
-    let findings = findings::findings(session, &knots.own, &places);
+    let findings = findings::find(&findings::Scope { session, requested_again: &knots.own, places: &places });
     let mut orders = Orders { findings, complete: true, ..Orders::default() };
     if session.order.dropped > 0 {
         orders.complete = false;
@@ -365,14 +309,6 @@ pub fn former_cycle(session: &Session, cycle: &Cycle) -> String {
     let places = places::Places::new(session);
     let sides: Vec<u64> = cycle.sides.iter().map(|side| entries::former_side_hash(&places, side)).collect();
     fingerprint::written(fingerprint::of_cycle(&sides))
-}
-
-/// The same of a misuse.
-pub fn former_finding(session: &Session, finding: &Finding) -> String {
-    let places = places::Places::new(session);
-    let stack = finding.stacks.first().copied().unwrap_or(Stacks::UNKNOWN);
-    let hash = fingerprint::Fnv::new().bytes(finding.kind.name().as_bytes());
-    fingerprint::written(hash.number(places.former_class(finding.lock)).number(places.former_site(stack)).end())
 }
 
 #[cfg(test)]

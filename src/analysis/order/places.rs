@@ -14,7 +14,7 @@ use crate::model::{Kind, LockId, Session, StackId, Stacks, ThreadId};
 
 /// Names, remembered.
 #[derive(Debug)]
-pub(super) struct Places<'a> {
+pub(in crate::analysis) struct Places<'a> {
     session: &'a Session,
     owners: Owners,
     wrappers: OnceCell<OwnWrappers>,

@@ -9,7 +9,7 @@ use crate::model::order::{ChainId, How, LoggedWhat, MarkWhat, Request, Run};
 use crate::model::{Kind, Lock, LockId, Mode, Session, StackId, ThreadId};
 
 /// Whether a thread holds it from taking it until it gives it back.
-pub(super) fn holds(lock: &Lock) -> bool {
+pub(in crate::analysis) fn holds(lock: &Lock) -> bool {
     !lock.traits.handed_over
         && match lock.kind {
             Kind::Mutex | Kind::Rwlock | Kind::Spinlock | Kind::Once => true,
@@ -20,7 +20,7 @@ pub(super) fn holds(lock: &Lock) -> bool {
 
 /// A thread wants a node while it holds others.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Want<'a> {
+pub(in crate::analysis) struct Want<'a> {
     pub thread: ThreadId,
     pub node: u32,
     /// The lock, for a join the one of kind `Join`.
@@ -53,7 +53,7 @@ struct Extra {
 
 /// All wants: those that are requests, and those that come from joins.
 #[derive(Debug)]
-pub(super) struct Wants<'a> {
+pub(in crate::analysis) struct Wants<'a> {
     session: &'a Session,
     extras: Vec<Extra>,
     /// The lock of kind `Join` by which a thread's end was wanted first.

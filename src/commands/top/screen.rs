@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
-use super::super::orders::orders;
 use super::super::output::{Console, Target};
 use super::Source;
 use super::program::{Finished, Watched};
 use crate::analysis::contention::{Contention, Query};
+use crate::analysis::order::orders;
 use crate::cli::TopArgs;
 use crate::ingest::file;
 use crate::record::desk::Stop;

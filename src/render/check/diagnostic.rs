@@ -4,7 +4,7 @@ use super::names::Names;
 use super::snippet::{Mark, gutter, snippet};
 use super::witness::witness;
 use super::words::{Spot, advice, callers, place, reason, spot, title};
-use crate::analysis::order::{Cycle, FindingKind, Side};
+use crate::analysis::order::{Cycle, Side};
 use crate::gate::{Entry, Standing, Subject};
 use crate::model::{HangKind, Kind, Session, StackId, Stacks};
 use crate::render::names::fit_end;
@@ -58,7 +58,7 @@ pub(super) fn diagnostic(entry: &Entry<'_>, sources: &Sources, layout: &Layout) 
             }
         }
         Subject::Finding(finding) => {
-            let labels = labels(finding.kind);
+            let labels = finding.rule.wording.as_ref().map_or(["", ""], |wording| wording.places);
             let lock = names.lock(finding.lock);
             let told = finding.stacks.iter().zip(labels).map(|(stack, label)| (*stack, label.replace('X', &lock)));
             let points: Vec<_> = told.map(|(stack, label)| Point { stack, label }).collect();
@@ -107,18 +107,6 @@ fn met(entry: &Entry<'_>) -> String {
         parts.push(format!("in {} recordings", entry.met_in));
     }
     if parts.is_empty() { String::new() } else { format!(" · {}", parts.join(", ")) }
-}
-
-/// What happens at a finding's stacks; `X` stands for the lock.
-fn labels(kind: FindingKind) -> [&'static str; 2] {
-    match kind {
-        FindingKind::SelfDeadlock => ["takes X again", "had taken X"],
-        FindingKind::UnlockNotOwner => ["unlocks X", "its owner had taken X"],
-        FindingKind::UnlockNotLocked => ["unlocks X", "X was taken last"],
-        FindingKind::DestroyedWhileHeld => ["destroys X", "X was taken and is held"],
-        FindingKind::LockHeldAtThreadExit => ["takes X, never unlocks it", "X was taken"],
-        FindingKind::SelfDeadlockRefused => ["takes X again, and is refused", "had taken X"],
-    }
 }
 
 /// `= word: text` lines below a snippet.

@@ -3,7 +3,7 @@
 use super::text::facts;
 use super::words::{reason, title};
 use super::{plain, xml};
-use crate::gate::{Outcome, Standing, Subject, Verdict};
+use crate::gate::{Outcome, Standing, Verdict};
 use crate::render::sources::Sources;
 
 /// The XML, ending in a line break.
@@ -11,11 +11,7 @@ pub fn junit(verdict: &Verdict<'_>, sources: &Sources) -> String {
     let mut cases = Vec::new();
     let (mut failures, mut errors, mut skipped) = (0, 0, 0);
     for entry in &verdict.entries {
-        let class = match &entry.subject {
-            Subject::Cycle(_) => "lockprof.order",
-            Subject::Finding(_) => "lockprof.misuse",
-            Subject::Budget(_) => "lockprof.budget",
-        };
+        let class = format!("lockprof.{}", entry.rule().area.name());
         // The fingerprint keeps the name apart from others', and the same from run to run.
         let name = format!("{} [{}] {}", title(entry), entry.word(), entry.fingerprint());
         let inside = match &entry.standing {

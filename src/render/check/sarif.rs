@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::github::primary;
 use super::names::Names;
 use super::words::{Spot, advice, reason, spot, title};
-use crate::analysis::order::{Action, Class, Cycle, FindingKind, Step};
+use crate::analysis::findings::Rule;
+use crate::analysis::order::{Action, Cycle, Step};
 use crate::gate::{Entry, Standing, Subject, Verdict};
 use crate::model::{Session, StackId, Stacks};
 use crate::render::paint::printable;
@@ -30,26 +31,17 @@ pub struct Run<'a> {
     pub version: &'a str,
 }
 
-/// A rule: its id, what it is called, its level, and a text that helps.
-struct Rule {
-    id: String,
-    name: &'static str,
-    short: &'static str,
-    help: &'static str,
-}
-
 /// The file, ending in a line break.
 pub fn sarif(verdict: &Verdict<'_>, sources: &Sources, run: &Run<'_>) -> String {
     let entries: Vec<_> = verdict.entries.iter().filter(|entry| entry.standing != Standing::Passes).collect();
-    let mut rules: BTreeMap<String, Rule> = BTreeMap::new();
+    let mut rules: BTreeMap<String, &Rule> = BTreeMap::new();
     for entry in &entries {
-        let rule = rule(entry);
-        rules.insert(rule.id.clone(), rule);
+        rules.insert(id(entry.rule()), entry.rule());
     }
     let ids: Vec<&String> = rules.keys().collect();
     let results: Vec<Value> = (entries.iter())
         .map(|entry| {
-            let id = rule(entry).id;
+            let id = id(entry.rule());
             let index = ids.iter().position(|other| **other == id).unwrap_or(0);
             result(verdict, entry, sources, &id, index)
         })
@@ -64,7 +56,7 @@ pub fn sarif(verdict: &Verdict<'_>, sources: &Sources, run: &Run<'_>) -> String 
     verdict.unused.iter().for_each(|rule| notify("warning", &format!("unused suppression: {rule}")));
     verdict.expired.iter().for_each(|rule| notify("warning", &format!("expired suppression: {rule}")));
     verdict.notes.iter().for_each(|text| notify("note", text));
-    let id = run.id;
+    let run_id = run.id;
     let file = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -73,10 +65,10 @@ pub fn sarif(verdict: &Verdict<'_>, sources: &Sources, run: &Run<'_>) -> String 
                 "name": "lockprof",
                 "version": run.version,
                 "semanticVersion": run.version,
-                "rules": rules.values().map(told_rule).collect::<Vec<_>>(),
+                "rules": rules.values().map(|rule| told_rule(rule)).collect::<Vec<_>>(),
             }},
             // What comes before the last slash is the category: GitHub replaces results by category.
-            "automationDetails": { "id": format!("lockprof/{id}/") },
+            "automationDetails": { "id": format!("lockprof/{run_id}/") },
             "columnKind": "utf16CodeUnits",
             "originalUriBaseIds": { ROOT: { "description": { "text": "The root of the repository." } } },
             "invocations": [{
@@ -97,9 +89,9 @@ pub fn sarif(verdict: &Verdict<'_>, sources: &Sources, run: &Run<'_>) -> String 
 
 fn told_rule(rule: &Rule) -> Value {
     json!({
-        "id": rule.id,
+        "id": id(rule),
         "name": rule.name,
-        "shortDescription": { "text": rule.short },
+        "shortDescription": { "text": rule.title },
         "fullDescription": { "text": rule.help },
         "help": { "text": rule.help, "markdown": rule.help },
         "defaultConfiguration": { "level": "error" },
@@ -259,116 +251,7 @@ fn uri(path: &str) -> String {
     out
 }
 
-fn rule(entry: &Entry<'_>) -> Rule {
-    let (area, name, short, help) = match &entry.subject {
-        Subject::Cycle(cycle) => {
-            let (name, short, help) = match cycle.class {
-                Class::Hung => (
-                    "LockOrderHung",
-                    "The program was deadlocked",
-                    "Threads waited for each other in a circle while the program was recorded: each held the lock that \
-                     the next one wanted. Take these locks in one order everywhere.",
-                ),
-                Class::Confirmed => (
-                    "LockOrderConfirmed",
-                    "Locks deadlocked in a steered run",
-                    "A run that held threads back at the right places reached the deadlock. Take these locks in one \
-                     order everywhere.",
-                ),
-                Class::Feasible => (
-                    "LockOrderFeasible",
-                    "Locks are taken in orders that can deadlock",
-                    "Threads take these locks in different orders, and a reordering of what was recorded lets each hold \
-                     the lock that the next one wants. Take these locks in one order everywhere, or release the first \
-                     before taking the second.",
-                ),
-                Class::Possible => (
-                    "LockOrderPossible",
-                    "Locks are taken in orders that may deadlock",
-                    "Threads take these locks in different orders, and nothing that was seen keeps them apart. Take \
-                     these locks in one order everywhere, or release the first before taking the second.",
-                ),
-                Class::NeedsWriter => (
-                    "LockOrderNeedsWriter",
-                    "Read locks may deadlock when a writer comes in between",
-                    "Threads read-lock these locks in different orders. Readers that wait behind a waiting writer then \
-                     wait for each other.",
-                ),
-                Class::SoftOrdered => (
-                    "LockOrderSoftOrdered",
-                    "Locks are taken in different orders, kept apart by a hand-over",
-                    "Only a condition variable, semaphore or other hand-over kept the threads apart while the program \
-                     was recorded.",
-                ),
-                Class::Guarded => (
-                    "LockOrderGuarded",
-                    "Locks are taken in different orders under a common lock",
-                    "A common lock keeps the threads apart. It has to stay around both.",
-                ),
-                Class::Ordered => (
-                    "LockOrderOrdered",
-                    "Locks are taken in different orders, one after the other",
-                    "Thread creation, join or a barrier keeps the threads apart.",
-                ),
-                Class::SameThread => (
-                    "LockOrderSameThread",
-                    "One thread takes locks in different orders",
-                    "A second thread that does the same can deadlock with it.",
-                ),
-            };
-            ("lock-order", name, short, help)
-        }
-        Subject::Finding(finding) => {
-            let (name, short, help) = match finding.kind {
-                FindingKind::SelfDeadlock => (
-                    "SelfDeadlock",
-                    "A lock is taken again by its owner",
-                    "The thread holds the lock already and waits for itself. Take it in one of the callers only, or use \
-                     a recursive lock.",
-                ),
-                FindingKind::UnlockNotOwner => (
-                    "UnlockNotOwner",
-                    "A lock is unlocked by a thread that does not hold it",
-                    "Only the owner may unlock a mutex or a write lock; anything else is undefined. Use a semaphore for \
-                     hand-overs between threads.",
-                ),
-                FindingKind::UnlockNotLocked => (
-                    "UnlockNotLocked",
-                    "A lock is unlocked while nobody holds it",
-                    "Unlocking a lock that is not held is undefined: the next owner may lose it.",
-                ),
-                FindingKind::DestroyedWhileHeld => (
-                    "DestroyedWhileHeld",
-                    "A lock is destroyed while it is held",
-                    "Destroying a held lock is undefined. Make sure that every thread is done with it.",
-                ),
-                FindingKind::LockHeldAtThreadExit => (
-                    "LockHeldAtThreadExit",
-                    "A thread ends and holds a lock still",
-                    "Nobody can unlock it any more: whoever wants it waits for ever.",
-                ),
-                FindingKind::SelfDeadlockRefused => (
-                    "SelfDeadlockRefused",
-                    "A lock is taken again by its owner, and refused",
-                    "The call answered EDEADLK. Whoever does not look at the answer goes on as if it had the lock twice.",
-                ),
-            };
-            ("lock-misuse", name, short, help)
-        }
-        Subject::Budget(breach) => match breach.budget.measure {
-            crate::gate::Measure::Wait => (
-                "lock-budget",
-                "MaxWait",
-                "A lock was waited for longer than its budget",
-                "The longest single wait is over the limit given by --max-wait.",
-            ),
-            crate::gate::Measure::Hold => (
-                "lock-budget",
-                "MaxHold",
-                "A lock was held longer than its budget",
-                "The longest single hold is over the limit given by --max-hold.",
-            ),
-        },
-    };
-    Rule { id: format!("{area}/{}", entry.word()), name, short, help }
+/// The rule's id within SARIF.
+fn id(rule: &Rule) -> String {
+    format!("lock-{}/{}", rule.area.name(), rule.id)
 }

@@ -1,9 +1,11 @@
 //! `check` as text: what fails in full, what does not in short, one line at the end.
 
+use std::collections::BTreeMap;
+
 use super::diagnostic::diagnostic;
 use super::words::{reason, title};
-use crate::analysis::order::Class;
-use crate::gate::{Entry, Outcome, Standing, Subject, Verdict};
+use crate::analysis::findings::{Area, Rule};
+use crate::gate::{Entry, Outcome, Standing, Verdict};
 use crate::render::paint::{Layout, Style, columns, printable, wrap};
 use crate::render::sources::Sources;
 use crate::render::units::{count, plural};
@@ -110,39 +112,28 @@ fn message(word: &str, style: Style, text: &str, layout: &Layout) -> String {
 
 /// How many of what fail, or do not.
 pub(super) fn tally<'e, 'a: 'e>(entries: impl Iterator<Item = &'e Entry<'a>>) -> String {
-    let mut classes: Vec<(Class, u64)> = Vec::new();
-    let (mut cycles, mut misuses, mut budgets) = (0, 0, 0);
-    for entry in entries {
-        match &entry.subject {
-            Subject::Cycle(cycle) => {
-                cycles += 1;
-                match classes.iter_mut().find(|(class, _)| *class == cycle.class) {
-                    Some((_, number)) => *number += 1,
-                    None => classes.push((cycle.class, 1)),
-                }
-            }
-            Subject::Finding(_) => misuses += 1,
-            Subject::Budget(_) => budgets += 1,
-        }
+    // In the order of the catalogue.
+    let mut rules: BTreeMap<usize, (&Rule, u64)> = BTreeMap::new();
+    for rule in entries.map(Entry::rule) {
+        rules.entry(rule.position()).or_insert((rule, 0)).1 += 1;
     }
-    classes.sort();
     let mut parts = Vec::new();
-    if cycles > 0 {
-        let of: Vec<_> = classes
-            .iter()
-            .map(
-                |(class, number)| {
-                    if cycles == 1 { class.name().to_owned() } else { format!("{number} {}", class.name()) }
-                },
-            )
-            .collect();
-        parts.push(format!("{} ({})", plural(cycles, "cycle", "cycles"), of.join(", ")));
-    }
-    if misuses > 0 {
-        parts.push(plural(misuses, "misuse", "misuses"));
-    }
-    if budgets > 0 {
-        parts.push(plural(budgets, "broken budget", "broken budgets"));
+    for area in Area::ALL {
+        let of: Vec<_> = rules.values().filter(|(rule, _)| rule.area == area).collect();
+        let number: u64 = of.iter().map(|(_, number)| number).sum();
+        let (one, many) = area.nouns();
+        let counted = plural(number, one, many);
+        match area {
+            _ if number == 0 => {}
+            Area::Order => {
+                let named = |(rule, times): &&(&Rule, u64)| match number {
+                    1 => rule.id.to_owned(),
+                    _ => format!("{times} {}", rule.id),
+                };
+                parts.push(format!("{counted} ({})", of.iter().map(named).collect::<Vec<_>>().join(", ")));
+            }
+            Area::Misuse | Area::Budget => parts.push(counted),
+        }
     }
     parts.join(", ")
 }

@@ -1,7 +1,7 @@
 //! What is said of an entry of a verdict: its title, why, what to do, places in the code.
 
 use super::names::Names;
-use crate::analysis::order::{Class, FindingKind};
+use crate::analysis::order::Class;
 use crate::gate::{Entry, Measure, Subject};
 use crate::model::lock_frames::own_frames;
 use crate::model::{Frame, HangKind, Session, StackId};
@@ -50,14 +50,7 @@ pub(crate) fn title(entry: &Entry<'_>) -> String {
         }
         Subject::Finding(finding) => {
             let lock = names.lock(finding.lock);
-            match finding.kind {
-                FindingKind::SelfDeadlock => format!("{lock} is taken again by its owner"),
-                FindingKind::UnlockNotOwner => format!("{lock} is unlocked by a thread that does not hold it"),
-                FindingKind::UnlockNotLocked => format!("{lock} is unlocked while nobody holds it"),
-                FindingKind::DestroyedWhileHeld => format!("{lock} is destroyed while it is held"),
-                FindingKind::LockHeldAtThreadExit => format!("{lock} is still held when its thread ends"),
-                FindingKind::SelfDeadlockRefused => format!("{lock} is taken again by its owner, and refused"),
-            }
+            finding.rule.wording.as_ref().map_or(finding.rule.title, |wording| wording.line).replace('X', &lock)
         }
         Subject::Budget(breach) => {
             let verb = match breach.budget.measure {
@@ -106,15 +99,7 @@ pub(crate) fn reason(entry: &Entry<'_>) -> String {
 pub(crate) fn advice(entry: &Entry<'_>) -> Option<String> {
     let text = match &entry.subject {
         Subject::Cycle(cycle) => printable(&cycle.advice),
-        Subject::Finding(finding) => match finding.kind {
-            FindingKind::SelfDeadlock => "Make one of the two callers take the lock, or make the lock recursive.",
-            FindingKind::UnlockNotOwner => "Unlock in the thread that locked; a semaphore may be handed over.",
-            FindingKind::UnlockNotLocked => "Remove the second unlock, or find the path that never locked.",
-            FindingKind::DestroyedWhileHeld => "Destroy the lock only when every thread is done with it.",
-            FindingKind::LockHeldAtThreadExit => "Unlock on every way out of the thread's function.",
-            FindingKind::SelfDeadlockRefused => "Look at the answer, or take the lock in one of the two callers only.",
-        }
-        .into(),
+        Subject::Finding(finding) => finding.rule.wording.as_ref().map_or("", |wording| wording.advice).to_owned(),
         Subject::Budget(breach) => match breach.budget.measure {
             Measure::Wait => "`lockprof report --lock NAME` shows who held it meanwhile.".into(),
             Measure::Hold => "Move what does not need the lock out of that hold.".into(),

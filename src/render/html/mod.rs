@@ -225,7 +225,7 @@ fn told_orders(session: &Session, contention: &Contention, orders: &Orders) -> d
         let mut locks: Vec<String> = row_ids.collect();
         locks.dedup();
         entries.push(data::Entry {
-            cycle: matches!(entry.subject, crate::gate::Subject::Cycle(_)),
+            cycle: entry.rule().area == crate::analysis::findings::Area::Order,
             word: entry.word(),
             fails: entry.fails(),
             title: words::title(entry),

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::CallStack;
+use crate::analysis::findings::Finding;
 use crate::analysis::lock_name;
-use crate::analysis::order::Finding;
 use crate::model::Session;
 
 /// A misuse.
@@ -31,7 +31,7 @@ pub(super) struct FindingRow<'a> {
 impl<'a> FindingRow<'a> {
     pub(super) fn of(session: &'a Session, finding: &'a Finding, id: Option<String>, fails: bool) -> Self {
         Self {
-            kind: finding.kind.name(),
+            kind: finding.rule.id,
             severity: if finding.fails { "error" } else { "warning" },
             lock: id,
             name: lock_name(session, finding.lock),

@@ -59,7 +59,7 @@ pub fn markdown(session: &Session, contention: &Contention, orders: &Orders, lim
         }
         for finding in orders.findings.iter().take(FINDINGS) {
             let times = if finding.count > 1 { format!(" ({}×)", count(finding.count)) } else { String::new() };
-            out.push_str(&format!("- {}: {}{times}\n", finding.kind.name(), escape(&finding.message)));
+            out.push_str(&format!("- {}: {}{times}\n", finding.rule.id, escape(&finding.message)));
         }
         if orders.findings.len() > FINDINGS {
             out.push_str(&format!("- … and {} more findings\n", orders.findings.len() - FINDINGS));

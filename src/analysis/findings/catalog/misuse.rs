@@ -1,50 +1,34 @@
 //! Locks used as they may not be, and threads that wait for themselves.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::fingerprint::{Fnv, written};
-use super::places::Places;
-use super::wants::holds;
-use super::{Finding, FindingKind};
+use super::{
+    DESTROYED_WHILE_HELD, LOCK_HELD_AT_THREAD_EXIT, SELF_DEADLOCK, SELF_DEADLOCK_REFUSED, UNLOCK_NOT_LOCKED,
+    UNLOCK_NOT_OWNER,
+};
+use crate::analysis::findings::{Collector, Scope, Sighting};
+use crate::analysis::order::places::Places;
+use crate::analysis::order::wants::holds;
 use crate::model::order::{How, MarkWhat, Misuse, MisuseKind, Request};
-use crate::model::{Exit, Hang, Kind, LockId, Mode, ProcessId, Session, StackId, Stacks, ThreadId};
+use crate::model::{Exit, Hang, Kind, LockId, Mode, ProcessId, Session, Stacks, ThreadId};
 
-/// Each once for its kind, the lock's class and the place in the code.
-pub(super) fn findings(session: &Session, own: &[u32], places: &Places<'_>) -> Vec<Finding> {
-    let mut found: BTreeMap<(usize, u64), Finding> = BTreeMap::new();
-    let mut add = |kind: FindingKind,
-                   fails: bool,
-                   lock: LockId,
-                   thread: ThreadId,
-                   stacks: Vec<StackId>,
-                   count: u64,
-                   message: String| {
-        let site = stacks.first().copied().unwrap_or(Stacks::UNKNOWN);
-        let hash = Fnv::new().bytes(kind.name().as_bytes()).number(places.class(lock)).number(places.site(site)).end();
-        let number = FindingKind::ALL.iter().position(|known| *known == kind).unwrap_or(0);
-        let finding = found.entry((number, hash)).or_insert_with(|| Finding {
-            kind,
-            fingerprint: written(hash),
-            fails,
-            lock,
-            thread,
-            message: message.clone(),
-            stacks: stacks.into_iter().filter(|stack| *stack != Stacks::UNKNOWN).collect(),
-            count: 0,
-        });
-        finding.count = finding.count.saturating_add(count);
-        if fails && !finding.fails {
-            (finding.fails, finding.message) = (fails, message);
-        }
-    };
-    for request in own.iter().filter_map(|number| session.order.requests.get(*number as usize)) {
+/// Adds misuses and requests of a thread that waits for itself.
+pub(super) fn find(scope: &Scope<'_>, collector: &mut Collector<'_>) {
+    let Scope { session, requested_again, places } = *scope;
+    for request in requested_again.iter().filter_map(|number| session.order.requests.get(*number as usize)) {
         if let Some(message) = takes_again(session, request, places) {
             let key = &request.key;
             let held = session.order.chains.walk(key.held).find(|link| link.lock == key.lock);
             let stacks = vec![key.stack, held.map_or(Stacks::UNKNOWN, |link| link.stack)];
-            add(FindingKind::SelfDeadlock, true, key.lock, key.thread, stacks, request.count(), message);
+            collector.add(Sighting {
+                rule: &SELF_DEADLOCK,
+                fails: true,
+                lock: key.lock,
+                thread: key.thread,
+                stacks,
+                count: request.count(),
+                message,
+            });
         }
     }
     // A lock that was destroyed while held and is held at its thread's end: that is one mistake.
@@ -54,26 +38,31 @@ pub(super) fn findings(session: &Session, own: &[u32], places: &Places<'_>) -> V
     let is_told = |misuse: &Misuse| {
         misuse.kind == MisuseKind::HeldAtThreadExit && destroyed.contains(&(misuse.lock, misuse.stack))
     };
+    // A thread that ended with a lock that others wait for is told as the hang that this became.
+    let is_hang = |misuse: &Misuse, thread: ThreadId, count: u64| {
+        let left_behind = || session.hangs.iter().filter_map(Hang::left_behind);
+        misuse.kind == MisuseKind::HeldAtThreadExit
+            && count == 1
+            && left_behind().any(|left| left == (thread, misuse.lock))
+    };
     let kept_to_the_end = KeptToTheEnd::new(session);
     let mut misuses: Vec<_> = session.order.misuses.iter().collect();
     misuses.sort_unstable_by_key(|(misuse, _)| **misuse);
     for (misuse, (thread, count)) in misuses {
-        if misuse.lock.index() >= session.locks.len() || is_told(misuse) {
+        if misuse.lock.index() >= session.locks.len() || is_told(misuse) || is_hang(misuse, *thread, *count) {
             continue;
         }
         let (lock, at, holder) = (places.lock(misuse.lock), places.at(misuse.stack), places.at(misuse.holder));
         let taken =
             if misuse.holder == Stacks::UNKNOWN { String::new() } else { format!(", which was taken in {holder}") };
         let mut fails = misuse.kind != MisuseKind::Refused;
-        let (kind, message) = match misuse.kind {
+        let (rule, message) = match misuse.kind {
             MisuseKind::UnlockNotOwner => {
-                (FindingKind::UnlockNotOwner, format!("{at} unlocks {lock}, which another thread holds{taken}"))
+                (&UNLOCK_NOT_OWNER, format!("{at} unlocks {lock}, which another thread holds{taken}"))
             }
-            MisuseKind::UnlockNotLocked => {
-                (FindingKind::UnlockNotLocked, format!("{at} unlocks {lock}, which nobody holds"))
-            }
+            MisuseKind::UnlockNotLocked => (&UNLOCK_NOT_LOCKED, format!("{at} unlocks {lock}, which nobody holds")),
             MisuseKind::DestroyedWhileHeld => {
-                (FindingKind::DestroyedWhileHeld, format!("{at} destroys {lock} while it is held{taken}"))
+                (&DESTROYED_WHILE_HELD, format!("{at} destroys {lock} while it is held{taken}"))
             }
             MisuseKind::HeldAtThreadExit => {
                 let harmless = if kept_to_the_end.is(misuse, *thread, *count) {
@@ -83,20 +72,20 @@ pub(super) fn findings(session: &Session, own: &[u32], places: &Places<'_>) -> V
                     ""
                 };
                 let message = format!("a thread ends and holds {lock} still, taken in {at}{harmless}");
-                (FindingKind::LockHeldAtThreadExit, message)
+                (&LOCK_HELD_AT_THREAD_EXIT, message)
             }
             MisuseKind::WaitNotOwner => (
-                FindingKind::UnlockNotOwner,
+                &UNLOCK_NOT_OWNER,
                 format!(
                     "{at} waits on a condition with {lock}, which another thread holds{taken}: the wait unlocks it"
                 ),
             ),
             MisuseKind::WaitNotLocked => (
-                FindingKind::UnlockNotLocked,
+                &UNLOCK_NOT_LOCKED,
                 format!("{at} waits on a condition with {lock}, which nobody holds: the wait unlocks it"),
             ),
             MisuseKind::Refused => (
-                FindingKind::SelfDeadlockRefused,
+                &SELF_DEADLOCK_REFUSED,
                 format!(
                     "{at} takes {lock}, which the thread itself holds{}: it is refused (EDEADLK), and whoever does not \
                      look at the answer goes on without a lock of its own",
@@ -104,9 +93,9 @@ pub(super) fn findings(session: &Session, own: &[u32], places: &Places<'_>) -> V
                 ),
             ),
         };
-        add(kind, fails, misuse.lock, *thread, vec![misuse.stack, misuse.holder], *count, message);
+        let stacks = vec![misuse.stack, misuse.holder];
+        collector.add(Sighting { rule, fails, lock: misuse.lock, thread: *thread, stacks, count: *count, message });
     }
-    found.into_values().collect()
 }
 
 /// Tells which locks an ended thread kept on purpose: some programs have a thread of their own take a lock for good, to

@@ -1,0 +1,407 @@
+//! The catalogue of rules: everything constant that is said of a finding, and the detectors.
+//!
+//! A new rule is a detector in a file of its own, a row here, and its id in the page that the row names. All forms of
+//! `check`, `--fail-on`, baselines and suppressions read this table. The words here are constants; what is made of a
+//! recording is not.
+//!
+//! Above 400 lines, as it is one table.
+
+mod misuse;
+
+use super::{Collector, Scope};
+
+/// Adds what it finds to the collector.
+pub(super) type Detector = fn(&Scope<'_>, &mut Collector<'_>);
+
+/// Every detector.
+pub(super) static DETECTORS: [Detector; 1] = [misuse::find];
+
+/// What a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Area {
+    /// Cycles in the order of locks.
+    Order,
+    /// Locks used as they may not be.
+    Misuse,
+    /// Limits given by options.
+    Budget,
+}
+
+impl Area {
+    /// Every area, in the order in which findings are listed.
+    pub const ALL: [Self; 3] = [Self::Order, Self::Misuse, Self::Budget];
+
+    /// The word of the contract: `lockprof.order` in JUnit, `lock-order/...` in SARIF.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Misuse => "misuse",
+            Self::Budget => "budget",
+        }
+    }
+
+    /// What one and what several findings are called where they are counted.
+    pub fn nouns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Order => ("cycle", "cycles"),
+            Self::Misuse => ("misuse", "misuses"),
+            Self::Budget => ("broken budget", "broken budgets"),
+        }
+    }
+}
+
+/// Whether findings of a rule fail the gate by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fails {
+    /// All of them.
+    Always,
+    /// It depends on what was seen.
+    Sometimes,
+    /// None.
+    Never,
+}
+
+/// The texts of a rule that is told by the places of its finding. `X` stands for the lock.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wording {
+    /// What is wrong, in one line.
+    pub line: &'static str,
+    /// What to do.
+    pub advice: &'static str,
+    /// What happens at the finding's first and second place.
+    pub places: [&'static str; 2],
+}
+
+/// A rule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The word of the contract, in `--fail-on`, JSON, baselines and suppressions.
+    pub id: &'static str,
+    /// What it is about.
+    pub area: Area,
+    /// Its name in SARIF.
+    pub name: &'static str,
+    /// What is wrong, of any lock.
+    pub title: &'static str,
+    /// Why that is wrong, and what helps.
+    pub help: &'static str,
+    /// The page of the documentation that names it.
+    pub page: &'static str,
+    /// Whether its findings fail by default.
+    pub fails: Fails,
+    /// Kinds of ThreadSanitizer's suppressions that allow it.
+    pub sanitizer: &'static [&'static str],
+    /// Its texts; `None` where they depend on more than the rule.
+    pub wording: Option<Wording>,
+}
+
+impl Rule {
+    /// The rule of this id.
+    pub fn of(id: &str) -> Option<&'static Self> {
+        RULES.into_iter().find(|rule| rule.id == id)
+    }
+
+    /// Rules that `--fail-on`, baselines and suppressions may name: a budget is asked for by its own option.
+    pub fn selectable() -> impl Iterator<Item = &'static Self> {
+        RULES.into_iter().filter(|rule| rule.area != Area::Budget)
+    }
+
+    /// Its place in the catalogue: the more serious cycle comes first.
+    pub fn position(&self) -> usize {
+        RULES.iter().position(|rule| rule.id == self.id).unwrap_or(RULES.len())
+    }
+}
+
+/// The program was deadlocked.
+pub static HUNG: Rule = Rule {
+    id: "hung",
+    area: Area::Order,
+    name: "LockOrderHung",
+    title: "The program was deadlocked",
+    help: "Threads waited for each other in a circle while the program was recorded: each held the lock that the next one wanted. Take these locks in one order everywhere.",
+    page: "docs/lock-order.md",
+    fails: Fails::Always,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// Locks deadlocked in a steered run.
+pub static CONFIRMED: Rule = Rule {
+    id: "confirmed",
+    area: Area::Order,
+    name: "LockOrderConfirmed",
+    title: "Locks deadlocked in a steered run",
+    help: "A run that held threads back at the right places reached the deadlock. Take these locks in one order everywhere.",
+    page: "docs/lock-order.md",
+    fails: Fails::Always,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// Locks are taken in orders that can deadlock.
+pub static FEASIBLE: Rule = Rule {
+    id: "feasible",
+    area: Area::Order,
+    name: "LockOrderFeasible",
+    title: "Locks are taken in orders that can deadlock",
+    help: "Threads take these locks in different orders, and a reordering of what was recorded lets each hold the lock that the next one wants. Take these locks in one order everywhere, or release the first before taking the second.",
+    page: "docs/lock-order.md",
+    fails: Fails::Always,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// Locks are taken in orders that may deadlock.
+pub static POSSIBLE: Rule = Rule {
+    id: "possible",
+    area: Area::Order,
+    name: "LockOrderPossible",
+    title: "Locks are taken in orders that may deadlock",
+    help: "Threads take these locks in different orders, and nothing that was seen keeps them apart. Take these locks in one order everywhere, or release the first before taking the second.",
+    page: "docs/lock-order.md",
+    fails: Fails::Sometimes,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// Read locks may deadlock when a writer comes in between.
+pub static NEEDS_WRITER: Rule = Rule {
+    id: "needs-writer",
+    area: Area::Order,
+    name: "LockOrderNeedsWriter",
+    title: "Read locks may deadlock when a writer comes in between",
+    help: "Threads read-lock these locks in different orders. Readers that wait behind a waiting writer then wait for each other.",
+    page: "docs/lock-order.md",
+    fails: Fails::Sometimes,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// Locks are taken in different orders, kept apart by a hand-over.
+pub static SOFT_ORDERED: Rule = Rule {
+    id: "soft-ordered",
+    area: Area::Order,
+    name: "LockOrderSoftOrdered",
+    title: "Locks are taken in different orders, kept apart by a hand-over",
+    help: "Only a condition variable, semaphore or other hand-over kept the threads apart while the program was recorded.",
+    page: "docs/lock-order.md",
+    fails: Fails::Never,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// Locks are taken in different orders under a common lock.
+pub static GUARDED: Rule = Rule {
+    id: "guarded",
+    area: Area::Order,
+    name: "LockOrderGuarded",
+    title: "Locks are taken in different orders under a common lock",
+    help: "A common lock keeps the threads apart. It has to stay around both.",
+    page: "docs/lock-order.md",
+    fails: Fails::Never,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// Locks are taken in different orders, one after the other.
+pub static ORDERED: Rule = Rule {
+    id: "ordered",
+    area: Area::Order,
+    name: "LockOrderOrdered",
+    title: "Locks are taken in different orders, one after the other",
+    help: "Thread creation, join or a barrier keeps the threads apart.",
+    page: "docs/lock-order.md",
+    fails: Fails::Never,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// One thread takes locks in different orders.
+pub static SAME_THREAD: Rule = Rule {
+    id: "same-thread",
+    area: Area::Order,
+    name: "LockOrderSameThread",
+    title: "One thread takes locks in different orders",
+    help: "A second thread that does the same can deadlock with it.",
+    page: "docs/lock-order.md",
+    fails: Fails::Never,
+    sanitizer: &["deadlock"],
+    wording: None,
+};
+
+/// A lock is taken again by its owner.
+pub static SELF_DEADLOCK: Rule = Rule {
+    id: "self-deadlock",
+    area: Area::Misuse,
+    name: "SelfDeadlock",
+    title: "A lock is taken again by its owner",
+    help: "The thread holds the lock already and waits for itself. Take it in one of the callers only, or use a recursive lock.",
+    page: "docs/lock-order.md",
+    fails: Fails::Always,
+    sanitizer: &["deadlock", "mutex"],
+    wording: Some(Wording {
+        line: "X is taken again by its owner",
+        advice: "Make one of the two callers take the lock, or make the lock recursive.",
+        places: ["takes X again", "had taken X"],
+    }),
+};
+
+/// A lock is unlocked by a thread that does not hold it.
+pub static UNLOCK_NOT_OWNER: Rule = Rule {
+    id: "unlock-not-owner",
+    area: Area::Misuse,
+    name: "UnlockNotOwner",
+    title: "A lock is unlocked by a thread that does not hold it",
+    help: "Only the owner may unlock a mutex or a write lock; anything else is undefined. Use a semaphore for hand-overs between threads.",
+    page: "docs/lock-order.md",
+    fails: Fails::Always,
+    sanitizer: &["mutex"],
+    wording: Some(Wording {
+        line: "X is unlocked by a thread that does not hold it",
+        advice: "Unlock in the thread that locked; a semaphore may be handed over.",
+        places: ["unlocks X", "its owner had taken X"],
+    }),
+};
+
+/// A lock is unlocked while nobody holds it.
+pub static UNLOCK_NOT_LOCKED: Rule = Rule {
+    id: "unlock-not-locked",
+    area: Area::Misuse,
+    name: "UnlockNotLocked",
+    title: "A lock is unlocked while nobody holds it",
+    help: "Unlocking a lock that is not held is undefined: the next owner may lose it.",
+    page: "docs/lock-order.md",
+    fails: Fails::Always,
+    sanitizer: &["mutex"],
+    wording: Some(Wording {
+        line: "X is unlocked while nobody holds it",
+        advice: "Remove the second unlock, or find the path that never locked.",
+        places: ["unlocks X", "X was taken last"],
+    }),
+};
+
+/// A lock is destroyed while it is held.
+pub static DESTROYED_WHILE_HELD: Rule = Rule {
+    id: "destroyed-while-held",
+    area: Area::Misuse,
+    name: "DestroyedWhileHeld",
+    title: "A lock is destroyed while it is held",
+    help: "Destroying a held lock is undefined. Make sure that every thread is done with it.",
+    page: "docs/lock-order.md",
+    fails: Fails::Always,
+    sanitizer: &["mutex"],
+    wording: Some(Wording {
+        line: "X is destroyed while it is held",
+        advice: "Destroy the lock only when every thread is done with it.",
+        places: ["destroys X", "X was taken and is held"],
+    }),
+};
+
+/// A thread ends and holds a lock still.
+pub static LOCK_HELD_AT_THREAD_EXIT: Rule = Rule {
+    id: "lock-held-at-thread-exit",
+    area: Area::Misuse,
+    name: "LockHeldAtThreadExit",
+    title: "A thread ends and holds a lock still",
+    help: "Nobody can unlock it any more: whoever wants it waits for ever.",
+    page: "docs/lock-order.md",
+    fails: Fails::Sometimes,
+    sanitizer: &["mutex"],
+    wording: Some(Wording {
+        line: "X is still held when its thread ends",
+        advice: "Unlock on every way out of the thread's function.",
+        places: ["takes X, never unlocks it", "X was taken"],
+    }),
+};
+
+/// A lock is taken again by its owner, and refused.
+pub static SELF_DEADLOCK_REFUSED: Rule = Rule {
+    id: "self-deadlock-refused",
+    area: Area::Misuse,
+    name: "SelfDeadlockRefused",
+    title: "A lock is taken again by its owner, and refused",
+    help: "The call answered EDEADLK. Whoever does not look at the answer goes on as if it had the lock twice.",
+    page: "docs/lock-order.md",
+    fails: Fails::Never,
+    sanitizer: &["deadlock", "mutex"],
+    wording: Some(Wording {
+        line: "X is taken again by its owner, and refused",
+        advice: "Look at the answer, or take the lock in one of the two callers only.",
+        places: ["takes X again, and is refused", "had taken X"],
+    }),
+};
+
+/// A lock was waited for longer than its budget.
+pub static MAX_WAIT: Rule = Rule {
+    id: "max-wait",
+    area: Area::Budget,
+    name: "MaxWait",
+    title: "A lock was waited for longer than its budget",
+    help: "The longest single wait is over the limit given by --max-wait.",
+    page: "docs/cli.md",
+    fails: Fails::Always,
+    sanitizer: &[],
+    wording: None,
+};
+
+/// A lock was held longer than its budget.
+pub static MAX_HOLD: Rule = Rule {
+    id: "max-hold",
+    area: Area::Budget,
+    name: "MaxHold",
+    title: "A lock was held longer than its budget",
+    help: "The longest single hold is over the limit given by --max-hold.",
+    page: "docs/cli.md",
+    fails: Fails::Always,
+    sanitizer: &[],
+    wording: None,
+};
+
+/// Every rule: areas in their order, the most serious class of cycles first.
+pub static RULES: [&Rule; 17] = [
+    &HUNG,
+    &CONFIRMED,
+    &FEASIBLE,
+    &POSSIBLE,
+    &NEEDS_WRITER,
+    &SOFT_ORDERED,
+    &GUARDED,
+    &ORDERED,
+    &SAME_THREAD,
+    &SELF_DEADLOCK,
+    &UNLOCK_NOT_OWNER,
+    &UNLOCK_NOT_LOCKED,
+    &DESTROYED_WHILE_HELD,
+    &LOCK_HELD_AT_THREAD_EXIT,
+    &SELF_DEADLOCK_REFUSED,
+    &MAX_WAIT,
+    &MAX_HOLD,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_stands_in_the_page_that_it_names() {
+        for rule in RULES {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(rule.page);
+            let page = std::fs::read_to_string(path).expect("the page of a rule");
+            let (word, option) = (format!("`{}`", rule.id), format!("`--{} ", rule.id));
+            assert!(page.contains(&word) || page.contains(&option), "{} is not in {}", rule.id, rule.page);
+        }
+    }
+
+    #[test]
+    fn rules_are_told_apart_and_in_the_order_of_their_areas() {
+        for (at, rule) in RULES.iter().enumerate() {
+            assert_eq!(rule.position(), at, "{} is there twice", rule.id);
+            assert!(RULES[..at].iter().all(|other| other.area <= rule.area && other.name != rule.name), "{}", rule.id);
+        }
+        let classes = crate::analysis::order::Class::ALL.map(|class| class.rule().id);
+        assert!(
+            RULES.iter().map(|rule| rule.id).take(classes.len()).eq(classes),
+            "the classes, the most serious first"
+        );
+    }
+}
