@@ -319,9 +319,9 @@ fn who_may_still_be_woken_is_not_stuck() {
 /// A thread sleeps where nobody sees it: who knows what it does later?
 #[test]
 fn a_lost_wake_up_beside_others_shows_when_the_time_is_over() {
-    let (outcome, report, _) = run(&["--timeout", "3"], &["halflost"]).end();
+    let (outcome, report, _) = run(&["--timeout", "8"], &["halflost"]).end();
     assert_eq!(outcome.code(), 143, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("the time of 3.00 s is over"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the time of 8.00 s is over"), "{}", outcome.stderr);
     let hangs = list(&report.0["hangs"]);
     assert_eq!(hangs.len(), 1, "{hangs:?}");
     let hang = &hangs[0];
@@ -338,7 +338,7 @@ fn who_waits_shows_on_an_interrupt() {
     // A handler might wake it, so it is not certain.
     let running = run(&[], &["pausing"]);
     // Long enough to be told from threads that are about to go on.
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     let (outcome, report, _) = running.asked(libc::SIGINT).end();
     assert_eq!(outcome.code(), 130, "{}", outcome.stderr);
     let hangs = list(&report.0["hangs"]);
@@ -349,7 +349,7 @@ fn who_waits_shows_on_an_interrupt() {
 
 #[test]
 fn quiet_is_quiet() {
-    let (outcome, report, _) = run(&["-q", "--timeout", "3"], &["ring"]).end();
+    let (outcome, report, _) = run(&["-q", "--timeout", "8"], &["ring"]).end();
     assert_eq!(outcome.stderr, "");
     assert_philosophers(&report.0["hangs"][0], 2);
 }

@@ -85,9 +85,9 @@ fn children(parent: i32) -> Vec<i32> {
     pids.filter(is_child).collect()
 }
 
-/// Tries until it succeeds, half a minute at most.
+/// Tries until it succeeds, a minute at most.
 pub fn until<T>(what: &str, mut attempt: impl FnMut() -> io::Result<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match attempt() {
             Ok(value) => return value,
@@ -106,7 +106,7 @@ pub fn free_port() -> u16 {
 pub fn connect(port: u16) -> TcpStream {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stream = until("nobody listens", || TcpStream::connect(address));
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit for reading");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit for reading");
     stream
 }
 

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Nothing here takes so long, whatever else the machine does.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// No terminal knows it and no program writes it: when it is read, so is all that was written before.
+const MARK: &str = "?4711";
+
 /// See the module.
 pub struct Terminal {
     child: Child,
@@ -55,7 +58,7 @@ impl Terminal {
         self
     }
 
-    /// The screen's lines.
+    /// The screen's lines; of the other screen, those of the last whole frame.
     pub fn text(&self) -> String {
         self.screen.lock().expect("the screen").text()
     }
@@ -65,6 +68,11 @@ impl Terminal {
         self.screen.lock().expect("the screen").other
     }
 
+    /// How many frames were drawn on the other screen.
+    pub fn frames(&self) -> u64 {
+        self.screen.lock().expect("the screen").frames
+    }
+
     /// Waits until the screen is so; how long that took.
     #[track_caller]
     pub fn until(&mut self, what: &str, is: impl Fn(&str) -> bool) -> Duration {
@@ -72,7 +80,10 @@ impl Terminal {
         while !is(&self.text()) {
             let ended = self.child.try_wait().expect("the child's status");
             let late = began.elapsed() > LIMIT;
-            if ended.is_some() || late {
+            if ended.is_some() {
+                self.read_all();
+            }
+            if (ended.is_some() && !is(&self.text())) || late {
                 let _ = self.child.kill();
                 panic!("never {what} ({ended:?}):\n{}", self.text());
             }
@@ -105,16 +116,24 @@ impl Terminal {
             }
             sleep(Duration::from_millis(5));
         };
-        // What was written last may still be on its way.
-        let settled = Instant::now();
-        while self.is_other_screen() && settled.elapsed() < Duration::from_secs(5) {
-            sleep(Duration::from_millis(5));
-        }
+        self.read_all();
         assert!(!self.is_other_screen(), "the other screen is left:\n{}", self.text());
         let after = settings(&self.slave);
         let flags = |of: &libc::termios| (of.c_iflag, of.c_oflag, of.c_cflag, of.c_lflag, of.c_cc);
         assert_eq!(flags(&after), flags(&self.before), "the terminal's settings are as before");
         (status, self.text())
+    }
+
+    /// Waits until the screen has all that was written so far.
+    #[track_caller]
+    fn read_all(&mut self) {
+        let marks = |terminal: &Self| terminal.screen.lock().expect("the screen").marks;
+        let (began, before) = (Instant::now(), marks(self));
+        self.slave.write_all(format!("\x1b[{MARK}h").as_bytes()).expect("a mark");
+        while marks(self) == before {
+            assert!(began.elapsed() < LIMIT, "what was written is never read:\n{}", self.text());
+            sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -151,6 +170,10 @@ fn settings(of: &File) -> libc::termios {
 
 struct Screen {
     cells: Vec<Vec<char>>,
+    /// The cells when the last frame of the other screen was whole.
+    frame: Vec<Vec<char>>,
+    frames: u64,
+    marks: u64,
     at: (usize, usize),
     other: bool,
     pending: Vec<u8>,
@@ -159,11 +182,12 @@ struct Screen {
 impl Screen {
     fn new(columns: u16, rows: u16) -> Self {
         let cells = vec![vec![' '; usize::from(columns)]; usize::from(rows)];
-        Self { cells, at: (0, 0), other: false, pending: Vec::new() }
+        Self { frame: cells.clone(), cells, frames: 0, marks: 0, at: (0, 0), other: false, pending: Vec::new() }
     }
 
     fn text(&self) -> String {
-        self.cells.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned() + "\n").collect()
+        let cells = if self.other { &self.frame } else { &self.cells };
+        cells.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned() + "\n").collect()
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -243,7 +267,14 @@ impl Screen {
                 self.other = end == b'h';
                 self.cells.iter_mut().flatten().for_each(|cell| *cell = ' ');
                 self.at = (0, 0);
+                self.frame.clone_from(&self.cells);
             }
+            // A frame ends with what becomes of the cursor.
+            b'h' | b'l' if arguments == "?25" && self.other => {
+                self.frame.clone_from(&self.cells);
+                self.frames += 1;
+            }
+            b'h' if arguments == MARK => self.marks += 1,
             _ => {}
         }
     }

@@ -23,7 +23,8 @@ pub(super) fn print(console: &Console, args: &TopArgs, source: &mut Source) -> a
     let mut next = Instant::now() + interval;
     loop {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
-        next += interval;
+        // After a pause (the machine was asleep or busy) nothing is made up for: many lines at once would say nothing.
+        next = (next + interval).max(Instant::now() + interval / 2);
         let Some(snapshot) = source.look(Want::default())? else { return Ok(()) };
         let text = match format {
             Format::Json => plain::json_line(&snapshot, Some(&before), limit.unwrap_or(usize::MAX)),

@@ -48,7 +48,7 @@ fn stress_ng_mutexes() {
 #[test]
 fn stress_ng_semaphores() {
     // This one goes on until its time is over, whatever the number of operations.
-    stress(&["--sem", "1", "--sem-ops", "500", "--timeout", "2"], 500);
+    stress(&["--sem", "1", "--sem-ops", "500", "--timeout", "5"], 500);
 }
 
 #[test]
