@@ -105,7 +105,8 @@ const LOCKING_SOURCES: &[&[u8]] =
 const RECORDER: &[&str] = &["lockprof_oracle_backtrace", "lockprof_set_name"];
 
 /// What the libraries export that call `futex` for something that is no lock of their users: libc and the dynamic loader,
-/// C++'s (`std::future`, `std::atomic::wait`), OpenMP's (a family above), the transactional memory's, the sanitizers'.
+/// C++'s (`std::future`, `std::atomic::wait`), OpenMP's (a family above), the transactional memory's, the sanitizers', and allocators, whose
+/// locks are told no more than those of libc's own allocator.
 const RUNTIMES: &[&str] = &[
     "__libc_start_main",
     "_rtld_global",
@@ -113,7 +114,8 @@ const RUNTIMES: &[&str] = &[
     "GOMP_parallel",
     "__kmpc_fork_call",
     "_ITM_beginTransaction",
-    "__sanitizer_print_stack_trace",
+    "__sanitizer_acquire_crash_state",
+    "malloc",
 ];
 
 /// Mangled names are no longer than this before the function's own.
