@@ -82,7 +82,12 @@ impl Report {
             "recorded + folded is not all".into(),
         );
         claim(self.coverage("lost") == 0, format!("lost {}", self.coverage("lost")));
-        claim(self.0["coverage"]["complete"] == true, "not complete".into());
+        // Futexes that a program uses past libc are told, and nothing else may be missing.
+        let is_of_futexes = |note: &&str| note.contains("(futexes used directly), which do not go through libc");
+        let notes = self.notes();
+        let partial: Vec<_> = notes.iter().filter(|note| note.contains("recorded in part")).collect();
+        let only_futexes = !partial.is_empty() && partial.iter().all(|note| is_of_futexes(note));
+        claim(self.0["coverage"]["complete"] == true || only_futexes, "not complete".into());
         let all: u64 = self.locks().iter().map(|lock| number(lock, "acquisitions")).sum();
         claim(all == acquisitions, format!("the locks have {all} acquisitions, the coverage {acquisitions}"));
         for lock in self.locks() {
