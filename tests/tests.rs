@@ -39,6 +39,7 @@ mod suite {
     mod real_programs;
     mod refusals;
     mod rooms;
+    mod sandboxes;
     mod signals;
     mod stacks;
     mod top;

@@ -94,6 +94,16 @@ impl Rows {
         Ok(())
     }
 
+    /// Maps the first `bytes` of the table, which has `size`, as far as that can be done: what is mapped needs no more than
+    /// `madvise` to be made ready.
+    pub fn map_ahead(&self, size: u64, bytes: u64) {
+        while self.mapped.load(Ordering::Relaxed) < bytes.min(size) {
+            if self.map_next(self.mapped.load(Ordering::Relaxed), size).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Maps the piece that begins at `mapped`.
     fn map_next(&self, mapped: u64, size: u64) -> Result<(), u32> {
         let piece = piece_of(mapped);

@@ -202,22 +202,22 @@ impl Segment {
     }
 
     fn has_locks(&self, layout: &Layout, number: u32) -> bool {
-        let end = u64::from(layout.lock_slots) * size_of::<LockInfo>() as u64;
+        let end = table_bytes::<LockInfo>(layout.lock_slots);
         self.told(self.locks.grow(self, layout.locks, end, row_end::<LockInfo>(number), STEP))
     }
 
     fn has_nodes(&self, layout: &Layout, number: u32) -> bool {
-        let end = u64::from(layout.node_slots) * size_of::<NodeInfo>() as u64;
+        let end = table_bytes::<NodeInfo>(layout.node_slots);
         self.told(self.nodes.grow(self, layout.nodes, end, row_end::<NodeInfo>(number), STEP))
     }
 
     fn has_modules(&self, layout: &Layout, number: u32) -> bool {
-        let end = u64::from(layout.module_slots) * size_of::<ModuleInfo>() as u64;
+        let end = table_bytes::<ModuleInfo>(layout.module_slots);
         self.told(self.modules.grow(self, layout.modules, end, row_end::<ModuleInfo>(number), STEP))
     }
 
     fn has_threads(&self, layout: &Layout, number: u32) -> bool {
-        let end = u64::from(layout.thread_slots) * size_of::<ThreadSlot>() as u64;
+        let end = table_bytes::<ThreadSlot>(layout.thread_slots);
         self.told(self.threads.grow(self, layout.threads, end, row_end::<ThreadSlot>(number), PAGE))
     }
 
@@ -226,12 +226,18 @@ impl Segment {
     pub fn grow_ahead(&self) {
         const MODULES: u32 = 8;
         const ARENA: u64 = 1 << 20;
+        // Of each table, bytes: address space only.
+        const MAPPED: u64 = 16 << 20;
         let (header, layout) = (self.header(), self.layout());
         let beyond = |count: &AtomicU32, more: u32, slots: u32| (count.load(Ordering::Relaxed) + more).min(slots) - 1;
         self.has_threads(&layout, beyond(&header.thread_count, AHEAD_THREADS, layout.thread_slots));
         self.has_locks(&layout, beyond(&header.lock_count, AHEAD_LOCKS, layout.lock_slots));
         self.has_nodes(&layout, beyond(&header.node_count, AHEAD_NODES, layout.node_slots));
         self.has_modules(&layout, beyond(&header.module_count, MODULES, layout.module_slots));
+        self.threads.map_ahead(table_bytes::<ThreadSlot>(layout.thread_slots), MAPPED);
+        self.locks.map_ahead(table_bytes::<LockInfo>(layout.lock_slots), MAPPED);
+        self.nodes.map_ahead(table_bytes::<NodeInfo>(layout.node_slots), MAPPED);
+        self.modules.map_ahead(table_bytes::<ModuleInfo>(layout.module_slots), MAPPED);
         self.told(self.arena.make_ready(self, layout.size, ARENA));
     }
 
@@ -333,6 +339,10 @@ impl Pages for Segment {
         };
         if room { Ok(()) } else { Err(note::NO_MEMORY) }
     }
+}
+
+const fn table_bytes<T>(rows: u32) -> u64 {
+    rows as u64 * size_of::<T>() as u64
 }
 
 const fn row_end<T>(number: u32) -> u64 {
