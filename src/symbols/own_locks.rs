@@ -4,8 +4,8 @@
 //! A lock that does not go through libc has a function for the thread that has to wait, and nothing else has a function of
 //! that name. So a file is searched for such names: in its symbols, in Go's own table of functions (which stays when the
 //! symbols are stripped), in what it exports and imports, and for Rust in the paths that its standard library always leaves.
-//! Where no such name is left, the code is: a call of `syscall` with the number of `futex`, outside of the libraries that
-//! libc's own users have of it (C++'s `std::future`, the sanitizers).
+//! Where no such name is left, the code is searched for calls of `futex`. Libraries that use it for something else than
+//! locks of a program (C++'s `std::future`, the sanitizers) are left out.
 
 mod futex;
 
@@ -105,8 +105,8 @@ const LOCKING_SOURCES: &[&[u8]] =
 const RECORDER: &[&str] = &["lockprof_oracle_backtrace", "lockprof_set_name"];
 
 /// What the libraries export that call `futex` for something that is no lock of their users: libc and the dynamic loader,
-/// C++'s (`std::future`, `std::atomic::wait`), OpenMP's (a family above), the transactional memory's, the sanitizers', and allocators, whose
-/// locks are told no more than those of libc's own allocator.
+/// C++'s (`std::future`, `std::atomic::wait`), OpenMP's (a family above), the transactional memory's, the sanitizers', and allocators: the
+/// locks of libc's own allocator are not reported either.
 const RUNTIMES: &[&str] = &[
     "__libc_start_main",
     "_rtld_global",

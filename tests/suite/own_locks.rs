@@ -1,6 +1,9 @@
 //! Programs that bring locks of their own: a recording without those is not called complete, and the gate does not pass.
 
+use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::util::build::{Build, targets};
 use crate::util::run::{LIMIT, finish, folder};
@@ -36,17 +39,22 @@ fn a_rust_program_with_threads_does_not_pass() {
     }
 }
 
+/// What `check` finds, which does not fail.
+fn checked(program: &Path) -> Value {
+    let folder = folder();
+    let mut command = lockprof();
+    command.args(["check", "--format", "json", "--"]).arg(program).current_dir(folder.path());
+    let outcome = finish(&mut command, LIMIT);
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    Report::parse(&outcome.stdout).0
+}
+
 #[test]
 fn openmp_is_told_where_its_locks_are_used() {
     crate::need!("libgomp.so.1");
     for (flags, verdict) in [(&["-fopenmp"][..], "pass"), (&["-fopenmp", "-DCRITICAL"], "incomplete")] {
         let program = Build::new("own_critical.c", "own_critical").flags(flags).build();
-        let folder = folder();
-        let mut command = lockprof();
-        command.args(["check", "--format", "json", "--"]).arg(program).current_dir(folder.path());
-        let outcome = finish(&mut command, LIMIT);
-        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-        let check = Report::parse(&outcome.stdout).0;
+        let check = checked(&program);
         assert_eq!(check["verdict"], verdict, "{check}");
         assert_eq!(check["incomplete"].to_string().contains("OpenMP's locks"), verdict == "incomplete", "{check}");
     }
@@ -56,12 +64,7 @@ fn openmp_is_told_where_its_locks_are_used() {
 fn futexes_used_directly_are_told() {
     for flags in [&["-O0"][..], &["-O2", "-s"], &["-O2", "-fno-plt"], &["-O2", "-DINSTRUCTION"]] {
         let program = Build::new("own_futex.c", "own_futex").flags(flags).build();
-        let folder = folder();
-        let mut command = lockprof();
-        command.args(["check", "--format", "json", "--"]).arg(program).current_dir(folder.path());
-        let outcome = finish(&mut command, LIMIT);
-        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-        let check = Report::parse(&outcome.stdout).0;
+        let check = checked(&program);
         assert_eq!(check["verdict"], "incomplete", "{flags:?}: {check}");
         assert!(check["incomplete"].to_string().contains("futexes used directly"), "{check}");
     }

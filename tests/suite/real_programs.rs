@@ -25,6 +25,16 @@ fn with_allocator(target: &Target, allocator: Option<&PathBuf>) -> Target {
 /// The report is complete, and has at least so many acquisitions.
 fn assert_seen(report: &Report, at_least: u64) {
     report.assert_accounted();
+    assert_acquired(report, at_least);
+}
+
+/// The same of a program that uses futexes directly beside libc's locks.
+fn assert_seen_but_for_futexes(report: &Report, at_least: u64) {
+    report.assert_accounted_but_for("futexes used directly");
+    assert_acquired(report, at_least);
+}
+
+fn assert_acquired(report: &Report, at_least: u64) {
     let seen = report.coverage("acquisitions");
     assert!(seen >= at_least, "only {seen} acquisitions, {at_least} at least were made");
 }
