@@ -5,9 +5,9 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use lockprof_wire::LockInfo;
 use lockprof_wire::layout::note;
 use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::{Kind, LockInfo};
 
 use crate::patience::Patience;
 use crate::process::Process;
@@ -57,7 +57,7 @@ struct Level {
 }
 
 /// Numbers of [`kind`].
-const KINDS: usize = 8;
+const KINDS: usize = Kind::ALL.len();
 /// Mostly there are five at most; more where memory comes in smaller pieces only.
 const LEVELS: usize = 16;
 /// Entries of the first table and of the largest one.
@@ -273,7 +273,7 @@ impl Process {
 
     /// Makes the rows that stand for many locks, while there is room. Call before others record.
     pub fn make_rows_for_many(&'static self) {
-        for kind in kind::MUTEX..=kind::JOIN {
+        for kind in Kind::ALL.iter().filter(|kind| kind.is_recorded()).map(|kind| *kind as u8) {
             let sight = Sight { kind, initialised: false, traits: 0, stack: 0, initial: 0 };
             let made = self.new_lock(0, sight).unwrap_or(u64::from(kind) << 32);
             self.addresses.many[usize::from(kind)].store(made, Ordering::Relaxed);

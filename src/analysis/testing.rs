@@ -90,7 +90,7 @@ impl Builder {
     /// Acquisitions that did not wait.
     pub fn take(&mut self, lock: LockId, thread: ThreadId, stack: StackId, mode: Mode, times: u64, hold_ns: u64) {
         let id = self.session.profile.site(SiteKey { lock, stack, mode });
-        let held = matches!(self.session.lock(lock).kind, Kind::Mutex | Kind::Rwlock | Kind::Spinlock);
+        let held = self.session.lock(lock).kind.is_lock();
         let site = &mut self.session.profile.sites[id.index()];
         site.acquisitions += times;
         if held {

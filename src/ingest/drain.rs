@@ -198,7 +198,7 @@ impl Drain {
         let mode = if record.flags() & Flags::SHARED != 0 { Mode::Shared } else { Mode::Exclusive };
         let site = session.profile.site(SiteKey { lock, stack, mode });
         let share = tally.share(self.thread, site);
-        let ordered = order::takes_part(session.lock(lock));
+        let ordered = session.lock(lock).nests();
         let place = Place { key, mode_and_thread, lock, site: site.0, share, ordered };
         self.places.remember(place);
         place

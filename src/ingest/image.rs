@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 
 use lockprof_wire::LockInfo;
 use lockprof_wire::layout::{foreign, note};
-use lockprof_wire::lock::traits;
 use lockprof_wire::stack::TRUNCATED;
 use lockprof_wire::thread::state;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -113,7 +112,7 @@ impl Image {
         let mut lock = Lock::new(self.process, 0, Kind::Mutex);
         if let Some(info) = self.segment.lock(number) {
             lock.address = info.address.load(Ordering::Relaxed);
-            lock.kind = Kind::ALL.get(usize::from(info.kind.load(Ordering::Relaxed))).copied().unwrap_or(Kind::Mutex);
+            lock.kind = info.kind().unwrap_or(Kind::Mutex);
             if info.initialised.load(Ordering::Relaxed) != 0 {
                 lock.origin = Origin::Initialised;
             }
@@ -401,14 +400,13 @@ impl Image {
 
 /// What the shim says of a lock.
 pub fn traits_of(info: &LockInfo) -> Traits {
-    let bits = info.traits.load(Ordering::Relaxed);
-    let is = |bit: u8| bits & bit != 0;
+    let bits = info.traits();
     Traits {
-        recursive: is(traits::RECURSIVE),
-        robust: is(traits::ROBUST),
-        writers_first: is(traits::WRITERS_FIRST),
-        binary: is(traits::BINARY),
-        handed_over: is(traits::HANDED_OVER),
+        recursive: bits.is_recursive(),
+        robust: bits.is_robust(),
+        writers_first: bits.lets_writers_first(),
+        binary: bits.is_binary(),
+        handed_over: bits.is_handed_over(),
         initial: info.initial.load(Ordering::Relaxed),
     }
 }

@@ -1,66 +1,9 @@
 //! Locks: what they are and what they are called.
 
+pub use lockprof_wire::Kind;
+use lockprof_wire::lock::{TraitBits, traits};
+
 use super::ids::{ProcessId, StackId};
-
-/// What a lock is; the words of the JSON contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum Kind {
-    Mutex,
-    Rwlock,
-    Spinlock,
-    Semaphore,
-    Condvar,
-    Barrier,
-    Once,
-    Join,
-    Waitgroup,
-    Cond,
-    Channel,
-    Select,
-}
-
-impl Kind {
-    /// Every kind, in the order of their wire numbers.
-    pub const ALL: [Self; 12] = [
-        Self::Mutex,
-        Self::Rwlock,
-        Self::Spinlock,
-        Self::Semaphore,
-        Self::Condvar,
-        Self::Barrier,
-        Self::Once,
-        Self::Join,
-        Self::Waitgroup,
-        Self::Cond,
-        Self::Channel,
-        Self::Select,
-    ];
-
-    /// The word in reports and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mutex => "mutex",
-            Self::Rwlock => "rwlock",
-            Self::Spinlock => "spinlock",
-            Self::Semaphore => "semaphore",
-            Self::Condvar => "condvar",
-            Self::Barrier => "barrier",
-            Self::Once => "once",
-            Self::Join => "join",
-            Self::Waitgroup => "waitgroup",
-            Self::Cond => "cond",
-            Self::Channel => "channel",
-            Self::Select => "select",
-        }
-    }
-
-    /// Whether waiting for it is lock contention. Waiting on the other kinds is idle or hand-over time
-    /// and is never added to lock contention.
-    pub fn is_lock(self) -> bool {
-        matches!(self, Self::Mutex | Self::Rwlock | Self::Spinlock)
-    }
-}
 
 /// How the first sight of a lock came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,6 +55,20 @@ pub struct Traits {
     pub initial: u32,
 }
 
+impl Traits {
+    /// As the table of kinds takes them.
+    fn bits(self) -> TraitBits {
+        let bits = [
+            (self.recursive, traits::RECURSIVE),
+            (self.robust, traits::ROBUST),
+            (self.writers_first, traits::WRITERS_FIRST),
+            (self.binary, traits::BINARY),
+            (self.handed_over, traits::HANDED_OVER),
+        ];
+        TraitBits::from_bits(bits.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit))
+    }
+}
+
 /// One generation of one lock address in one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
@@ -156,5 +113,16 @@ impl Lock {
             owner_changes: 0,
             merged: 1,
         }
+    }
+
+    /// Whether a thread owns it from acquiring it until it releases it.
+    pub fn is_owned(&self) -> bool {
+        self.kind.is_owned(self.traits.bits())
+    }
+
+    /// Whether its acquisitions are part of the order of locks.
+    pub fn nests(&self) -> bool {
+        // An address of 0: it stands for many.
+        self.address != 0 && self.kind.nests()
     }
 }

@@ -14,7 +14,7 @@
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use lockprof_wire::layout::note;
-use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::lock::traits;
 use lockprof_wire::record::{RESTART, extra_hold};
 use lockprof_wire::thread::TOLD;
 use lockprof_wire::{Flags, HeldEntry, Op, Record};
@@ -181,8 +181,8 @@ pub unsafe fn drop_handed_over(local: *mut Local) {
             let since = entry.ticks.load(Ordering::Relaxed);
             let until = process.handed_over.last(row_of(entry)).filter(|until| *until > since);
             // A semaphore that was handed over once is no lock any more.
-            let is_semaphore = info.kind.load(Ordering::Relaxed) == kind::SEMAPHORE;
-            if until.is_some() || is_semaphore {
+            let is_lock = info.kind().is_some_and(|kind| kind.blocks_others(info.traits()));
+            if until.is_some() || !is_lock {
                 release(local, Held { at, entry }, until.unwrap_or(since), 0);
             }
         }

@@ -9,6 +9,7 @@
 
 pub mod control;
 pub mod fold;
+pub mod kind;
 pub mod layout;
 pub mod lock;
 pub mod record;
@@ -18,6 +19,7 @@ pub mod thread;
 
 pub use control::Control;
 pub use fold::FoldEntry;
+pub use kind::Kind;
 pub use layout::{Header, Layout};
 pub use lock::LockInfo;
 pub use record::{Flags, Op, Record};

@@ -1,25 +1,29 @@
 //! What is known of a lock.
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// Numbers of [`LockInfo::kind`]: positions in `model::Kind::ALL`.
+use crate::Kind;
+
+/// Numbers of [`LockInfo::kind`]: those of [`Kind`](crate::Kind), for code that passes them on as numbers.
 pub mod kind {
+    use crate::Kind;
+
     /// Mutex.
-    pub const MUTEX: u8 = 0;
+    pub const MUTEX: u8 = Kind::Mutex as u8;
     /// Read-write lock.
-    pub const RWLOCK: u8 = 1;
+    pub const RWLOCK: u8 = Kind::Rwlock as u8;
     /// Spin lock.
-    pub const SPINLOCK: u8 = 2;
+    pub const SPINLOCK: u8 = Kind::Spinlock as u8;
     /// Semaphore.
-    pub const SEMAPHORE: u8 = 3;
+    pub const SEMAPHORE: u8 = Kind::Semaphore as u8;
     /// Condition variable.
-    pub const CONDVAR: u8 = 4;
+    pub const CONDVAR: u8 = Kind::Condvar as u8;
     /// Barrier.
-    pub const BARRIER: u8 = 5;
+    pub const BARRIER: u8 = Kind::Barrier as u8;
     /// Once and static-local guards.
-    pub const ONCE: u8 = 6;
+    pub const ONCE: u8 = Kind::Once as u8;
     /// Joining a thread; the "lock" is the thread.
-    pub const JOIN: u8 = 7;
+    pub const JOIN: u8 = Kind::Join as u8;
 }
 
 /// Bits of [`LockInfo::traits`].
@@ -36,6 +40,42 @@ pub mod traits {
     pub const HANDED_OVER: u8 = 16;
     /// It was held together with another lock: from then on, another lock at its address is another lock.
     pub const NESTED: u8 = 32;
+}
+
+/// Bits of [`traits`], read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraitBits(u8);
+
+impl TraitBits {
+    /// These bits.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// Whether its owner may take it again.
+    pub const fn is_recursive(self) -> bool {
+        self.0 & traits::RECURSIVE != 0
+    }
+
+    /// Whether it survives the death of its owner.
+    pub const fn is_robust(self) -> bool {
+        self.0 & traits::ROBUST != 0
+    }
+
+    /// Whether readers wait behind a waiting writer.
+    pub const fn lets_writers_first(self) -> bool {
+        self.0 & traits::WRITERS_FIRST != 0
+    }
+
+    /// Whether it is a semaphore that is used as a lock.
+    pub const fn is_binary(self) -> bool {
+        self.0 & traits::BINARY != 0
+    }
+
+    /// Whether another thread than its owner released it once.
+    pub const fn is_handed_over(self) -> bool {
+        self.0 & traits::HANDED_OVER != 0
+    }
 }
 
 /// One generation of one address.
@@ -72,3 +112,20 @@ pub struct LockInfo {
 }
 
 const _: () = assert!(size_of::<LockInfo>() == 64);
+
+impl LockInfo {
+    /// Its kind; `None` for a number that this version does not know.
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::from_number(self.kind.load(Ordering::Relaxed))
+    }
+
+    /// What is particular about it.
+    pub fn traits(&self) -> TraitBits {
+        TraitBits::from_bits(self.traits.load(Ordering::Relaxed))
+    }
+
+    /// Whether only certain threads can end a wait for it. A row without an address stands for many locks.
+    pub fn blocks_others(&self) -> bool {
+        self.address.load(Ordering::Relaxed) != 0 && self.kind().is_some_and(|kind| kind.blocks_others(self.traits()))
+    }
+}

@@ -10,12 +10,7 @@ use crate::model::{Kind, Lock, LockId, Mode, Session, StackId, ThreadId};
 
 /// Whether a thread holds it from taking it until it gives it back.
 pub(in crate::analysis) fn holds(lock: &Lock) -> bool {
-    !lock.traits.handed_over
-        && match lock.kind {
-            Kind::Mutex | Kind::Rwlock | Kind::Spinlock | Kind::Once => true,
-            Kind::Semaphore => lock.traits.binary,
-            _ => false,
-        }
+    lock.is_owned()
 }
 
 /// A thread wants a node while it holds others.

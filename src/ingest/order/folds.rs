@@ -8,7 +8,7 @@ use lockprof_wire::record::misuse;
 use lockprof_wire::{Flags, FoldEntry, Op, Record};
 use rustc_hash::FxHashMap;
 
-use super::{Orders, count_misuse, how_of, lock_that_takes_part, mode_of};
+use super::{Orders, count_misuse, how_of, lock_in_order, mode_of};
 use crate::ingest::image::Image;
 use crate::ingest::segment::Segment;
 use crate::model::order::{ChainId, Link, RequestKey};
@@ -194,7 +194,7 @@ impl Lists {
             return Some(());
         }
         let held = self.held(entry.outer, image, session)?;
-        let lock = lock_that_takes_part(image, session, entry.lock)?;
+        let lock = lock_in_order(image, session, entry.lock)?;
         if held == ChainId::EMPTY {
             return Some(());
         }
@@ -237,7 +237,7 @@ impl Lists {
         for at in missing.into_iter().rev() {
             let entry = *self.nested.get(&at)?;
             if entry.flags & Flags::REENTRY == 0 {
-                let lock = lock_that_takes_part(image, session, entry.lock)?;
+                let lock = lock_in_order(image, session, entry.lock)?;
                 let stack: StackId = image.stack(session, entry.stack);
                 let link = Link { outer: list, lock, mode: mode_of(entry.flags), stack };
                 list = session.order.chains.try_intern(link)?;

@@ -18,13 +18,7 @@ use lockprof_wire::{Flags, Record};
 use super::clock::Ticks;
 use super::image::{Image, traits_of};
 use crate::model::order::{Event, Fold, Gate, How, Logged, LoggedWhat, Misuse, MisuseKind, What};
-use crate::model::{Kind, Lock, LockId, Mode, Order, Session, SiteKey, StackId, ThreadId};
-
-/// Whether acquisitions of the lock are part of the order of locks.
-pub fn takes_part(lock: &Lock) -> bool {
-    // An address of 0: it stands for many.
-    lock.address != 0 && (lock.kind.is_lock() || lock.kind == Kind::Semaphore)
-}
+use crate::model::{Kind, LockId, Mode, Order, Session, SiteKey, StackId, ThreadId};
 
 /// See the module.
 #[derive(Default)]
@@ -41,7 +35,7 @@ pub struct Placed {
     pub thread: ThreadId,
     /// Its lock, stack and mode.
     pub key: SiteKey,
-    /// Whether [`takes_part`] says so of the lock.
+    /// Whether acquisitions of the lock are part of the order.
     pub ordered: bool,
 }
 
@@ -243,7 +237,7 @@ fn mode_of(flags: u8) -> Mode {
 }
 
 /// The session's lock of a row, if it takes part.
-fn lock_that_takes_part(image: &mut Image, session: &mut Session, row: u32) -> Option<LockId> {
+fn lock_in_order(image: &mut Image, session: &mut Session, row: u32) -> Option<LockId> {
     let lock = image.lock(session, row);
-    takes_part(session.lock(lock)).then_some(lock)
+    session.lock(lock).nests().then_some(lock)
 }

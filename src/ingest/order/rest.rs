@@ -2,10 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::Flags;
-use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::{Flags, LockInfo};
 
-use super::{Orders, how_of, lock_that_takes_part, mode_of};
+use super::{Orders, how_of, lock_in_order, mode_of};
 use crate::ingest::image::Image;
 use crate::model::order::{Event, What};
 use crate::model::{Session, StackId, ThreadId};
@@ -32,7 +31,7 @@ impl Orders {
             .collect();
         let mut restart = true;
         for (position, ticks, lock_and_stack, flags) in held {
-            let Some(lock) = lock_that_takes_part(image, session, lock_and_stack as u32) else { continue };
+            let Some(lock) = lock_in_order(image, session, lock_and_stack as u32) else { continue };
             let stack = image.stack(session, (lock_and_stack >> 32) as u32);
             let what = What::Acquired {
                 lock,
@@ -51,7 +50,7 @@ impl Orders {
             let event = Event { at_ns: image.ticks.moment_ns(wanted_since), stack: StackId(0), what };
             self.fold.apply(&mut session.order, thread, event);
         }
-        if wanted == 0 || !blocks(image, wanted) {
+        if wanted == 0 || !image.segment.lock(wanted).is_some_and(LockInfo::blocks_others) {
             return;
         }
         image.tape.nested();
@@ -61,16 +60,4 @@ impl Orders {
         let event = Event { at_ns: image.ticks.moment_ns(wanted_since), stack, what };
         self.fold.apply(&mut session.order, thread, event);
     }
-}
-
-/// Whether only certain threads can end a wait for it: the holders of a lock, the thread joined.
-fn blocks(image: &Image, row: u32) -> bool {
-    image.segment.lock(row).is_some_and(|info| {
-        info.address.load(Ordering::Relaxed) != 0
-            && match info.kind.load(Ordering::Relaxed) {
-                kind::MUTEX | kind::RWLOCK | kind::SPINLOCK | kind::JOIN => true,
-                kind::SEMAPHORE => info.traits.load(Ordering::Relaxed) & traits::BINARY != 0,
-                _ => false,
-            }
-    })
 }

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use lockprof_wire::{Op, Record};
 
-use super::{Orders, is_section, lock_that_takes_part, mode_of};
+use super::{Orders, is_section, lock_in_order, mode_of};
 use crate::ingest::image::Image;
 use crate::model::{Session, SiteKey, ThreadId};
 
@@ -116,7 +116,7 @@ impl Tape {
                 if record.op() != Some(Op::Hold) || !is_section(record) {
                     continue;
                 }
-                let (Some(thread), Some(lock)) = (thread, lock_that_takes_part(image, session, record.lock)) else {
+                let (Some(thread), Some(lock)) = (thread, lock_in_order(image, session, record.lock)) else {
                     continue;
                 };
                 let key = SiteKey { lock, stack: image.stack(session, record.stack), mode: mode_of(record.flags()) };

@@ -5,9 +5,9 @@
 
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::thread::state;
-use lockprof_wire::{Flags, ThreadSlot};
+use lockprof_wire::{Flags, Kind, LockInfo, ThreadSlot};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::graph::Graph;
@@ -40,10 +40,10 @@ pub struct Seen {
     pub lock: u32,
     /// Address of that.
     pub address: u64,
-    /// A number of [`kind`].
-    pub kind: u8,
-    /// Bits of [`traits`].
-    pub traits: u8,
+    /// What that is.
+    pub kind: Kind,
+    /// What is particular about that.
+    pub traits: TraitBits,
     /// Where it waits.
     pub stack: u32,
     /// Since when, ticks.
@@ -65,8 +65,8 @@ impl Seen {
             tid: slot.tid.load(Ordering::Relaxed),
             lock,
             address: info.address.load(Ordering::Relaxed),
-            kind: info.kind.load(Ordering::Relaxed),
-            traits: info.traits.load(Ordering::Relaxed),
+            kind: info.kind()?,
+            traits: info.traits(),
             stack: slot.wait_stack.load(Ordering::Relaxed),
             since,
             flags: slot.wait_flags.load(Ordering::Relaxed) as u8,
@@ -89,18 +89,13 @@ impl Seen {
     /// condition, post a semaphore or come to a barrier; and whoever runs an initialisation shows that as a wait.
     pub fn is_for_holders(&self) -> bool {
         // A row without an address stands for many locks.
-        self.address != 0
-            && match self.kind {
-                kind::MUTEX | kind::RWLOCK | kind::SPINLOCK | kind::JOIN => true,
-                kind::SEMAPHORE => self.traits & (traits::BINARY | traits::HANDED_OVER) == traits::BINARY,
-                _ => false,
-            }
+        self.address != 0 && self.kind.blocks_others(self.traits)
     }
 
     /// Whether it waits for a lock that says whose it is, and that nobody but its owner was seen to give back.
     pub fn may_be_abandoned(&self) -> bool {
-        let owned = matches!(self.kind, kind::MUTEX | kind::RWLOCK) && self.address != 0;
-        owned && self.traits & (traits::ROBUST | traits::HANDED_OVER) == 0
+        let owned = self.kind.names_owner() && self.address != 0;
+        owned && !self.traits.is_robust() && !self.traits.is_handed_over()
     }
 
     /// Its hold of a lock.
@@ -122,8 +117,8 @@ pub fn is_timed(slot: &ThreadSlot) -> bool {
 
 /// Whether the wait that a slot shows may be for what certain threads have: a look at its kind only.
 pub fn is_for_holders(segment: &Segment, slot: &ThreadSlot) -> bool {
-    let kind = segment.lock(slot.wait_lock.load(Ordering::Relaxed)).map(|info| info.kind.load(Ordering::Relaxed));
-    matches!(kind, Some(kind::MUTEX | kind::RWLOCK | kind::SPINLOCK | kind::JOIN | kind::SEMAPHORE))
+    let kind = segment.lock(slot.wait_lock.load(Ordering::Relaxed)).and_then(LockInfo::kind);
+    kind.is_some_and(Kind::may_block_others)
 }
 
 /// The lock that a thread waits for, and since when.
@@ -174,7 +169,7 @@ pub fn graph(seen: &[Seen], thread_of: impl Fn(u64) -> Option<u32>) -> Graph {
         if !waiter.is_for_holders() {
             continue;
         }
-        if waiter.kind == kind::JOIN {
+        if waiter.kind == Kind::Join {
             if let Some(joined) = thread_of(waiter.address).and_then(|slot| by_slot.get(&slot)) {
                 graph.edge(at, *joined);
             }
@@ -203,18 +198,19 @@ pub fn graph(seen: &[Seen], thread_of: impl Fn(u64) -> Option<u32>) -> Graph {
 
 /// Whether readers wait behind this thread, which waits for the lock itself.
 pub fn queues_readers(waiter: &Seen) -> bool {
-    waiter.kind == kind::RWLOCK && !waiter.is_shared() && waiter.traits & traits::WRITERS_FIRST != 0
+    waiter.kind.has_readers() && !waiter.is_shared() && waiter.traits.lets_writers_first()
 }
 
 #[cfg(test)]
 mod tests {
+    use lockprof_wire::lock::traits;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::select;
 
     use super::*;
 
-    fn seen(slot: u32, lock: u32, kind: u8, flags: u8, held: &[(u32, bool)]) -> Seen {
+    fn seen(slot: u32, lock: u32, kind: Kind, flags: u8, held: &[(u32, bool)]) -> Seen {
         let grip = |(lock, shared): &(u32, bool)| Grip { lock: *lock, stack: 0, ticks: 1, shared: *shared };
         Seen {
             slot,
@@ -222,7 +218,7 @@ mod tests {
             lock,
             address: 0x1000 * u64::from(lock),
             kind,
-            traits: 0,
+            traits: TraitBits::default(),
             stack: 0,
             since: 1,
             flags,
@@ -241,50 +237,50 @@ mod tests {
     fn readers_and_writers() {
         let (read, write) = (Flags::SHARED, 0);
         // Two readers of one lock that want to write it: each waits for itself already.
-        let upgrade = |slot| seen(slot, 1, kind::RWLOCK, write, &[(1, true)]);
+        let upgrade = |slot| seen(slot, 1, Kind::Rwlock, write, &[(1, true)]);
         assert_eq!(rings(&[upgrade(0), upgrade(1)]).len(), 1);
         // A reader that reads again is in nobody's way, unless the lock lets writers first.
-        let mut pair = [seen(0, 1, kind::RWLOCK, read, &[(1, true)]), seen(1, 1, kind::RWLOCK, write, &[])];
+        let mut pair = [seen(0, 1, Kind::Rwlock, read, &[(1, true)]), seen(1, 1, Kind::Rwlock, write, &[])];
         assert!(rings(&pair).is_empty());
-        pair.iter_mut().for_each(|seen| seen.traits = traits::WRITERS_FIRST);
+        pair.iter_mut().for_each(|seen| seen.traits = TraitBits::from_bits(traits::WRITERS_FIRST));
         assert_eq!(rings(&pair), [[0, 1]]);
         // Read locks in both orders exclude nobody.
-        let inverse = [seen(0, 2, kind::RWLOCK, read, &[(1, true)]), seen(1, 1, kind::RWLOCK, read, &[(2, true)])];
+        let inverse = [seen(0, 2, Kind::Rwlock, read, &[(1, true)]), seen(1, 1, Kind::Rwlock, read, &[(2, true)])];
         assert!(rings(&inverse).is_empty());
     }
 
     #[test]
     fn joins_and_semaphores() {
-        let mut parent = seen(0, 9, kind::JOIN, 0, &[(1, false)]);
+        let mut parent = seen(0, 9, Kind::Join, 0, &[(1, false)]);
         parent.address = 0x10_0001;
-        assert_eq!(rings(&[parent.clone(), seen(1, 1, kind::MUTEX, 0, &[])]), [[0, 1]]);
+        assert_eq!(rings(&[parent.clone(), seen(1, 1, Kind::Mutex, 0, &[])]), [[0, 1]]);
         parent.address = 0x10_0007;
-        assert!(rings(&[parent, seen(1, 1, kind::MUTEX, 0, &[])]).is_empty(), "joins another one");
+        assert!(rings(&[parent, seen(1, 1, Kind::Mutex, 0, &[])]).is_empty(), "joins another one");
 
-        let mut pair = [seen(0, 2, kind::SEMAPHORE, 0, &[(1, false)]), seen(1, 1, kind::SEMAPHORE, 0, &[(2, false)])];
+        let mut pair = [seen(0, 2, Kind::Semaphore, 0, &[(1, false)]), seen(1, 1, Kind::Semaphore, 0, &[(2, false)])];
         assert!(rings(&pair).is_empty(), "anybody may post");
-        pair.iter_mut().for_each(|seen| seen.traits = traits::BINARY);
+        pair.iter_mut().for_each(|seen| seen.traits = TraitBits::from_bits(traits::BINARY));
         assert_eq!(rings(&pair), [[0, 1]]);
-        pair[0].traits |= traits::HANDED_OVER;
+        pair[0].traits = TraitBits::from_bits(traits::BINARY | traits::HANDED_OVER);
         assert!(rings(&pair).is_empty());
-        pair[0].traits = traits::BINARY;
+        pair[0].traits = TraitBits::from_bits(traits::BINARY);
         pair[0].address = 0;
         assert!(rings(&pair).is_empty(), "one row for many semaphores");
     }
 
     #[test]
     fn conditions_are_for_somebody() {
-        let waiter = seen(0, 5, kind::CONDVAR, 0, &[(1, false)]);
-        let blocked = seen(1, 1, kind::MUTEX, 0, &[(5, false)]);
+        let waiter = seen(0, 5, Kind::Condvar, 0, &[(1, false)]);
+        let blocked = seen(1, 1, Kind::Mutex, 0, &[(5, false)]);
         assert!(rings(&[waiter.clone(), blocked.clone()]).is_empty());
         // But who waits for its lock waits for it.
         assert!(graph(&[waiter, blocked], |_| None).reaching(&[0])[1]);
     }
 
-    type Raw = (u32, u8, bool, bool, Vec<(u32, bool)>);
+    type Raw = (u32, Kind, bool, bool, Vec<(u32, bool)>);
 
     fn raw() -> impl Strategy<Value = Raw> {
-        let kinds = select(vec![kind::MUTEX, kind::RWLOCK, kind::SPINLOCK, kind::CONDVAR]);
+        let kinds = select(vec![Kind::Mutex, Kind::Rwlock, Kind::Spinlock, Kind::Condvar]);
         (1..5u32, kinds, any::<bool>(), any::<bool>(), vec((1..5u32, any::<bool>()), 0..3))
     }
 
@@ -298,7 +294,7 @@ mod tests {
                 held.sort_unstable();
                 held.dedup_by_key(|(lock, _)| *lock);
                 let mut seen = seen(slot, lock, kind, u8::from(shared) * Flags::SHARED, &held);
-                seen.traits = u8::from(first) * traits::WRITERS_FIRST;
+                seen.traits = TraitBits::from_bits(u8::from(first) * traits::WRITERS_FIRST);
                 seen
             }).collect();
             let mut naive = Graph::new(threads.len());

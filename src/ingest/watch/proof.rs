@@ -9,22 +9,22 @@ use std::fs;
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 
-use lockprof_wire::lock::kind;
+use lockprof_wire::Kind;
 
 use super::look::Seen;
 use crate::ingest::procfs;
 use crate::ingest::tasks;
 
 /// Bytes of what a thread may sleep in, by kind: glibc's public sizes; of a join, the thread's control block.
-fn extent(kind: u8) -> u64 {
+fn extent(kind: Kind) -> u64 {
     match kind {
-        kind::MUTEX => 40,
-        kind::RWLOCK => 56,
-        kind::SEMAPHORE => 32,
-        kind::JOIN => 4096,
-        kind::BARRIER => 32,
+        Kind::Mutex => 40,
+        Kind::Rwlock => 56,
+        Kind::Semaphore => 32,
+        Kind::Join => 4096,
+        Kind::Barrier => 32,
         // A guard of a static local; `pthread_once_t` is shorter.
-        kind::ONCE => 8,
+        Kind::Once => 8,
         _ => 4,
     }
 }
@@ -56,16 +56,16 @@ pub fn gone_owner(pid: u32, waiter: &Seen, tid: &dyn Fn(u32) -> u32) -> Option<u
 }
 
 /// Who has a lock that is taken for itself alone, as its own words say (glibc's layout, as in [`may_hold`]).
-fn owner_of(of: u8, words: &[u32]) -> Option<u32> {
+fn owner_of(of: Kind, words: &[u32]) -> Option<u32> {
     const PROCESS_SHARED: u32 = 128;
     const NO_ELISION: u32 = 512;
     let word = |at: usize| words.get(at).copied().unwrap_or(0);
     let owner = match of {
         // Plain, recursive, error-checking, adaptive: in the others the first word has more in it.
-        kind::MUTEX if matches!(word(4) & !NO_ELISION, 0..=3) && word(4) & PROCESS_SHARED == 0 && word(0) != 0 => {
+        Kind::Mutex if matches!(word(4) & !NO_ELISION, 0..=3) && word(4) & PROCESS_SHARED == 0 && word(0) != 0 => {
             word(2)
         }
-        kind::RWLOCK if word(7) == 0 && word(0) & 2 != 0 => word(6),
+        Kind::Rwlock if word(7) == 0 && word(0) & 2 != 0 => word(6),
         _ => 0,
     };
     (owner != 0).then_some(owner)
@@ -147,18 +147,18 @@ fn is_shared_with_a_child(pid: u32, segment: &Path) -> bool {
 /// Whether a thread sleeps without a limit of time in what it waits for, as the kernel tells. Inside a condition wait that may
 /// be the mutex as well. A spin lock's waiter never sleeps, and does nothing else.
 fn sleeps_for_ever(pid: u32, tid: u32, waiter: &Seen) -> bool {
-    if waiter.kind == kind::SPINLOCK {
+    if waiter.kind == Kind::Spinlock {
         return sleeps(pid, tid, waiter);
     }
     let call = procfs::folder(pid).join(format!("task/{tid}/syscall"));
     let Ok(call) = fs::read_to_string(call) else { return false };
-    let inside = waiter.kind == kind::CONDVAR || is_sleep_in(&call, waiter.address, extent(waiter.kind));
+    let inside = waiter.kind == Kind::Condvar || is_sleep_in(&call, waiter.address, extent(waiter.kind));
     // A semaphore that can be had is about to be.
     let posted = || {
         let words = read_words(tid, waiter.address, extent(waiter.kind));
         words.is_none_or(|words| words.first().is_none_or(|value| *value != 0))
     };
-    inside && waiter.address != 0 && is_endless(&call) && !(waiter.kind == kind::SEMAPHORE && posted())
+    inside && waiter.address != 0 && is_endless(&call) && !(waiter.kind == Kind::Semaphore && posted())
 }
 
 /// Whether a line of `syscall` is a futex call that waits without a limit of time.
@@ -176,7 +176,7 @@ fn is_endless(call: &str) -> bool {
 /// Whether a thread sleeps in what it waits for. A spin lock's waiter never sleeps: it has to be there only.
 fn sleeps(pid: u32, tid: u32, waiter: &Seen) -> bool {
     let task = procfs::folder(pid).join(format!("task/{tid}"));
-    if waiter.kind == kind::SPINLOCK {
+    if waiter.kind == Kind::Spinlock {
         return task.exists();
     }
     match fs::read_to_string(task.join("syscall")) {
@@ -214,18 +214,18 @@ fn is_held(tid: u32, waiter: &Seen, next: &Seen) -> bool {
 }
 
 /// glibc's layout, which is public ABI, as words of four bytes.
-fn may_hold(of: u8, words: &[u32], tid: u32, shared: bool) -> bool {
+fn may_hold(of: Kind, words: &[u32], tid: u32, shared: bool) -> bool {
     let word = |at: usize| words.get(at).copied().unwrap_or(0);
     match of {
         // __lock, then (behind __count) __owner, which elided locks leave at 0.
-        kind::MUTEX => word(0) != 0 && (word(2) == 0 || word(2) == tid),
+        Kind::Mutex => word(0) != 0 && (word(2) == 0 || word(2) == tid),
         // __readers: the number of readers from bit 3 on, bit 1 for a writer; __cur_writer.
-        kind::RWLOCK if shared => word(0) >> 3 != 0,
-        kind::RWLOCK => word(0) & 2 != 0 && (word(6) == 0 || word(6) == tid),
+        Kind::Rwlock if shared => word(0) >> 3 != 0,
+        Kind::Rwlock => word(0) & 2 != 0 && (word(6) == 0 || word(6) == tid),
         // 1 is free.
-        kind::SPINLOCK => word(0) != 1,
+        Kind::Spinlock => word(0) != 1,
         // The value comes first.
-        kind::SEMAPHORE => word(0) == 0,
+        Kind::Semaphore => word(0) == 0,
         _ => true,
     }
 }
@@ -289,25 +289,25 @@ mod tests {
 
     #[test]
     fn locks_say_who_has_them() {
-        assert_eq!(owner_of(kind::MUTEX, &[2, 0, 7, 1, 0]), Some(7));
-        assert_eq!(owner_of(kind::MUTEX, &[2, 0, 7, 1, 512]), Some(7));
+        assert_eq!(owner_of(Kind::Mutex, &[2, 0, 7, 1, 0]), Some(7));
+        assert_eq!(owner_of(Kind::Mutex, &[2, 0, 7, 1, 512]), Some(7));
         for other in [[0, 0, 7, 1, 0], [2, 0, 0, 1, 0], [2, 0, 7, 1, 128], [2, 0, 7, 1, 16]] {
-            assert_eq!(owner_of(kind::MUTEX, &other), None, "{other:?}");
+            assert_eq!(owner_of(Kind::Mutex, &other), None, "{other:?}");
         }
-        assert_eq!(owner_of(kind::RWLOCK, &[3, 0, 0, 0, 0, 0, 7, 0]), Some(7));
-        assert_eq!(owner_of(kind::RWLOCK, &[8, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(owner_of(kind::SPINLOCK, &[0]), None);
+        assert_eq!(owner_of(Kind::Rwlock, &[3, 0, 0, 0, 0, 0, 7, 0]), Some(7));
+        assert_eq!(owner_of(Kind::Rwlock, &[8, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(owner_of(Kind::Spinlock, &[0]), None);
     }
 
     #[test]
     fn locks_name_their_owner() {
-        assert!(may_hold(kind::MUTEX, &[2, 0, 7], 7, false));
-        assert!(!may_hold(kind::MUTEX, &[2, 0, 8], 7, false), "another's");
-        assert!(!may_hold(kind::MUTEX, &[0, 0, 0], 7, false), "free");
-        assert!(may_hold(kind::RWLOCK, &[1 << 3], 7, true) && !may_hold(kind::RWLOCK, &[2], 7, true));
-        assert!(may_hold(kind::RWLOCK, &[3, 0, 0, 0, 0, 0, 7], 7, false));
-        assert!(!may_hold(kind::RWLOCK, &[3, 0, 0, 0, 0, 0, 8], 7, false));
-        assert!(!may_hold(kind::SPINLOCK, &[1], 7, false) && !may_hold(kind::SEMAPHORE, &[1, 0], 7, false));
+        assert!(may_hold(Kind::Mutex, &[2, 0, 7], 7, false));
+        assert!(!may_hold(Kind::Mutex, &[2, 0, 8], 7, false), "another's");
+        assert!(!may_hold(Kind::Mutex, &[0, 0, 0], 7, false), "free");
+        assert!(may_hold(Kind::Rwlock, &[1 << 3], 7, true) && !may_hold(Kind::Rwlock, &[2], 7, true));
+        assert!(may_hold(Kind::Rwlock, &[3, 0, 0, 0, 0, 0, 7], 7, false));
+        assert!(!may_hold(Kind::Rwlock, &[3, 0, 0, 0, 0, 0, 8], 7, false));
+        assert!(!may_hold(Kind::Spinlock, &[1], 7, false) && !may_hold(Kind::Semaphore, &[1, 0], 7, false));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::lock::kind;
+use lockprof_wire::Kind;
 use lockprof_wire::thread::state;
 use rustc_hash::FxHashMap;
 
@@ -50,7 +50,7 @@ impl Scene {
             writers.entry(writer.lock).or_default().push(writer.slot);
         }
         let of = |seen: &Seen| -> Vec<u32> {
-            if seen.kind == kind::JOIN {
+            if seen.kind == Kind::Join {
                 return image.slot_of_pthread(seen.address).into_iter().collect();
             }
             if !seen.is_for_holders() {
@@ -141,7 +141,7 @@ pub fn waits(
     let holders = scene.holders(image);
     // The first to ask for an initialisation may be the one that runs it.
     let mut first: FxHashMap<u32, (u64, u32)> = FxHashMap::default();
-    for seen in scene.waiting.iter().filter(|seen| seen.kind == kind::ONCE) {
+    for seen in scene.waiting.iter().filter(|seen| seen.kind == Kind::Once) {
         let known = first.entry(seen.lock).or_insert((seen.since, seen.slot));
         *known = (*known).min((seen.since, seen.slot));
     }

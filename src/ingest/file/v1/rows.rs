@@ -247,20 +247,7 @@ impl LockRow1<'_> {
 }
 
 // A value's number in the file is its place in these lists: only ever add at the end.
-const KINDS: [Kind; 12] = [
-    Kind::Mutex,
-    Kind::Rwlock,
-    Kind::Spinlock,
-    Kind::Semaphore,
-    Kind::Condvar,
-    Kind::Barrier,
-    Kind::Once,
-    Kind::Join,
-    Kind::Waitgroup,
-    Kind::Cond,
-    Kind::Channel,
-    Kind::Select,
-];
+const KINDS: [Kind; Kind::ALL.len()] = Kind::ALL;
 const ORIGINS: [Origin; 2] = [Origin::Initialised, Origin::FirstUsed];
 const SOURCES: [NameSource; 5] =
     [NameSource::User, NameSource::Global, NameSource::Source, NameSource::Function, NameSource::Address];

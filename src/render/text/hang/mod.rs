@@ -204,7 +204,7 @@ impl Teller<'_> {
             (Kind::Rwlock, Mode::Shared) => "wants to read ",
             (Kind::Rwlock, Mode::Exclusive) => "wants to write ",
             (Kind::Mutex | Kind::Spinlock, _) => "wants ",
-            (kind, _) => &format!("waits for the {} ", kind_word(kind)),
+            (kind, _) => &format!("waits for the {} ", kind.label()),
         };
         let behind = self.is_behind_writer(waiting);
         let why = match (others.is_empty(), behind) {
@@ -304,15 +304,6 @@ impl Teller<'_> {
             return format!("{who} {verb}, and nobody is left to wake {whom}");
         }
         format!("{who} waited when it was told to end")
-    }
-}
-
-/// The kind as people say it.
-fn kind_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Condvar => "condition",
-        Kind::Once => "initialisation",
-        kind => kind.name(),
     }
 }
 

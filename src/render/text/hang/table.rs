@@ -1,6 +1,6 @@
 //! Who waits for what, in a table.
 
-use super::{Teller, kind_word};
+use super::Teller;
 use crate::model::{HangKind, Kind, Mode, Waiting};
 use crate::render::frames;
 use crate::render::paint::{Style, wrap};
@@ -80,7 +80,7 @@ fn what(teller: &Teller<'_>, waiting: &Waiting) -> String {
         (Kind::Rwlock, Mode::Shared) => format!("{name} (read)"),
         (Kind::Rwlock, Mode::Exclusive) => format!("{name} (write)"),
         (Kind::Mutex | Kind::Spinlock, _) => name,
-        (kind, _) => format!("{name} ({})", kind_word(kind)),
+        (kind, _) => format!("{name} ({})", kind.label()),
     }
 }
 

@@ -1,0 +1,211 @@
+//! The one table of lock kinds: what a kind is called, and which questions about locks it answers how.
+//!
+//! A new kind is a variant and a row, both at the end: a kind's number is its position, in shared memory and in trace
+//! files alike. `lockprof::model` hands [`Kind`] on to everything that never sees shared memory.
+
+use crate::lock::TraitBits;
+
+/// What a lock is; the words of the JSON contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// Mutex.
+    Mutex,
+    /// Read-write lock.
+    Rwlock,
+    /// Spin lock.
+    Spinlock,
+    /// Semaphore.
+    Semaphore,
+    /// Condition variable.
+    Condvar,
+    /// Barrier.
+    Barrier,
+    /// Once and static-local guards.
+    Once,
+    /// Joining a thread; the "lock" is the thread.
+    Join,
+    /// Go's wait group (imported profiles only, like those that follow).
+    Waitgroup,
+    /// Go's condition variable.
+    Cond,
+    /// Go's channel.
+    Channel,
+    /// Go's `select` over channels.
+    Select,
+}
+
+/// Who has a lock between its acquisition and its release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// Nobody: it is waited for, not had.
+    None,
+    /// The thread that acquired it.
+    Thread,
+    /// The thread that acquired it, as long as it is used as a lock ([`TraitBits::is_binary`]).
+    IfBinary,
+}
+
+/// What is fixed for all locks of one kind.
+struct Row {
+    kind: Kind,
+    /// The word in JSON, on the command line and in tables.
+    name: &'static str,
+    /// The word in sentences.
+    label: &'static str,
+    /// The shim records it; the other kinds come from imported profiles.
+    recorded: bool,
+    /// Waiting for it is lock contention.
+    contention: bool,
+    /// Who has it.
+    owner: Owner,
+    /// It has acquisitions with a beginning and an end, which nest.
+    nests: bool,
+    /// Only certain threads can end a wait for it: its owner, or the thread that is joined.
+    blocks: bool,
+    /// Its own memory names the owner.
+    names_owner: bool,
+    /// Several readers may have it at one time.
+    readers: bool,
+}
+
+/// What a row says unless it says otherwise.
+const PLAIN: Row = Row {
+    kind: Kind::Mutex,
+    name: "",
+    label: "",
+    recorded: true,
+    contention: false,
+    owner: Owner::None,
+    nests: false,
+    blocks: false,
+    names_owner: false,
+    readers: false,
+};
+
+/// A lock in the narrow sense.
+const LOCK: Row = Row { contention: true, owner: Owner::Thread, nests: true, blocks: true, ..PLAIN };
+
+/// Known from imported profiles only.
+const IMPORTED: Row = Row { recorded: false, ..PLAIN };
+
+#[rustfmt::skip]
+const TABLE: [Row; 12] = [
+    Row { kind: Kind::Mutex, name: "mutex", label: "mutex", names_owner: true, ..LOCK },
+    Row { kind: Kind::Rwlock, name: "rwlock", label: "rwlock", names_owner: true, readers: true, ..LOCK },
+    Row { kind: Kind::Spinlock, name: "spinlock", label: "spinlock", ..LOCK },
+    Row { kind: Kind::Semaphore, name: "semaphore", label: "semaphore", owner: Owner::IfBinary, nests: true, blocks: true, ..PLAIN },
+    Row { kind: Kind::Condvar, name: "condvar", label: "condition", ..PLAIN },
+    Row { kind: Kind::Barrier, name: "barrier", label: "barrier", ..PLAIN },
+    // Whoever runs the initialisation has it, but is shown as one that waits, so nobody is known to block others.
+    Row { kind: Kind::Once, name: "once", label: "initialisation", owner: Owner::Thread, ..PLAIN },
+    Row { kind: Kind::Join, name: "join", label: "join", blocks: true, ..PLAIN },
+    Row { kind: Kind::Waitgroup, name: "waitgroup", label: "waitgroup", ..IMPORTED },
+    Row { kind: Kind::Cond, name: "cond", label: "cond", ..IMPORTED },
+    Row { kind: Kind::Channel, name: "channel", label: "channel", ..IMPORTED },
+    Row { kind: Kind::Select, name: "select", label: "select", ..IMPORTED },
+];
+
+impl Kind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; TABLE.len()] = {
+        let mut all = [Self::Mutex; TABLE.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = TABLE[at].kind;
+            assert!(all[at] as usize == at, "the rows stand in the order of the numbers");
+            at += 1;
+        }
+        all
+    };
+
+    /// The kind with this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        if (number as usize) < Self::ALL.len() { Some(Self::ALL[number as usize]) } else { None }
+    }
+
+    const fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// The word in reports and JSON.
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The word in sentences.
+    pub const fn label(self) -> &'static str {
+        self.row().label
+    }
+
+    /// Whether the shim records it.
+    pub const fn is_recorded(self) -> bool {
+        self.row().recorded
+    }
+
+    /// Whether waiting for it is lock contention. Waiting on the other kinds is idle or hand-over time
+    /// and is never added to lock contention.
+    pub const fn is_lock(self) -> bool {
+        self.row().contention
+    }
+
+    /// Whether acquisitions of it are part of the order of locks.
+    pub const fn nests(self) -> bool {
+        self.row().nests
+    }
+
+    /// Whether a thread owns it from acquiring it until it releases it itself. A lock that was released by another
+    /// thread orders threads, but nobody owns it.
+    pub const fn is_owned(self, traits: TraitBits) -> bool {
+        !traits.is_handed_over()
+            && match self.row().owner {
+                Owner::None => false,
+                Owner::Thread => true,
+                Owner::IfBinary => traits.is_binary(),
+            }
+    }
+
+    /// Whether only certain threads can end a wait for it: the holders of a lock, the thread joined. Anybody may signal a
+    /// condition, post a semaphore that is no lock, or come to a barrier.
+    pub const fn blocks_others(self, traits: TraitBits) -> bool {
+        self.may_block_others() && (!matches!(self.row().owner, Owner::IfBinary) || self.is_owned(traits))
+    }
+
+    /// Whether [`Self::blocks_others`] holds of some lock of this kind.
+    pub const fn may_block_others(self) -> bool {
+        self.row().blocks
+    }
+
+    /// Whether its own memory names its owner.
+    pub const fn names_owner(self) -> bool {
+        self.row().names_owner
+    }
+
+    /// Whether several readers may have it at one time.
+    pub const fn has_readers(self) -> bool {
+        self.row().readers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::traits;
+
+    #[test]
+    fn numbers_are_positions() {
+        for (number, kind) in (0u8..).zip(Kind::ALL) {
+            assert_eq!((Kind::from_number(number), kind as u8), (Some(kind), number));
+        }
+        assert_eq!(Kind::from_number(Kind::ALL.len() as u8), None);
+    }
+
+    #[test]
+    fn a_semaphore_blocks_others_while_it_is_used_as_a_lock() {
+        let semaphore = |bits| Kind::Semaphore.blocks_others(TraitBits::from_bits(bits));
+        assert!(semaphore(traits::BINARY) && !semaphore(0) && !semaphore(traits::BINARY | traits::HANDED_OVER));
+        let handed_over = TraitBits::from_bits(traits::HANDED_OVER);
+        assert!(Kind::Mutex.blocks_others(handed_over) && !Kind::Mutex.is_owned(handed_over));
+        assert!(Kind::Once.is_owned(TraitBits::from_bits(0)) && !Kind::Once.may_block_others());
+    }
+}
