@@ -16,3 +16,7 @@ pub mod render;
 pub mod snapshot;
 pub mod symbols;
 pub mod tui;
+
+#[cfg(test)]
+#[path = "../tests/util/skipped.rs"]
+mod skipped;

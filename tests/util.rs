@@ -10,6 +10,7 @@ pub mod report;
 pub mod run;
 pub mod server;
 pub mod skip;
+pub mod skipped;
 pub mod story;
 pub mod terminal;
 pub mod truth;

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::elf::Binary;
 use crate::model::Module;
+use crate::skipped::{skip, unable};
 
 /// A compiled program and its sources.
 pub struct Program {
@@ -28,26 +29,29 @@ pub fn compile(name: &str, source: &str, flags: &[&str]) -> Option<Program> {
     let run = Command::new(compiler).args(flags).arg("-pthread").arg(&file).arg("-o").arg(&path).output();
     match run {
         Err(error) => {
-            eprintln!("skipped: no {compiler} ({error})");
+            skip(&format!("no {compiler} ({error})"));
             None
         }
         Ok(output) if !output.status.success() => {
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(why.contains("unrecognized") || why.contains("not supported"), "{name} {flags:?}: {why}");
-            eprintln!("skipped: {compiler} refuses {flags:?}");
+            unable(&format!("{compiler} refuses {flags:?}"));
             None
         }
         Ok(_) => Some(Program { folder, path }),
     }
 }
 
-/// Runs a tool; whether it worked. A tool that is missing is said and skips the test.
-pub fn tool(name: &str, arguments: &[&Path]) -> bool {
+/// What a tool prints; `None`, with the reason said, where it is not installed. It may not fail.
+pub fn tool(name: &str, arguments: &[&Path]) -> Option<String> {
     match Command::new(name).args(arguments).output() {
-        Ok(output) => output.status.success(),
+        Ok(output) => {
+            assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
         Err(error) => {
-            eprintln!("skipped: no {name} ({error})");
-            false
+            skip(&format!("no {name} ({error})"));
+            None
         }
     }
 }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::need;
 use crate::util::oracle::{Verdict, blinded, under_oracle};
 use crate::util::report::list;
-use crate::util::{Recording, Report, Target, fixture, random, skip};
+use crate::util::{Recording, Report, Target, fixture, random};
 
 const ROUNDS: u32 = 60;
 /// So many checks at least each random program is worth.
@@ -74,10 +75,8 @@ fn random_programs_with_frame_pointers() {
 
 #[test]
 fn random_programs_of_another_compiler() {
-    // Not a package that anything else needs.
-    if skip::find("clang++").is_some() {
-        random_program(5, "clang++", &["-O2"]);
-    }
+    need!("clang++");
+    random_program(5, "clang++", &["-O2"]);
 }
 
 /// `cargo test -- --ignored many_random_programs`: what a change to the unwinder is worth trying on.

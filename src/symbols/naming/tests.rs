@@ -123,7 +123,9 @@ fn names_without_sources_or_debug_information() {
     assert_eq!(told_without[0], told("make_account", NameSource::Function, "mutex@program!make_account:3"));
 
     let recording = bank(&program, 0);
-    assert!(tool("strip", &[std::path::Path::new("-g"), &program.path]));
+    if tool("strip", &[std::path::Path::new("-g"), &program.path]).is_none() {
+        return;
+    }
     let without_lines = recording.named();
     assert_eq!(without_lines[0].0, "make_account");
     assert!(without_lines[0].2.starts_with("mutex@program!make_account+0x"), "{}", without_lines[0].2);
@@ -136,7 +138,9 @@ fn names_of_stripped_programs() {
     let Some(program) = compile("bank.c", C, &["-g"]) else { return };
     let recording = bank(&program, 0);
     let address = recording.session.stacks.node(recording.session.locks[0].origin_stack).address.address;
-    assert!(tool("strip", &[&program.path]));
+    if tool("strip", &[&program.path]).is_none() {
+        return;
+    }
     let names = recording.named();
     let class = format!("mutex@program+{address:#x}");
     assert_eq!(names[0], told("0x7fff12345679", NameSource::Address, &class));

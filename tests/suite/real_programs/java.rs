@@ -3,13 +3,13 @@
 
 use serde_json::Value;
 
+use crate::need;
 use crate::util::lockprof;
 use crate::util::run::{LIMIT, finish, folder};
-use crate::util::skip::{find, unable};
 
 #[test]
 fn java_has_no_fault() {
-    let Some(java) = find("java") else { return unable("java is not installed") };
+    let java = need!("java");
     let folder = folder();
     let mut command = lockprof();
     command.args(["check", "--format", "json", "--"]).arg(java).arg("-version").current_dir(folder.path());

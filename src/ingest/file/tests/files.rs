@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::golden::golden_session;
 use super::*;
+use crate::skipped::unable;
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -64,8 +65,7 @@ fn without_permission() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
     if fs::write(folder.path().join("probe"), "").is_ok() {
-        println!("skipped: this user may write anywhere");
-        return;
+        return unable("this user may write anywhere");
     }
     let error = write_to_path(&golden_session(), &folder.path().join("a.lockprof")).unwrap_err().to_string();
     assert!(error.contains("a.lockprof") && error.contains("that you may write"), "{error}");
