@@ -12,6 +12,7 @@ pub mod fold;
 pub mod kind;
 pub mod layout;
 pub mod lock;
+pub mod lock_layout;
 pub mod record;
 pub mod ring;
 pub mod stack;

@@ -10,24 +10,11 @@ use std::io::{Error, ErrorKind};
 use std::path::Path;
 
 use lockprof_wire::Kind;
+use lockprof_wire::lock_layout::glibc;
 
 use super::look::Seen;
 use crate::ingest::procfs;
 use crate::ingest::tasks;
-
-/// Bytes of what a thread may sleep in, by kind: glibc's public sizes; of a join, the thread's control block.
-fn extent(kind: Kind) -> u64 {
-    match kind {
-        Kind::Mutex => 40,
-        Kind::Rwlock => 56,
-        Kind::Semaphore => 32,
-        Kind::Join => 4096,
-        Kind::Barrier => 32,
-        // A guard of a static local; `pthread_once_t` is shorter.
-        Kind::Once => 8,
-        _ => 4,
-    }
-}
 
 /// Whether the process still has this segment mapped: a program that called exec has not.
 pub fn is_mapped(pid: u32, segment: &Path) -> bool {
@@ -48,27 +35,11 @@ pub fn stands(pid: u32, ring: &[Seen], tid: &dyn Fn(u32) -> u32) -> bool {
 /// where one does, or the lock does not say, or processes share it. `tid`: as in [`stands`].
 pub fn gone_owner(pid: u32, waiter: &Seen, tid: &dyn Fn(u32) -> u32) -> Option<u32> {
     let waits_as = tid(waiter.tid);
-    let words = read_words(waits_as, waiter.address, extent(waiter.kind))?;
-    let owner = owner_of(waiter.kind, &words)?;
+    let words = read_words(waits_as, waiter.address, glibc::size(waiter.kind))?;
+    let owner = glibc::state(waiter.kind, word_of(&words)).owner()?;
     let lives = || tasks::living(pid).any(|tid| tid == owner);
     let proven = sleeps(pid, waits_as, waiter) && !lives() && has_our_ids(pid) && are_private(pid, &[waiter.address]);
     proven.then_some(owner)
-}
-
-/// Who has a lock that is taken for itself alone, as its own words say (glibc's layout, as in [`may_hold`]).
-fn owner_of(of: Kind, words: &[u32]) -> Option<u32> {
-    const PROCESS_SHARED: u32 = 128;
-    const NO_ELISION: u32 = 512;
-    let word = |at: usize| words.get(at).copied().unwrap_or(0);
-    let owner = match of {
-        // Plain, recursive, error-checking, adaptive: in the others the first word has more in it.
-        Kind::Mutex if matches!(word(4) & !NO_ELISION, 0..=3) && word(4) & PROCESS_SHARED == 0 && word(0) != 0 => {
-            word(2)
-        }
-        Kind::Rwlock if word(7) == 0 && word(0) & 2 != 0 => word(6),
-        _ => 0,
-    };
-    (owner != 0).then_some(owner)
 }
 
 /// Whether these threads are all of the process, each sleeps without a limit for what it is said to wait for, and
@@ -152,11 +123,11 @@ fn sleeps_for_ever(pid: u32, tid: u32, waiter: &Seen) -> bool {
     }
     let call = procfs::folder(pid).join(format!("task/{tid}/syscall"));
     let Ok(call) = fs::read_to_string(call) else { return false };
-    let inside = waiter.kind == Kind::Condvar || is_sleep_in(&call, waiter.address, extent(waiter.kind));
+    let inside = waiter.kind == Kind::Condvar || is_sleep_in(&call, waiter.address, glibc::size(waiter.kind));
     // A semaphore that can be had is about to be.
     let posted = || {
-        let words = read_words(tid, waiter.address, extent(waiter.kind));
-        words.is_none_or(|words| words.first().is_none_or(|value| *value != 0))
+        let words = read_words(tid, waiter.address, glibc::size(waiter.kind));
+        words.is_none_or(|words| glibc::semaphore_value(word_of(&words)) != 0)
     };
     inside && waiter.address != 0 && is_endless(&call) && !(waiter.kind == Kind::Semaphore && posted())
 }
@@ -180,7 +151,7 @@ fn sleeps(pid: u32, tid: u32, waiter: &Seen) -> bool {
         return task.exists();
     }
     match fs::read_to_string(task.join("syscall")) {
-        Ok(call) => is_sleep_in(&call, waiter.address, extent(waiter.kind)),
+        Ok(call) => is_sleep_in(&call, waiter.address, glibc::size(waiter.kind)),
         Err(error) if is_gone(&error) => false,
         Err(_) => match fs::read_to_string(task.join("stat")) {
             Ok(stat) => matches!(tasks::state(&stat), Some("S" | "D")),
@@ -207,27 +178,15 @@ fn is_held(tid: u32, waiter: &Seen, next: &Seen) -> bool {
         // A join, or a writer that readers queue behind.
         return true;
     };
-    match read_words(tid, waiter.address, extent(waiter.kind)) {
-        Some(words) => may_hold(waiter.kind, &words, next.tid, grip.shared),
+    match read_words(tid, waiter.address, glibc::size(waiter.kind)) {
+        Some(words) => glibc::may_be_held_by(next.tid, waiter.kind, grip.shared, word_of(&words)),
         None => true,
     }
 }
 
-/// glibc's layout, which is public ABI, as words of four bytes.
-fn may_hold(of: Kind, words: &[u32], tid: u32, shared: bool) -> bool {
-    let word = |at: usize| words.get(at).copied().unwrap_or(0);
-    match of {
-        // __lock, then (behind __count) __owner, which elided locks leave at 0.
-        Kind::Mutex => word(0) != 0 && (word(2) == 0 || word(2) == tid),
-        // __readers: the number of readers from bit 3 on, bit 1 for a writer; __cur_writer.
-        Kind::Rwlock if shared => word(0) >> 3 != 0,
-        Kind::Rwlock => word(0) & 2 != 0 && (word(6) == 0 || word(6) == tid),
-        // 1 is free.
-        Kind::Spinlock => word(0) != 1,
-        // The value comes first.
-        Kind::Semaphore => word(0) == 0,
-        _ => true,
-    }
+/// A word by its number, as the layouts of locks take them.
+fn word_of(words: &[u32]) -> impl Fn(usize) -> u32 {
+    |number| words.get(number).copied().unwrap_or(0)
 }
 
 /// Words of a living program's memory, all of them or none. `tid`: one of its living threads, as its first one may be over.
@@ -285,29 +244,6 @@ mod tests {
     fn shared_memory_is_told() {
         let maps = "1000-2000 rw-p 00000000 00:00 0 [heap]\n2000-3000 rw-s 00000000 00:01 5 /dev/shm/x\n";
         assert!(is_private(maps, 0x1fff) && !is_private(maps, 0x2000) && !is_private(maps, 0x3000));
-    }
-
-    #[test]
-    fn locks_say_who_has_them() {
-        assert_eq!(owner_of(Kind::Mutex, &[2, 0, 7, 1, 0]), Some(7));
-        assert_eq!(owner_of(Kind::Mutex, &[2, 0, 7, 1, 512]), Some(7));
-        for other in [[0, 0, 7, 1, 0], [2, 0, 0, 1, 0], [2, 0, 7, 1, 128], [2, 0, 7, 1, 16]] {
-            assert_eq!(owner_of(Kind::Mutex, &other), None, "{other:?}");
-        }
-        assert_eq!(owner_of(Kind::Rwlock, &[3, 0, 0, 0, 0, 0, 7, 0]), Some(7));
-        assert_eq!(owner_of(Kind::Rwlock, &[8, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(owner_of(Kind::Spinlock, &[0]), None);
-    }
-
-    #[test]
-    fn locks_name_their_owner() {
-        assert!(may_hold(Kind::Mutex, &[2, 0, 7], 7, false));
-        assert!(!may_hold(Kind::Mutex, &[2, 0, 8], 7, false), "another's");
-        assert!(!may_hold(Kind::Mutex, &[0, 0, 0], 7, false), "free");
-        assert!(may_hold(Kind::Rwlock, &[1 << 3], 7, true) && !may_hold(Kind::Rwlock, &[2], 7, true));
-        assert!(may_hold(Kind::Rwlock, &[3, 0, 0, 0, 0, 0, 7], 7, false));
-        assert!(!may_hold(Kind::Rwlock, &[3, 0, 0, 0, 0, 0, 8], 7, false));
-        assert!(!may_hold(Kind::Spinlock, &[1], 7, false) && !may_hold(Kind::Semaphore, &[1, 0], 7, false));
     }
 
     #[test]
