@@ -14,31 +14,13 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("lockprof records on x86-64 Linux only");
 
-mod asleep;
-mod bpf;
-mod clock;
-mod definitions;
-mod handed_over;
-mod hooks;
-mod init;
-mod locks;
-mod lookups;
-#[cfg(lockprof_preload)]
-mod memory;
-mod objects;
-mod own_stack;
-mod patience;
-mod pieces;
-mod private;
-mod process;
+mod interpose;
+mod lifecycle;
 mod real;
 mod recorder;
-mod sandbox;
-mod segment;
-mod spin;
+mod state;
 mod sys;
-mod tags;
-mod thread;
+mod tables;
 mod unwind;
 
 // The core library was built with unwinding and names its personality, though nothing here ever unwinds.

@@ -7,8 +7,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lockprof_wire::{Flags, FoldEntry, HeldEntry, Op, Record, fold};
 
 use super::unrecorded_again;
-use crate::process::Process;
-use crate::thread::{CACHED_FOLDS, Local, add_here, count_here, count_here_32};
+use crate::state::local::{CACHED_FOLDS, Local};
+use crate::sys::counters::{add_here, count_here, count_here_32};
+use crate::tables::Tables;
 
 /// Counts a record without an event; false where there is no room even for that. An acquisition that its thread has
 /// counted already (a `Hold`) is then counted as unrecorded.
@@ -116,19 +117,19 @@ impl Key {
 
 #[inline(always)]
 unsafe fn find_fold(local: *mut Local, key: &Key) -> Option<&'static FoldEntry> {
-    let process = Process::attached()?;
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
+        let tables = (*local).tables()?;
         let cached = &mut (*local).folds[key.hash() as usize % CACHED_FOLDS];
         if !cached.is_null() && Key::of(&**cached) == *key {
             return Some(&**cached);
         }
         // Made from here, not inside the search: the program's stack may be small.
         let found = loop {
-            match search_folds(process, local, key) {
+            match search_folds(tables, local, key) {
                 Ok(entry) => break entry,
-                Err(full) if make_fold_table(process, local, full.link, full.wanted) => {}
-                Err(_) => return one_for_many(process, local, key),
+                Err(full) if make_fold_table(tables, local, full.link, full.wanted) => {}
+                Err(_) => return one_for_many(tables, local, key),
             }
         };
         (*local).folds[key.hash() as usize % CACHED_FOLDS] = found;
@@ -147,7 +148,7 @@ struct Full {
 
 /// Searches the slot's tables, which grow by a factor of eight up to a limit.
 #[inline(never)]
-unsafe fn search_folds(process: &Process, local: *mut Local, key: &Key) -> Result<&'static FoldEntry, Full> {
+unsafe fn search_folds(tables: &Tables, local: *mut Local, key: &Key) -> Result<&'static FoldEntry, Full> {
     // SAFETY: tables were carved for their capacity.
     unsafe {
         let mut full = Full { link: &(*local).slot().folds, wanted: FIRST };
@@ -156,7 +157,7 @@ unsafe fn search_folds(process: &Process, local: *mut Local, key: &Key) -> Resul
             if at == 0 {
                 return Err(full);
             }
-            let table: &'static fold::FoldTable = process.segment.at(at);
+            let table: &'static fold::FoldTable = tables.segment.at(at);
             if let Some(entry) = search_table(table, at, key) {
                 return Ok(entry);
             }
@@ -172,7 +173,7 @@ unsafe fn search_folds(process: &Process, local: *mut Local, key: &Key) -> Resul
 /// nothing without them.
 #[cold]
 #[inline(never)]
-unsafe fn one_for_many(process: &Process, local: *mut Local, key: &Key) -> Option<&'static FoldEntry> {
+unsafe fn one_for_many(tables: &Tables, local: *mut Local, key: &Key) -> Option<&'static FoldEntry> {
     // SAFETY: the table was carved for its capacity.
     unsafe {
         let first = (*local).slot().folds.load(Ordering::Relaxed);
@@ -181,7 +182,7 @@ unsafe fn one_for_many(process: &Process, local: *mut Local, key: &Key) -> Optio
         }
         let op_and_flags = key.op_and_flags & 0xff;
         let many = Key { op_and_flags, lock: 0, stack: 0, holder: 0, segment: 0 };
-        claim(process.segment.at(first), first, u64::from(key.op_and_flags as u8) % FIRST, many)
+        claim(tables.segment.at(first), first, u64::from(key.op_and_flags as u8) % FIRST, many)
     }
 }
 
@@ -223,16 +224,16 @@ unsafe fn claim(table: &'static fold::FoldTable, at: u64, number: u64, key: Key)
 /// Hangs a new table on `link`, unless a signal handler has done so meanwhile; false if there is no room.
 #[cold]
 #[inline(never)]
-unsafe fn make_fold_table(process: &Process, local: *mut Local, link: &AtomicU64, capacity: u64) -> bool {
+unsafe fn make_fold_table(tables: &Tables, local: *mut Local, link: &AtomicU64, capacity: u64) -> bool {
     let make = move || {
         // Signals that wait are delivered behind this: by then the table must hang there.
         if link.load(Ordering::Relaxed) != 0 {
             return true;
         }
-        let carved = process.making.lock().and_then(|_guard| process.segment.carve(fold::FoldTable::bytes(capacity)));
+        let carved = tables.making.lock().and_then(|_guard| tables.segment.carve(fold::FoldTable::bytes(capacity)));
         if let Some(at) = carved {
             // SAFETY: it was carved just now.
-            let table = unsafe { process.segment.at::<fold::FoldTable>(at) };
+            let table = unsafe { tables.segment.at::<fold::FoldTable>(at) };
             table.capacity.store(capacity, Ordering::Relaxed);
             // Release: the collector that sees the table sees its capacity.
             link.store(at, Ordering::Release);

@@ -12,8 +12,8 @@ use lockprof_wire::{Flags, HeldEntry, Op, Record};
 
 use super::ring::{emit, emit_contended, emit_essential, write};
 use super::{nested, unrecorded};
-use crate::process::Process;
-use crate::thread::{Local, count_here};
+use crate::state::local::Local;
+use crate::sys::counters::count_here;
 
 /// Marks a held entry that was released out of order and not trimmed yet.
 const RELEASED: u64 = u64::MAX;
@@ -145,14 +145,14 @@ unsafe fn move_on(local: *mut Local) -> bool {
     unsafe {
         let this = &mut *local;
         let wanted = (this.overflow_len * 2).max(512);
-        let carved = Process::attached().and_then(|process| {
-            let _guard = process.making.lock()?;
-            let at = process.segment.carve(u64::from(wanted) * size_of::<HeldEntry>() as u64)?;
-            Some((process, at))
+        let carved = (*local).tables().and_then(|tables| {
+            let _guard = tables.making.lock()?;
+            let at = tables.segment.carve(u64::from(wanted) * size_of::<HeldEntry>() as u64)?;
+            Some((tables, at))
         });
         let made = carved.is_some();
-        if let Some((process, offset)) = carved {
-            let table: *const HeldEntry = process.segment.at::<HeldEntry>(offset);
+        if let Some((tables, offset)) = carved {
+            let table: *const HeldEntry = tables.segment.at::<HeldEntry>(offset);
             for number in 0..this.overflow_len as usize {
                 copy_entry(&*this.overflow.add(number), &*table.add(number));
             }

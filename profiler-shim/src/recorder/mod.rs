@@ -7,7 +7,10 @@ mod folds;
 mod held;
 mod nested;
 mod ring;
+mod stack;
+pub mod threads;
 mod unseen;
+pub mod waits;
 
 use core::sync::atomic::Ordering;
 
@@ -16,11 +19,14 @@ use lockprof_wire::{Flags, Op, Record, ThreadSlot};
 pub use held::{Held, Wait, find_held, push, push_contended, release};
 pub use nested::{cut, drop_handed_over};
 pub use ring::{emit, emit_done, write_order_mark};
+pub use stack::stack_of;
 pub use unseen::{begin_release, drop_unseen, end_release};
 
-use crate::clock;
-use crate::process::{self, Process};
-use crate::thread::{Local, add_here};
+use crate::state::attach::missed;
+use crate::state::local::Local;
+use crate::state::process::attached;
+use crate::sys::clock;
+use crate::sys::counters::add_here;
 
 /// What was pushed last goes on with an earlier acquisition: it is not counted again.
 pub unsafe fn not_an_acquisition(local: *mut Local) {
@@ -31,9 +37,9 @@ pub unsafe fn not_an_acquisition(local: *mut Local) {
 /// An acquisition that could not be noted: it is counted.
 #[cold]
 pub fn unrecorded() {
-    match Process::attached() {
-        Some(process) => drop(process.header().unrecorded.fetch_add(1, Ordering::Relaxed)),
-        None => process::missed(),
+    match attached() {
+        Some(process) => drop(process.tables.header().unrecorded.fetch_add(1, Ordering::Relaxed)),
+        None => missed(),
     }
 }
 
@@ -53,7 +59,7 @@ pub unsafe fn thread_started(local: *mut Local, tid: u32, token: u32) {
             lock: tid,
             stack: token,
             word: Record::pack(Op::ThreadStart, 0, 0),
-            extra: crate::thread::pthread_self(),
+            extra: crate::sys::this_thread::pthread_self(),
         };
         if !ring::write_essential(local, &[start]) {
             cut();

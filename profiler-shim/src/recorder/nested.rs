@@ -23,8 +23,10 @@ use super::folds::fold_open;
 use super::held::{ENDED, Held, entry_at, live, release};
 use super::ring::{write, write_where_room};
 use super::unseen::drop_unseen;
-use crate::process::Process;
-use crate::thread::{Local, count_here};
+use crate::state::local::Local;
+use crate::state::process::attached;
+use crate::sys::counters::count_here;
+use crate::tables::Tables;
 
 /// Tells of the acquisition at this position and of those around it, if it is nested in another one.
 #[inline(never)]
@@ -32,8 +34,8 @@ pub unsafe fn tell(local: *mut Local, at: u32) {
     // SAFETY: the caller's contract is that of `push`.
     unsafe {
         let this = &*local;
-        let (Some(process), Some(entry)) = (Process::attached(), entry_at(local, at)) else { return };
-        if process.handed_over.any() {
+        let (Some(tables), Some(entry)) = ((*local).tables(), entry_at(local, at)) else { return };
+        if tables.handed_over.any() {
             drop_handed_over(local);
         }
         if !counts(entry) {
@@ -43,7 +45,7 @@ pub unsafe fn tell(local: *mut Local, at: u32) {
         let anew = this.restart.load(Ordering::Relaxed) != 0;
         let Some(from) = first_untold(local, at, anew) else { return };
         if this.telling.load(Ordering::Relaxed) != 0 {
-            return fold(process, local, at);
+            return fold(tables, local, at);
         }
         this.telling.store(1, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
@@ -55,13 +57,13 @@ pub unsafe fn tell(local: *mut Local, at: u32) {
             if !counts(entry) || is_told(entry) {
                 return true;
             }
-            mark_nested(process, row_of(entry));
+            mark_nested(tables, row_of(entry));
             open(local, entry, position)
         });
         compiler_fence(Ordering::SeqCst);
         this.telling.store(0, Ordering::Relaxed);
         if !told {
-            fold(process, local, at);
+            fold(tables, local, at);
         }
     }
 }
@@ -132,11 +134,11 @@ unsafe fn open(local: *mut Local, entry: &HeldEntry, position: u32) -> bool {
 
 /// Counts the chain of held locks up to this position.
 #[cold]
-unsafe fn fold(process: &Process, local: *mut Local, at: u32) {
+unsafe fn fold(tables: &Tables, local: *mut Local, at: u32) {
     // SAFETY: the caller's contract is that of `push`.
     unsafe {
         let chain = (0..=at).filter_map(|position| entry_at(local, position)).filter(|entry| counts(entry));
-        let marked = chain.inspect(|entry| mark_nested(process, row_of(entry)));
+        let marked = chain.inspect(|entry| mark_nested(tables, row_of(entry)));
         match fold_open(local, marked) {
             Some(innermost) => count_here(&innermost.count),
             None => cut(),
@@ -153,13 +155,13 @@ pub unsafe fn begin_anew(local: *mut Local) {
 /// Something that orders locks or threads could not be noted.
 #[cold]
 pub fn cut() {
-    if let Some(process) = Process::attached() {
-        process.note(note::ORDER_CUT);
+    if let Some(process) = attached() {
+        process.tables.note(note::ORDER_CUT);
     }
 }
 
-fn mark_nested(process: &Process, row: u32) {
-    let known = &process.segment.lock(row).traits;
+fn mark_nested(tables: &Tables, row: u32) {
+    let known = &tables.segment.lock(row).traits;
     if known.load(Ordering::Relaxed) & traits::NESTED == 0 {
         known.fetch_or(traits::NESTED, Ordering::Relaxed);
     }
@@ -168,18 +170,18 @@ fn mark_nested(process: &Process, row: u32) {
 /// Takes off the list what another thread has given back meanwhile: its hold ended then.
 #[cold]
 pub unsafe fn drop_handed_over(local: *mut Local) {
-    let Some(process) = Process::attached().filter(|process| process.handed_over.any()) else { return };
     // SAFETY: the caller's contract is that of `push`.
     unsafe {
+        let Some(tables) = (*local).tables().filter(|tables| tables.handed_over.any()) else { return };
         let depth = (*local).slot().depth.load(Ordering::Relaxed);
         for at in (0..depth).rev() {
             let Some(entry) = entry_at(local, at).filter(|entry| live(entry) && row_of(entry) != 0) else { continue };
-            let info = process.segment.lock(row_of(entry));
+            let info = tables.segment.lock(row_of(entry));
             if info.traits.load(Ordering::Relaxed) & traits::HANDED_OVER == 0 {
                 continue;
             }
             let since = entry.ticks.load(Ordering::Relaxed);
-            let until = process.handed_over.last(row_of(entry)).filter(|until| *until > since);
+            let until = tables.handed_over.last(row_of(entry)).filter(|until| *until > since);
             // A semaphore that was handed over once is no lock any more.
             let is_lock = info.kind().is_some_and(|kind| kind.blocks_others(info.traits()));
             if until.is_some() || !is_lock {

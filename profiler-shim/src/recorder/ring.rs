@@ -7,9 +7,9 @@ use lockprof_wire::{HeldEntry, Op, Record};
 
 use super::folds::fold_record;
 use super::{nested, unrecorded};
-use crate::clock;
-use crate::process::Process;
-use crate::thread::{Local, count_here};
+use crate::state::local::Local;
+use crate::sys::clock;
+use crate::sys::counters::count_here;
 
 /// How many records ahead the ring's memory is fetched: eight lines.
 const PREFETCHED: u64 = 16;
@@ -79,19 +79,19 @@ pub unsafe fn emit(local: *mut Local, record: Record) -> bool {
 pub unsafe fn write_where_room(local: *mut Local, record: Record) -> bool {
     // SAFETY: the caller's contract is that of `emit`.
     unsafe {
-        let patience = &(*local).patience;
-        let left = patience.load(Ordering::Relaxed);
+        let backoff = &(*local).backoff;
+        let left = backoff.load(Ordering::Relaxed);
         if left > 0 || (*local).writing.load(Ordering::Relaxed) != 0 {
             // The ring was full a moment ago (looking at the collector's progress each time would cost more
             // than the fold), or this is a signal handler inside a write.
-            patience.store(left.saturating_sub(1), Ordering::Relaxed);
+            backoff.store(left.saturating_sub(1), Ordering::Relaxed);
             return false;
         }
         if has_room(local, 1, u64::from(RESERVE)) || (grow_ring(local) && has_room(local, 1, u64::from(RESERVE))) {
             write_record(local, record);
             return true;
         }
-        patience.store(FOLDS_BETWEEN_LOOKS, Ordering::Relaxed);
+        backoff.store(FOLDS_BETWEEN_LOOKS, Ordering::Relaxed);
         false
     }
 }
@@ -136,7 +136,7 @@ pub unsafe fn write_essential(local: *mut Local, records: &[Record]) -> bool {
     unsafe {
         let count = records.len() as u64;
         let this = &*local;
-        if this.writing.load(Ordering::Relaxed) != 0 || this.patience.load(Ordering::Relaxed) == u32::MAX {
+        if this.writing.load(Ordering::Relaxed) != 0 || this.backoff.load(Ordering::Relaxed) == u32::MAX {
             return false;
         }
         if !has_room(local, count, u64::from(RESERVE)) {
@@ -205,23 +205,23 @@ unsafe fn move_on(local: *mut Local, capacity: u32) -> bool {
     unsafe {
         let this = &mut *local;
         let larger = capacity * ring::GROWTH;
-        let carved = Process::attached().and_then(|process| {
-            let _guard = process.making.lock()?;
-            Some((process, process.segment.carve_from_half(RingHeader::bytes(larger))?))
+        let carved = (*local).tables().and_then(|tables| {
+            let _guard = tables.making.lock()?;
+            Some((tables, tables.segment.carve_from_half(RingHeader::bytes(larger))?))
         });
-        if let Some((process, at)) = carved {
+        if let Some((tables, at)) = carved {
             let link =
                 Record { ticks: clock::now(), word: Record::pack(Op::NextRing, 0, 0), extra: at, ..Record::default() };
             // From here on the hot path of a handler finds no room, and folds.
-            this.patience.store(u32::MAX, Ordering::Relaxed);
+            this.backoff.store(u32::MAX, Ordering::Relaxed);
             this.soft_limit.store(0, Ordering::Relaxed);
             write_record(local, link);
             // Handlers fold from here on: what they would write behind the link would be lost.
             this.writing.store(1, Ordering::Relaxed);
             compiler_fence(Ordering::SeqCst);
-            this.use_ring(process, at, larger);
+            this.use_ring(tables, at, larger);
             compiler_fence(Ordering::SeqCst);
-            this.patience.store(0, Ordering::Relaxed);
+            this.backoff.store(0, Ordering::Relaxed);
             this.writing.store(0, Ordering::Relaxed);
         }
         carved.is_some()

@@ -16,10 +16,13 @@ use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, HeldEntry};
 
 use super::held::{ENDED, Held, entry_at, live, release};
-use crate::locks::NO_ELISION;
-use crate::process::Process;
-use crate::thread::{CHECKED_PAIRS, Local};
-use crate::{asleep, clock, sys, tags};
+use crate::state::dormant;
+use crate::state::local::{CHECKED_PAIRS, Local};
+use crate::sys;
+use crate::sys::clock;
+use crate::tables::Tables;
+use crate::tables::locks::NO_ELISION;
+use crate::tables::object_marker;
 
 /// An acquisition is about to be given back: a signal handler that finds the lock free before that is written down takes
 /// nothing off. Gives what to [`end_release`] with.
@@ -53,7 +56,7 @@ const FOUND: u32 = u32::MAX;
 pub unsafe fn drop_unseen(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
     let looks = within.is_none() || LEFT.load(Ordering::Relaxed) != 0;
     // What was taken awake may have been given back asleep: the reader of the recording knows of that.
-    if end != 0 && looks && tags::allowed() && !asleep::may_sleep() {
+    if end != 0 && looks && object_marker::allowed() && !dormant::may_sleep() {
         // SAFETY: the caller's contract is that of `push`.
         unsafe { drop_below(local, end, within) };
     }
@@ -78,11 +81,11 @@ unsafe fn drop_below(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
             if pair.as_ref().is_some_and(|known| **known == mark) {
                 continue;
             }
-            let Some(process) = Process::attached() else { return };
-            let elsewhere = Local::rarely(local, || is_elsewhere(process, local, entry, within));
+            let Some(tables) = (*local).tables() else { return };
+            let elsewhere = Local::rarely(local, || is_elsewhere(tables, local, entry, within));
             if elsewhere == Some(true) {
                 LEFT.store(FOUND, Ordering::Relaxed);
-                process.note(note::UNSEEN_RELEASE);
+                tables.note(note::UNSEEN_RELEASE);
                 release(local, Held { at, entry }, clock::now(), 0);
             } else if let Some(pair) = pair {
                 *pair = mark;
@@ -99,13 +102,13 @@ fn pair_slot(held: u64, other: u64) -> usize {
 }
 
 /// Whether a lock's own words say that this thread does not have it.
-unsafe fn is_elsewhere(process: &Process, local: *mut Local, entry: &HeldEntry, within: Option<(u64, bool)>) -> bool {
+unsafe fn is_elsewhere(tables: &Tables, local: *mut Local, entry: &HeldEntry, within: Option<(u64, bool)>) -> bool {
     let address = entry.address.load(Ordering::Relaxed);
     let row = entry.lock_and_stack.load(Ordering::Relaxed) as u32;
     if row == 0 {
         return false;
     }
-    let kind = process.segment.lock(row).kind.load(Ordering::Relaxed);
+    let kind = tables.segment.lock(row).kind.load(Ordering::Relaxed);
     if kind == kind::MUTEX && within == Some((address, true)) {
         // Taken again, and it is not one that may be (`Flags::REENTRY`).
         return entry.flags.load(Ordering::Relaxed) & u64::from(Flags::REENTRY) == 0;
@@ -125,7 +128,7 @@ unsafe fn is_elsewhere(process: &Process, local: *mut Local, entry: &HeldEntry, 
     let half = |number: usize| (words[number / 2] >> (number % 2 * 32)) as u32;
     // SAFETY: the thread is the running hook's.
     let own = unsafe { (*local).number };
-    let anothers = |owner: u32| owner != 0 && process.locals.slot_of(process, owner).is_some_and(|slot| slot != own);
+    let anothers = |owner: u32| owner != 0 && tables.slot_of(owner).is_some_and(|slot| slot != own);
     match kind {
         kind::MUTEX => {
             // Plain, recursive, error-checking, adaptive, and none that several processes use or that is elided.

@@ -6,9 +6,11 @@
 //! comparison goes on behind *j*. So the words are read in the unwinder's own order, and never one that
 //! the unwinder would not have read: nothing can fault.
 
-use super::shapes::{Shape, Word};
-use crate::process::Process;
-use crate::thread::Local;
+use lockprof_wire::layout::note;
+
+use super::walk::Scratch;
+use crate::tables::Tables;
+use crate::tables::shapes::{Shape, Word};
 
 /// First shapes kept per thread.
 pub const HEADS: usize = 256;
@@ -32,13 +34,72 @@ impl Edge {
     pub const NONE: Self = Self { value: 0, shape: core::ptr::null(), prefix: 0 };
 }
 
-/// Where a comparison failed.
-struct Mismatch {
-    prefix: u32,
-    value: u64,
-    /// Position of the word; the return address is before word 0.
-    word: Option<usize>,
+/// What a thread remembers of its stacks, and the room to walk them. Valid when zero.
+#[repr(C)]
+pub struct StackMemory {
+    /// What of the thread's own stack is known to be mapped.
+    low: u64,
+    high: u64,
+    /// Stacks that had to be walked.
+    misses: u32,
+    heads: [*const Shape; HEADS],
+    edges: [Edge; EDGES],
+    scratch: Scratch,
 }
+
+impl StackMemory {
+    /// Begins for a thread whose own stack is at `stack_pointer` and ends at `end`, as far as is known.
+    pub fn begin(&mut self, stack_pointer: u64, end: u64) {
+        self.scratch.set_stack(stack_pointer, end);
+        self.know_stack();
+    }
+
+    /// Forgets shapes and rules: code went away.
+    pub fn forget(&mut self) {
+        self.heads = [core::ptr::null(); HEADS];
+        self.edges = [Edge::NONE; EDGES];
+        self.scratch.forget();
+    }
+
+    /// The stack is deeper than ever before: next time it is known to be readable.
+    pub fn reach(&mut self, stack_pointer: u64) {
+        self.scratch.readable(stack_pointer);
+        self.know_stack();
+    }
+
+    /// Takes over what the unwinder found out about the thread's own stack.
+    fn know_stack(&mut self) {
+        (self.low, self.high) = self.scratch.stack();
+    }
+
+    /// The room for walking.
+    #[cfg(lockprof_oracle)]
+    pub fn scratch(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+}
+
+/// What is remembered of a stack.
+pub enum Found {
+    /// Its number.
+    Known(u32),
+    /// Its number; it lies deeper than the thread was ever seen ([`StackMemory::reach`]).
+    Deeper(u32),
+    /// Nothing: it has to be walked ([`learn`]).
+    New(Mismatch),
+}
+
+/// Where the comparison with what is remembered failed.
+#[derive(Clone, Copy)]
+pub struct Mismatch {
+    pub prefix: u32,
+    pub value: u64,
+    /// Position of the word; [`NO_WORD`]: the return address, which is before word 0.
+    pub word: usize,
+}
+
+/// Stands for "before word 0".
+const NO_WORD: usize = usize::MAX;
 
 #[inline(always)]
 fn slot(stack_pointer: u64, return_address: u64) -> usize {
@@ -48,9 +109,9 @@ fn slot(stack_pointer: u64, return_address: u64) -> usize {
 
 /// Whether the stack that a shape speaks of is known to be readable.
 #[inline(always)]
-unsafe fn is_within(local: *mut Local, shape: *const Shape, stack_pointer: u64) -> bool {
+unsafe fn is_within(memory: *const StackMemory, shape: *const Shape, stack_pointer: u64) -> bool {
     // SAFETY: the thread's own data; shapes live for ever.
-    unsafe { stack_pointer >= (*local).stack_low && stack_pointer + u64::from((*shape).extent) <= (*local).stack_high }
+    unsafe { stack_pointer >= (*memory).low && stack_pointer + u64::from((*shape).extent) <= (*memory).high }
 }
 
 /// The value in the stack that `word` speaks of, relative to the stack pointer if the word is.
@@ -107,85 +168,62 @@ unsafe fn equal(shape: *const Shape, stack_pointer: u64) -> bool {
     }
 }
 
-/// The number of the caller's stack. `stack_pointer` is the caller's behind the return address.
+/// The number of the caller's stack, if it is the one that was met last here. `stack_pointer` is the caller's behind the
+/// return address.
 ///
 /// # Safety
-/// `local` is this thread's and ready; the two addresses are those of the hook that is running, whose
-/// caller's rbp is stored at `stack_pointer - 16`.
+/// `memory` is this thread's, and nobody changes it meanwhile; the two addresses are those of the hook that is running,
+/// whose caller's rbp is stored at `stack_pointer - 16`.
 #[inline(always)]
-pub unsafe fn capture(local: *mut Local, stack_pointer: u64, return_address: u64) -> u32 {
-    // SAFETY: the caller's contract.
+pub unsafe fn at_once(memory: *const StackMemory, stack_pointer: u64, return_address: u64) -> Option<u32> {
+    // SAFETY: the caller's contract; shapes live for ever.
     unsafe {
-        let shape = *(*local).heads.as_ptr().add(slot(stack_pointer, return_address));
+        let shape = *(*memory).heads.as_ptr().add(slot(stack_pointer, return_address));
+        let same = !shape.is_null()
+            && (*shape).return_address == return_address
+            && is_within(memory, shape, stack_pointer)
+            && equal(shape, stack_pointer);
+        if same { Some((*shape).stack) } else { None }
+    }
+}
+
+/// The same among all stacks that this thread remembers.
+///
+/// # Safety
+/// As [`at_once`].
+#[inline(always)]
+pub unsafe fn search(memory: *mut StackMemory, stack_pointer: u64, return_address: u64) -> Found {
+    // SAFETY: the caller's contract; shapes live for ever.
+    unsafe {
+        let mut shape = *(*memory).heads.as_ptr().add(slot(stack_pointer, return_address));
+        let mut word = NO_WORD;
         if !shape.is_null() && (*shape).return_address == return_address {
-            if is_within(local, shape, stack_pointer) && equal(shape, stack_pointer) {
-                return checked(local, stack_pointer, return_address, (*shape).stack);
+            match compare(shape, 0, stack_pointer) {
+                // The end of the stack was too near to tell at once.
+                None if stack_pointer < (*memory).low => return Found::Deeper((*shape).stack),
+                None => return Found::Known((*shape).stack),
+                Some(differing) => word = differing,
             }
-            differing(local, stack_pointer, return_address, shape)
-        } else {
-            follow(local, stack_pointer, return_address, core::ptr::null(), None)
         }
-    }
-}
-
-/// The shape used last is not this stack's, or the stack's end is too near to tell at once.
-#[cold]
-#[inline(never)]
-unsafe fn differing(local: *mut Local, stack_pointer: u64, return_address: u64, shape: *const Shape) -> u32 {
-    // SAFETY: as in `capture`.
-    unsafe {
-        match compare(shape, 0, stack_pointer) {
-            None => {
-                if stack_pointer < (*local).stack_low {
-                    // Deeper than ever before: next time it is known to be readable.
-                    Local::rarely(local, || {
-                        (*local).scratch().readable(stack_pointer);
-                        (*local).know_stack();
-                    });
-                }
-                checked(local, stack_pointer, return_address, (*shape).stack)
-            }
-            Some(word) => follow(local, stack_pointer, return_address, shape, Some(word)),
-        }
-    }
-}
-
-#[inline(never)]
-unsafe fn follow(
-    local: *mut Local,
-    stack_pointer: u64,
-    return_address: u64,
-    mut shape: *const Shape,
-    mut word: Option<usize>,
-) -> u32 {
-    // SAFETY: as in `capture`; shapes live for ever.
-    unsafe {
         loop {
-            let mismatch = match word {
-                None => Mismatch { prefix: ROOT, value: return_address, word },
-                Some(at) => {
-                    let differing = Shape::word(shape, at);
-                    Mismatch {
-                        prefix: differing.prefix_and_relative >> 1,
-                        value: found(differing, stack_pointer),
-                        word,
-                    }
-                }
+            let mismatch = if word == NO_WORD {
+                Mismatch { prefix: ROOT, value: return_address, word }
+            } else {
+                let differing = Shape::word(shape, word);
+                let prefix = differing.prefix_and_relative >> 1;
+                Mismatch { prefix, value: found(differing, stack_pointer), word }
             };
-            let Some(next) = find_edge(local, &mismatch) else {
-                let Mismatch { prefix, value, word } = mismatch;
-                return miss(local, stack_pointer, return_address, prefix, value, word.unwrap_or(NO_WORD));
-            };
+            let Some(next) = find_edge(memory, &mismatch) else { return Found::New(mismatch) };
             shape = next;
             // Mostly it is this one: all words at once are the quickest look.
-            let differing = match is_within(local, shape, stack_pointer) && equal(shape, stack_pointer) {
+            let differing = match is_within(memory, shape, stack_pointer) && equal(shape, stack_pointer) {
                 true => None,
-                false => compare(shape, word.map_or(0, |at| at + 1), stack_pointer),
+                false => compare(shape, word.wrapping_add(1), stack_pointer),
             };
-            if differing.is_none() {
-                (*local).heads[slot(stack_pointer, return_address)] = shape;
-                return checked(local, stack_pointer, return_address, (*shape).stack);
-            }
+            let Some(differing) = differing else {
+                (*memory).heads[slot(stack_pointer, return_address)] = shape;
+                return Found::Known((*shape).stack);
+            };
             word = differing;
         }
     }
@@ -196,11 +234,11 @@ fn edge_slot(prefix: u32, value: u64) -> usize {
     (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % EDGES
 }
 
-unsafe fn find_edge(local: *mut Local, mismatch: &Mismatch) -> Option<*const Shape> {
+unsafe fn find_edge(memory: *const StackMemory, mismatch: &Mismatch) -> Option<*const Shape> {
     let start = edge_slot(mismatch.prefix, mismatch.value);
     for probe in 0..PROBES {
         // SAFETY: within the array.
-        let edge = unsafe { (*local).edges[(start + probe) % EDGES] };
+        let edge = unsafe { (*memory).edges[(start + probe) % EDGES] };
         if edge.prefix == mismatch.prefix && edge.value == mismatch.value && !edge.shape.is_null() {
             return Some(edge.shape);
         }
@@ -208,103 +246,77 @@ unsafe fn find_edge(local: *mut Local, mismatch: &Mismatch) -> Option<*const Sha
     None
 }
 
-/// Stands for "before word 0" in a call.
-const NO_WORD: usize = usize::MAX;
-
-/// The mismatch is passed in parts, in registers: so the stack that `follow` used is free again.
-#[cold]
-#[inline(never)]
-unsafe fn miss(
-    local: *mut Local,
+/// Walks a stack of which nothing is remembered, remembers it, and gives its number; 0 if it has none.
+///
+/// # Safety
+/// As [`at_once`]; signal handlers are kept out.
+pub unsafe fn learn(
+    memory: &mut StackMemory,
+    tables: &Tables,
     stack_pointer: u64,
     return_address: u64,
-    prefix: u32,
-    value: u64,
-    word: usize,
+    mismatch: &Mismatch,
 ) -> u32 {
-    // SAFETY: as in `capture`.
-    unsafe {
-        let learned = Local::rarely(local, move || {
-            let mismatch = Mismatch { prefix, value, word: (word != NO_WORD).then_some(word) };
-            let stack = learn(local, stack_pointer, return_address, &mismatch);
-            (*local).know_stack();
-            stack
-        });
-        let Some(stack) = learned else { return 0 };
-        checked(local, stack_pointer, return_address, stack)
+    memory.misses = memory.misses.wrapping_add(1);
+    let Some(guard) = tables.making.lock() else {
+        tables.note(note::GAVE_UP);
+        return 0;
+    };
+    // What may go is not remembered while something goes: neither its rules nor its shapes.
+    let closing = tables.modules.is_closing();
+    if closing {
+        memory.scratch.forget();
     }
-}
-
-unsafe fn learn(local: *mut Local, stack_pointer: u64, return_address: u64, mismatch: &Mismatch) -> u32 {
-    let Some(process) = Process::attached() else { return 0 };
-    // SAFETY: as in `capture`; `enter` keeps signal handlers out of the scratch room.
-    unsafe {
-        (*local).count_miss();
-        let Some(guard) = process.making.lock() else {
-            process.note(lockprof_wire::layout::note::GAVE_UP);
-            return 0;
-        };
-        // What may go is not remembered while something goes: neither its rules nor its shapes.
-        let closing = process.modules.is_closing();
-        if closing {
-            (*local).scratch().forget();
-        }
-        let walked = (*local).scratch().walk(process, stack_pointer, return_address);
-        let (stack, stays) = (process.intern_stack(walked.frames), walked.stays);
-        let Some(words) = walked.words.filter(|_| stays || !closing) else {
-            if closing {
-                (*local).scratch().forget();
+    let walked = memory.scratch.walk(tables, stack_pointer, return_address);
+    let (stack, stays) = (tables.intern_stack(walked.frames), walked.stays);
+    let words = walked.words.filter(|_| stays || !closing);
+    #[cfg(lockprof_oracle)]
+    let words = words.map(super::oracle::seen);
+    let shape = match words {
+        None => None,
+        Some(words) => {
+            let shape = tables.shapes.intern(tables, return_address, words, stack);
+            if shape.is_none() {
+                tables.note(note::SHAPES_FULL);
             }
-            return stack;
-        };
-        #[cfg(lockprof_oracle)]
-        let words = super::oracle::seen(words);
-        let Some(shape) = process.shapes.intern(process, return_address, words, stack) else {
-            process.note(lockprof_wire::layout::note::SHAPES_FULL);
-            return stack;
-        };
-        drop(guard);
-        (*local).heads[slot(stack_pointer, return_address)] = shape;
+            shape
+        }
+    };
+    drop(guard);
+    let Some(shape) = shape else {
+        if closing {
+            memory.scratch.forget();
+        }
+        memory.know_stack();
+        return stack;
+    };
+    memory.heads[slot(stack_pointer, return_address)] = shape;
+    // SAFETY: shapes live for ever.
+    unsafe {
         // The edge holds only if the shape really has this beginning and this value behind it: the stack
         // may have been read at another moment than the word that differed.
-        let fits = match mismatch.word {
-            None => true,
-            Some(at) => {
-                at < (*shape).len as usize && {
-                    let word = Shape::word(shape, at);
-                    word.prefix_and_relative >> 1 == mismatch.prefix && word.value == mismatch.value
-                }
-            }
-        };
+        let fits = mismatch.word == NO_WORD
+            || mismatch.word < (*shape).len as usize && {
+                let word = Shape::word(shape, mismatch.word);
+                word.prefix_and_relative >> 1 == mismatch.prefix && word.value == mismatch.value
+            };
         if fits {
-            insert_edge(local, mismatch, shape);
+            memory.insert_edge(mismatch, shape);
         }
+        memory.know_stack();
         (*shape).stack
     }
 }
 
-unsafe fn insert_edge(local: *mut Local, mismatch: &Mismatch, shape: *const Shape) {
-    let start = edge_slot(mismatch.prefix, mismatch.value);
-    // SAFETY: within the array.
-    unsafe {
+impl StackMemory {
+    fn insert_edge(&mut self, mismatch: &Mismatch, shape: *const Shape) {
+        let start = edge_slot(mismatch.prefix, mismatch.value);
         let free = (0..PROBES).find(|probe| {
-            let edge = (*local).edges[(start + probe) % EDGES];
+            let edge = self.edges[(start + probe) % EDGES];
             edge.shape.is_null() || (edge.prefix == mismatch.prefix && edge.value == mismatch.value)
         });
         // All taken: an arbitrary one gives way.
-        let at = (start + free.unwrap_or((*local).misses as usize % PROBES)) % EDGES;
-        (*local).edges[at] = Edge { value: mismatch.value, shape, prefix: mismatch.prefix };
+        let at = (start + free.unwrap_or(self.misses as usize % PROBES)) % EDGES;
+        self.edges[at] = Edge { value: mismatch.value, shape, prefix: mismatch.prefix };
     }
-}
-
-/// In oracle builds, walks anew and compares; otherwise gives the answer back as it is.
-#[inline(always)]
-unsafe fn checked(local: *mut Local, stack_pointer: u64, return_address: u64, stack: u32) -> u32 {
-    #[cfg(lockprof_oracle)]
-    // SAFETY: as in `capture`.
-    unsafe {
-        super::oracle::check(local, stack_pointer, return_address, stack);
-    }
-    let _ = (local, stack_pointer, return_address);
-    stack
 }

@@ -1,17 +1,13 @@
 //! Whole call stacks, exactly, at the price of comparing a few words.
 //!
 //! `walk` finds a stack by the call frame tables and notes every stack word that the answer depended on.
-//! `shapes` remembers these words; `capture` compares them at the next acquisition: if all are the same,
-//! the unwinder would take the same way and find the same stack. `stacks` numbers the stacks.
+//! `tables::shapes` remembers these words; `capture` compares them at the next acquisition: if all are the same,
+//! the unwinder would take the same way and find the same stack. `tables::stacks` numbers the stacks.
 
 pub mod capture;
 pub mod cfi;
 #[cfg(test)]
 mod cfi_tests;
-pub mod modules;
-pub mod object;
 #[cfg(lockprof_oracle)]
 pub mod oracle;
-pub mod shapes;
-pub mod stacks;
 pub mod walk;

@@ -6,11 +6,12 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use lockprof_wire::stack::TRUNCATED;
 
-use super::shapes::Word;
-use super::stacks::Frame;
-use crate::objects;
-use crate::process::Process;
-use crate::thread::Local;
+use crate::sys::objects;
+use crate::tables::shapes::Word;
+use crate::tables::stacks::Frame;
+
+use super::capture::StackMemory;
+use crate::tables::Tables;
 
 type Backtrace = unsafe extern "C" fn(*mut u64, usize) -> usize;
 
@@ -58,33 +59,30 @@ pub fn seen(words: &mut [Word]) -> &mut [Word] {
     &mut words[..kept]
 }
 
-/// Compares, and counts in the segment's header.
+/// Whether a remembered stack is the one that a new walk finds.
 ///
 /// # Safety
-/// As `capture`.
-pub unsafe fn check(local: *mut Local, stack_pointer: u64, return_address: u64, stack: u32) {
-    let Some(process) = Process::attached() else { return };
-    // SAFETY: the caller's contract.
-    unsafe {
-        if stack == 0 || !(*local).enter() {
-            return;
-        }
-        let right = match same_walk(local, process, stack_pointer, return_address, stack) {
-            Walk::Same => same_backtrace(process, return_address, stack),
-            Walk::SameButLost => true,
-            Walk::Other => false,
-        };
-        let counter = if right { &process.header().oracle_checked } else { &process.header().oracle_wrong };
-        counter.fetch_add(1, Ordering::Relaxed);
-        (*local).leave();
+/// As [`super::capture::learn`].
+pub unsafe fn is_right(
+    memory: &mut StackMemory,
+    tables: &Tables,
+    stack_pointer: u64,
+    return_address: u64,
+    stack: u32,
+) -> bool {
+    match same_walk(memory, tables, stack_pointer, return_address, stack) {
+        // SAFETY: the caller's contract.
+        Walk::Same => unsafe { same_backtrace(tables, return_address, stack) },
+        Walk::SameButLost => true,
+        Walk::Other => false,
     }
 }
 
-fn remembered(process: &Process, stack: u32) -> impl Iterator<Item = Frame> + '_ {
+fn remembered(tables: &Tables, stack: u32) -> impl Iterator<Item = Frame> + '_ {
     let mut at = stack;
     core::iter::from_fn(move || {
         (at != 0).then(|| {
-            let node = process.segment.node(at);
+            let node = tables.segment.node(at);
             at = node.caller.load(Ordering::Relaxed);
             Frame { address: node.address.load(Ordering::Relaxed), module: node.module.load(Ordering::Relaxed) }
         })
@@ -100,20 +98,13 @@ enum Walk {
     Other,
 }
 
-unsafe fn same_walk(
-    local: *mut Local,
-    process: &'static Process,
-    stack_pointer: u64,
-    return_address: u64,
-    stack: u32,
-) -> Walk {
-    let Some(_guard) = process.making.lock() else { return Walk::Same };
-    // SAFETY: between `enter` and `leave`.
-    let scratch = unsafe { (*local).scratch() };
+fn same_walk(memory: &mut StackMemory, tables: &Tables, stack_pointer: u64, return_address: u64, stack: u32) -> Walk {
+    let Some(_guard) = tables.making.lock() else { return Walk::Same };
+    let scratch = memory.scratch();
     scratch.forget();
-    let walked = scratch.walk(process, stack_pointer, return_address);
+    let walked = scratch.walk(tables, stack_pointer, return_address);
     let found = walked.frames.iter().map(|f| (f.address, f.module));
-    if !found.eq(remembered(process, stack).map(|f| (f.address, f.module))) {
+    if !found.eq(remembered(tables, stack).map(|f| (f.address, f.module))) {
         Walk::Other
     } else if walked.lost_after_signal {
         Walk::SameButLost
@@ -122,7 +113,7 @@ unsafe fn same_walk(
     }
 }
 
-unsafe fn same_backtrace(process: &'static Process, return_address: u64, stack: u32) -> bool {
+unsafe fn same_backtrace(tables: &Tables, return_address: u64, stack: u32) -> bool {
     if LOOKED.swap(1, Ordering::Relaxed) == 0 {
         OTHER.store(objects::find_function(c"lockprof_oracle_backtrace"), Ordering::Relaxed);
     }
@@ -139,14 +130,14 @@ unsafe fn same_backtrace(process: &'static Process, return_address: u64, stack: 
     let Some(start) = addresses[..len].iter().position(|address| *address == return_address) else { return false };
     let full = len == DEPTH;
     // The recorder's own frames (under a callback, a signal handler, a thread's start) are none of ours.
-    let foreign = |address: &u64| *address != 0 && !process.modules.is_own(*address - 1);
+    let foreign = |address: &u64| *address != 0 && !tables.modules.is_own(*address - 1);
     let mut theirs = addresses[start..len].iter().copied().filter(foreign);
     if BLIND.load(Ordering::Relaxed) == FRAME {
         theirs.next();
     }
-    for frame in remembered(process, stack) {
+    for frame in remembered(tables, stack) {
         let truncated = frame.module & TRUNCATED != 0;
-        let bias = process.segment.module(frame.module & !TRUNCATED).bias.load(Ordering::Relaxed);
+        let bias = tables.segment.module(frame.module & !TRUNCATED).bias.load(Ordering::Relaxed);
         let bias = if frame.module & !TRUNCATED == 0 { 0 } else { bias };
         let ours = frame.address.wrapping_add(bias);
         let interrupted = match theirs.next() {

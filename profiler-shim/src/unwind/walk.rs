@@ -7,10 +7,10 @@
 use lockprof_wire::stack::TRUNCATED;
 
 use super::cfi::{self, Cfa, Cursor, R10, RA, RBP, RSP, Rule, Rules, SAVED};
-use super::shapes::{MAX_WORDS, Word};
-use super::stacks::Frame;
-use crate::process::Process;
 use crate::sys;
+use crate::tables::Tables;
+use crate::tables::shapes::{MAX_WORDS, Word};
+use crate::tables::stacks::Frame;
 
 /// Deepest stack that is kept, frames; what lies further out is cut.
 pub const MAX_FRAMES: usize = 2048;
@@ -28,7 +28,7 @@ struct Row {
     cfa_offset: i32,
     ra_offset: i16,
     cfa_is_rbp: bool,
-    /// The object stays as long as the process.
+    /// The object stays as long as the tables.
     stays: bool,
     shape: RowShape,
     /// Offsets from the CFA, in words; [`UNSAVED`] if the register is unchanged.
@@ -78,7 +78,7 @@ pub struct Walked<'a> {
     pub words: Option<&'a mut [Word]>,
     /// The stack goes on, but the unwinder could not.
     pub truncated: bool,
-    /// All of it is code that stays as long as the process.
+    /// All of it is code that stays as long as the tables.
     pub stays: bool,
     /// It is `truncated`, and a signal interrupted one of the frames: compilers' tables are wrong at some instructions
     /// (between the two halves of an epilogue that restores `rsp` from a register, in libgcc's `_Unwind_Resume`).
@@ -123,7 +123,7 @@ impl Scratch {
 
     /// Walks the stack of a hook's caller. `stack_pointer` is the caller's behind the return address, and
     /// the caller's rbp is stored in the word below the return address.
-    pub fn walk(&mut self, process: &Process, stack_pointer: u64, return_address: u64) -> Walked<'_> {
+    pub fn walk(&mut self, tables: &Tables, stack_pointer: u64, return_address: u64) -> Walked<'_> {
         let mut stored = [0; SAVED];
         stored[RBP] = stack_pointer - 16;
         let mut walk = Walk {
@@ -149,7 +149,7 @@ impl Scratch {
             {
                 interrupted |= exact;
             }
-            let (frame, own, step) = walk.step(process, lookup, cfa);
+            let (frame, own, step) = walk.step(tables, lookup, cfa);
             if !own {
                 // Reporters look one byte before the address.
                 walk.scratch.frames[frames] = Frame { address: frame.address.wrapping_add(1), module: frame.module };
@@ -177,10 +177,10 @@ impl Scratch {
         }
     }
 
-    fn row(&mut self, process: &Process, pc: u64) -> Row {
+    fn row(&mut self, tables: &Tables, pc: u64) -> Row {
         let at = (pc.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize % ROWS;
         if self.rows[at].pc != pc || self.rows[at].shape == RowShape::Empty {
-            self.rows[at] = Row::look_up(process, pc);
+            self.rows[at] = Row::look_up(tables, pc);
         }
         self.rows[at]
     }
@@ -221,7 +221,7 @@ impl Scratch {
 }
 
 impl Row {
-    fn look_up(process: &Process, pc: u64) -> Self {
+    fn look_up(tables: &Tables, pc: u64) -> Self {
         let mut row = Self {
             pc,
             bias: 0,
@@ -233,7 +233,7 @@ impl Row {
             shape: RowShape::Unknown,
             saved: [UNSAVED; SAVED],
         };
-        let Some(module) = process.modules.find(process, pc) else { return row };
+        let Some(module) = tables.modules.find(tables, pc) else { return row };
         (row.bias, row.stays) = (module.bias, module.stays);
         row.module = if module.own { u32::MAX } else { module.index };
         // SAFETY: the module is loaded: the program runs in it.
@@ -270,14 +270,14 @@ impl Row {
 }
 
 impl Walk<'_> {
-    fn step(&mut self, process: &Process, pc: u64, cfa_below: u64) -> (Frame, bool, Step) {
-        let row = self.scratch.row(process, pc);
+    fn step(&mut self, tables: &Tables, pc: u64, cfa_below: u64) -> (Frame, bool, Step) {
+        let row = self.scratch.row(tables, pc);
         self.stays &= row.stays;
         let own = row.module == u32::MAX;
         let frame = Frame { address: pc.wrapping_sub(row.bias), module: if own { 0 } else { row.module } };
         let step = match row.shape {
             RowShape::Simple => self.simple(&row, cfa_below),
-            RowShape::Complex => self.complex(process, pc, cfa_below),
+            RowShape::Complex => self.complex(tables, pc, cfa_below),
             RowShape::Outermost => Some(Step::End),
             RowShape::Empty | RowShape::Unknown => None,
         };
@@ -297,8 +297,8 @@ impl Walk<'_> {
     }
 
     #[cold]
-    fn complex(&mut self, process: &Process, pc: u64, stack_pointer: u64) -> Option<Step> {
-        let module = process.modules.find(process, pc)?;
+    fn complex(&mut self, tables: &Tables, pc: u64, stack_pointer: u64) -> Option<Step> {
+        let module = tables.modules.find(tables, pc)?;
         // SAFETY: the module is loaded: the program runs in it.
         let rules = unsafe { cfi::rules(module.tables, pc) }?;
         let cfa = match rules.cfa {

@@ -1,0 +1,6 @@
+//! Beginning and end of the process, and what happens to it meanwhile: filters, objects that are closed.
+
+pub mod exit;
+pub mod filters;
+pub mod init;
+pub mod objects;

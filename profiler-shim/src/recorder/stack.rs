@@ -1,0 +1,84 @@
+//! The stack of an event: what is remembered of it, or a walk in the rare part.
+
+use crate::state::local::Local;
+use crate::sys::counters::count_here;
+use crate::unwind::capture::{Found, Mismatch, at_once, learn, search};
+
+/// The number of the stack of a hook's caller; 0 if there is none. `stack_pointer` is the caller's behind the return
+/// address.
+///
+/// # Safety
+/// `local` is this thread's and ready; the two addresses are those of the hook that is running, whose
+/// caller's rbp is stored at `stack_pointer - 16`.
+#[inline(always)]
+pub unsafe fn stack_of(local: *mut Local, stack_pointer: u64, return_address: u64) -> u32 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match at_once(&raw const (*local).stacks, stack_pointer, return_address) {
+            Some(stack) => checked(local, stack_pointer, return_address, stack),
+            None => stack_slowly(local, stack_pointer, return_address),
+        }
+    }
+}
+
+#[inline(never)]
+unsafe fn stack_slowly(local: *mut Local, stack_pointer: u64, return_address: u64) -> u32 {
+    // SAFETY: as in `stack_of`.
+    unsafe {
+        match search(&raw mut (*local).stacks, stack_pointer, return_address) {
+            Found::Known(stack) => checked(local, stack_pointer, return_address, stack),
+            Found::Deeper(stack) => {
+                Local::rarely(local, || (*local).stacks.reach(stack_pointer));
+                checked(local, stack_pointer, return_address, stack)
+            }
+            Found::New(Mismatch { prefix, value, word }) => {
+                new_stack(local, stack_pointer, return_address, prefix, value, word)
+            }
+        }
+    }
+}
+
+/// The mismatch is passed in parts, in registers: so the stack that the search used is free again.
+#[cold]
+#[inline(never)]
+unsafe fn new_stack(
+    local: *mut Local,
+    stack_pointer: u64,
+    return_address: u64,
+    prefix: u32,
+    value: u64,
+    word: usize,
+) -> u32 {
+    // SAFETY: as in `stack_of`; signal handlers are kept out of the rare part.
+    unsafe {
+        let learned = Local::rarely(local, move || {
+            let Some(tables) = (*local).tables() else { return 0 };
+            count_here(&(*local).slot().stack_misses);
+            let mismatch = Mismatch { prefix, value, word };
+            learn(&mut (*local).stacks, tables, stack_pointer, return_address, &mismatch)
+        });
+        match learned {
+            Some(stack) => checked(local, stack_pointer, return_address, stack),
+            None => 0,
+        }
+    }
+}
+
+/// In oracle builds, walks anew and compares; otherwise gives the answer back as it is.
+#[inline(always)]
+unsafe fn checked(local: *mut Local, stack_pointer: u64, return_address: u64, stack: u32) -> u32 {
+    #[cfg(lockprof_oracle)]
+    // SAFETY: as in `stack_of`.
+    unsafe {
+        let Some(tables) = (*local).tables() else { return stack };
+        if stack != 0 && (*local).enter() {
+            let memory = &mut (*local).stacks;
+            let right = crate::unwind::oracle::is_right(memory, tables, stack_pointer, return_address, stack);
+            let counter = if right { &tables.header().oracle_checked } else { &tables.header().oracle_wrong };
+            counter.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+            (*local).leave();
+        }
+    }
+    let _ = (local, stack_pointer, return_address);
+    stack
+}

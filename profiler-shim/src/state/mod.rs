@@ -1,0 +1,9 @@
+//! What the recorder knows of this process and its threads, and how a process comes to be recorded.
+
+pub mod attach;
+pub mod dormant;
+pub mod folder;
+pub mod local;
+pub mod locals;
+pub mod process;
+pub mod starts;
