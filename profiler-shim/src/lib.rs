@@ -16,6 +16,7 @@ compile_error!("lockprof records on x86-64 Linux only");
 
 mod interpose;
 mod lifecycle;
+mod probe;
 mod real;
 mod recorder;
 mod state;

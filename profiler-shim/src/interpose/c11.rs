@@ -5,65 +5,48 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::cond::{posted, wait};
-use super::core::{C11, Entry, Request, acquire, acquire_mutex, destroy_lock, destroyed, initialised, try_acquire};
-use super::hook;
+use super::acquire::{acquire, acquire_mutex, try_acquire};
+use super::cond::condition;
+use super::objects::destroy_lock;
+use super::outcome::{C11, Request};
 use super::release::release;
+use super::{hook, initialising_hook};
+use crate::probe;
 use crate::real::{self, Ptr};
 
-fn mutex_request(mutex: Ptr, flags: u8) -> Request<C11> {
+fn request(mutex: Ptr, flags: u8) -> Request<C11> {
     Request { object: mutex, kind: kind::MUTEX, flags, style: C11 }
 }
 
-fn cond_request(cond: Ptr, flags: u8) -> Request<C11> {
-    Request { object: cond, kind: kind::CONDVAR, flags, style: C11 }
-}
-
-hook!(mtx_lock(mutex: Ptr) -> c_int, "rsi", lock);
-unsafe extern "C" fn lock(mutex: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        acquire_mutex(mutex_request(mutex, 0), entry, move || real::mtx_trylock(mutex), move || real::mtx_lock(mutex))
+hook! {
+    fn mtx_lock(mutex: Ptr; entry) -> c_int {
+        acquire_mutex(request(mutex, 0), entry, move || real::mtx_trylock(mutex), move || real::mtx_lock(mutex))
     }
 }
 
-hook!(mtx_trylock(mutex: Ptr) -> c_int, "rsi", trylock);
-unsafe extern "C" fn trylock(mutex: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { try_acquire(mutex_request(mutex, 0), entry, move || real::mtx_trylock(mutex)) }
+hook! {
+    fn mtx_trylock(mutex: Ptr; entry) -> c_int {
+        try_acquire(request(mutex, 0), entry, move || real::mtx_trylock(mutex))
+    }
 }
 
-hook!(mtx_timedlock(mutex: Ptr, until: Ptr) -> c_int, "rdx", timedlock);
-unsafe extern "C" fn timedlock(mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        let request = mutex_request(mutex, Flags::TIMED);
+hook! {
+    fn mtx_timedlock(mutex: Ptr, until: Ptr; entry) -> c_int {
+        let request = request(mutex, Flags::TIMED);
         acquire(request, entry, move || real::mtx_trylock(mutex), move || real::mtx_timedlock(mutex, until))
     }
 }
 
-hook!(mtx_unlock(mutex: Ptr) -> c_int, "rsi", unlock);
-unsafe extern "C" fn unlock(mutex: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { release(mutex_request(mutex, 0), entry, move || real::mtx_unlock(mutex)) }
-}
-
-hook!(mtx_init(mutex: Ptr, variant: c_int) -> c_int, "rdx", init);
-unsafe extern "C" fn init(mutex: Ptr, variant: c_int, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        let answer = real::mtx_init(mutex, variant);
-        if answer == 0 {
-            initialised(mutex, kind::MUTEX, 0, 0, entry);
-        }
-        answer
+hook! {
+    fn mtx_unlock(mutex: Ptr; entry) -> c_int {
+        release(request(mutex, 0), entry, move || real::mtx_unlock(mutex))
     }
 }
 
-hook!(mtx_destroy(mutex: Ptr), "rsi", destroy);
-unsafe extern "C" fn destroy(mutex: Ptr, entry: Entry) {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+initialising_hook!(kind::MUTEX, fn mtx_init(mutex: Ptr, variant: c_int));
+
+hook! {
+    fn mtx_destroy(mutex: Ptr; entry) {
         destroy_lock(mutex, kind::MUTEX, entry, || {
             real::mtx_destroy(mutex);
             0
@@ -71,53 +54,13 @@ unsafe extern "C" fn destroy(mutex: Ptr, entry: Entry) {
     }
 }
 
-hook!(cnd_wait(cond: Ptr, mutex: Ptr) -> c_int, "rdx", plain_wait);
-unsafe extern "C" fn plain_wait(cond: Ptr, mutex: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { wait(cond_request(cond, 0), mutex, entry, move || real::cnd_wait(cond, mutex)) }
-}
+condition!(C11, wait: cnd_wait, timed: cnd_timedwait, signal: cnd_signal, cnd_broadcast);
 
-hook!(cnd_timedwait(cond: Ptr, mutex: Ptr, until: Ptr) -> c_int, "rcx", timed_wait);
-unsafe extern "C" fn timed_wait(cond: Ptr, mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { wait(cond_request(cond, Flags::TIMED), mutex, entry, move || real::cnd_timedwait(cond, mutex, until)) }
-}
+initialising_hook!(kind::CONDVAR, fn cnd_init(cond: Ptr));
 
-hook!(cnd_init(cond: Ptr) -> c_int, "rsi", cond_init);
-unsafe extern "C" fn cond_init(cond: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        let answer = real::cnd_init(cond);
-        if answer == 0 {
-            initialised(cond, kind::CONDVAR, 0, 0, entry);
-        }
-        answer
-    }
-}
-
-hook!(cnd_destroy(cond: Ptr), "rsi", cond_destroy);
-unsafe extern "C" fn cond_destroy(cond: Ptr, _: Entry) {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn cnd_destroy(cond: Ptr; _entry) {
         real::cnd_destroy(cond);
-        destroyed(cond);
-    }
-}
-
-hook!(cnd_signal(cond: Ptr) -> c_int, "rsi", signal);
-unsafe extern "C" fn signal(cond: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        posted(cond, entry);
-        real::cnd_signal(cond)
-    }
-}
-
-hook!(cnd_broadcast(cond: Ptr) -> c_int, "rsi", broadcast);
-unsafe extern "C" fn broadcast(cond: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        posted(cond, entry);
-        real::cnd_broadcast(cond)
+        probe::destroyed(cond as u64);
     }
 }

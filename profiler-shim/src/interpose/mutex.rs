@@ -5,19 +5,18 @@ use core::ffi::c_int;
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Posix, Request, acquire, acquire_mutex, destroy_lock, initialised, try_acquire};
-use super::hook;
+use super::acquire::{acquire, acquire_mutex, try_acquire};
+use super::outcome::{Posix, Request};
 use super::release::release;
+use super::{destroying_hook, hook, initialising_hook};
 use crate::real::{self, Clock, Ptr};
 
 fn request(mutex: Ptr, flags: u8) -> Request<Posix> {
     Request { object: mutex, kind: kind::MUTEX, flags, style: Posix }
 }
 
-hook!(pthread_mutex_lock(mutex: Ptr) -> c_int, "rsi", lock);
-unsafe extern "C" fn lock(mutex: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn pthread_mutex_lock(mutex: Ptr; entry) -> c_int {
         acquire_mutex(
             request(mutex, 0),
             entry,
@@ -27,16 +26,14 @@ unsafe extern "C" fn lock(mutex: Ptr, entry: Entry) -> c_int {
     }
 }
 
-hook!(pthread_mutex_trylock(mutex: Ptr) -> c_int, "rsi", trylock);
-unsafe extern "C" fn trylock(mutex: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { try_acquire(request(mutex, 0), entry, move || real::pthread_mutex_trylock(mutex)) }
+hook! {
+    fn pthread_mutex_trylock(mutex: Ptr; entry) -> c_int {
+        try_acquire(request(mutex, 0), entry, move || real::pthread_mutex_trylock(mutex))
+    }
 }
 
-hook!(pthread_mutex_timedlock(mutex: Ptr, until: Ptr) -> c_int, "rdx", timedlock);
-unsafe extern "C" fn timedlock(mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn pthread_mutex_timedlock(mutex: Ptr, until: Ptr; entry) -> c_int {
         acquire(
             request(mutex, Flags::TIMED),
             entry,
@@ -46,10 +43,8 @@ unsafe extern "C" fn timedlock(mutex: Ptr, until: Ptr, entry: Entry) -> c_int {
     }
 }
 
-hook!(pthread_mutex_clocklock(mutex: Ptr, clock: Clock, until: Ptr) -> c_int, "rcx", clocklock);
-unsafe extern "C" fn clocklock(mutex: Ptr, clock: Clock, until: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn pthread_mutex_clocklock(mutex: Ptr, clock: Clock, until: Ptr; entry) -> c_int {
         acquire(
             request(mutex, Flags::TIMED),
             entry,
@@ -59,26 +54,12 @@ unsafe extern "C" fn clocklock(mutex: Ptr, clock: Clock, until: Ptr, entry: Entr
     }
 }
 
-hook!(pthread_mutex_unlock(mutex: Ptr) -> c_int, "rsi", unlock);
-unsafe extern "C" fn unlock(mutex: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { release(request(mutex, 0), entry, move || real::pthread_mutex_unlock(mutex)) }
-}
-
-hook!(pthread_mutex_init(mutex: Ptr, attr: Ptr) -> c_int, "rdx", init);
-unsafe extern "C" fn init(mutex: Ptr, attr: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        let answer = real::pthread_mutex_init(mutex, attr);
-        if answer == 0 {
-            initialised(mutex, kind::MUTEX, 0, 0, entry);
-        }
-        answer
+hook! {
+    fn pthread_mutex_unlock(mutex: Ptr; entry) -> c_int {
+        release(request(mutex, 0), entry, move || real::pthread_mutex_unlock(mutex))
     }
 }
 
-hook!(pthread_mutex_destroy(mutex: Ptr) -> c_int, "rsi", destroy);
-unsafe extern "C" fn destroy(mutex: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { destroy_lock(mutex, kind::MUTEX, entry, || real::pthread_mutex_destroy(mutex)) }
-}
+initialising_hook!(kind::MUTEX, fn pthread_mutex_init(mutex: Ptr, attr: Ptr));
+
+destroying_hook!(kind::MUTEX, fn pthread_mutex_destroy(mutex: Ptr));

@@ -6,9 +6,11 @@ use core::ffi::c_int;
 
 use lockprof_wire::lock::kind;
 
-use super::core::{Entry, Outcome, Posix, Request, Style, caller, past};
+use super::acquire::past;
 use super::operate::operate;
+use super::outcome::{Outcome, Posix, Request, Style};
 use super::{guard, hook, plain_hook};
+use crate::probe::{Entry, caller};
 use crate::real::{self, Ptr};
 
 /// A guard's answer says who initialises, not whether it went well.
@@ -40,16 +42,14 @@ unsafe fn once(control: Ptr, entry: Entry, run: impl Fn() -> c_int) -> c_int {
     }
 }
 
-hook!(pthread_once(control: Ptr, routine: Ptr) -> c_int, "rdx", posix_once);
-unsafe extern "C" fn posix_once(control: Ptr, routine: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { once(control, entry, || real::pthread_once(control, routine)) }
+hook! {
+    fn pthread_once(control: Ptr, routine: Ptr; entry) -> c_int {
+        once(control, entry, || real::pthread_once(control, routine))
+    }
 }
 
-hook!(call_once(control: Ptr, routine: Ptr), "rdx", c11_once);
-unsafe extern "C" fn c11_once(control: Ptr, routine: Ptr, entry: Entry) {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn call_once(control: Ptr, routine: Ptr; entry) {
         once(control, entry, || {
             real::call_once(control, routine);
             0
@@ -57,10 +57,8 @@ unsafe extern "C" fn c11_once(control: Ptr, routine: Ptr, entry: Entry) {
     }
 }
 
-hook!(__cxa_guard_acquire(guard: Ptr) -> c_int, "rsi", guard_acquire);
-unsafe extern "C" fn guard_acquire(guard: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on. The first byte of a guard says "done".
-    unsafe {
+hook! {
+    fn __cxa_guard_acquire(guard: Ptr; entry) -> c_int {
         if guard.cast::<u8>().read_volatile() & 1 != 0 {
             return guard::acquire(guard);
         }

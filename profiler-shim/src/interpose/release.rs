@@ -1,57 +1,50 @@
-//! Giving a lock back: the record is written after the real release.
+//! Giving a lock back by the real functions.
 
 use core::ffi::c_int;
 
-use lockprof_wire::Flags;
-
-use super::core::{Entry, Request, Style, thread};
-use super::misuse;
-use crate::recorder;
-use crate::recorder::Held;
-use crate::state::local::{Local, local};
+use super::glibc::state_of;
+use super::objects::lock_of;
+use super::outcome::{Outcome, Request, Style};
+use crate::probe::{self, Entry, Held, Thread, caller};
 use crate::sys::clock;
 
 /// Gives a lock back.
+///
+/// # Safety
+/// The entry is the running hook's; the object is one of the request's kind.
 #[inline(always)]
 pub unsafe fn release<S: Style + Copy>(request: Request<S>, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
-    let this = local();
-    // SAFETY: the thread is the running hook's.
-    unsafe {
-        if this.is_null() || !(*this).is_hot() {
-            return release_slowly(request, entry, real);
-        }
-        let Some(held) = recorder::find_held(this, request.object as u64) else {
-            return release_unknown(this, request, entry, real);
-        };
-        give_back(this, held, clock::tsc(), real)
-    }
+    let Some(thread) = probe::hot_thread() else {
+        // SAFETY: the caller's contract.
+        return unsafe { release_slowly(request, entry, real) };
+    };
+    let Some(held) = probe::held(thread, request.object as u64) else {
+        // SAFETY: as above.
+        return unsafe { release_unknown(thread, request, entry, real) };
+    };
+    give_back(thread, held, clock::tsc(), real)
 }
 
 /// The real release of an acquisition, and its record behind it.
 #[inline(always)]
-unsafe fn give_back(local: *mut Local, held: Held, now: u64, real: impl FnOnce() -> c_int) -> c_int {
-    // SAFETY: the thread is the running hook's.
-    unsafe {
-        let outer = recorder::begin_release(local, held);
-        let answer = real();
-        if answer == 0 {
-            recorder::release(local, held, now, 0);
-        }
-        recorder::end_release(local, outer);
-        answer
+fn give_back(thread: Thread, held: Held, now: u64, real: impl FnOnce() -> c_int) -> c_int {
+    let outer = probe::begin_release(thread, held);
+    let answer = real();
+    if answer == 0 {
+        probe::released(thread, held, now);
     }
+    probe::end_release(thread, outer);
+    answer
 }
 
 #[cold]
 #[inline(never)]
 unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
-    // SAFETY: the thread is the running hook's.
-    unsafe {
-        let Some(local) = thread() else { return real() };
-        let Some(held) = recorder::find_held(local, request.object as u64) else {
-            return release_unknown(local, request, entry, real);
-        };
-        give_back(local, held, clock::now(), real)
+    let Some(thread) = probe::thread() else { return real() };
+    match probe::held(thread, request.object as u64) {
+        Some(held) => give_back(thread, held, clock::now(), real),
+        // SAFETY: the entry is the running hook's.
+        None => unsafe { release_unknown(thread, request, entry, real) },
     }
 }
 
@@ -59,25 +52,33 @@ unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, rea
 #[cold]
 #[inline(never)]
 unsafe fn release_unknown<S: Style + Copy>(
-    local: *mut Local,
+    thread: Thread,
     request: Request<S>,
     entry: Entry,
     real: impl FnOnce() -> c_int,
 ) -> c_int {
-    // SAFETY: the thread is the running hook's.
+    let address = request.object as u64;
+    // SAFETY: the entry is the running hook's; the object is one of the request's kind.
     unsafe {
-        let pending = (*local).pending;
-        if pending.mutex == request.object as u64 && pending.mutex != 0 {
-            // `pthread_cond_wait` was cancelled: it took the mutex again before the clean-up handlers ran.
-            (*local).pending.mutex = 0;
-            let now = clock::now();
-            recorder::push(local, pending.mutex, pending.mutex_lock, pending.stack, Flags::REACQUIRED, now);
+        if let Some((taker, lock)) = probe::cancelled_wait(thread, address) {
+            probe::acquired_again(taker, lock, clock::now());
             return release_slowly(request, entry, real);
         }
-        let suspicion = misuse::before_unlock(local, request, entry);
+        let mut misuse = probe::before_release(thread, address, request.kind, state_of(request.object, request.kind));
+        if misuse.is_some_and(|misuse| misuse.needs_lock()) {
+            let lock = caller(entry).map(|caller| lock_of(caller, request.object, request.kind));
+            misuse = misuse.zip(lock).map(|(misuse, lock)| misuse.of(lock));
+        }
         let answer = real();
-        if let Some(suspicion) = suspicion {
-            suspicion.unlocked(request, entry, answer);
+        let outcome = S::outcome(answer);
+        if let Some(misuse) = misuse
+            && matches!(outcome, Outcome::Acquired | Outcome::Failed)
+            && let Some(caller) = caller(entry)
+        {
+            if outcome == Outcome::Acquired {
+                misuse.went_through(caller);
+            }
+            misuse.report(caller);
         }
         answer
     }

@@ -7,23 +7,21 @@
 
 use core::ffi::{c_char, c_int, c_uint};
 
+use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
-use lockprof_wire::{Flags, Op};
 
-use super::core::{
-    Caller, ETIMEDOUT, Entry, Outcome, Request, Style, caller, destroyed, errno, find_or_make, initialised, lock_word,
-    past, set_errno, tell,
-};
-use super::hook;
+use super::acquire::past;
+use super::glibc::looks_taken;
+use super::objects::{initialise, lock_of};
 use super::operate::{done, operate};
+use super::outcome::{ETIMEDOUT, Outcome, Request, Style, errno, set_errno};
 use super::unwound::wait_in;
-use super::wait::{begin_wait, end_wait, looks_taken};
-use crate::real::{self, Clock, Ptr};
-use crate::recorder::{self, Wait};
-use crate::state::attach;
-use crate::state::local::Local;
-use crate::sys::clock;
-use crate::tables::locks::{BINARY, Sight};
+use super::{forgetting_hook, hook};
+use crate::probe::{self, Caller, Entry, FirstUse, Lock, caller};
+use crate::real::{self, Clock};
+use crate::state::attach::exact;
+use crate::sys::{Ptr, clock};
+use crate::tables::locks::BINARY;
 
 const EAGAIN: c_int = 11;
 
@@ -46,10 +44,9 @@ fn request(sem: Ptr, flags: u8) -> Request<Sem> {
     Request { object: sem, kind: kind::SEMAPHORE, flags, style: Sem }
 }
 
-/// 0 or the error number.
-unsafe fn error_of(answer: c_int) -> c_int {
-    // SAFETY: `errno` is the call's that just failed.
-    if answer == 0 { 0 } else { unsafe { errno() } }
+/// 0 or the error number of the call that was just made.
+fn error_of(answer: c_int) -> c_int {
+    if answer == 0 { 0 } else { errno() }
 }
 
 /// Waits: tries first, as only a try tells whether it has to.
@@ -58,8 +55,8 @@ unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int)
     unsafe {
         let Some(caller) = caller(entry) else { return past::<Sem>(block()) };
         let request = request(sem, flags);
-        let word = lock_word(caller, sem, kind::SEMAPHORE);
-        if !attach::exact() {
+        let lock = lock_of(caller, sem, kind::SEMAPHORE);
+        if !exact() {
             let before = errno();
             if real::sem_trywait(sem) == 0 {
                 taken(caller, request);
@@ -68,8 +65,8 @@ unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int)
             set_errno(before);
         }
         let block = || error_of(block());
-        let error = if word & BINARY != 0 {
-            wait_for_lock(caller, request, word, block)
+        let error = if lock.has(BINARY) {
+            wait_for_lock(caller, request, lock, block)
         } else {
             operate(request, caller, block, |_| true)
         };
@@ -79,35 +76,24 @@ unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int)
 
 /// Waits for one that is used as a lock.
 #[inline(never)]
-unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, word: u64, block: impl FnOnce() -> c_int) -> c_int {
-    // SAFETY: the caller is the running hook's.
+unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, lock: Lock, block: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the caller is the running hook's; the object is a semaphore.
     unsafe {
-        let busy = !attach::exact() || looks_taken(request);
-        let waiting = begin_wait(caller, word, request, busy);
+        let busy = !exact() || looks_taken(request.object, request.kind);
+        let waiting = probe::begin_wait(caller, lock, request.flags, busy.then_some(0));
         let error = wait_in(block);
         let now = clock::now();
-        end_wait(caller, waiting);
+        probe::end_wait(caller.thread, waiting);
         let duration = now.saturating_sub(waiting.since);
         if error != 0 {
-            done(caller, word, request, waiting.since, duration, error, true);
+            done(caller, lock, request, waiting.since, duration, error, true);
         } else if !busy {
             taken(caller, request);
         } else {
             // It may have turned out to be no lock meanwhile.
             match still_lock(caller, request.object) {
-                Ok(word) => {
-                    let (address, wait) = (request.object as u64, Wait { duration, holder: waiting.holder });
-                    recorder::push_contended(
-                        caller.local,
-                        address,
-                        word as u32,
-                        caller.stack,
-                        request.flags,
-                        now,
-                        wait,
-                    );
-                }
-                Err(word) => done(caller, word, request, waiting.since, duration, 0, true),
+                Ok(lock) => probe::acquired_after(caller, lock, request.flags, waiting, now),
+                Err(lock) => done(caller, lock, request, waiting.since, duration, 0, true),
             }
         }
         error
@@ -116,51 +102,31 @@ unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, word: u64, block:
 
 /// A wait that was over at once.
 unsafe fn taken(caller: Caller, request: Request<Sem>) {
-    // SAFETY: the caller is the running hook's.
-    unsafe {
-        let now = clock::now();
-        match still_lock(caller, request.object) {
-            Ok(word) => {
-                recorder::push(caller.local, request.object as u64, word as u32, caller.stack, request.flags, now);
-            }
-            Err(word) => done(caller, word, request, now, 0, 0, false),
-        }
+    let now = clock::now();
+    // SAFETY: the object is a semaphore.
+    match unsafe { still_lock(caller, request.object) } {
+        Ok(lock) => probe::acquired(caller, lock, request.flags, now),
+        Err(lock) => done(caller, lock, request, now, 0, 0, false),
     }
 }
 
-/// The word of a semaphore that this thread got past: `Ok` if it is used as a lock. If this thread has it
-/// already, somebody else has posted, and it is none.
-unsafe fn still_lock(caller: Caller, sem: Ptr) -> Result<u64, u64> {
-    // SAFETY: the caller is the running hook's.
-    unsafe {
-        let word = lock_word(caller, sem, kind::SEMAPHORE);
-        if word & BINARY == 0 {
-            return Err(word);
-        }
-        if held(caller, sem, word).is_some() {
-            no_lock(caller, sem, word);
-            return Err(word & !BINARY);
-        }
-        Ok(word)
+/// The semaphore that this thread got past: `Ok` if it is used as a lock. If this thread has it already, somebody else has
+/// posted, and it is none.
+unsafe fn still_lock(caller: Caller, sem: Ptr) -> Result<Lock, Lock> {
+    // SAFETY: the object is a semaphore.
+    let lock = unsafe { lock_of(caller, sem, kind::SEMAPHORE) };
+    if !lock.has(BINARY) {
+        return Err(lock);
     }
+    if held(caller, lock).is_some() {
+        return Err(probe::not_a_lock(caller.thread, lock));
+    }
+    Ok(lock)
 }
 
 /// This thread's acquisition of this very semaphore, if it has it as a lock.
-unsafe fn held(caller: Caller, sem: Ptr, word: u64) -> Option<recorder::Held> {
-    // SAFETY: the caller is the running hook's.
-    unsafe { recorder::find_held(caller.local, sem as u64) }.filter(|held| held.row() == word as u32)
-}
-
-/// The semaphore is not used as a lock.
-#[cold]
-unsafe fn no_lock(caller: Caller, sem: Ptr, word: u64) {
-    // SAFETY: the caller is the running hook's.
-    unsafe {
-        if let Some(tables) = (*caller.local).tables() {
-            Local::rarely(caller.local, || tables.hand_over(sem as u64, word as u32, clock::now()));
-        }
-        recorder::drop_handed_over(caller.local);
-    }
+fn held(caller: Caller, lock: Lock) -> Option<probe::Held> {
+    probe::held(caller.thread, lock.address).filter(|held| held.row() == lock.row())
 }
 
 /// The traits of a semaphore with this value at first.
@@ -168,90 +134,80 @@ fn traits_with(value: u32) -> u64 {
     if value == 1 { BINARY } else { 0 }
 }
 
-hook!(sem_wait(sem: Ptr) -> c_int, "rsi", plain_wait);
-unsafe extern "C" fn plain_wait(sem: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { wait(sem, 0, entry, || real::sem_wait(sem)) }
+hook! {
+    fn sem_wait(sem: Ptr; entry) -> c_int {
+        wait(sem, 0, entry, || real::sem_wait(sem))
+    }
 }
 
-hook!(sem_timedwait(sem: Ptr, until: Ptr) -> c_int, "rdx", timed_wait);
-unsafe extern "C" fn timed_wait(sem: Ptr, until: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { wait(sem, Flags::TIMED, entry, || real::sem_timedwait(sem, until)) }
+hook! {
+    fn sem_timedwait(sem: Ptr, until: Ptr; entry) -> c_int {
+        wait(sem, Flags::TIMED, entry, || real::sem_timedwait(sem, until))
+    }
 }
 
-hook!(sem_clockwait(sem: Ptr, clock: Clock, until: Ptr) -> c_int, "rcx", clock_wait);
-unsafe extern "C" fn clock_wait(sem: Ptr, clock: Clock, until: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { wait(sem, Flags::TIMED, entry, || real::sem_clockwait(sem, clock, until)) }
+hook! {
+    fn sem_clockwait(sem: Ptr, clock: Clock, until: Ptr; entry) -> c_int {
+        wait(sem, Flags::TIMED, entry, || real::sem_clockwait(sem, clock, until))
+    }
 }
 
-hook!(sem_trywait(sem: Ptr) -> c_int, "rsi", try_wait);
-unsafe extern "C" fn try_wait(sem: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn sem_trywait(sem: Ptr; entry) -> c_int {
         let Some(caller) = caller(entry) else { return past::<Sem>(real::sem_trywait(sem)) };
-        let word = lock_word(caller, sem, kind::SEMAPHORE);
+        let lock = lock_of(caller, sem, kind::SEMAPHORE);
         let answer = real::sem_trywait(sem);
         if answer == 0 {
             taken(caller, request(sem, Flags::TRY));
         } else {
-            done(caller, word, request(sem, Flags::TRY), clock::now(), 0, error_of(answer), false);
+            done(caller, lock, request(sem, Flags::TRY), clock::now(), 0, error_of(answer), false);
         }
         answer
     }
 }
 
-hook!(sem_post(sem: Ptr) -> c_int, "rsi", post);
-unsafe extern "C" fn post(sem: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn sem_post(sem: Ptr; entry) -> c_int {
         let Some(caller) = caller(entry) else { return real::sem_post(sem) };
-        let word = lock_word(caller, sem, kind::SEMAPHORE);
+        let lock = lock_of(caller, sem, kind::SEMAPHORE);
         let now = clock::now();
-        if word & BINARY != 0 {
-            if let Some(held) = held(caller, sem, word) {
+        if lock.has(BINARY) {
+            if let Some(held) = held(caller, lock) {
                 let answer = real::sem_post(sem);
                 if answer == 0 {
-                    recorder::release(caller.local, held, now, 0);
+                    probe::released(caller.thread, held, now);
                 }
                 return answer;
             }
-            no_lock(caller, sem, word);
+            probe::not_a_lock(caller.thread, lock);
         }
-        tell(caller, word, Op::Posted, 0, now, 0);
+        probe::posted(caller, lock, now);
         real::sem_post(sem)
     }
 }
 
-hook!(sem_init(sem: Ptr, shared: c_int, value: c_uint) -> c_int, "rcx", init);
-unsafe extern "C" fn init(sem: Ptr, shared: c_int, value: c_uint, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        let answer = real::sem_init(sem, shared, value);
-        if answer == 0 {
-            initialised(sem, kind::SEMAPHORE, traits_with(value), value, entry);
-        }
-        answer
+hook! {
+    fn sem_init(sem: Ptr, shared: c_int, value: c_uint; entry) -> c_int {
+        let traits = traits_with(value);
+        initialise(sem, kind::SEMAPHORE, traits, value, entry, || real::sem_init(sem, shared, value))
     }
 }
 
-hook!(sem_open(name: *const c_char, flags: c_int, mode: c_uint, value: c_uint) -> Ptr, "r8", open);
-unsafe extern "C" fn open(name: *const c_char, flags: c_int, mode: c_uint, value: c_uint, entry: Entry) -> Ptr {
-    // `sem_open` is variadic: what the program did not pass is ignored by the real function as well.
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn sem_open(name: *const c_char, flags: c_int, mode: c_uint, value: c_uint; entry) -> Ptr {
+        // `sem_open` is variadic: what the program did not pass is ignored by the real function as well.
         let sem = real::sem_open(name, flags, mode, value);
         if !sem.is_null()
             && let Some(caller) = caller(entry)
         {
-            let sight = caller.sight(kind::SEMAPHORE);
-            let sight = match opened(sem, flags, value) {
+            let first =
+                FirstUse { kind: kind::SEMAPHORE, initialised: false, traits: 0, stack: caller.stack, initial: 0 };
+            let first = match opened(sem, flags, value) {
                 // Opening a name twice gives the same address: not a new one then.
-                None => sight,
-                Some(certain) => Sight { initialised: certain, traits: traits_with(value), initial: value, ..sight },
+                None => first,
+                Some(certain) => FirstUse { initialised: certain, traits: traits_with(value), initial: value, ..first },
             };
-            find_or_make(caller, sem, sight);
+            probe::find_or_make(caller, sem, first);
         }
         sem
     }
@@ -271,14 +227,4 @@ unsafe fn opened(sem: Ptr, flags: c_int, value: c_uint) -> Option<bool> {
     (flags & EXCLUSIVE != 0 || known && now as c_uint == value).then_some(flags & EXCLUSIVE != 0)
 }
 
-hook!(sem_destroy(sem: Ptr) -> c_int, "rsi", destroy);
-unsafe extern "C" fn destroy(sem: Ptr, _: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
-        let answer = real::sem_destroy(sem);
-        if answer == 0 {
-            destroyed(sem);
-        }
-        answer
-    }
-}
+forgetting_hook!(fn sem_destroy(sem: Ptr));

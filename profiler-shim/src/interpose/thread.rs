@@ -4,14 +4,16 @@
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
 
+use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
-use lockprof_wire::{Flags, Op, Record};
 
-use super::core::{C11, Entry, Posix, Request, Style, caller, past};
+use super::acquire::past;
 use super::hook;
 use super::operate::operate;
+use super::outcome::{C11, Posix, Request, Style};
+use crate::probe;
+use crate::probe::{Entry, caller};
 use crate::real::{self, Clock, Ptr};
-use crate::recorder;
 use crate::recorder::threads::local_of_new;
 use crate::state::attach;
 use crate::state::starts::{Start, Taken};
@@ -33,34 +35,34 @@ unsafe fn join<S: Style + Copy>(
     }
 }
 
-hook!(pthread_join(thread: Ptr, result: Ptr) -> c_int, "rdx", plain_join);
-unsafe extern "C" fn plain_join(thread: Ptr, result: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, 0, Posix, entry, || real::pthread_join(thread, result)) }
+hook! {
+    fn pthread_join(thread: Ptr, result: Ptr; entry) -> c_int {
+        join(thread, 0, Posix, entry, || real::pthread_join(thread, result))
+    }
 }
 
-hook!(pthread_tryjoin_np(thread: Ptr, result: Ptr) -> c_int, "rdx", try_join);
-unsafe extern "C" fn try_join(thread: Ptr, result: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, Flags::TRY, Posix, entry, || real::pthread_tryjoin_np(thread, result)) }
+hook! {
+    fn pthread_tryjoin_np(thread: Ptr, result: Ptr; entry) -> c_int {
+        join(thread, Flags::TRY, Posix, entry, || real::pthread_tryjoin_np(thread, result))
+    }
 }
 
-hook!(pthread_timedjoin_np(thread: Ptr, result: Ptr, until: Ptr) -> c_int, "rcx", timed_join);
-unsafe extern "C" fn timed_join(thread: Ptr, result: Ptr, until: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, Flags::TIMED, Posix, entry, || real::pthread_timedjoin_np(thread, result, until)) }
+hook! {
+    fn pthread_timedjoin_np(thread: Ptr, result: Ptr, until: Ptr; entry) -> c_int {
+        join(thread, Flags::TIMED, Posix, entry, || real::pthread_timedjoin_np(thread, result, until))
+    }
 }
 
-hook!(pthread_clockjoin_np(thread: Ptr, result: Ptr, clock: Clock, until: Ptr) -> c_int, "r8", clock_join);
-unsafe extern "C" fn clock_join(thread: Ptr, result: Ptr, clock: Clock, until: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, Flags::TIMED, Posix, entry, || real::pthread_clockjoin_np(thread, result, clock, until)) }
+hook! {
+    fn pthread_clockjoin_np(thread: Ptr, result: Ptr, clock: Clock, until: Ptr; entry) -> c_int {
+        join(thread, Flags::TIMED, Posix, entry, || real::pthread_clockjoin_np(thread, result, clock, until))
+    }
 }
 
-hook!(thrd_join(thread: Ptr, result: Ptr) -> c_int, "rdx", c11_join);
-unsafe extern "C" fn c11_join(thread: Ptr, result: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe { join(thread, 0, C11, entry, || real::thrd_join(thread, result)) }
+hook! {
+    fn thrd_join(thread: Ptr, result: Ptr; entry) -> c_int {
+        join(thread, 0, C11, entry, || real::thrd_join(thread, result))
+    }
 }
 
 /// Starts a thread by the trampoline: `create` is the real call, which is given what to run; `without` makes
@@ -81,7 +83,7 @@ unsafe fn start(
         // Nobody waits for 0: it says that a thread was not announced.
         let token = process.tokens.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
         let Some(start) = Start::keep(&process.starts, routine, argument, token) else {
-            recorder::cut();
+            probe::order_lost();
             filters::share();
             return without();
         };
@@ -94,26 +96,17 @@ unsafe fn start(
     }
 }
 
-/// Tells that this thread is about to create another one.
+/// Notes that this thread is about to create another one.
 unsafe fn announce(entry: Entry, token: u32) {
     // SAFETY: the entry is the running hook's.
-    unsafe {
-        let Some(caller) = caller(entry) else { return recorder::cut() };
-        let record = Record {
-            ticks: clock::now(),
-            lock: 0,
-            stack: caller.stack,
-            word: Record::pack(Op::Created, 0, 0),
-            extra: u64::from(token),
-        };
-        recorder::write_order_mark(caller.local, record);
+    match unsafe { caller(entry) } {
+        Some(caller) => probe::creates_thread(caller, token, clock::now()),
+        None => probe::order_lost(),
     }
 }
 
-hook!(pthread_create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr) -> c_int, "r8", create);
-unsafe extern "C" fn create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on.
-    unsafe {
+hook! {
+    fn pthread_create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr; entry) -> c_int {
         start(
             routine,
             argument,
@@ -124,10 +117,8 @@ unsafe extern "C" fn create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr,
     }
 }
 
-hook!(thrd_create(thread: Ptr, routine: Ptr, argument: Ptr) -> c_int, "rcx", c11_create);
-unsafe extern "C" fn c11_create(thread: Ptr, routine: Ptr, argument: Ptr, entry: Entry) -> c_int {
-    // SAFETY: the program's own call, handed on. An `int` comes back in the same register as a pointer.
-    unsafe {
+hook! {
+    fn thrd_create(thread: Ptr, routine: Ptr, argument: Ptr; entry) -> c_int {
         start(
             routine,
             argument,

@@ -5,8 +5,7 @@
 
 use core::ffi::{c_int, c_void};
 
-use crate::recorder::waits::leave_wait;
-use crate::state::local::local;
+use crate::probe::left_without_end;
 
 /// Makes the real call of a wait that began last.
 pub unsafe fn wait_in(block: impl FnOnce() -> c_int) -> c_int {
@@ -48,10 +47,8 @@ unsafe extern "C" fn framed(data: *mut c_void, run: unsafe extern "C" fn(*mut c_
 unsafe extern "C" fn left(_: c_int, actions: c_int, _: u64, _: *mut c_void, _: *mut c_void) -> c_int {
     const CLEANUP_PHASE: c_int = 2;
     const CONTINUE_UNWIND: c_int = 8;
-    let this = local();
-    if actions & CLEANUP_PHASE != 0 && !this.is_null() {
-        // SAFETY: the thread is the running one; frames are left from the innermost on.
-        unsafe { leave_wait(this) };
+    if actions & CLEANUP_PHASE != 0 {
+        left_without_end();
     }
     CONTINUE_UNWIND
 }

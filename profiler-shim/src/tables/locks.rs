@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use lockprof_wire::layout::note;
-use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::lock::traits;
 use lockprof_wire::{Kind, LockInfo};
 
 use crate::sys::Ptr;
@@ -58,7 +58,7 @@ struct Level {
     used: AtomicU64,
 }
 
-/// Numbers of [`kind`].
+/// Numbers of [`Kind`].
 const KINDS: usize = Kind::ALL.len();
 /// Mostly there are five at most; more where memory comes in smaller pieces only.
 const LEVELS: usize = 16;
@@ -157,8 +157,9 @@ impl AddressTable {
 
 /// How a lock is seen for the first time.
 #[derive(Clone, Copy)]
-pub struct Sight {
+pub struct FirstUse {
     pub kind: u8,
+    /// By a call: a new lock in any case.
     pub initialised: bool,
     /// [`RECURSIVE`] and the like.
     pub traits: u64,
@@ -170,18 +171,18 @@ pub struct Sight {
 impl Tables {
     /// The lock at an address, made where there is none. Never 0.
     #[cold]
-    pub fn lock_at(&'static self, address: u64, sight: Sight) -> (Option<&'static AddressEntry>, u64) {
+    pub fn lock_at(&'static self, address: u64, first: FirstUse) -> (Option<&'static AddressEntry>, u64) {
         let Some(_guard) = self.making.lock() else {
             self.note(note::GAVE_UP);
-            return (None, self.many_locks(sight.kind));
+            return (None, self.many_locks(first.kind));
         };
         let entry = self.addresses.find_or_make(self, address);
         if let Some(entry) = entry {
             let known = entry.lock.load(Ordering::Relaxed);
-            if known != 0 && !sight.initialised {
+            if known != 0 && !first.initialised {
                 return (Some(entry), known);
             }
-            if let Some(word) = self.new_lock(address, sight) {
+            if let Some(word) = self.new_lock(address, first) {
                 if known != 0 {
                     // Initialised anew without having been destroyed: the old one is gone.
                     self.segment.lock(known as u32).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
@@ -191,42 +192,42 @@ impl Tables {
             }
         }
         self.note(note::LOCKS_FULL);
-        let many = self.many_locks(sight.kind);
+        let many = self.many_locks(first.kind);
         (None, many)
     }
 
-    fn new_lock(&'static self, address: u64, sight: Sight) -> Option<u64> {
+    fn new_lock(&'static self, address: u64, first: FirstUse) -> Option<u64> {
         let module = self.modules.index_of(self, address);
         let row = self.segment.new_lock(|info| {
             info.address.store(address, Ordering::Relaxed);
             info.first_ticks.store(clock::now(), Ordering::Relaxed);
             info.destroyed_ticks.store(0, Ordering::Relaxed);
-            info.origin_stack.store(sight.stack, Ordering::Relaxed);
-            info.kind.store(sight.kind, Ordering::Relaxed);
-            info.initialised.store(u8::from(sight.initialised), Ordering::Relaxed);
+            info.origin_stack.store(first.stack, Ordering::Relaxed);
+            info.kind.store(first.kind, Ordering::Relaxed);
+            info.initialised.store(u8::from(first.initialised), Ordering::Relaxed);
             info.module.store(module, Ordering::Relaxed);
             info.merged.store(1, Ordering::Relaxed);
-            info.initial.store(sight.initial, Ordering::Relaxed);
-            info.traits.store(told_traits(sight.traits), Ordering::Relaxed);
+            info.initial.store(first.initial, Ordering::Relaxed);
+            info.traits.store(told_traits(first.traits), Ordering::Relaxed);
         })?;
-        Some(u64::from(row) | u64::from(sight.kind) << 32 | sight.traits)
+        Some(u64::from(row) | u64::from(first.kind) << 32 | first.traits)
     }
 
     /// A lock of the same kind was put at this address without a call: the row of the one that lives there now.
     /// What was never held together with another lock keeps its row, since then its identity changes nothing.
     #[cold]
-    pub fn renew(&'static self, object: Ptr, sight: Sight) -> u64 {
+    pub fn renew(&'static self, object: Ptr, first: FirstUse) -> u64 {
         let address = object as u64;
         let Some(_guard) = self.making.lock() else {
             self.note(note::GAVE_UP);
-            return self.many_locks(sight.kind);
+            return self.many_locks(first.kind);
         };
         let found = self.addresses.find(address).map(|entry| (entry, entry.lock.load(Ordering::Relaxed)));
         let Some((entry, known)) = found.filter(|(_, known)| *known as u32 != 0) else {
-            return self.many_locks(sight.kind);
+            return self.many_locks(first.kind);
         };
         // SAFETY: the caller is about to take the lock, so it is there.
-        if unsafe { !object_marker::is_blank(object, sight.kind) } && sight.traits & UNTAGGED == 0 {
+        if unsafe { !object_marker::is_blank(object, first.kind) } && first.traits & UNTAGGED == 0 {
             // Another thread was faster.
             return known;
         }
@@ -234,7 +235,7 @@ impl Tables {
         let nested = info.traits.load(Ordering::Relaxed) & traits::NESTED != 0;
         // Locks that come and go at one address must not take all rows.
         let room = self.header().lock_count.load(Ordering::Relaxed) < self.segment.layout().lock_slots / 2;
-        let word = match if nested && room { self.new_lock(address, sight) } else { None } {
+        let word = match if nested && room { self.new_lock(address, first) } else { None } {
             Some(word) => {
                 info.destroyed_ticks.store(clock::now(), Ordering::Relaxed);
                 word
@@ -244,15 +245,15 @@ impl Tables {
                     info.merged.fetch_add(1, Ordering::Relaxed);
                 }
                 let kept = info.traits.load(Ordering::Relaxed) & !OF_KIND;
-                info.traits.store(kept | told_traits(sight.traits), Ordering::Relaxed);
-                known & ((1 << TRAITS) - 1) | sight.traits
+                info.traits.store(kept | told_traits(first.traits), Ordering::Relaxed);
+                known & ((1 << TRAITS) - 1) | first.traits
             }
         };
         entry.lock.store(word, Ordering::Relaxed);
-        if sight.traits & UNTAGGED == 0 {
+        if first.traits & UNTAGGED == 0 {
             // Behind the row: who finds the tag finds the row.
             // SAFETY: as above.
-            unsafe { object_marker::write(object, sight.kind) };
+            unsafe { object_marker::write(object, first.kind) };
         }
         word
     }
@@ -276,8 +277,8 @@ impl Tables {
     /// Makes the rows that stand for many locks, while there is room. Call before others record.
     pub fn make_rows_for_many(&'static self) {
         for kind in Kind::ALL.iter().filter(|kind| kind.is_recorded()).map(|kind| *kind as u8) {
-            let sight = Sight { kind, initialised: false, traits: 0, stack: 0, initial: 0 };
-            let made = self.new_lock(0, sight).unwrap_or(u64::from(kind) << 32);
+            let first = FirstUse { kind, initialised: false, traits: 0, stack: 0, initial: 0 };
+            let made = self.new_lock(0, first).unwrap_or(u64::from(kind) << 32);
             self.addresses.many[usize::from(kind)].store(made, Ordering::Relaxed);
         }
     }
@@ -313,7 +314,7 @@ impl Tables {
 
     /// Gives the lock at an address the user's name.
     pub fn name_lock(&'static self, address: u64, kind: u8, stack: u32, name: &[u8]) {
-        let (_, word) = self.lock_at(address, Sight { kind, initialised: false, traits: 0, stack, initial: 0 });
+        let (_, word) = self.lock_at(address, FirstUse { kind, initialised: false, traits: 0, stack, initial: 0 });
         if word as u32 == 0 {
             return;
         }
@@ -348,39 +349,3 @@ fn told_traits(word: u64) -> u8 {
 
 /// Bit of a mutex's `__data.__kind`: it was asked to be plain, so that glibc never elides it.
 pub const NO_ELISION: u32 = 512;
-
-/// What is unusual about a lock, by its own words (glibc's layout, which is public ABI).
-///
-/// # Safety
-/// `object` points to a lock of this kind.
-pub unsafe fn traits_of(object: Ptr, kind: u8) -> u64 {
-    let bit = |is: bool, bit: u64| if is { bit } else { 0 };
-    // SAFETY: the caller's contract.
-    unsafe {
-        match kind {
-            kind::MUTEX => mutex_traits(object),
-            kind::RWLOCK => {
-                const PREFER_WRITER_NONRECURSIVE: u32 = 2;
-                // `__data.__shared` and `__data.__flags`.
-                let (shared, flags) = (object.cast::<u32>().add(7).read(), object.cast::<u32>().add(12).read());
-                bit(flags == PREFER_WRITER_NONRECURSIVE, WRITERS_FIRST)
-                    | bit(!object_marker::may_have(kind, false, shared != 0), UNTAGGED)
-            }
-            _ => 0,
-        }
-    }
-}
-
-/// The same for a mutex, by `__data.__kind` (byte 16): the low two bits are 0 plain, 1 recursive,
-/// 2 error-checking, 3 adaptive; bit 4 is robust, bit 7 process-shared, bit 9 forbids lock elision.
-unsafe fn mutex_traits(mutex: Ptr) -> u64 {
-    const SHARED: u32 = 128;
-    // SAFETY: the caller's contract.
-    let kind = unsafe { mutex.cast::<u32>().add(4).read() };
-    let bit = |is: bool, bit: u64| if is { bit } else { 0 };
-    let robust = kind & 16 != 0;
-    bit(kind & 3 == 1, RECURSIVE)
-        | bit(robust, ROBUST)
-        | bit(kind & !(SHARED | NO_ELISION) != 0, PECULIAR)
-        | bit(!object_marker::may_have(kind::MUTEX, robust, kind & SHARED != 0), UNTAGGED)
-}

@@ -1,0 +1,267 @@
+//! Taking a lock by the real functions.
+
+use core::ffi::c_int;
+
+use lockprof_wire::Flags;
+use lockprof_wire::lock::kind;
+
+use super::glibc::{looks_taken, owner_of};
+use super::objects::{lock_of, lock_to_take, look_again};
+use super::outcome::{EDEADLK, EOWNERDEAD, Outcome, Request, Style};
+use super::unwound::wait_in;
+use crate::probe::{self, Caller, Entry, Lock, Waiting, caller};
+use crate::state::attach::exact;
+use crate::sys::clock;
+use crate::tables::locks::{RECURSIVE, ROBUST, TRAITS, UNTAGGED};
+use crate::tables::object_marker;
+
+/// The answer of a real call that went past the recorder. What was acquired is counted.
+#[cold]
+pub fn past<S: Style>(answer: c_int) -> c_int {
+    if S::outcome(answer) == Outcome::Acquired {
+        probe::not_recorded();
+    }
+    answer
+}
+
+/// Takes a lock: tries first, since only a try tells whether it has to wait; `block` is the real call.
+///
+/// # Safety
+/// The entry is the running hook's; the object is one of the request's kind.
+#[inline(always)]
+pub unsafe fn acquire<S: Style + Copy>(
+    request: Request<S>,
+    entry: Entry,
+    try_real: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let Some(caller) = probe::hot_caller(entry) else {
+            return acquire_slowly(request, entry, try_real, block);
+        };
+        let lock = lock_to_take(caller, request);
+        if lock.has(RECURSIVE | ROBUST | UNTAGGED) {
+            return acquire_unusual(request, caller, lock, try_real, block);
+        }
+        let answer = try_real();
+        if answer == 0 {
+            probe::acquired(caller, lock, request.flags, clock::tsc());
+            return 0;
+        }
+        tried(request, caller, lock, answer, block)
+    }
+}
+
+/// Takes a mutex, the commonest case. glibc's plain mutex has a lock word of 0 free, 1 taken, 2 taken and
+/// perhaps waited for (public ABI): if it was free before the real call and is 1 behind it, nobody waited,
+/// and no try is needed. The time is taken before the call, and again behind it only in doubt.
+///
+/// # Safety
+/// The entry is the running hook's; the object is a mutex.
+#[inline(always)]
+pub unsafe fn acquire_mutex<S: Style + Copy>(
+    request: Request<S>,
+    entry: Entry,
+    try_real: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let Some(caller) = probe::hot_caller(entry) else {
+            return acquire_slowly(request, entry, try_real, block);
+        };
+        let lock = lock_of(caller, request.object, request.kind);
+        if lock.word >> TRAITS != 0 || object_marker::is_blank(request.object, kind::MUTEX) {
+            return acquire_unusual(request, caller, lock, try_real, block);
+        }
+        acquire_plain(request, caller, lock, block)
+    }
+}
+
+/// Takes one of glibc's plain mutexes. Only on the hot path: the time stamp counter is read.
+#[inline(always)]
+unsafe fn acquire_plain<S: Style + Copy>(
+    request: Request<S>,
+    caller: Caller,
+    lock: Lock,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller is the running hook's; the object is a mutex.
+    unsafe {
+        let lock_word = request.object.cast::<u32>();
+        if lock_word.read_volatile() != 0 {
+            return acquire_contended(request, caller, lock, true, block);
+        }
+        let now = clock::tsc();
+        let answer = block();
+        if answer == 0 && lock_word.read_volatile() == 1 {
+            probe::acquired(caller, lock, request.flags, now);
+            return 0;
+        }
+        doubtful(request, caller, lock, answer, now)
+    }
+}
+
+/// The mutex was free, but somebody waits for it now: this thread may have had to wait as well.
+#[cold]
+#[inline(never)]
+unsafe fn doubtful<S: Style + Copy>(
+    request: Request<S>,
+    caller: Caller,
+    lock: Lock,
+    answer: c_int,
+    since: u64,
+) -> c_int {
+    /// Ticks within which no thread goes to sleep and wakes up again (0.2 µs at 5 GHz).
+    const BRIEF: u64 = 1000;
+    let now = clock::now();
+    match S::outcome(answer) {
+        Outcome::Acquired if now.saturating_sub(since) > BRIEF => {
+            probe::acquired_after(caller, lock, request.flags, Waiting::unseen(since), now);
+        }
+        Outcome::Acquired => probe::acquired(caller, lock, request.flags, now),
+        _ => failed(caller, lock, request.flags, answer),
+    }
+    answer
+}
+
+/// The same with every case looked at.
+#[cold]
+#[inline(never)]
+unsafe fn acquire_slowly<S: Style + Copy>(
+    request: Request<S>,
+    entry: Entry,
+    try_real: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the entry is the running hook's.
+    unsafe {
+        let Some(caller) = caller(entry) else { return past::<S>(block()) };
+        let lock = lock_of(caller, request.object, request.kind);
+        acquire_unusual(request, caller, lock, try_real, block)
+    }
+}
+
+/// Where something is not as usual: `--exact`, a robust or a recursive mutex, a lock without a tag.
+#[cold]
+#[inline(never)]
+unsafe fn acquire_unusual<S: Style + Copy>(
+    request: Request<S>,
+    caller: Caller,
+    lock: Lock,
+    try_real: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller is the running hook's.
+    unsafe {
+        let lock = look_again(caller, request.object, request.kind, lock);
+        if exact() || lock.has(ROBUST) {
+            let busy = looks_taken(request.object, request.kind);
+            return acquire_contended(request, caller, lock, busy, block);
+        }
+        let usual = lock.word >> TRAITS << TRAITS & !UNTAGGED == 0;
+        if request.kind == kind::MUTEX && request.flags == 0 && usual && caller.thread.is_hot() {
+            return acquire_plain(request, caller, lock, block);
+        }
+        tried(request, caller, lock, try_real(), block)
+    }
+}
+
+/// Goes on as the try's answer says.
+#[cold]
+#[inline(never)]
+unsafe fn tried<S: Style + Copy>(
+    request: Request<S>,
+    caller: Caller,
+    lock: Lock,
+    answer: c_int,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    match S::outcome(answer) {
+        // SAFETY: the caller is the running hook's.
+        Outcome::Busy => return unsafe { acquire_contended(request, caller, lock, true, block) },
+        Outcome::Acquired => acquired(request, caller, lock, 0),
+        // What the try refuses (a wrong kind, too many recursions), the real call refuses too.
+        _ => failed(caller, lock, request.flags, answer),
+    }
+    answer
+}
+
+/// Notes an acquisition that did not wait.
+fn acquired<S>(request: Request<S>, caller: Caller, lock: Lock, flags: u8) {
+    let reentry = reentry(caller, lock);
+    probe::acquired(caller, lock, request.flags | flags | reentry, clock::now());
+}
+
+/// `Flags::REENTRY` if this thread has the lock already.
+fn reentry(caller: Caller, lock: Lock) -> u8 {
+    if lock.has(RECURSIVE) && probe::is_reentry(caller.thread, lock) { Flags::REENTRY } else { 0 }
+}
+
+fn failed(caller: Caller, lock: Lock, flags: u8, answer: c_int) {
+    probe::failed(caller, lock, flags, answer.unsigned_abs(), clock::now());
+}
+
+/// A try by the program itself.
+///
+/// # Safety
+/// The entry is the running hook's; the object is one of the request's kind.
+pub unsafe fn try_acquire<S: Style + Copy>(
+    request: Request<S>,
+    entry: Entry,
+    try_real: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let Some(caller) = caller(entry) else { return past::<S>(try_real()) };
+        let lock = lock_to_take(caller, request);
+        let answer = try_real();
+        if answer == EOWNERDEAD {
+            probe::owner_died(caller, lock, clock::now());
+        }
+        match S::outcome(answer) {
+            Outcome::Acquired => acquired(request, caller, lock, Flags::TRY),
+            Outcome::Busy => probe::try_failed(caller, lock, request.flags, clock::now()),
+            _ => failed(caller, lock, request.flags | Flags::TRY, answer),
+        }
+        answer
+    }
+}
+
+/// The real, blocking call, with the thread's wait shown meanwhile. `busy`: it is known to be taken.
+#[inline(never)]
+#[cold]
+unsafe fn acquire_contended<S: Style + Copy>(
+    request: Request<S>,
+    caller: Caller,
+    lock: Lock,
+    busy: bool,
+    block: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller is the running hook's; the object is one of the request's kind.
+    unsafe {
+        let owner = busy.then(|| owner_of(request.object, request.kind));
+        let waiting = probe::begin_wait(caller, lock, request.flags, owner);
+        let answer = wait_in(block);
+        let now = clock::now();
+        probe::end_wait(caller.thread, waiting);
+        if answer == EOWNERDEAD {
+            probe::owner_died(caller, lock, now);
+        }
+        match S::outcome(answer) {
+            Outcome::Acquired if busy => {
+                probe::acquired_after(caller, lock, request.flags | reentry(caller, lock), waiting, now);
+            }
+            Outcome::Acquired => acquired(request, caller, lock, 0),
+            Outcome::TimedOut => probe::timed_out(caller, lock, request.flags, waiting, now),
+            _ => {
+                failed(caller, lock, request.flags, answer);
+                if answer == EDEADLK {
+                    probe::refused_to_owner(caller, lock);
+                }
+            }
+        }
+        answer
+    }
+}

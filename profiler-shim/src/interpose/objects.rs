@@ -1,0 +1,135 @@
+//! Which lock an object of the program's is: new ones at old addresses included.
+
+use core::ffi::c_int;
+
+use super::glibc::{state_of, traits_of};
+use super::outcome::Request;
+use crate::probe::{self, Caller, Entry, FirstUse, Lock, caller};
+use crate::sys::Ptr;
+use crate::tables::locks::UNTAGGED;
+use crate::tables::object_marker;
+
+/// How an object of this kind is seen that is met for the first time.
+unsafe fn first_use(caller: Caller, object: Ptr, kind: u8) -> FirstUse {
+    // SAFETY: the object is one of this kind.
+    let traits = unsafe { traits_of(object, kind) };
+    FirstUse { kind, initialised: false, traits, stack: caller.stack, initial: 0 }
+}
+
+/// The lock that an object of this kind is.
+///
+/// # Safety
+/// The object is one of this kind.
+#[inline(always)]
+pub unsafe fn lock_of(caller: Caller, object: Ptr, kind: u8) -> Lock {
+    match probe::known(caller.thread, object as u64, kind) {
+        Some(lock) => lock,
+        // SAFETY: the caller's contract.
+        None => unsafe { lock_slowly(caller, object, kind) },
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn lock_slowly(caller: Caller, object: Ptr, kind: u8) -> Lock {
+    // SAFETY: the object is one of this kind.
+    unsafe { probe::find_or_make(caller, object, first_use(caller, object, kind)) }
+}
+
+/// The lock that is to be taken. Where the tag is gone, another one lives there than before.
+///
+/// # Safety
+/// The object is one of the request's kind.
+#[inline(always)]
+pub unsafe fn lock_to_take<S>(caller: Caller, request: Request<S>) -> Lock {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let lock = lock_of(caller, request.object, request.kind);
+        if !lock.has(UNTAGGED) && object_marker::is_blank(request.object, request.kind) {
+            return new_object(caller, request.object, request.kind, lock);
+        }
+        lock
+    }
+}
+
+/// The same where its traits say that it has to be looked at.
+///
+/// # Safety
+/// The object is one of this kind.
+pub unsafe fn look_again(caller: Caller, object: Ptr, kind: u8, lock: Lock) -> Lock {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let is_new = if lock.has(UNTAGGED) {
+            // What could not have a tag was there before, or such locks are none of ours.
+            traits_of(object, kind) & UNTAGGED == 0
+        } else {
+            object_marker::is_blank(object, kind)
+        };
+        if is_new { new_object(caller, object, kind, lock) } else { lock }
+    }
+}
+
+/// A lock was put there without a call.
+#[cold]
+#[inline(never)]
+unsafe fn new_object(caller: Caller, object: Ptr, kind: u8, lock: Lock) -> Lock {
+    // SAFETY: the object is one of this kind.
+    unsafe { probe::renewed(caller, object, first_use(caller, object, kind), lock) }
+}
+
+/// Initialises an object by the real call: a new lock lives there. `more_traits`: that its words do not tell; `initial`: a
+/// semaphore's value, a barrier's count.
+///
+/// # Safety
+/// The entry is the running hook's; the object is one of this kind.
+pub unsafe fn initialise(
+    object: Ptr,
+    kind: u8,
+    more_traits: u64,
+    initial: u32,
+    entry: Entry,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    let answer = real();
+    if answer == 0 {
+        // SAFETY: the caller's contract.
+        unsafe {
+            if let Some(caller) = caller(entry) {
+                let first = first_use(caller, object, kind);
+                let traits = first.traits | more_traits;
+                probe::initialised(caller, object, FirstUse { traits, initial, ..first });
+            }
+        }
+    }
+    answer
+}
+
+/// Destroys a lock by the real call.
+///
+/// # Safety
+/// The entry is the running hook's; the object is one of this kind.
+pub unsafe fn destroy_lock(object: Ptr, kind: u8, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let misuse = probe::before_destroy(object as u64, kind, state_of(object, kind));
+        let answer = real();
+        if let Some(misuse) = misuse
+            && let Some(caller) = caller(entry)
+        {
+            misuse.report(caller);
+        }
+        if answer == 0 {
+            probe::destroyed(object as u64);
+        }
+        answer
+    }
+}
+
+/// Destroys an object that nobody holds, by the real call.
+pub fn destroy(object: Ptr, real: impl FnOnce() -> c_int) -> c_int {
+    let answer = real();
+    if answer == 0 {
+        probe::destroyed(object as u64);
+    }
+    answer
+}

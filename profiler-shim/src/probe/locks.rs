@@ -1,0 +1,182 @@
+//! Which lock an object is.
+
+use core::sync::atomic::Ordering;
+
+use lockprof_wire::lock::{kind, traits};
+
+use super::caller::{Caller, Thread, thread};
+use crate::recorder;
+use crate::state::local::{CACHED_LOCKS, CachedLock, Local};
+use crate::sys::{Ptr, clock};
+pub use crate::tables::locks::FirstUse;
+use crate::tables::locks::{BINARY, TRAITS, UNTAGGED};
+use crate::tables::object_marker;
+
+/// A lock: where it is, and its word in the table of addresses (row | kind << 32 | traits; row 0: unknown).
+#[derive(Clone, Copy)]
+pub struct Lock {
+    pub address: u64,
+    pub word: u64,
+}
+
+impl Lock {
+    /// Its row in the segment; 0 if it has none.
+    pub fn row(self) -> u32 {
+        self.word as u32
+    }
+
+    /// Whether it has all or some of these traits, as [`crate::tables::locks`] has them.
+    #[inline(always)]
+    pub fn has(self, traits: u64) -> bool {
+        self.word & traits != 0
+    }
+}
+
+/// Place of an address in a thread's cache.
+#[inline(always)]
+fn cache_slot(address: u64) -> usize {
+    ((address >> 4) ^ (address >> 12)) as usize % CACHED_LOCKS
+}
+
+/// The lock of this kind at an address, if this thread met it before.
+#[inline(always)]
+pub fn known(thread: Thread, address: u64, kind: u8) -> Option<Lock> {
+    // SAFETY: the thread's own cache; entries are never given back.
+    unsafe {
+        let cached = (*thread.0).locks.as_ptr().add(cache_slot(address));
+        if (*cached).address != address {
+            return None;
+        }
+        let word = (*(*cached).entry).lock.load(Ordering::Relaxed);
+        (word >> 32 & 0xff == u64::from(kind) && word as u32 != 0).then_some(Lock { address, word })
+    }
+}
+
+/// The lock at an address, made where it is new or `first.initialised`.
+///
+/// # Safety
+/// The object is one of this kind.
+pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock {
+    let address = object as u64;
+    let local = caller.thread.0;
+    // SAFETY: the thread's own data; the caller's contract.
+    let found = move || unsafe {
+        let Some(tables) = (*local).tables() else { return 0 };
+        let known = tables.addresses.find(address);
+        let word = known.map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
+        let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(first.kind);
+        let (entry, word) = if same_kind && !first.initialised {
+            (known, word)
+        } else {
+            if word as u32 != 0 && !same_kind {
+                // Something else lives there now.
+                tables.forget_lock(address);
+            }
+            if first.traits & UNTAGGED == 0 {
+                // Before the row can be seen: a lock with a row and without a tag is another one.
+                object_marker::write(object, first.kind);
+            }
+            tables.lock_at(address, first)
+        };
+        if let Some(entry) = entry {
+            (*local).locks[cache_slot(address)] = CachedLock { address, entry };
+        }
+        word
+    };
+    // SAFETY: the thread is the running one.
+    let word = unsafe { Local::rarely(local, found) }.unwrap_or(0);
+    Lock { address, word }
+}
+
+/// A lock was put at this address without a call: `first` says what the new one is.
+///
+/// # Safety
+/// The object is one of this kind.
+#[cold]
+#[inline(never)]
+pub unsafe fn renewed(caller: Caller, object: Ptr, first: FirstUse, lock: Lock) -> Lock {
+    let local = caller.thread.0;
+    // SAFETY: the thread is the running one; the caller's contract.
+    unsafe {
+        // Nothing is known of it where this is a signal handler inside the recorder.
+        let Some(tables) = (*local).tables().filter(|_| lock.row() != 0) else { return lock };
+        let nested = tables.segment.lock(lock.row()).traits.load(Ordering::Relaxed) & traits::NESTED != 0;
+        if !nested && first.traits == lock.word >> TRAITS << TRAITS {
+            // Its identity changes nothing, so the row is kept, without a lock of ours.
+            object_marker::write(object, first.kind);
+            return lock;
+        }
+        let word = Local::rarely(local, || tables.renew(object, first)).unwrap_or(lock.word);
+        Lock { word, ..lock }
+    }
+}
+
+/// An object was initialised: a new lock lives there.
+///
+/// # Safety
+/// The object is one of this kind.
+pub unsafe fn initialised(caller: Caller, object: Ptr, first: FirstUse) {
+    no_longer_held(caller.thread, object as u64);
+    // SAFETY: the caller's contract.
+    unsafe { find_or_make(caller, object, FirstUse { initialised: true, ..first }) };
+}
+
+/// An object was destroyed.
+pub fn destroyed(address: u64) {
+    if let Some(thread) = thread()
+        // SAFETY: the thread is the running one.
+        && let Some(tables) = unsafe { (*thread.0).tables() }
+    {
+        no_longer_held(thread, address);
+        tables.forget_lock(address);
+    }
+}
+
+/// What this thread holds of an object that is no more ends now: nobody will give it back.
+fn no_longer_held(thread: Thread, address: u64) {
+    // SAFETY: the thread is the running one.
+    unsafe {
+        while let Some(held) = recorder::find_held(thread.0, address) {
+            recorder::release(thread.0, held, clock::now(), 0);
+        }
+    }
+}
+
+/// Whether this thread has the lock already.
+#[cold]
+#[inline(never)]
+pub fn is_reentry(thread: Thread, lock: Lock) -> bool {
+    // SAFETY: the thread is the running one.
+    unsafe { recorder::find_held(thread.0, lock.address) }.is_some()
+}
+
+/// A semaphore turns out to be no lock.
+#[cold]
+pub fn not_a_lock(thread: Thread, lock: Lock) -> Lock {
+    // SAFETY: the thread is the running one.
+    unsafe {
+        if let Some(tables) = (*thread.0).tables() {
+            Local::rarely(thread.0, || tables.hand_over(lock.address, lock.row(), clock::now()));
+        }
+        recorder::drop_handed_over(thread.0);
+    }
+    Lock { word: lock.word & !BINARY, ..lock }
+}
+
+/// A semaphore's value or a barrier's count at first; 0 where it is not known.
+pub(super) fn initial_of(thread: Thread, lock: Lock) -> u32 {
+    // SAFETY: the thread is the running one.
+    let tables = unsafe { (*thread.0).tables() }.filter(|_| lock.row() != 0);
+    tables.map_or(0, |tables| tables.segment.lock(lock.row()).initial.load(Ordering::Relaxed))
+}
+
+/// Gives the lock at an address the user's name.
+pub fn name(caller: Caller, address: u64, name: &[u8]) {
+    let local = caller.thread.0;
+    // SAFETY: the thread is the running one.
+    let Some(tables) = (unsafe { (*local).tables() }) else { return };
+    let known = tables.addresses.find(address).map_or(0, |found| found.lock.load(Ordering::Relaxed));
+    let kind = if known as u32 == 0 { kind::MUTEX } else { (known >> 32) as u8 };
+    // SAFETY: as above.
+    unsafe { Local::rarely(local, || tables.name_lock(address, kind, caller.stack, name)) };
+}

@@ -1,0 +1,28 @@
+//! The recorder's only door: whoever sees what a program does with its locks says so here.
+//!
+//! An acquisition is told as it happens: who asks ([`Caller`]), for which lock ([`Lock`]), and then one of
+//! [`acquired`], [`begin_wait`] with [`acquired_after`], [`timed_out`], [`refused`]; its end by [`begin_release`] and
+//! [`released`]. What comes in is plain data: nothing here calls a function of the program's, or knows how a C library
+//! lays out its locks. What a lock's own words say is given as a [`LockState`].
+//!
+//! The functions take the thread as a value. Its owner is whoever runs now, so each of them may be called by that
+//! thread only.
+
+mod acquisition;
+mod caller;
+mod locks;
+mod misuse;
+mod operation;
+mod release;
+mod wait;
+
+pub use acquisition::{
+    acquired, acquired_after, acquired_again, creates_thread, failed, hold_goes_on, order_lost, owner_died, posted,
+    timed_out, try_failed,
+};
+pub use caller::{Caller, Entry, Thread, caller, hot_caller, hot_thread, not_recorded, thread};
+pub use locks::{FirstUse, Lock, destroyed, find_or_make, initialised, is_reentry, known, name, not_a_lock, renewed};
+pub use misuse::{LockState, before_destroy, before_release, refused_to_owner};
+pub use operation::{Operation, operation_done};
+pub use release::{Held, begin_release, cancelled_wait, end_release, held, released};
+pub use wait::{Waiting, begin_wait, end_wait, left_without_end, take_pending, with_pending};
