@@ -1,4 +1,5 @@
-//! The rooms of `src` import only what the tables in `docs/ARCHITECTURE.md` let them, and the tables are complete.
+//! The rooms of `src` and of the shim import only what the tables in `docs/ARCHITECTURE.md` let them, and the tables are
+//! complete. Each room imports rooms above it in its table only, so no two import each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +12,26 @@ const EVERYTHING: &str = "everything";
 
 #[test]
 fn rooms_import_what_they_may() {
-    let allowed = table("| room | may import |");
-    let rooms = rooms();
+    hold("src", "| room | may import |");
+}
+
+#[test]
+fn rooms_of_the_shim_import_what_they_may() {
+    hold("profiler-shim/src", "| room of the shim | may import |");
+}
+
+fn hold(source: &str, head: &str) {
+    let allowed = table(head);
+    let rooms = rooms(source);
+    let order = rows(head);
+    for (room, imports) in &allowed {
+        let place = |room: &String| order.iter().position(|other| other == room);
+        for import in imports.iter().filter(|import| *import != EVERYTHING && *import != "wire") {
+            assert!(place(import) < place(room), "{room} may import {import}, which comes behind it in the table");
+        }
+    }
     let named: BTreeSet<_> = allowed.keys().map(String::as_str).collect();
-    assert_eq!(named, rooms.keys().map(String::as_str).collect(), "the rooms of the table and those of src");
+    assert_eq!(named, rooms.keys().map(String::as_str).collect(), "the rooms of the table and those of {source}");
     for (room, files) in &rooms {
         for file in files {
             let code = code_of(file);
@@ -32,7 +49,7 @@ fn rooms_import_what_they_may() {
 fn libraries_stay_in_their_rooms() {
     for (library, allowed) in table("| library | rooms |") {
         let users =
-            rooms().into_iter().filter(|(_, files)| files.iter().any(|file| has_word(&code_of(file), &library)));
+            rooms("src").into_iter().filter(|(_, files)| files.iter().any(|file| has_word(&code_of(file), &library)));
         let users: BTreeSet<_> = users.map(|(room, _)| room).collect();
         assert_eq!(users, allowed, "the rooms that use {library}");
     }
@@ -57,9 +74,20 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+fn architecture() -> String {
+    fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the architecture page")
+}
+
+/// The first column of a table, in its order.
+fn rows(head: &str) -> Vec<String> {
+    let text = architecture();
+    let rows = text.lines().skip_while(|line| *line != head).skip(2).take_while(|line| line.starts_with('|'));
+    rows.filter_map(|row| row.split('`').nth(1)).map(str::to_owned).collect()
+}
+
 /// The first column, and the words in code quotes (or the word `everything`) of the second.
 fn table(head: &str) -> Table {
-    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the architecture page");
+    let text = architecture();
     let rows = text.lines().skip_while(|line| *line != head).skip(2).take_while(|line| line.starts_with('|'));
     let table: Table = rows
         .map(|row| {
@@ -75,17 +103,17 @@ fn table(head: &str) -> Table {
     table
 }
 
-/// Files by room: a folder of `src`, or a file beside `lib.rs` and `main.rs`.
-fn rooms() -> BTreeMap<String, Vec<PathBuf>> {
+/// Files by room: a folder of the source, or a file beside `lib.rs` and `main.rs`.
+fn rooms(source: &str) -> BTreeMap<String, Vec<PathBuf>> {
     let mut rooms: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    let src = root().join("src");
+    let src = root().join(source);
     let mut folders = vec![src.clone()];
     while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).expect("a folder of src").flatten().map(|entry| entry.path()) {
+        for path in fs::read_dir(folder).expect("a folder of the source").flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let within = path.strip_prefix(&src).expect("a file of src");
+                let within = path.strip_prefix(&src).expect("a file of the source");
                 let first = within.iter().next().expect("a name").to_string_lossy();
                 rooms.entry(first.trim_end_matches(".rs").to_owned()).or_default().push(path);
             }

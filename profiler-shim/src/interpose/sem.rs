@@ -17,9 +17,8 @@ use super::operate::{done, operate};
 use super::outcome::{ETIMEDOUT, Outcome, Request, Style, errno, set_errno};
 use super::unwound::wait_in;
 use super::{forgetting_hook, hook};
-use crate::probe::{self, Caller, Entry, FirstUse, Lock, caller};
+use crate::probe::{self, Caller, Entry, FirstUse, Lock, caller, exact};
 use crate::real::{self, Clock};
-use crate::state::attach::exact;
 use crate::sys::{Ptr, clock};
 use crate::tables::locks::BINARY;
 

@@ -2,7 +2,6 @@
 //! stack's end is known.
 
 use core::ffi::c_int;
-use core::sync::atomic::Ordering;
 
 use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
@@ -11,13 +10,9 @@ use super::acquire::past;
 use super::hook;
 use super::operate::operate;
 use super::outcome::{C11, Posix, Request, Style};
-use crate::probe;
+use crate::lifecycle::threads;
 use crate::probe::{Entry, caller};
 use crate::real::{self, Clock, Ptr};
-use crate::recorder::threads::local_of_new;
-use crate::state::attach;
-use crate::state::starts::{Start, Taken};
-use crate::sys::{clock, filters};
 
 unsafe fn join<S: Style + Copy>(
     thread: Ptr,
@@ -65,79 +60,27 @@ hook! {
     }
 }
 
-/// Starts a thread by the trampoline: `create` is the real call, which is given what to run; `without` makes
-/// it with what the program gave.
-unsafe fn start(
-    routine: Ptr,
-    argument: Ptr,
-    entry: Entry,
-    create: impl FnOnce(Ptr, Ptr) -> c_int,
-    without: impl FnOnce() -> c_int,
-) -> c_int {
+/// Starts a thread by the trampoline: `create` is the real call, which is given what to run.
+unsafe fn start(routine: Ptr, argument: Ptr, entry: Entry, create: impl FnOnce(Ptr, Ptr) -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's.
-    unsafe {
-        let Some(process) = attach::get() else {
-            filters::share();
-            return without();
-        };
-        // Nobody waits for 0: it says that a thread was not announced.
-        let token = process.tokens.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
-        let Some(start) = Start::keep(&process.starts, routine, argument, token) else {
-            probe::order_lost();
-            filters::share();
-            return without();
-        };
-        announce(entry, token);
-        let answer = create(trampoline as *mut _, start);
-        if answer != 0 {
-            Start::take(start);
-        }
-        answer
+    let Some(started) = (unsafe { threads::announce(routine, argument, entry) }) else {
+        return create(routine, argument);
+    };
+    let answer = create(started.routine, started.argument);
+    if answer != 0 {
+        started.forget();
     }
-}
-
-/// Notes that this thread is about to create another one.
-unsafe fn announce(entry: Entry, token: u32) {
-    // SAFETY: the entry is the running hook's.
-    match unsafe { caller(entry) } {
-        Some(caller) => probe::creates_thread(caller, token, clock::now()),
-        None => probe::order_lost(),
-    }
+    answer
 }
 
 hook! {
     fn pthread_create(thread: Ptr, attr: Ptr, routine: Ptr, argument: Ptr; entry) -> c_int {
-        start(
-            routine,
-            argument,
-            entry,
-            |routine, argument| real::pthread_create(thread, attr, routine, argument),
-            || real::pthread_create(thread, attr, routine, argument),
-        )
+        start(routine, argument, entry, |routine, argument| real::pthread_create(thread, attr, routine, argument))
     }
 }
 
 hook! {
     fn thrd_create(thread: Ptr, routine: Ptr, argument: Ptr; entry) -> c_int {
-        start(
-            routine,
-            argument,
-            entry,
-            |routine, argument| real::thrd_create(thread, routine, argument),
-            || real::thrd_create(thread, routine, argument),
-        )
-    }
-}
-
-/// The first function of every thread that the program starts: attaches the thread, then goes on as asked.
-unsafe extern "C" fn trampoline(start: Ptr) -> Ptr {
-    // SAFETY: `start` was made by the creator for this thread alone.
-    unsafe {
-        let Taken { routine, argument, token, forbidden } = Start::take(start);
-        filters::inherit(forbidden);
-        let here = 0u64;
-        local_of_new(core::ptr::from_ref(&here) as u64 & !7, token);
-        let routine: unsafe extern "C" fn(Ptr) -> Ptr = core::mem::transmute(routine);
-        routine(argument)
+        start(routine, argument, entry, |routine, argument| real::thrd_create(thread, routine, argument))
     }
 }

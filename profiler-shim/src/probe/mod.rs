@@ -16,6 +16,8 @@ mod operation;
 mod release;
 mod wait;
 
+/// Whether `--exact` was asked for: never try first.
+pub use crate::state::attach::exact;
 pub use acquisition::{
     acquired, acquired_after, acquired_again, creates_thread, failed, hold_goes_on, order_lost, owner_died, posted,
     timed_out, try_failed,

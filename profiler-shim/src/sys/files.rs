@@ -2,9 +2,9 @@
 
 use core::ffi::CStr;
 
+use super::call::call;
 use super::file_size_limit;
 use super::number::*;
-use super::raw::call;
 
 /// Opens a file for reading; its descriptor.
 pub fn open_read(path: &CStr) -> Option<isize> {

@@ -1,7 +1,7 @@
 //! System call filters (seccomp): which of the recorder's calls a thread may make.
 //!
 //! A filter may end the program for a call that the program itself never makes. So the functions that install filters
-//! are hooked (`hooks::filter`), the filter is asked about each of the recorder's calls, and one that it does not allow
+//! are hooked (`interpose::filter`), the filter is asked about each of the recorder's calls, and one that it does not allow
 //! is not made: it fails as if the kernel had refused it.
 
 use core::arch::asm;

@@ -1,8 +1,8 @@
 //! Memory of the process: mapping it, and asking what of it is there.
 
+use super::call::call;
 use super::getpid;
 use super::number::*;
-use super::raw::call;
 
 /// Maps memory that can be read and written; or the kernel's error.
 pub fn mmap(len: usize, flags: usize, fd: isize, offset: u64) -> Result<*mut u8, isize> {

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod bpf;
 #[cfg(lockprof_preload)]
 mod builtins;
+mod call;
 pub mod clock;
 pub mod counters;
 pub mod environment;

@@ -2,9 +2,9 @@
 
 use core::sync::atomic::AtomicU32;
 
+use super::call::call;
 use super::files::{close, open_read, read, readlink};
 use super::number::*;
-use super::raw::call;
 
 /// Sleeps while a word has this value.
 pub fn futex_wait(word: &AtomicU32, value: u32) {

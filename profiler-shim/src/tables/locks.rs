@@ -31,7 +31,7 @@ pub const ROBUST: u64 = 1 << 41;
 /// Bit of [`AddressEntry::lock`]: a mutex that is not just glibc's plain one (error-checking, adaptive,
 /// priority-inheriting, with lock elision): its lock word does not tell whether it was free.
 pub const PECULIAR: u64 = 1 << 42;
-/// Bit of [`AddressEntry::lock`]: it has no tag of ours and never gets one (see `tags`).
+/// Bit of [`AddressEntry::lock`]: it has no tag of ours and never gets one (see `object_marker`).
 pub const UNTAGGED: u64 = 1 << 43;
 /// Bit of [`AddressEntry::lock`]: a semaphore that is used as a lock.
 pub const BINARY: u64 = 1 << 44;
