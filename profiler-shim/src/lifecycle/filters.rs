@@ -7,7 +7,7 @@ use lockprof_wire::layout::note;
 
 use crate::recorder::threads::local_slowly;
 use crate::state::dormant;
-use crate::state::local::{Local, local, set_local};
+use crate::state::local::{local, set_local};
 use crate::state::process::attached;
 use crate::sys::filters::{
     ALL, BLIND, forbid, forbid_to_all, forbidden, forbidden_to_all, hand_on, is_alone, not_allowed,
@@ -51,10 +51,10 @@ pub unsafe fn install<T: Copy>(
     // A thread that is made while the recorder sleeps is not told what it inherits.
     let everyone = everyone || dormant::may_sleep();
     let blinds = !matches!(filter, Filter::Program(_));
-    let local: *mut Local = local();
+    let local = local();
     if blinds {
         // It goes past the recorder from here on: what it takes is counted.
-        set_local(core::ptr::null_mut());
+        set_local(None);
     }
     let (own, all) = (forbidden(), forbidden_to_all());
     forbid(if blinds { ALL | BLIND } else { ALL });

@@ -10,15 +10,13 @@ use crate::recorder::{self, Wait};
 /// The caller has the lock, and did not wait for it. `flags`: of [`Flags`]. `ticks`: when.
 #[inline(always)]
 pub fn acquired(caller: Caller, lock: Lock, flags: u8, ticks: u64) {
-    // SAFETY: the thread is the running one.
-    unsafe { recorder::push(caller.thread.0, lock.address, lock.row(), caller.stack, flags, ticks) };
+    recorder::push(caller.thread.0, lock.address, lock.row(), caller.stack, flags, ticks);
 }
 
 /// The caller has the lock after a wait that ended at `now`.
 pub fn acquired_after(caller: Caller, lock: Lock, flags: u8, waiting: Waiting, now: u64) {
     let wait = Wait { duration: now.saturating_sub(waiting.since), holder: waiting.holder };
-    // SAFETY: the thread is the running one.
-    unsafe { recorder::push_contended(caller.thread.0, lock.address, lock.row(), caller.stack, flags, now, wait) };
+    recorder::push_contended(caller.thread.0, lock.address, lock.row(), caller.stack, flags, now, wait);
 }
 
 /// The caller has a lock again that a wait on a condition took back.
@@ -29,8 +27,7 @@ pub fn acquired_again(caller: Caller, lock: Lock, now: u64) {
 /// A wait on a condition was refused and never gave the lock back: the old hold goes on.
 pub fn hold_goes_on(caller: Caller, lock: Lock, now: u64) {
     acquired(caller, lock, Flags::CONTINUED, now);
-    // SAFETY: the thread is the running one.
-    unsafe { recorder::not_an_acquisition(caller.thread.0) };
+    recorder::not_an_acquisition(caller.thread.0);
 }
 
 /// A try did not get the lock.
@@ -58,16 +55,14 @@ pub fn posted(caller: Caller, lock: Lock, now: u64) {
 #[cold]
 pub fn owner_died(caller: Caller, lock: Lock, now: u64) {
     let record = record(caller, lock, Op::OwnerDied, 0, now, 0);
-    // SAFETY: the thread is the running one.
-    unsafe { recorder::write_order_mark(caller.thread.0, record) };
+    recorder::write_order_mark(caller.thread.0, record);
 }
 
 /// Writes a record that is no acquisition.
 #[cold]
 #[inline(never)]
 fn write(caller: Caller, lock: Lock, op: Op, flags: u8, ticks: u64, payload: u64) {
-    // SAFETY: the thread is the running one.
-    unsafe { recorder::emit(caller.thread.0, record(caller, lock, op, flags, ticks, payload)) };
+    recorder::emit(caller.thread.0, record(caller, lock, op, flags, ticks, payload));
 }
 
 fn record(caller: Caller, lock: Lock, op: Op, flags: u8, ticks: u64, payload: u64) -> Record {
@@ -78,8 +73,7 @@ fn record(caller: Caller, lock: Lock, op: Op, flags: u8, ticks: u64, payload: u6
 pub fn creates_thread(caller: Caller, token: u32, now: u64) {
     let word = Record::pack(Op::Created, 0, 0);
     let record = Record { ticks: now, lock: 0, stack: caller.stack, word, extra: u64::from(token) };
-    // SAFETY: the thread is the running one.
-    unsafe { recorder::write_order_mark(caller.thread.0, record) };
+    recorder::write_order_mark(caller.thread.0, record);
 }
 
 /// Something that orders threads could not be noted.

@@ -11,14 +11,13 @@ pub type Entry = *const u64;
 
 /// A thread that the recorder knows.
 #[derive(Clone, Copy)]
-pub struct Thread(pub(super) *mut Local);
+pub struct Thread(pub(super) &'static Local);
 
 impl Thread {
     /// Whether the time stamp counter may be read, and nothing has to be looked at before a record is written.
     #[inline(always)]
     pub fn is_hot(self) -> bool {
-        // SAFETY: a thread's pointer stays valid.
-        unsafe { (*self.0).is_hot() }
+        self.0.is_hot()
     }
 }
 
@@ -32,9 +31,8 @@ pub struct Caller {
 /// The thread that runs, if nothing has to be looked at before a record is written; `None` otherwise.
 #[inline(always)]
 pub fn hot_thread() -> Option<Thread> {
-    let this = local();
-    // SAFETY: a thread's pointer stays valid. A fork's child finds zeros there: it is not hot.
-    (!this.is_null() && unsafe { (*this).is_hot() }).then_some(Thread(this))
+    // A fork's child finds zeros there: it is not hot.
+    local().filter(|local| local.is_hot()).map(Thread)
 }
 
 /// The same with its stack.
@@ -56,23 +54,18 @@ pub unsafe fn hot_caller(entry: Entry) -> Option<Caller> {
 #[cold]
 #[inline(never)]
 pub unsafe fn caller(entry: Entry) -> Option<Caller> {
-    let mut this = local();
-    // SAFETY: a thread's pointer stays valid; the caller's contract.
-    unsafe {
-        if this.is_null() || !(*this).is_hot() {
-            this = local_slowly(entry as u64 + 8)?;
-        }
-        let stack = if (*this).is_free() { stack_of(this, entry as u64 + 8, *entry) } else { 0 };
-        Some(Caller { thread: Thread(this), stack })
-    }
+    let hot = local().filter(|local| local.is_hot());
+    let local = hot.or_else(|| local_slowly(entry as u64 + 8))?;
+    // SAFETY: the caller's contract.
+    let stack = if local.is_free() { unsafe { stack_of(local, entry as u64 + 8, *entry) } } else { 0 };
+    Some(Caller { thread: Thread(local), stack })
 }
 
 /// The thread that runs, if it is attached: for what needs no stack.
 #[inline(always)]
 pub fn thread() -> Option<Thread> {
-    let this = local();
-    // SAFETY: a thread's pointer stays valid. A fork's child finds zeros there: it is not attached.
-    (!this.is_null() && unsafe { (*this).is_attached() }).then_some(Thread(this))
+    // A fork's child finds zeros there: it is not attached.
+    local().filter(|local| local.is_attached()).map(Thread)
 }
 
 /// Something was acquired that cannot be recorded, since there is nothing to note it in: another thread attaches the

@@ -6,7 +6,7 @@ use lockprof_wire::lock::{kind, traits};
 
 use super::caller::{Caller, Thread, thread};
 use crate::recorder;
-use crate::state::local::{CACHED_LOCKS, CachedLock, Local};
+use crate::state::local::{CACHED_LOCKS, CachedLock};
 use crate::sys::{Ptr, clock};
 pub use crate::tables::locks::FirstUse;
 use crate::tables::locks::{BINARY, TRAITS, UNTAGGED};
@@ -41,15 +41,13 @@ fn cache_slot(address: u64) -> usize {
 /// The lock of this kind at an address, if this thread met it before.
 #[inline(always)]
 pub fn known(thread: Thread, address: u64, kind: u8) -> Option<Lock> {
-    // SAFETY: the thread's own cache; entries are never given back.
-    unsafe {
-        let cached = (*thread.0).locks.as_ptr().add(cache_slot(address));
-        if (*cached).address != address {
-            return None;
-        }
-        let word = (*(*cached).entry).lock.load(Ordering::Relaxed);
-        (word >> 32 & 0xff == u64::from(kind) && word as u32 != 0).then_some(Lock { address, word })
+    let cached = thread.0.locks[cache_slot(address)].get();
+    if cached.address != address {
+        return None;
     }
+    // SAFETY: an entry of the cache with an address has a pointer; entries of the table are never given back.
+    let word = unsafe { (*cached.entry).lock.load(Ordering::Relaxed) };
+    (word >> 32 & 0xff == u64::from(kind) && word as u32 != 0).then_some(Lock { address, word })
 }
 
 /// The lock at an address, made where it is new or `first.initialised`.
@@ -61,7 +59,7 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
     let local = caller.thread.0;
     // SAFETY: the thread's own data; the caller's contract.
     let found = move || unsafe {
-        let Some(tables) = (*local).tables() else { return 0 };
+        let Some(tables) = local.tables() else { return 0 };
         let known = tables.addresses.find(address);
         let word = known.map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
         let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(first.kind);
@@ -79,12 +77,11 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
             tables.lock_at(address, first)
         };
         if let Some(entry) = entry {
-            (*local).locks[cache_slot(address)] = CachedLock { address, entry };
+            local.locks[cache_slot(address)].set(CachedLock { address, entry });
         }
         word
     };
-    // SAFETY: the thread is the running one.
-    let word = unsafe { Local::rarely(local, found) }.unwrap_or(0);
+    let word = local.rarely(found).unwrap_or(0);
     Lock { address, word }
 }
 
@@ -96,19 +93,17 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
 #[inline(never)]
 pub unsafe fn renewed(caller: Caller, object: Ptr, first: FirstUse, lock: Lock) -> Lock {
     let local = caller.thread.0;
-    // SAFETY: the thread is the running one; the caller's contract.
-    unsafe {
-        // Nothing is known of it where this is a signal handler inside the recorder.
-        let Some(tables) = (*local).tables().filter(|_| lock.row() != 0) else { return lock };
-        let nested = tables.segment.lock(lock.row()).traits.load(Ordering::Relaxed) & traits::NESTED != 0;
-        if !nested && first.traits == lock.word >> TRAITS << TRAITS {
-            // Its identity changes nothing, so the row is kept, without a lock of ours.
-            object_marker::write(object, first.kind);
-            return lock;
-        }
-        let word = Local::rarely(local, || tables.renew(object, first)).unwrap_or(lock.word);
-        Lock { word, ..lock }
+    // Nothing is known of it where this is a signal handler inside the recorder.
+    let Some(tables) = local.tables().filter(|_| lock.row() != 0) else { return lock };
+    let nested = tables.segment.lock(lock.row()).traits.load(Ordering::Relaxed) & traits::NESTED != 0;
+    if !nested && first.traits == lock.word >> TRAITS << TRAITS {
+        // Its identity changes nothing, so the row is kept, without a lock of ours.
+        // SAFETY: the caller's contract.
+        unsafe { object_marker::write(object, first.kind) };
+        return lock;
     }
+    let word = local.rarely(|| tables.renew(object, first)).unwrap_or(lock.word);
+    Lock { word, ..lock }
 }
 
 /// An object was initialised: a new lock lives there.
@@ -124,8 +119,7 @@ pub unsafe fn initialised(caller: Caller, object: Ptr, first: FirstUse) {
 /// An object was destroyed.
 pub fn destroyed(address: u64) {
     if let Some(thread) = thread()
-        // SAFETY: the thread is the running one.
-        && let Some(tables) = unsafe { (*thread.0).tables() }
+        && let Some(tables) = thread.0.tables()
     {
         no_longer_held(thread, address);
         tables.forget_lock(address);
@@ -134,11 +128,8 @@ pub fn destroyed(address: u64) {
 
 /// What this thread holds of an object that is no more ends now: nobody will give it back.
 fn no_longer_held(thread: Thread, address: u64) {
-    // SAFETY: the thread is the running one.
-    unsafe {
-        while let Some(held) = recorder::find_held(thread.0, address) {
-            recorder::release(thread.0, held, clock::now(), 0);
-        }
+    while let Some(held) = recorder::find_held(thread.0, address) {
+        recorder::release(thread.0, held, clock::now(), 0);
     }
 }
 
@@ -146,37 +137,31 @@ fn no_longer_held(thread: Thread, address: u64) {
 #[cold]
 #[inline(never)]
 pub fn is_reentry(thread: Thread, lock: Lock) -> bool {
-    // SAFETY: the thread is the running one.
-    unsafe { recorder::find_held(thread.0, lock.address) }.is_some()
+    recorder::find_held(thread.0, lock.address).is_some()
 }
 
 /// A semaphore turns out to be no lock.
 #[cold]
 pub fn not_a_lock(thread: Thread, lock: Lock) -> Lock {
-    // SAFETY: the thread is the running one.
-    unsafe {
-        if let Some(tables) = (*thread.0).tables() {
-            Local::rarely(thread.0, || tables.hand_over(lock.address, lock.row(), clock::now()));
-        }
-        recorder::drop_handed_over(thread.0);
+    if let Some(tables) = thread.0.tables() {
+        thread.0.rarely(|| tables.hand_over(lock.address, lock.row(), clock::now()));
     }
+    recorder::drop_handed_over(thread.0);
     Lock { word: lock.word & !BINARY, ..lock }
 }
 
 /// A semaphore's value or a barrier's count at first; 0 where it is not known.
 pub(super) fn initial_of(thread: Thread, lock: Lock) -> u32 {
-    // SAFETY: the thread is the running one.
-    let tables = unsafe { (*thread.0).tables() }.filter(|_| lock.row() != 0);
+    let tables = thread.0.tables().filter(|_| lock.row() != 0);
     tables.map_or(0, |tables| tables.segment.lock(lock.row()).initial.load(Ordering::Relaxed))
 }
 
 /// Gives the lock at an address the user's name.
 pub fn name(caller: Caller, address: u64, name: &[u8]) {
     let local = caller.thread.0;
-    // SAFETY: the thread is the running one.
-    let Some(tables) = (unsafe { (*local).tables() }) else { return };
+    let Some(tables) = local.tables() else { return };
     let known = tables.addresses.find(address).map_or(0, |found| found.lock.load(Ordering::Relaxed));
     let kind = if known as u32 == 0 { kind::MUTEX } else { (known >> 32) as u8 };
     // SAFETY: as above.
-    unsafe { Local::rarely(local, || tables.name_lock(address, kind, caller.stack, name)) };
+    local.rarely(|| tables.name_lock(address, kind, caller.stack, name));
 }

@@ -16,7 +16,6 @@ use super::caller::{Caller, Thread, thread};
 use super::locks::Lock;
 use super::wait::entry_of;
 use crate::recorder;
-use crate::state::local::Local;
 use crate::sys::clock;
 use crate::tables::Tables;
 
@@ -69,8 +68,7 @@ fn recorded_holder(tables: &'static Tables, row: u32, owner: u32, own: u32, with
 
 /// Looks at a lock that this thread is about to give back without having it, as far as is known.
 pub fn before_release(thread: Thread, address: u64, kind: u8, state: LockState) -> Option<Misuse> {
-    // SAFETY: the thread is the running one.
-    let (tables, slot, own) = unsafe { ((*thread.0).tables()?, (*thread.0).slot(), (*thread.0).number) };
+    let (tables, slot, own) = (thread.0.tables()?, thread.0.slot(), thread.0.number());
     let row = row_of(tables, address, kind);
     let (payload, holder) = match state {
         LockState::Free => (misuse::UNLOCK_NOT_LOCKED, 0),
@@ -90,8 +88,7 @@ pub fn before_release(thread: Thread, address: u64, kind: u8, state: LockState) 
 /// A request was refused since this thread has the lock already.
 #[cold]
 pub fn refused_to_owner(caller: Caller, lock: Lock) {
-    // SAFETY: the thread is the running one.
-    let (held, own) = unsafe { (recorder::find_held(caller.thread.0, lock.address), (*caller.thread.0).number) };
+    let (held, own) = (recorder::find_held(caller.thread.0, lock.address), caller.thread.0.number());
     let Some(held) = held else { return };
     let taken = held.entry.lock_and_stack.load(Ordering::Relaxed) >> 32;
     let holder = taken | (u64::from(own) + 1) << 32;
@@ -103,8 +100,7 @@ pub fn refused_to_owner(caller: Caller, lock: Lock) {
 pub fn before_destroy(address: u64, kind: u8, state: LockState) -> Option<Misuse> {
     let LockState::HeldBy(owner) = state else { return None };
     let thread = thread()?;
-    // SAFETY: the thread is the running one.
-    let (tables, own) = unsafe { ((*thread.0).tables()?, (*thread.0).number) };
+    let (tables, own) = (thread.0.tables()?, thread.0.number());
     let row = row_of(tables, address, kind);
     if row == 0 {
         return None;
@@ -145,11 +141,8 @@ impl Misuse {
 
     /// The lock was taken from its owner. It may be gone by now: its address is all that counts.
     fn hand_over(self, caller: Caller) {
-        // SAFETY: the thread is the running one.
-        unsafe {
-            if let Some(tables) = (*caller.thread.0).tables() {
-                Local::rarely(caller.thread.0, || tables.hand_over(self.address, self.row, self.ticks));
-            }
+        if let Some(tables) = caller.thread.0.tables() {
+            caller.thread.0.rarely(|| tables.hand_over(self.address, self.row, self.ticks));
         }
     }
 
@@ -162,7 +155,6 @@ impl Misuse {
             word: Record::pack(Op::Misuse, 0, self.payload),
             extra: self.holder,
         };
-        // SAFETY: the thread is the running one.
-        unsafe { recorder::emit(caller.thread.0, record) };
+        recorder::emit(caller.thread.0, record);
     }
 }

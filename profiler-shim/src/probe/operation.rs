@@ -34,6 +34,5 @@ pub fn operation_done(caller: Caller, lock: Lock, kind: u8, flags: u8, since: u6
     let extra = if kind == kind::BARRIER { u64::from(initial_of(caller.thread, lock)) } else { 0 };
     let word = Record::pack(op, flags, payload);
     let record = Record { ticks: since, lock: lock.row(), stack: caller.stack, word, extra };
-    // SAFETY: the thread is the running one.
-    unsafe { recorder::emit_done(caller.thread.0, record, op == Op::Done, orders) };
+    recorder::emit_done(caller.thread.0, record, op == Op::Done, orders);
 }

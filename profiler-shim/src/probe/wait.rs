@@ -31,51 +31,46 @@ impl Waiting {
 /// not say; `None`: nobody is to be looked for.
 pub fn begin_wait(caller: Caller, lock: Lock, flags: u8, owner: Option<u32>) -> Waiting {
     let local = caller.thread.0;
-    // SAFETY: the thread is the running one.
-    unsafe {
-        // What this thread lost to others meanwhile must not look as if it held it while it waits.
-        recorder::drop_handed_over(local);
-        let slot = (*local).slot();
-        recorder::drop_unseen(local, slot.depth.load(Ordering::Relaxed), Some((lock.address, false)));
-        let tables = (*local).tables();
-        let holder = match (tables, owner) {
-            (Some(tables), Some(owner)) => find_holder(tables, (*local).number, lock.row(), owner),
-            _ => 0,
-        };
-        let since = clock::now();
-        slot.wait_stack.store(caller.stack, Ordering::Relaxed);
-        slot.wait_since.store(since, Ordering::Relaxed);
-        slot.wait_holder.store(holder, Ordering::Relaxed);
-        slot.wait_flags.store(u64::from(flags), Ordering::Relaxed);
-        // Release: a reader that sees the lock sees the rest.
-        slot.wait_lock.store(lock.row(), Ordering::Release);
-        // Reserved before it is filled: a signal handler in between takes the next place.
-        let around = (*local).waits.load(Ordering::Relaxed);
-        (*local).waits.store(around + 1, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
-        let place = (*local).waited_for.get(around as usize);
-        if let (Some(tables), Some(place)) = (tables.filter(|_| lock.row() != 0), place) {
-            let info = tables.segment.lock(lock.row());
-            let waiters = info.waiters.fetch_add(1, Ordering::Relaxed) + 1;
-            info.max_waiters.fetch_max(waiters, Ordering::Relaxed);
-            place.store(lock.row(), Ordering::Relaxed);
-        }
-        Waiting { since, holder, around }
+    // What this thread lost to others meanwhile must not look as if it held it while it waits.
+    recorder::drop_handed_over(local);
+    let slot = local.slot();
+    recorder::drop_unseen(local, slot.depth.load(Ordering::Relaxed), Some((lock.address, false)));
+    let tables = local.tables();
+    let holder = match (tables, owner) {
+        (Some(tables), Some(owner)) => find_holder(tables, local.number(), lock.row(), owner),
+        _ => 0,
+    };
+    let since = clock::now();
+    slot.wait_stack.store(caller.stack, Ordering::Relaxed);
+    slot.wait_since.store(since, Ordering::Relaxed);
+    slot.wait_holder.store(holder, Ordering::Relaxed);
+    slot.wait_flags.store(u64::from(flags), Ordering::Relaxed);
+    // Release: a reader that sees the lock sees the rest.
+    slot.wait_lock.store(lock.row(), Ordering::Release);
+    // Reserved before it is filled: a signal handler in between takes the next place.
+    let around = local.waits.load(Ordering::Relaxed);
+    local.waits.store(around + 1, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    let place = local.waited_for.get(around as usize);
+    if let (Some(tables), Some(place)) = (tables.filter(|_| lock.row() != 0), place) {
+        let info = tables.segment.lock(lock.row());
+        let waiters = info.waiters.fetch_add(1, Ordering::Relaxed) + 1;
+        info.max_waiters.fetch_max(waiters, Ordering::Relaxed);
+        place.store(lock.row(), Ordering::Relaxed);
     }
+    Waiting { since, holder, around }
 }
 
 /// Shows that the wait is over.
 pub fn end_wait(thread: Thread, waiting: Waiting) {
-    // SAFETY: the thread is the running one.
-    unsafe { waits::leave_waits(thread.0, waiting.around) };
+    waits::leave_waits(thread.0, waiting.around);
 }
 
 /// The innermost wait of the thread that runs was left without an end (cancellation, an exception).
 pub fn left_without_end() {
-    let this = local();
-    if !this.is_null() {
-        // SAFETY: the thread is the running one; frames are left from the innermost on.
-        unsafe { waits::leave_wait(this) };
+    if let Some(local) = local() {
+        // Frames are left from the innermost on.
+        waits::leave_wait(local);
     }
 }
 
@@ -83,14 +78,12 @@ pub fn left_without_end() {
 /// [`take_pending`] with.
 pub fn with_pending(caller: Caller, mutex: Lock) -> PendingWait {
     let pending = PendingWait { mutex: mutex.address, mutex_lock: mutex.row(), stack: caller.stack };
-    // SAFETY: the thread is the running one.
-    unsafe { core::mem::replace(&mut (*caller.thread.0).pending, pending) }
+    caller.thread.0.pending.replace(pending)
 }
 
 /// The wait returned.
 pub fn take_pending(thread: Thread, outer: PendingWait) {
-    // SAFETY: the thread is the running one.
-    unsafe { (*thread.0).pending = outer };
+    thread.0.pending.set(outer);
 }
 
 /// Who has the lock: holder's stack | thread slot + 1 << 32; 0 if it cannot be seen.

@@ -14,33 +14,25 @@ use crate::tables::Tables;
 /// Counts a record without an event; false where there is no room even for that. An acquisition that its thread has
 /// counted already (a `Hold`) is then counted as unrecorded.
 #[cold]
-pub unsafe fn fold_record(local: *mut Local, record: Record, holder: u32) -> bool {
-    // SAFETY: the caller's contract is that of `emit`.
-    unsafe {
-        let key = Key {
-            op_and_flags: key_of(record.word as u16),
-            lock: record.lock,
-            stack: record.stack,
-            holder,
-            segment: 0,
-        };
-        let found = find_fold(local, &key);
-        if let Some(entry) = found {
-            let payload = record.payload();
-            if payload > entry.max.load(Ordering::Relaxed) {
-                entry.max.fetch_max(payload, Ordering::Relaxed);
-            }
-            if !payload > entry.not_min.load(Ordering::Relaxed) {
-                entry.not_min.fetch_max(!payload, Ordering::Relaxed);
-            }
-            add_here(&entry.sum, payload);
-            count_here_32(&entry.buckets[fold::bucket(payload)]);
-            count_here(&entry.count);
-        } else if matches!(record.op(), Some(Op::Hold)) {
-            unrecorded_again((*local).slot());
+pub fn fold_record(local: &Local, record: Record, holder: u32) -> bool {
+    let key =
+        Key { op_and_flags: key_of(record.word as u16), lock: record.lock, stack: record.stack, holder, segment: 0 };
+    let found = find_fold(local, &key);
+    if let Some(entry) = found {
+        let payload = record.payload();
+        if payload > entry.max.load(Ordering::Relaxed) {
+            entry.max.fetch_max(payload, Ordering::Relaxed);
         }
-        found.is_some()
+        if !payload > entry.not_min.load(Ordering::Relaxed) {
+            entry.not_min.fetch_max(!payload, Ordering::Relaxed);
+        }
+        add_here(&entry.sum, payload);
+        count_here_32(&entry.buckets[fold::bucket(payload)]);
+        count_here(&entry.count);
+    } else if matches!(record.op(), Some(Op::Hold)) {
+        unrecorded_again(local.slot());
     }
+    found.is_some()
 }
 
 /// Operation and flags as they are part of a key.
@@ -49,26 +41,20 @@ fn key_of(op_and_flags: u16) -> u32 {
 }
 
 /// The counter of a chain of held locks: each acquisition hangs on the one around it. `None` if there is no room.
-pub unsafe fn fold_open(
-    local: *mut Local,
-    mut chain: impl Iterator<Item = &'static HeldEntry>,
-) -> Option<&'static FoldEntry> {
-    // SAFETY: the caller's contract is that of `emit`.
-    unsafe {
-        let segment = segment_of_folds(&*local);
-        chain.try_fold(None, |around: Option<&'static FoldEntry>, entry| {
-            let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-            let flags = entry.flags.load(Ordering::Relaxed) as u8;
-            let key = Key {
-                op_and_flags: key_of(u16::from(flags) << 8 | Op::Open as u16),
-                lock: lock_and_stack as u32,
-                stack: (lock_and_stack >> 32) as u32,
-                holder: around.map_or(0, |around| around.place.load(Ordering::Relaxed)),
-                segment,
-            };
-            find_fold(local, &key).map(Some)
-        })?
-    }
+pub fn fold_open(local: &Local, mut chain: impl Iterator<Item = &'static HeldEntry>) -> Option<&'static FoldEntry> {
+    let segment = segment_of_folds(local);
+    chain.try_fold(None, |around: Option<&'static FoldEntry>, entry| {
+        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+        let flags = entry.flags.load(Ordering::Relaxed) as u8;
+        let key = Key {
+            op_and_flags: key_of(u16::from(flags) << 8 | Op::Open as u16),
+            lock: lock_and_stack as u32,
+            stack: (lock_and_stack >> 32) as u32,
+            holder: around.map_or(0, |around| around.place.load(Ordering::Relaxed)),
+            segment,
+        };
+        find_fold(local, &key).map(Some)
+    })?
 }
 
 /// How many order marks the thread has written, as far as folds tell them apart: each value is a tree of its own,
@@ -116,25 +102,25 @@ impl Key {
 }
 
 #[inline(always)]
-unsafe fn find_fold(local: *mut Local, key: &Key) -> Option<&'static FoldEntry> {
-    // SAFETY: the caller's contract is that of `emit`.
-    unsafe {
-        let tables = (*local).tables()?;
-        let cached = &mut (*local).folds[key.hash() as usize % CACHED_FOLDS];
-        if !cached.is_null() && Key::of(&**cached) == *key {
-            return Some(&**cached);
-        }
-        // Made from here, not inside the search: the program's stack may be small.
-        let found = loop {
-            match search_folds(tables, local, key) {
-                Ok(entry) => break entry,
-                Err(full) if make_fold_table(tables, local, full.link, full.wanted) => {}
-                Err(_) => return one_for_many(tables, local, key),
-            }
-        };
-        (*local).folds[key.hash() as usize % CACHED_FOLDS] = found;
-        Some(found)
+fn find_fold(local: &Local, key: &Key) -> Option<&'static FoldEntry> {
+    let tables = local.tables()?;
+    let cached = &local.folds[key.hash() as usize % CACHED_FOLDS];
+    // SAFETY: entries are never given back.
+    if let Some(entry) = unsafe { cached.get().as_ref() }
+        && Key::of(entry) == *key
+    {
+        return Some(entry);
     }
+    // Made from here, not inside the search: the program's stack may be small.
+    let found = loop {
+        match search_folds(tables, local, key) {
+            Ok(entry) => break entry,
+            Err(full) if make_fold_table(tables, local, full.link, full.wanted) => {}
+            Err(_) => return one_for_many(tables, local, key),
+        }
+    };
+    cached.set(found);
+    Some(found)
 }
 
 /// Capacity of a slot's first table.
@@ -148,10 +134,10 @@ struct Full {
 
 /// Searches the slot's tables, which grow by a factor of eight up to a limit.
 #[inline(never)]
-unsafe fn search_folds(tables: &Tables, local: *mut Local, key: &Key) -> Result<&'static FoldEntry, Full> {
+fn search_folds(tables: &Tables, local: &Local, key: &Key) -> Result<&'static FoldEntry, Full> {
     // SAFETY: tables were carved for their capacity.
     unsafe {
-        let mut full = Full { link: &(*local).slot().folds, wanted: FIRST };
+        let mut full = Full { link: &local.slot().folds, wanted: FIRST };
         loop {
             let at = full.link.load(Ordering::Relaxed);
             if at == 0 {
@@ -173,10 +159,10 @@ unsafe fn search_folds(tables: &Tables, local: *mut Local, key: &Key) -> Result<
 /// nothing without them.
 #[cold]
 #[inline(never)]
-unsafe fn one_for_many(tables: &Tables, local: *mut Local, key: &Key) -> Option<&'static FoldEntry> {
+fn one_for_many(tables: &Tables, local: &Local, key: &Key) -> Option<&'static FoldEntry> {
     // SAFETY: the table was carved for its capacity.
     unsafe {
-        let first = (*local).slot().folds.load(Ordering::Relaxed);
+        let first = local.slot().folds.load(Ordering::Relaxed);
         if first == 0 || key.is_open() {
             return None;
         }
@@ -188,17 +174,16 @@ unsafe fn one_for_many(tables: &Tables, local: *mut Local, key: &Key) -> Option<
 
 /// The entry of this key in the table at an offset, made if there is room.
 #[inline(never)]
-unsafe fn search_table(table: &'static fold::FoldTable, at: u64, key: &Key) -> Option<&'static FoldEntry> {
+fn search_table(table: &'static fold::FoldTable, at: u64, key: &Key) -> Option<&'static FoldEntry> {
     const PROBES: u64 = 8;
     let capacity = table.capacity.load(Ordering::Relaxed);
     // The first entries are kept for what finds no other place.
     let number = |probe| 16 + (key.hash() + probe) % (capacity - 16);
-    // SAFETY: the table was carved for its capacity.
-    (0..PROBES).find_map(|probe| unsafe { claim(table, at, number(probe), *key) })
+    (0..PROBES).find_map(|probe| claim(table, at, number(probe), *key))
 }
 
 /// Entry `number` of the table at an offset, if it has this key or none yet.
-unsafe fn claim(table: &'static fold::FoldTable, at: u64, number: u64, key: Key) -> Option<&'static FoldEntry> {
+fn claim(table: &'static fold::FoldTable, at: u64, number: u64, key: Key) -> Option<&'static FoldEntry> {
     // SAFETY: the entries follow their table, and the caller's number is one of them.
     let entry = unsafe { &*core::ptr::from_ref(table).add(1).cast::<FoldEntry>().add(number as usize) };
     let known = Key::of(entry);
@@ -224,7 +209,7 @@ unsafe fn claim(table: &'static fold::FoldTable, at: u64, number: u64, key: Key)
 /// Hangs a new table on `link`, unless a signal handler has done so meanwhile; false if there is no room.
 #[cold]
 #[inline(never)]
-unsafe fn make_fold_table(tables: &Tables, local: *mut Local, link: &AtomicU64, capacity: u64) -> bool {
+fn make_fold_table(tables: &Tables, local: &Local, link: &AtomicU64, capacity: u64) -> bool {
     let make = move || {
         // Signals that wait are delivered behind this: by then the table must hang there.
         if link.load(Ordering::Relaxed) != 0 {
@@ -240,6 +225,5 @@ unsafe fn make_fold_table(tables: &Tables, local: *mut Local, link: &AtomicU64, 
         }
         carved.is_some()
     };
-    // SAFETY: the caller's contract is that of `emit`.
-    unsafe { Local::rarely(local, make) }.unwrap_or(false)
+    local.rarely(make).unwrap_or(false)
 }

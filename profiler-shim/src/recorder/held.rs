@@ -32,89 +32,66 @@ pub struct Wait {
 
 /// The held entry at a position.
 #[inline(always)]
-pub unsafe fn entry_at(local: *mut Local, at: u32) -> Option<&'static HeldEntry> {
+pub fn entry_at(local: &Local, at: u32) -> Option<&'static HeldEntry> {
     // SAFETY: the slot is mapped; the overflow has `overflow_len` entries.
     unsafe {
         if (at as usize) < HELD_SLOTS {
-            return Some(&(&(*local).slot().held)[at as usize]);
+            return Some(&(&local.slot().held)[at as usize]);
         }
         let beyond = at - HELD_SLOTS as u32;
-        if beyond < (*local).overflow_len { Some(&*(*local).overflow.add(beyond as usize)) } else { None }
+        if beyond < local.overflow_len.get() { Some(&*local.overflow.get().add(beyond as usize)) } else { None }
     }
 }
 
 /// Notes that this thread has the lock now.
-///
-/// # Safety
-/// `local` is this thread's.
 #[inline(always)]
-pub unsafe fn push(local: *mut Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let slot = (*local).slot();
-        if slot.depth.load(Ordering::Relaxed) != 0 {
-            return push_above(local, address, lock, stack, flags, ticks);
-        }
-        slot.depth.store(1, Ordering::Relaxed);
-        // Reserved before it is filled: a signal handler in between takes the next one.
-        compiler_fence(Ordering::SeqCst);
-        fill(&slot.held[0], address, lock, stack, flags, ticks);
-        count_here(&slot.acquisitions);
+pub fn push(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64) {
+    let slot = local.slot();
+    if slot.depth.load(Ordering::Relaxed) != 0 {
+        return push_above(local, address, lock, stack, flags, ticks);
     }
+    slot.depth.store(1, Ordering::Relaxed);
+    // Reserved before it is filled: a signal handler in between takes the next one.
+    compiler_fence(Ordering::SeqCst);
+    fill(&slot.held[0], address, lock, stack, flags, ticks);
+    count_here(&slot.acquisitions);
 }
 
 /// The same where something is held already.
 #[inline(never)]
-unsafe fn push_above(local: *mut Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let Some((at, entry)) = reserve(local) else { return unrecorded() };
-        fill(entry, address, lock, stack, flags, ticks);
-        count_here(&(*local).slot().acquisitions);
-        nested::tell(local, at);
-    }
+fn push_above(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64) {
+    let Some((at, entry)) = reserve(local) else { return unrecorded() };
+    fill(entry, address, lock, stack, flags, ticks);
+    count_here(&local.slot().acquisitions);
+    nested::tell(local, at);
 }
 
 /// Notes that this thread has the lock after waiting for it.
-pub unsafe fn push_contended(
-    local: *mut Local,
-    address: u64,
-    lock: u32,
-    stack: u32,
-    flags: u8,
-    ticks: u64,
-    wait: Wait,
-) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let Some((at, entry)) = reserve(local) else { return unrecorded() };
-        entry.wait.store(wait.duration, Ordering::Relaxed);
-        entry.holder.store(wait.holder, Ordering::Relaxed);
-        fill(entry, address, lock, stack, flags | Flags::CONTENDED, ticks);
-        count_here(&(*local).slot().acquisitions);
-        if at > 0 {
-            nested::tell(local, at);
-        }
+pub fn push_contended(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64, wait: Wait) {
+    let Some((at, entry)) = reserve(local) else { return unrecorded() };
+    entry.wait.store(wait.duration, Ordering::Relaxed);
+    entry.holder.store(wait.holder, Ordering::Relaxed);
+    fill(entry, address, lock, stack, flags | Flags::CONTENDED, ticks);
+    count_here(&local.slot().acquisitions);
+    if at > 0 {
+        nested::tell(local, at);
     }
 }
 
 /// Takes the next place of the list.
 #[inline(always)]
-unsafe fn reserve(local: *mut Local) -> Option<(u32, &'static HeldEntry)> {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let depth = &(*local).slot().depth;
-        let at = depth.load(Ordering::Relaxed);
-        if at as usize >= HELD_SLOTS - 1 && !make_room(local, at) {
-            nested::cut();
-            return None;
-        }
-        let entry = entry_at(local, at)?;
-        depth.store(at + 1, Ordering::Relaxed);
-        // As in `push`.
-        compiler_fence(Ordering::SeqCst);
-        Some((at, entry))
+fn reserve(local: &Local) -> Option<(u32, &'static HeldEntry)> {
+    let depth = &local.slot().depth;
+    let at = depth.load(Ordering::Relaxed);
+    if at as usize >= HELD_SLOTS - 1 && !make_room(local, at) {
+        nested::cut();
+        return None;
     }
+    let entry = entry_at(local, at)?;
+    depth.store(at + 1, Ordering::Relaxed);
+    // As in `push`.
+    compiler_fence(Ordering::SeqCst);
+    Some((at, entry))
 }
 
 /// The ticks come last: an entry without them is empty.
@@ -128,44 +105,38 @@ fn fill(entry: &HeldEntry, address: u64, lock: u32, stack: u32, flags: u8, ticks
 
 /// More than fits into the slot is held: moves on to a larger table in the arena.
 #[cold]
-unsafe fn make_room(local: *mut Local, at: u32) -> bool {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let this = &*local;
-        if at + 1 < HELD_SLOTS as u32 + this.overflow_len {
-            return true;
-        }
-        Local::rarely(local, || move_on(local)).unwrap_or(false)
+fn make_room(local: &Local, at: u32) -> bool {
+    if at + 1 < HELD_SLOTS as u32 + local.overflow_len.get() {
+        return true;
     }
+    local.rarely(|| move_on(local)).unwrap_or(false)
 }
 
 /// Carves the larger table and copies what there is. Only in the rare part.
-unsafe fn move_on(local: *mut Local) -> bool {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let this = &mut *local;
-        let wanted = (this.overflow_len * 2).max(512);
-        let carved = (*local).tables().and_then(|tables| {
-            let _guard = tables.making.lock()?;
-            let at = tables.segment.carve(u64::from(wanted) * size_of::<HeldEntry>() as u64)?;
-            Some((tables, at))
-        });
-        let made = carved.is_some();
-        if let Some((tables, offset)) = carved {
-            let table: *const HeldEntry = tables.segment.at::<HeldEntry>(offset);
-            for number in 0..this.overflow_len as usize {
-                copy_entry(&*this.overflow.add(number), &*table.add(number));
-            }
-            this.overflow = table;
-            this.overflow_len = wanted;
-            let slot = this.slot();
-            slot.held_overflow_len.store(0, Ordering::Relaxed);
-            // Release: the collector that sees the table sees its entries; the length comes last.
-            slot.held_overflow.store(offset, Ordering::Release);
-            slot.held_overflow_len.store(u64::from(wanted), Ordering::Release);
+fn move_on(local: &Local) -> bool {
+    let wanted = (local.overflow_len.get() * 2).max(512);
+    let carved = local.tables().and_then(|tables| {
+        let _guard = tables.making.lock()?;
+        let at = tables.segment.carve(u64::from(wanted) * size_of::<HeldEntry>() as u64)?;
+        Some((tables, at))
+    });
+    let made = carved.is_some();
+    if let Some((tables, offset)) = carved {
+        // SAFETY: it was carved just now, for so many entries.
+        let table: *const HeldEntry = unsafe { tables.segment.at::<HeldEntry>(offset) };
+        for number in 0..local.overflow_len.get() as usize {
+            // SAFETY: the old table has so many entries, and the new one more.
+            unsafe { copy_entry(&*local.overflow.get().add(number), &*table.add(number)) };
         }
-        made
+        local.overflow.set(table);
+        local.overflow_len.set(wanted);
+        let slot = local.slot();
+        slot.held_overflow_len.store(0, Ordering::Relaxed);
+        // Release: the collector that sees the table sees its entries; the length comes last.
+        slot.held_overflow.store(offset, Ordering::Release);
+        slot.held_overflow_len.store(u64::from(wanted), Ordering::Release);
     }
+    made
 }
 
 fn copy_entry(from: &HeldEntry, to: &HeldEntry) {
@@ -194,20 +165,17 @@ impl Held {
 
 /// The latest acquisition of this address that is still held.
 #[inline(always)]
-pub unsafe fn find_held(local: *mut Local, address: u64) -> Option<Held> {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let slot = (*local).slot();
-        let at = slot.depth.load(Ordering::Relaxed).wrapping_sub(1);
-        // What was released out of order is never on top.
-        if let Some(entry) = slot.held.get(at as usize)
-            && entry.address.load(Ordering::Relaxed) == address
-            && entry.ticks.load(Ordering::Relaxed) != 0
-        {
-            return Some(Held { at, entry });
-        }
-        find_deeper(local, address)
+pub fn find_held(local: &Local, address: u64) -> Option<Held> {
+    let slot = local.slot();
+    let at = slot.depth.load(Ordering::Relaxed).wrapping_sub(1);
+    // What was released out of order is never on top.
+    if let Some(entry) = slot.held.get(at as usize)
+        && entry.address.load(Ordering::Relaxed) == address
+        && entry.ticks.load(Ordering::Relaxed) != 0
+    {
+        return Some(Held { at, entry });
     }
+    find_deeper(local, address)
 }
 
 /// Whether this acquisition was not released yet.
@@ -218,13 +186,11 @@ pub fn live(entry: &HeldEntry) -> bool {
 /// Searches from both ends: locks are given back in the opposite order mostly, in the same order sometimes.
 #[cold]
 #[inline(never)]
-unsafe fn find_deeper(local: *mut Local, address: u64) -> Option<Held> {
+fn find_deeper(local: &Local, address: u64) -> Option<Held> {
     const NEAR: u32 = 64;
-    // SAFETY: the caller's contract is that of `push`.
-    let depth = unsafe { (*local).slot() }.depth.load(Ordering::Relaxed);
+    let depth = local.slot().depth.load(Ordering::Relaxed);
     let is = |at: u32| {
-        // SAFETY: as above.
-        let entry = unsafe { entry_at(local, at) }?;
+        let entry = entry_at(local, at)?;
         (entry.address.load(Ordering::Relaxed) == address && live(entry)).then_some(Held { at, entry })
     };
     let far = depth.saturating_sub(NEAR);
@@ -246,39 +212,36 @@ fn claim(entry: &HeldEntry) -> bool {
 
 /// Notes that this acquisition ended at `now`. Call after the real release.
 #[inline(always)]
-pub unsafe fn release(local: *mut Local, held: Held, now: u64, flags: u8) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let Held { at, entry } = held;
-        if !claim(entry) {
-            return;
+pub fn release(local: &Local, held: Held, now: u64, flags: u8) {
+    let Held { at, entry } = held;
+    if !claim(entry) {
+        return;
+    }
+    let marks = entry.flags.load(Ordering::Relaxed);
+    let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+    let ticks = entry.ticks.load(Ordering::Relaxed);
+    let flags = marks as u8 | flags;
+    let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
+    if flags & Flags::CONTENDED == 0
+        && local.head.load(Ordering::Relaxed) < local.soft_limit.load(Ordering::Relaxed)
+        && local.writing.load(Ordering::Relaxed) == 0
+    {
+        // SAFETY: there is room up to the soft limit, and no write is under way.
+        unsafe { write(local, ticks, lock_and_stack, word, || extra_of(at, marks)) };
+    } else {
+        release_slowly(local, entry, word, extra_of(at, marks));
+    }
+    // The entry stays this acquisition's until all of it is written down.
+    compiler_fence(Ordering::SeqCst);
+    let depth = &local.slot().depth;
+    if at + 1 == depth.load(Ordering::Relaxed) {
+        entry.ticks.store(0, Ordering::Relaxed);
+        depth.store(at, Ordering::Relaxed);
+        if at > 0 {
+            trim(local);
         }
-        let marks = entry.flags.load(Ordering::Relaxed);
-        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let ticks = entry.ticks.load(Ordering::Relaxed);
-        let flags = marks as u8 | flags;
-        let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
-        let ring = &*local;
-        if flags & Flags::CONTENDED == 0
-            && ring.head.load(Ordering::Relaxed) < ring.soft_limit.load(Ordering::Relaxed)
-            && ring.writing.load(Ordering::Relaxed) == 0
-        {
-            write(local, ticks, lock_and_stack, word, || extra_of(at, marks));
-        } else {
-            release_slowly(local, entry, word, extra_of(at, marks));
-        }
-        // The entry stays this acquisition's until all of it is written down.
-        compiler_fence(Ordering::SeqCst);
-        let depth = &ring.slot().depth;
-        if at + 1 == depth.load(Ordering::Relaxed) {
-            entry.ticks.store(0, Ordering::Relaxed);
-            depth.store(at, Ordering::Relaxed);
-            if at > 0 {
-                trim(local);
-            }
-        } else {
-            entry.ticks.store(RELEASED, Ordering::Relaxed);
-        }
+    } else {
+        entry.ticks.store(RELEASED, Ordering::Relaxed);
     }
 }
 
@@ -292,48 +255,42 @@ fn extra_of(at: u32, marks: u64) -> u64 {
 /// Where the hold was contended, or the ring is full.
 #[cold]
 #[inline(never)]
-unsafe fn release_slowly(local: *mut Local, entry: &HeldEntry, word: u64, extra: u64) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let record = Record {
-            ticks: entry.ticks.load(Ordering::Relaxed),
-            lock: lock_and_stack as u32,
-            stack: (lock_and_stack >> 32) as u32,
-            word,
-            extra,
-        };
-        let opened = extra & OPENED != 0;
-        let written = if record.flags() & Flags::CONTENDED != 0 {
-            emit_contended(local, entry, record)
-        } else if opened {
-            emit_essential(local, &[record], 0)
-        } else {
-            emit(local, record)
-        };
-        if opened && !written {
-            nested::begin_anew(local);
-        }
+fn release_slowly(local: &Local, entry: &HeldEntry, word: u64, extra: u64) {
+    let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+    let record = Record {
+        ticks: entry.ticks.load(Ordering::Relaxed),
+        lock: lock_and_stack as u32,
+        stack: (lock_and_stack >> 32) as u32,
+        word,
+        extra,
+    };
+    let opened = extra & OPENED != 0;
+    let written = if record.flags() & Flags::CONTENDED != 0 {
+        emit_contended(local, entry, record)
+    } else if opened {
+        emit_essential(local, &[record], 0)
+    } else {
+        emit(local, record)
+    };
+    if opened && !written {
+        nested::begin_anew(local);
     }
 }
 
 /// Takes entries that were released out of order off the top.
 #[inline(always)]
-unsafe fn trim(local: *mut Local) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let depth = &(*local).slot().depth;
-        loop {
-            let at = depth.load(Ordering::Relaxed);
-            if at == 0 {
-                return;
-            }
-            let Some(entry) = entry_at(local, at - 1) else { return };
-            if entry.ticks.load(Ordering::Relaxed) != RELEASED {
-                return;
-            }
-            entry.ticks.store(0, Ordering::Relaxed);
-            depth.store(at - 1, Ordering::Relaxed);
+fn trim(local: &Local) {
+    let depth = &local.slot().depth;
+    loop {
+        let at = depth.load(Ordering::Relaxed);
+        if at == 0 {
+            return;
         }
+        let Some(entry) = entry_at(local, at - 1) else { return };
+        if entry.ticks.load(Ordering::Relaxed) != RELEASED {
+            return;
+        }
+        entry.ticks.store(0, Ordering::Relaxed);
+        depth.store(at - 1, Ordering::Relaxed);
     }
 }

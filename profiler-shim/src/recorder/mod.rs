@@ -29,9 +29,9 @@ use crate::sys::clock;
 use crate::sys::counters::add_here;
 
 /// What was pushed last goes on with an earlier acquisition: it is not counted again.
-pub unsafe fn not_an_acquisition(local: *mut Local) {
+pub fn not_an_acquisition(local: &Local) {
     // SAFETY: the caller's contract is that of `push`.
-    add_here(unsafe { &(*local).slot().acquisitions }, 1u64.wrapping_neg());
+    add_here(&local.slot().acquisitions, 1u64.wrapping_neg());
 }
 
 /// An acquisition that could not be noted: it is counted.
@@ -51,37 +51,31 @@ fn unrecorded_again(slot: &ThreadSlot) {
 }
 
 /// Begins a thread's part of its ring. `token`: of the `Created` record that announced it.
-pub unsafe fn thread_started(local: *mut Local, tid: u32, token: u32) {
-    // SAFETY: the caller's contract is that of `emit`.
-    unsafe {
-        let start = Record {
-            ticks: clock::now(),
-            lock: tid,
-            stack: token,
-            word: Record::pack(Op::ThreadStart, 0, 0),
-            extra: crate::sys::this_thread::pthread_self(),
-        };
-        if !ring::write_essential(local, &[start]) {
-            cut();
-        }
+pub fn thread_started(local: &Local, tid: u32, token: u32) {
+    let start = Record {
+        ticks: clock::now(),
+        lock: tid,
+        stack: token,
+        word: Record::pack(Op::ThreadStart, 0, 0),
+        extra: crate::sys::this_thread::pthread_self(),
+    };
+    if !ring::write_essential(local, &[start]) {
+        cut();
     }
 }
 
 /// Ends a thread's part of its ring: what it still holds is told.
-pub unsafe fn thread_ended(local: *mut Local) {
-    // SAFETY: the caller's contract is that of `emit`.
-    unsafe {
-        drop_handed_over(local);
-        drop_unseen(local, (*local).slot().depth.load(Ordering::Relaxed), None);
-        let now = clock::now();
-        let depth = (*local).slot().depth.load(Ordering::Relaxed);
-        for at in (0..depth).rev() {
-            if let Some(entry) = held::entry_at(local, at).filter(|entry| held::live(entry)) {
-                release(local, Held { at, entry }, now, Flags::UNRELEASED);
-            }
+pub fn thread_ended(local: &Local) {
+    drop_handed_over(local);
+    drop_unseen(local, local.slot().depth.load(Ordering::Relaxed), None);
+    let now = clock::now();
+    let depth = local.slot().depth.load(Ordering::Relaxed);
+    for at in (0..depth).rev() {
+        if let Some(entry) = held::entry_at(local, at).filter(|entry| held::live(entry)) {
+            release(local, Held { at, entry }, now, Flags::UNRELEASED);
         }
-        (*local).slot().depth.store(0, Ordering::Relaxed);
-        let end = Record { ticks: now, word: Record::pack(Op::ThreadEnd, 0, 0), ..Record::default() };
-        ring::write_essential(local, &[end]);
     }
+    local.slot().depth.store(0, Ordering::Relaxed);
+    let end = Record { ticks: now, word: Record::pack(Op::ThreadEnd, 0, 0), ..Record::default() };
+    ring::write_essential(local, &[end]);
 }

@@ -30,41 +30,37 @@ use crate::tables::Tables;
 
 /// Tells of the acquisition at this position and of those around it, if it is nested in another one.
 #[inline(never)]
-pub unsafe fn tell(local: *mut Local, at: u32) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let this = &*local;
-        let (Some(tables), Some(entry)) = ((*local).tables(), entry_at(local, at)) else { return };
-        if tables.handed_over.any() {
-            drop_handed_over(local);
+pub fn tell(local: &Local, at: u32) {
+    let (Some(tables), Some(entry)) = (local.tables(), entry_at(local, at)) else { return };
+    if tables.handed_over.any() {
+        drop_handed_over(local);
+    }
+    if !counts(entry) {
+        return;
+    }
+    drop_unseen(local, at, Some((entry.address.load(Ordering::Relaxed), true)));
+    let anew = local.restart.load(Ordering::Relaxed) != 0;
+    let Some(from) = first_untold(local, at, anew) else { return };
+    if local.publishing.load(Ordering::Relaxed) != 0 {
+        return fold(tables, local, at);
+    }
+    local.publishing.store(1, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    if anew {
+        (0..at).filter_map(|below| entry_at(local, below)).for_each(|entry| mark(&entry.flags, false));
+    }
+    let told = (from..=at).all(|position| {
+        let Some(entry) = entry_at(local, position) else { return true };
+        if !counts(entry) || is_told(entry) {
+            return true;
         }
-        if !counts(entry) {
-            return;
-        }
-        drop_unseen(local, at, Some((entry.address.load(Ordering::Relaxed), true)));
-        let anew = this.restart.load(Ordering::Relaxed) != 0;
-        let Some(from) = first_untold(local, at, anew) else { return };
-        if this.telling.load(Ordering::Relaxed) != 0 {
-            return fold(tables, local, at);
-        }
-        this.telling.store(1, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
-        if anew {
-            (0..at).filter_map(|below| entry_at(local, below)).for_each(|entry| mark(&entry.flags, false));
-        }
-        let told = (from..=at).all(|position| {
-            let Some(entry) = entry_at(local, position) else { return true };
-            if !counts(entry) || is_told(entry) {
-                return true;
-            }
-            mark_nested(tables, row_of(entry));
-            open(local, entry, position)
-        });
-        compiler_fence(Ordering::SeqCst);
-        this.telling.store(0, Ordering::Relaxed);
-        if !told {
-            fold(tables, local, at);
-        }
+        mark_nested(tables, row_of(entry));
+        open(local, entry, position)
+    });
+    compiler_fence(Ordering::SeqCst);
+    local.publishing.store(0, Ordering::Relaxed);
+    if !told {
+        fold(tables, local, at);
     }
 }
 
@@ -89,12 +85,11 @@ fn mark(flags: &AtomicU64, told: bool) {
 }
 
 /// The outermost position that has to be told; `None` where nothing is held around `at`.
-unsafe fn first_untold(local: *mut Local, at: u32, anew: bool) -> Option<u32> {
+fn first_untold(local: &Local, at: u32, anew: bool) -> Option<u32> {
     let mut from = None;
     for below in (0..at).rev() {
         // The same lock counts, too, unless it is a re-entry: a reader that reads once more.
-        // SAFETY: the caller's contract is that of `push`.
-        let Some(entry) = unsafe { entry_at(local, below) }.filter(|entry| counts(entry)) else { continue };
+        let Some(entry) = entry_at(local, below).filter(|entry| counts(entry)) else { continue };
         if !anew && is_told(entry) {
             return from.or(Some(at));
         }
@@ -104,52 +99,45 @@ unsafe fn first_untold(local: *mut Local, at: u32, anew: bool) -> Option<u32> {
 }
 
 /// Writes an `Open` record and marks the entry; false if the ring has no room.
-unsafe fn open(local: *mut Local, entry: &HeldEntry, position: u32) -> bool {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let this = &*local;
-        // Taken down before the record is written: a handler in between may put it up again.
-        let restart = this.restart.swap(0, Ordering::Relaxed) != 0;
-        let ticks = entry.ticks.load(Ordering::Relaxed);
-        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let word = Record::pack(Op::Open, entry.flags.load(Ordering::Relaxed) as u8, 0);
-        let extra = extra_hold(position) | if restart { RESTART } else { 0 };
-        let fast = this.head.load(Ordering::Relaxed) < this.soft_limit.load(Ordering::Relaxed)
-            && this.writing.load(Ordering::Relaxed) == 0;
-        if fast {
-            write(local, ticks, lock_and_stack, word, || extra);
-        } else {
-            let (lock, stack) = (lock_and_stack as u32, (lock_and_stack >> 32) as u32);
-            if !write_where_room(local, Record { ticks, lock, stack, word, extra }) {
-                if restart {
-                    begin_anew(local);
-                }
-                return false;
+fn open(local: &Local, entry: &HeldEntry, position: u32) -> bool {
+    // Taken down before the record is written: a handler in between may put it up again.
+    let restart = local.restart.swap(0, Ordering::Relaxed) != 0;
+    let ticks = entry.ticks.load(Ordering::Relaxed);
+    let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+    let word = Record::pack(Op::Open, entry.flags.load(Ordering::Relaxed) as u8, 0);
+    let extra = extra_hold(position) | if restart { RESTART } else { 0 };
+    let fast = local.head.load(Ordering::Relaxed) < local.soft_limit.load(Ordering::Relaxed)
+        && local.writing.load(Ordering::Relaxed) == 0;
+    if fast {
+        // SAFETY: there is room up to the soft limit, and no write is under way.
+        unsafe { write(local, ticks, lock_and_stack, word, || extra) };
+    } else {
+        let (lock, stack) = (lock_and_stack as u32, (lock_and_stack >> 32) as u32);
+        if !write_where_room(local, Record { ticks, lock, stack, word, extra }) {
+            if restart {
+                begin_anew(local);
             }
+            return false;
         }
-        mark(&entry.flags, true);
-        true
     }
+    mark(&entry.flags, true);
+    true
 }
 
 /// Counts the chain of held locks up to this position.
 #[cold]
-unsafe fn fold(tables: &Tables, local: *mut Local, at: u32) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let chain = (0..=at).filter_map(|position| entry_at(local, position)).filter(|entry| counts(entry));
-        let marked = chain.inspect(|entry| mark_nested(tables, row_of(entry)));
-        match fold_open(local, marked) {
-            Some(innermost) => count_here(&innermost.count),
-            None => cut(),
-        }
+fn fold(tables: &Tables, local: &Local, at: u32) {
+    let chain = (0..=at).filter_map(|position| entry_at(local, position)).filter(|entry| counts(entry));
+    let marked = chain.inspect(|entry| mark_nested(tables, row_of(entry)));
+    match fold_open(local, marked) {
+        Some(innermost) => count_here(&innermost.count),
+        None => cut(),
     }
 }
 
 /// What the collector has as open is not to be relied on: the next `Open` says so.
-pub unsafe fn begin_anew(local: *mut Local) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe { (*local).restart.store(1, Ordering::Relaxed) };
+pub fn begin_anew(local: &Local) {
+    local.restart.store(1, Ordering::Relaxed);
 }
 
 /// Something that orders locks or threads could not be noted.
@@ -169,24 +157,21 @@ fn mark_nested(tables: &Tables, row: u32) {
 
 /// Takes off the list what another thread has given back meanwhile: its hold ended then.
 #[cold]
-pub unsafe fn drop_handed_over(local: *mut Local) {
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let Some(tables) = (*local).tables().filter(|tables| tables.handed_over.any()) else { return };
-        let depth = (*local).slot().depth.load(Ordering::Relaxed);
-        for at in (0..depth).rev() {
-            let Some(entry) = entry_at(local, at).filter(|entry| live(entry) && row_of(entry) != 0) else { continue };
-            let info = tables.segment.lock(row_of(entry));
-            if info.traits.load(Ordering::Relaxed) & traits::HANDED_OVER == 0 {
-                continue;
-            }
-            let since = entry.ticks.load(Ordering::Relaxed);
-            let until = tables.handed_over.last(row_of(entry)).filter(|until| *until > since);
-            // A semaphore that was handed over once is no lock any more.
-            let is_lock = info.kind().is_some_and(|kind| kind.blocks_others(info.traits()));
-            if until.is_some() || !is_lock {
-                release(local, Held { at, entry }, until.unwrap_or(since), 0);
-            }
+pub fn drop_handed_over(local: &Local) {
+    let Some(tables) = local.tables().filter(|tables| tables.handed_over.any()) else { return };
+    let depth = local.slot().depth.load(Ordering::Relaxed);
+    for at in (0..depth).rev() {
+        let Some(entry) = entry_at(local, at).filter(|entry| live(entry) && row_of(entry) != 0) else { continue };
+        let info = tables.segment.lock(row_of(entry));
+        if info.traits.load(Ordering::Relaxed) & traits::HANDED_OVER == 0 {
+            continue;
+        }
+        let since = entry.ticks.load(Ordering::Relaxed);
+        let until = tables.handed_over.last(row_of(entry)).filter(|until| *until > since);
+        // A semaphore that was handed over once is no lock any more.
+        let is_lock = info.kind().is_some_and(|kind| kind.blocks_others(info.traits()));
+        if until.is_some() || !is_lock {
+            release(local, Held { at, entry }, until.unwrap_or(since), 0);
         }
     }
 }

@@ -11,24 +11,24 @@ use crate::unwind::capture::{Found, Mismatch, at_once, learn, search};
 /// `local` is this thread's and ready; the two addresses are those of the hook that is running, whose
 /// caller's rbp is stored at `stack_pointer - 16`.
 #[inline(always)]
-pub unsafe fn stack_of(local: *mut Local, stack_pointer: u64, return_address: u64) -> u32 {
+pub unsafe fn stack_of(local: &Local, stack_pointer: u64, return_address: u64) -> u32 {
     // SAFETY: the caller's contract.
-    unsafe {
-        match at_once(&raw const (*local).stacks, stack_pointer, return_address) {
-            Some(stack) => checked(local, stack_pointer, return_address, stack),
-            None => stack_slowly(local, stack_pointer, return_address),
-        }
+    match unsafe { at_once(local.stacks(), stack_pointer, return_address) } {
+        // SAFETY: the caller's contract.
+        Some(stack) => unsafe { checked(local, stack_pointer, return_address, stack) },
+        // SAFETY: the caller's contract.
+        None => unsafe { stack_slowly(local, stack_pointer, return_address) },
     }
 }
 
 #[inline(never)]
-unsafe fn stack_slowly(local: *mut Local, stack_pointer: u64, return_address: u64) -> u32 {
-    // SAFETY: as in `stack_of`.
+unsafe fn stack_slowly(local: &Local, stack_pointer: u64, return_address: u64) -> u32 {
+    // SAFETY: as in `stack_of`; in the rare part nobody else has the memory.
     unsafe {
-        match search(&raw mut (*local).stacks, stack_pointer, return_address) {
+        match search(local.stacks(), stack_pointer, return_address) {
             Found::Known(stack) => checked(local, stack_pointer, return_address, stack),
             Found::Deeper(stack) => {
-                Local::rarely(local, || (*local).stacks.reach(stack_pointer));
+                local.rarely(|| (*local.stacks()).reach(stack_pointer));
                 checked(local, stack_pointer, return_address, stack)
             }
             Found::New(Mismatch { prefix, value, word }) => {
@@ -42,42 +42,42 @@ unsafe fn stack_slowly(local: *mut Local, stack_pointer: u64, return_address: u6
 #[cold]
 #[inline(never)]
 unsafe fn new_stack(
-    local: *mut Local,
+    local: &Local,
     stack_pointer: u64,
     return_address: u64,
     prefix: u32,
     value: u64,
     word: usize,
 ) -> u32 {
-    // SAFETY: as in `stack_of`; signal handlers are kept out of the rare part.
-    unsafe {
-        let learned = Local::rarely(local, move || {
-            let Some(tables) = (*local).tables() else { return 0 };
-            count_here(&(*local).slot().stack_misses);
-            let mismatch = Mismatch { prefix, value, word };
-            learn(&mut (*local).stacks, tables, stack_pointer, return_address, &mismatch)
-        });
-        match learned {
-            Some(stack) => checked(local, stack_pointer, return_address, stack),
-            None => 0,
-        }
+    let learned = local.rarely(move || {
+        let Some(tables) = local.tables() else { return 0 };
+        count_here(&local.slot().stack_misses);
+        let mismatch = Mismatch { prefix, value, word };
+        // SAFETY: as in `stack_of`; in the rare part nobody else has the memory.
+        unsafe { learn(&mut *local.stacks(), tables, stack_pointer, return_address, &mismatch) }
+    });
+    match learned {
+        // SAFETY: as in `stack_of`.
+        Some(stack) => unsafe { checked(local, stack_pointer, return_address, stack) },
+        None => 0,
     }
 }
 
 /// In oracle builds, walks anew and compares; otherwise gives the answer back as it is.
 #[inline(always)]
-unsafe fn checked(local: *mut Local, stack_pointer: u64, return_address: u64, stack: u32) -> u32 {
+unsafe fn checked(local: &Local, stack_pointer: u64, return_address: u64, stack: u32) -> u32 {
     #[cfg(lockprof_oracle)]
-    // SAFETY: as in `stack_of`.
-    unsafe {
-        let Some(tables) = (*local).tables() else { return stack };
-        if stack != 0 && (*local).enter() {
-            let memory = &mut (*local).stacks;
-            let right = crate::unwind::oracle::is_right(memory, tables, stack_pointer, return_address, stack);
-            let counter = if right { &tables.header().oracle_checked } else { &tables.header().oracle_wrong };
-            counter.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
-            (*local).leave();
-        }
+    if let Some(tables) = local.tables().filter(|_| stack != 0)
+        && local.enter()
+    {
+        // SAFETY: in the rare part nobody else has it; as in `stack_of`.
+        let right = unsafe {
+            let memory = &mut *local.stacks();
+            crate::unwind::oracle::is_right(memory, tables, stack_pointer, return_address, stack)
+        };
+        let counter = if right { &tables.header().oracle_checked } else { &tables.header().oracle_wrong };
+        counter.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+        local.leave();
     }
     let _ = (local, stack_pointer, return_address);
     stack

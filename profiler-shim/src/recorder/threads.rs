@@ -9,7 +9,7 @@ use lockprof_wire::thread::state;
 use super::waits::leave_waits;
 use crate::real;
 use crate::state::attach;
-use crate::state::local::{CHECKED_PAIRS, Local, local, set_local};
+use crate::state::local::{Local, local, set_local};
 use crate::state::process::{Process, attached};
 use crate::sys;
 use crate::sys::filters;
@@ -29,33 +29,28 @@ pub fn make_key() {
 /// This thread's `Local` where the hot path cannot run: attaches the thread, or tells what a signal
 /// handler inside the recorder has to do without.
 #[cold]
-pub fn local_slowly(stack_pointer: u64) -> Option<*mut Local> {
+pub fn local_slowly(stack_pointer: u64) -> Option<&'static Local> {
     local_of_new(stack_pointer, 0)
 }
 
 /// The same for a thread that begins. `token`: of the `Created` record that announced it.
-pub fn local_of_new(stack_pointer: u64, token: u32) -> Option<*mut Local> {
+pub fn local_of_new(stack_pointer: u64, token: u32) -> Option<&'static Local> {
     if filters::is_blind() {
         return None;
     }
     let process = attach::get()?;
-    let at = local();
-    if !at.is_null() {
-        // SAFETY: a thread's pointer stays valid; after a fork it points to zeros.
-        let known = unsafe { &mut *at };
-        if known.is_attached() {
-            if known.is_stale() {
-                // SAFETY: the pointer is this thread's.
-                unsafe { Local::rarely(at, || known.refresh()) };
-            }
-            return Some(at);
+    // A fork's child finds zeros there: it is not attached.
+    if let Some(known) = local().filter(|local| local.is_attached()) {
+        if known.is_stale() {
+            known.rarely(|| known.refresh());
         }
+        return Some(known);
     }
     attach_thread(process, stack_pointer, token)
 }
 
 /// Gives this thread a slot.
-fn attach_thread(process: &'static Process, stack_pointer: u64, token: u32) -> Option<*mut Local> {
+fn attach_thread(process: &'static Process, stack_pointer: u64, token: u32) -> Option<&'static Local> {
     if !process.locals.may_have_room() {
         return None;
     }
@@ -66,20 +61,17 @@ fn attach_thread(process: &'static Process, stack_pointer: u64, token: u32) -> O
         sys::restore_signals(signals);
         return None;
     };
-    // SAFETY: the number is this thread's alone now.
-    unsafe {
-        Local::first_part(local, signals, || begin(process, local, number, stack_pointer, token));
-    }
+    local.first_part(signals, || begin(process, local, number, stack_pointer, token));
     let key = KEY.load(Ordering::Relaxed);
     if key != u32::MAX {
         // SAFETY: the key was made by `make_key`.
-        unsafe { real::pthread_setspecific(key, local.cast()) };
+        unsafe { real::pthread_setspecific(key, core::ptr::from_ref(local).cast_mut().cast()) };
     }
     Some(local)
 }
 
 /// A slot's number that nobody has, and what belongs to it.
-fn take_place(process: &'static Process) -> Option<(u32, *mut Local)> {
+fn take_place(process: &'static Process) -> Option<(u32, &'static Local)> {
     let Some(_guard) = process.tables.making.lock() else {
         process.tables.note(note::GAVE_UP);
         return None;
@@ -92,84 +84,57 @@ fn take_place(process: &'static Process) -> Option<(u32, *mut Local)> {
 }
 
 /// Fills a slot and its `Local`.
-fn begin(process: &'static Process, local: *mut Local, number: u32, stack_pointer: u64, token: u32) {
+fn begin(process: &'static Process, local: &'static Local, number: u32, stack_pointer: u64, token: u32) {
     let tid = thread_id();
-    // SAFETY: the number is this thread's alone.
-    let this = unsafe { &mut *local };
     let slot = process.tables.segment.thread(number);
-    this.number = number;
-    this.slot = slot;
-    this.serial = process.locals.serials.fetch_add(1, Ordering::Relaxed) + 1;
-    this.rounds = 0;
-    this.pending.mutex = 0;
-    this.checked_pairs = [0; CHECKED_PAIRS];
-    this.releasing.store(0, Ordering::Relaxed);
-    let counters =
-        [&this.telling, &this.restart, &this.order_marks, &this.folded_mark, &this.fold_segments, &this.waits];
-    for left_over in counters {
-        left_over.store(0, Ordering::Relaxed);
-    }
+    local.clear();
+    local.set_slot(number, slot);
     slot.tid.store(tid, Ordering::Relaxed);
-    slot.serial.store(this.serial, Ordering::Relaxed);
+    slot.serial.store(process.locals.next_serial(), Ordering::Relaxed);
     slot.depth.store(0, Ordering::Relaxed);
     slot.wait_lock.store(0, Ordering::Relaxed);
     // A thread that begins is on its own stack.
     let end = if token == 0 { stack_end(stack_pointer) } else { pthread_self() & !7 };
-    this.stacks.begin(stack_pointer, end);
-    if this.ring.is_null() {
-        this.first_ring(&process.tables);
-    }
+    // SAFETY: the rare part of a new thread: nobody else has it.
+    unsafe { (*local.stacks()).begin(stack_pointer, end) };
+    local.first_ring(&process.tables);
     process.tables.thread_ids.set(number, tid);
     // Release: the collector sees the fields.
     slot.state.store(state::ACTIVE, Ordering::Release);
-    this.attach(&process.tables);
-    set_local(local);
-    // SAFETY: `local` is this thread's, and its ring is there.
-    unsafe { super::thread_started(local, tid, token) };
-    this.refresh();
+    local.attach(&process.tables);
+    set_local(Some(local));
+    super::thread_started(local, tid, token);
+    local.refresh();
 }
 
 /// Runs when a thread ends, as late as can be: other destructors may still lock.
 unsafe extern "C" fn at_thread_end(at: *mut c_void) {
     /// glibc goes over the destructors that many times (`PTHREAD_DESTRUCTOR_ITERATIONS`).
     const ROUNDS: u32 = 4;
-    let this = local();
-    if this.is_null() || !core::ptr::eq(this, at.cast()) {
+    let Some(local) = local().filter(|local| core::ptr::eq(*local, at.cast()) && local.is_attached()) else { return };
+    local.rounds.set(local.rounds.get() + 1);
+    if local.rounds.get() < ROUNDS {
+        // SAFETY: the key was made by `make_key`.
+        unsafe { real::pthread_setspecific(KEY.load(Ordering::Relaxed), at) };
         return;
     }
-    // SAFETY: the pointer is this thread's.
-    unsafe {
-        if !(*this).is_attached() {
-            return;
-        }
-        (*this).rounds += 1;
-        if (*this).rounds < ROUNDS {
-            real::pthread_setspecific(KEY.load(Ordering::Relaxed), at);
-            return;
-        }
-        end(this);
-    }
+    end(local);
 }
 
 /// Gives the slot back.
-unsafe fn end(local: *mut Local) {
+fn end(local: &Local) {
     let Some(process) = attached() else { return };
-    // SAFETY: the caller's pointer is this thread's.
-    let this = unsafe { &mut *local };
     // Dropped last: a signal handler that found the inner lock taken by its own thread would wait for ever.
     let _undisturbed = sys::Undisturbed::now();
-    // SAFETY: `local` is this thread's, and what it waited for in frames that are gone is over.
-    unsafe {
-        leave_waits(local, 0);
-        super::thread_ended(local);
-    }
-    let slot = this.slot();
-    process.tables.thread_ids.set(this.number, 0);
-    this.detach();
-    set_local(core::ptr::null_mut());
+    leave_waits(local, 0);
+    super::thread_ended(local);
+    let (number, slot) = (local.number(), local.slot());
+    process.tables.thread_ids.set(number, 0);
+    local.detach();
+    set_local(None);
     let dirty = slot.folds.load(Ordering::Relaxed) != 0;
     let Some(_guard) = process.tables.making.lock() else { return };
-    process.locals.put_ended(this.number);
+    process.locals.put_ended(number);
     // Release: the slot's next thread and the collector see all that was written.
     slot.state.store(if dirty { state::ENDED_DIRTY } else { state::ENDED }, Ordering::Release);
 }

@@ -27,9 +27,8 @@ use crate::tables::object_marker;
 /// An acquisition is about to be given back: a signal handler that finds the lock free before that is written down takes
 /// nothing off. Gives what to [`end_release`] with.
 #[inline(always)]
-pub unsafe fn begin_release(local: *mut Local, held: Held) -> u64 {
-    // SAFETY: the caller's contract is that of `push`.
-    let releasing = unsafe { &(*local).releasing };
+pub fn begin_release(local: &Local, held: Held) -> u64 {
+    let releasing = &local.releasing;
     let outer = releasing.load(Ordering::Relaxed);
     releasing.store(held.entry.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
@@ -38,10 +37,9 @@ pub unsafe fn begin_release(local: *mut Local, held: Held) -> u64 {
 
 /// It was given back, and written down.
 #[inline(always)]
-pub unsafe fn end_release(local: *mut Local, outer: u64) {
+pub fn end_release(local: &Local, outer: u64) {
     compiler_fence(Ordering::SeqCst);
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe { (*local).releasing.store(outer, Ordering::Relaxed) };
+    local.releasing.store(outer, Ordering::Relaxed);
 }
 
 /// Pairs that are looked at in a process where nothing was ever given back unseen.
@@ -53,45 +51,41 @@ const FOUND: u32 = u32::MAX;
 /// Takes off the list what is not held any more, below position `end`. `within`: the address of what is taken or
 /// waited for, and whether this thread has it now; `None`: the thread ends.
 #[inline(always)]
-pub unsafe fn drop_unseen(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
+pub fn drop_unseen(local: &Local, end: u32, within: Option<(u64, bool)>) {
     let looks = within.is_none() || LEFT.load(Ordering::Relaxed) != 0;
     // What was taken awake may have been given back asleep: the reader of the recording knows of that.
     if end != 0 && looks && object_marker::allowed() && !dormant::may_sleep() {
-        // SAFETY: the caller's contract is that of `push`.
-        unsafe { drop_below(local, end, within) };
+        drop_below(local, end, within);
     }
 }
 
 #[inline(never)]
-unsafe fn drop_below(local: *mut Local, end: u32, within: Option<(u64, bool)>) {
+fn drop_below(local: &Local, end: u32, within: Option<(u64, bool)>) {
     /// Of more locks at a time only the innermost are looked at.
     const NEAR: u32 = 8;
-    // SAFETY: the caller's contract is that of `push`.
-    unsafe {
-        let first = if within.is_some() { end.saturating_sub(NEAR) } else { 0 };
-        for at in (first..end).rev() {
-            let Some(entry) = entry_at(local, at).filter(|entry| live(entry)) else { continue };
-            let being_released = entry.ticks.load(Ordering::Relaxed) == (*local).releasing.load(Ordering::Relaxed);
-            if being_released || entry.flags.load(Ordering::Relaxed) & ENDED != 0 {
-                continue;
-            }
-            let address = entry.address.load(Ordering::Relaxed);
-            let pair = within.map(|(other, _)| &mut (*local).checked_pairs[pair_slot(address, other)]);
-            let mark = within.map_or(0, |(other, _)| address ^ other.rotate_left(32));
-            if pair.as_ref().is_some_and(|known| **known == mark) {
-                continue;
-            }
-            let Some(tables) = (*local).tables() else { return };
-            let elsewhere = Local::rarely(local, || is_elsewhere(tables, local, entry, within));
-            if elsewhere == Some(true) {
-                LEFT.store(FOUND, Ordering::Relaxed);
-                tables.note(note::UNSEEN_RELEASE);
-                release(local, Held { at, entry }, clock::now(), 0);
-            } else if let Some(pair) = pair {
-                *pair = mark;
-                let less = |left: u32| if left == FOUND { None } else { left.checked_sub(1) };
-                let _ = LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-            }
+    let first = if within.is_some() { end.saturating_sub(NEAR) } else { 0 };
+    for at in (first..end).rev() {
+        let Some(entry) = entry_at(local, at).filter(|entry| live(entry)) else { continue };
+        let being_released = entry.ticks.load(Ordering::Relaxed) == local.releasing.load(Ordering::Relaxed);
+        if being_released || entry.flags.load(Ordering::Relaxed) & ENDED != 0 {
+            continue;
+        }
+        let address = entry.address.load(Ordering::Relaxed);
+        let pair = within.map(|(other, _)| &local.checked_pairs[pair_slot(address, other)]);
+        let mark = within.map_or(0, |(other, _)| address ^ other.rotate_left(32));
+        if pair.as_ref().is_some_and(|known| known.get() == mark) {
+            continue;
+        }
+        let Some(tables) = local.tables() else { return };
+        let elsewhere = local.rarely(|| is_elsewhere(tables, local, entry, within));
+        if elsewhere == Some(true) {
+            LEFT.store(FOUND, Ordering::Relaxed);
+            tables.note(note::UNSEEN_RELEASE);
+            release(local, Held { at, entry }, clock::now(), 0);
+        } else if let Some(pair) = pair {
+            pair.set(mark);
+            let less = |left: u32| if left == FOUND { None } else { left.checked_sub(1) };
+            let _ = LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 }
@@ -102,7 +96,7 @@ fn pair_slot(held: u64, other: u64) -> usize {
 }
 
 /// Whether a lock's own words say that this thread does not have it.
-unsafe fn is_elsewhere(tables: &Tables, local: *mut Local, entry: &HeldEntry, within: Option<(u64, bool)>) -> bool {
+fn is_elsewhere(tables: &Tables, local: &Local, entry: &HeldEntry, within: Option<(u64, bool)>) -> bool {
     let address = entry.address.load(Ordering::Relaxed);
     let row = entry.lock_and_stack.load(Ordering::Relaxed) as u32;
     if row == 0 {
@@ -127,7 +121,7 @@ unsafe fn is_elsewhere(tables: &Tables, local: *mut Local, entry: &HeldEntry, wi
     }
     let half = |number: usize| (words[number / 2] >> (number % 2 * 32)) as u32;
     // SAFETY: the thread is the running hook's.
-    let own = unsafe { (*local).number };
+    let own = local.number();
     let anothers = |owner: u32| owner != 0 && tables.slot_of(owner).is_some_and(|slot| slot != own);
     match kind {
         kind::MUTEX => {

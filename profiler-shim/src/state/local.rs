@@ -7,10 +7,11 @@
 //! itself (see `recorder`); what it does rarely is between [`Local::enter`] and [`Local::leave`], with
 //! signals blocked.
 
+use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use lockprof_wire::ring::{self, RESERVE, RingHeader};
-use lockprof_wire::{FoldEntry, ThreadSlot, record};
+use lockprof_wire::{FoldEntry, HeldEntry, ThreadSlot, record};
 
 use crate::sys;
 use crate::sys::own_stack::Stack;
@@ -56,29 +57,52 @@ pub struct PendingWait {
     pub stack: u32,
 }
 
-/// See the module. Valid when zero: then it is not ready.
+impl PendingWait {
+    /// No wait.
+    pub const NONE: Self = Self { mutex: 0, mutex_lock: 0, stack: 0 };
+}
+
+/// What other threads change of a thread: they send it through its rare part. Valid when zero.
 #[repr(C)]
-pub struct Local {
+pub struct Visible {
     /// 1: the hot path may run. 0: not attached, wiped by a fork, inside the rare part, or code went away;
     /// or the hot path is not for this process (`--exact`, no invariant time stamp counter).
     ready: AtomicU32,
+    /// Code went away: what is remembered is void.
+    stale: AtomicU32,
+}
+
+impl Visible {
+    /// Code went away: sends the thread through the rare part once.
+    pub fn make_stale(&self) {
+        self.stale.store(1, Ordering::SeqCst);
+        self.ready.store(0, Ordering::SeqCst);
+    }
+}
+
+/// See the module. Valid when zero: then it is not ready.
+///
+/// References to it exist in its own thread only, and are shared ones: a signal handler has one beside the code that it
+/// interrupts. What changes is atomic where a handler may change it in between, else a cell. Other threads see
+/// [`Visible`] alone.
+#[repr(C)]
+pub struct Local {
+    pub(super) visible: Visible,
     /// The rare part is under way.
     inside: AtomicU32,
     /// It is done with signals blocked, ...
     blocked: AtomicU32,
     /// ... and this was the mask before.
     signals: AtomicU64,
-    /// Code went away: what is remembered is void.
-    stale: AtomicU32,
     /// 1 since it was attached to a slot, until its thread ends.
     attached: AtomicU32,
-    pub number: u32,
+    number: Cell<u32>,
     /// The process's tables; null: not attached, or wiped by a fork.
-    tables: *const Tables,
-    pub slot: *const ThreadSlot,
-    pub ring: *const RingHeader,
-    pub ring_slots: *const record::Slot,
-    pub ring_mask: u64,
+    tables: Cell<*const Tables>,
+    slot: Cell<*const ThreadSlot>,
+    ring: Cell<*const RingHeader>,
+    ring_slots: Cell<*const record::Slot>,
+    ring_mask: Cell<u64>,
     /// Records written and published.
     pub head: AtomicU64,
     /// Where `head` has to look at the ring's tail again.
@@ -90,7 +114,7 @@ pub struct Local {
     /// Records to fold before the ring is looked at again.
     pub backoff: AtomicU32,
     /// `Open` records are being written: a signal handler that finds it so folds its own.
-    pub telling: AtomicU32,
+    pub publishing: AtomicU32,
     /// What the collector has as open is not to be relied on.
     pub restart: AtomicU32,
     /// Records written that order this thread and others for certain.
@@ -98,21 +122,21 @@ pub struct Local {
     /// Their number when an `Open` was folded last, and how many numbers there were.
     pub folded_mark: AtomicU32,
     pub fold_segments: AtomicU32,
-    pub overflow: *const lockprof_wire::HeldEntry,
-    pub overflow_len: u32,
-    pub serial: u32,
+    /// Held entries beyond those of the slot, and how many there is room for.
+    pub overflow: Cell<*const HeldEntry>,
+    pub overflow_len: Cell<u32>,
     /// Rounds of destructors that went by at the thread's end.
-    pub rounds: u32,
-    pub pending: PendingWait,
+    pub rounds: Cell<u32>,
+    pub pending: Cell<PendingWait>,
     /// Waits that began and did not end, and what they are for: rows of locks, the innermost one last.
     pub waits: AtomicU32,
     pub waited_for: [AtomicU32; WAITS],
-    pub stacks: StackMemory,
-    pub locks: [CachedLock; CACHED_LOCKS],
-    pub folds: [*const FoldEntry; CACHED_FOLDS],
+    stacks: UnsafeCell<StackMemory>,
+    pub locks: [Cell<CachedLock>; CACHED_LOCKS],
+    pub folds: [Cell<*const FoldEntry>; CACHED_FOLDS],
     /// See `recorder::drop_unseen`.
-    pub checked_pairs: [u64; CHECKED_PAIRS],
-    stack: Stack,
+    pub checked_pairs: [Cell<u64>; CHECKED_PAIRS],
+    stack: UnsafeCell<Stack>,
 }
 
 /// What [`Local::leave`] makes `ready`: 1, or 0 in a process that the hot path is not for.
@@ -123,20 +147,22 @@ pub fn never_hot() {
     HOT.store(0, Ordering::Relaxed);
 }
 
-/// This thread's `Local`; null if it has none.
+/// This thread's `Local`, if it has one.
 #[inline(always)]
-pub fn local() -> *mut Local {
-    let at: *mut Local;
+pub fn local() -> Option<&'static Local> {
+    let at: *const Local;
     // SAFETY: reads our own thread-local word.
     unsafe {
         core::arch::asm!("mov {at}, qword ptr [rip + lockprof_local@GOTTPOFF]", "mov {at}, fs:[{at}]", at = out(reg) at,
             options(nostack, preserves_flags, readonly, pure));
+        // SAFETY: `set_local` stored a valid one or null, and they are never given back; after a fork it is zeros.
+        at.as_ref()
     }
-    at
 }
 
-/// Makes it this thread's.
-pub fn set_local(at: *mut Local) {
+/// Makes it this thread's, or takes it away.
+pub fn set_local(local: Option<&'static Local>) {
+    let at = local.map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: writes our own thread-local word.
     unsafe {
         core::arch::asm!("mov {t}, qword ptr [rip + lockprof_local@GOTTPOFF]", "mov fs:[{t}], {at}", t = out(reg) _,
@@ -148,7 +174,7 @@ impl Local {
     /// Whether the hot path may run.
     #[inline(always)]
     pub fn is_hot(&self) -> bool {
-        self.ready.load(Ordering::Relaxed) != 0
+        self.visible.ready.load(Ordering::Relaxed) != 0
     }
 
     /// Whether the rare part may run: this is no signal handler inside it.
@@ -163,31 +189,23 @@ impl Local {
 
     /// Does the rare part: no signal interrupts it, and it has a stack of its own. `None` if it is under way already (a
     /// fault in it).
-    ///
-    /// # Safety
-    /// `local` is this thread's.
-    pub unsafe fn rarely<R>(local: *mut Self, part: impl FnOnce() -> R) -> Option<R> {
-        // SAFETY: the caller's contract; the stack is this thread's alone.
-        unsafe {
-            if !(*local).enter() {
-                return None;
-            }
-            let done = Self::apart(local, part);
-            (*local).leave();
-            Some(done)
+    pub fn rarely<R>(&self, part: impl FnOnce() -> R) -> Option<R> {
+        if !self.enter() {
+            return None;
         }
+        let done = self.apart(part);
+        self.leave();
+        Some(done)
     }
 
     /// Does a part of the rare part on the thread's own stack: where signals are blocked, since their handlers would run
     /// on it.
-    unsafe fn apart<R>(local: *mut Self, part: impl FnOnce() -> R) -> R {
-        // SAFETY: the caller is between `enter` and `leave`.
-        unsafe {
-            if (*local).blocked.load(Ordering::Relaxed) != 0 {
-                Stack::run(&raw mut (*local).stack, part)
-            } else {
-                part()
-            }
+    fn apart<R>(&self, part: impl FnOnce() -> R) -> R {
+        if self.blocked.load(Ordering::Relaxed) != 0 {
+            // SAFETY: the rare part is not entered twice, so nobody is on this stack, and no handler comes in between.
+            unsafe { Stack::run(self.stack.get(), part) }
+        } else {
+            part()
         }
     }
 
@@ -203,7 +221,7 @@ impl Local {
         }
         self.keep_signals(sys::block_signals());
         self.inside.store(1, Ordering::Relaxed);
-        self.ready.store(0, Ordering::Relaxed);
+        self.visible.ready.store(0, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         true
     }
@@ -212,10 +230,10 @@ impl Local {
     pub fn leave(&self) {
         compiler_fence(Ordering::SeqCst);
         self.inside.store(0, Ordering::Relaxed);
-        self.ready.store(HOT.load(Ordering::Relaxed), Ordering::SeqCst);
+        self.visible.ready.store(HOT.load(Ordering::Relaxed), Ordering::SeqCst);
         // SeqCst on both sides: either `forget_code` sees this thread ready and stops it, or this sees the mark.
-        if self.stale.load(Ordering::SeqCst) != 0 {
-            self.ready.store(0, Ordering::Relaxed);
+        if self.visible.stale.load(Ordering::SeqCst) != 0 {
+            self.visible.ready.store(0, Ordering::Relaxed);
         }
         let blocked = self.blocked.load(Ordering::Relaxed) != 0;
         sys::restore_signals(blocked.then(|| self.signals.load(Ordering::Relaxed)));
@@ -225,64 +243,99 @@ impl Local {
     #[inline(always)]
     pub fn tables(&self) -> Option<&'static Tables> {
         // SAFETY: set by `attach`; the mapping is never given back.
-        unsafe { self.tables.as_ref() }
+        unsafe { self.tables.get().as_ref() }
+    }
+
+    /// Number of its slot.
+    pub fn number(&self) -> u32 {
+        self.number.get()
+    }
+
+    /// What is remembered of the thread's stacks. May be changed in the rare part only, but for what
+    /// `unwind::capture::search` does.
+    #[inline(always)]
+    pub fn stacks(&self) -> *mut StackMemory {
+        self.stacks.get()
     }
 
     /// Whether the thread still has to forget code that went away ([`Self::refresh`]).
     pub fn is_stale(&self) -> bool {
-        self.stale.load(Ordering::Relaxed) != 0
+        self.visible.stale.load(Ordering::Relaxed) != 0
     }
 
-    /// Code went away: sends the thread through the rare part once.
-    pub fn make_stale(&self) {
-        self.stale.store(1, Ordering::SeqCst);
-        self.ready.store(0, Ordering::SeqCst);
+    /// Begins the first rare part of a new thread, which does `part`. `signals`: the mask to be set behind it, if
+    /// signals are blocked now.
+    pub fn first_part(&self, signals: Option<u64>, part: impl FnOnce()) {
+        self.keep_signals(signals);
+        self.inside.store(1, Ordering::Relaxed);
+        self.apart(part);
+        self.leave();
     }
 
-    /// Begins the first rare part of a new thread, which does `part`. `signals`: the mask to be set behind it.
-    ///
-    /// # Safety
-    /// `local` is this thread's, and signals are blocked if `signals` says so.
-    pub unsafe fn first_part(local: *mut Self, signals: Option<u64>, part: impl FnOnce()) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            (*local).keep_signals(signals);
-            (*local).inside.store(1, Ordering::Relaxed);
-            Self::apart(local, part);
-            (*local).leave();
+    /// What a thread before left behind does not hold for the next one.
+    pub fn clear(&self) {
+        self.rounds.set(0);
+        self.pending.set(PendingWait::NONE);
+        self.checked_pairs.iter().for_each(|pair| pair.set(0));
+        self.releasing.store(0, Ordering::Relaxed);
+        let counters =
+            [&self.publishing, &self.restart, &self.order_marks, &self.folded_mark, &self.fold_segments, &self.waits];
+        for left_over in counters {
+            left_over.store(0, Ordering::Relaxed);
         }
     }
 
-    /// The thread has a slot from now on.
-    pub fn attach(&mut self, tables: &'static Tables) {
-        self.tables = tables;
+    /// Gives the thread this slot.
+    pub fn set_slot(&self, number: u32, slot: &'static ThreadSlot) {
+        self.number.set(number);
+        self.slot.set(slot);
+    }
+
+    /// The thread is recorded from now on.
+    pub fn attach(&self, tables: &'static Tables) {
+        self.tables.set(tables);
         self.attached.store(1, Ordering::Relaxed);
     }
 
     /// The thread has no slot any more.
     pub fn detach(&self) {
-        self.ready.store(0, Ordering::Relaxed);
+        self.visible.ready.store(0, Ordering::Relaxed);
         self.attached.store(0, Ordering::Relaxed);
     }
 
     /// The slot in shared memory.
     #[inline(always)]
     pub fn slot(&self) -> &'static ThreadSlot {
-        // SAFETY: set by `attach` before `ready`, and slots are never given back.
-        unsafe { &*self.slot }
+        // SAFETY: `set_slot` comes before everything else, and slots are never given back.
+        unsafe { &*self.slot.get() }
     }
 
-    /// Forgets shapes and rules if code went away. Only between `enter` and `leave`.
-    pub fn refresh(&mut self) {
-        if self.stale.swap(0, Ordering::SeqCst) != 0 {
-            self.stacks.forget();
+    /// Forgets shapes and rules if code went away. Only in the rare part.
+    pub fn refresh(&self) {
+        if self.visible.stale.swap(0, Ordering::SeqCst) != 0 {
+            // SAFETY: in the rare part nobody else has it.
+            unsafe { (*self.stacks.get()).forget() };
         }
     }
-}
 
-impl Local {
-    /// Makes the thread's first ring.
-    pub fn first_ring(&mut self, tables: &Tables) {
+    /// The ring; `None` while there is none.
+    #[inline(always)]
+    pub fn ring(&self) -> Option<&'static RingHeader> {
+        // SAFETY: set by `use_ring`; rings are never given back.
+        unsafe { self.ring.get().as_ref() }
+    }
+
+    /// The ring's slots, and the mask of their numbers.
+    #[inline(always)]
+    pub fn ring_slots(&self) -> (*const record::Slot, u64) {
+        (self.ring_slots.get(), self.ring_mask.get())
+    }
+
+    /// Makes the thread's first ring, unless it has one.
+    pub fn first_ring(&self, tables: &Tables) {
+        if self.ring().is_some() {
+            return;
+        }
         let carved =
             tables.making.lock().and_then(|_guard| tables.segment.carve(RingHeader::bytes(ring::FIRST_CAPACITY)));
         let Some(at) = carved else { return };
@@ -292,14 +345,14 @@ impl Local {
     }
 
     /// Goes on in the ring at this offset.
-    pub fn use_ring(&mut self, tables: &Tables, at: u64, capacity: u32) {
+    pub fn use_ring(&self, tables: &Tables, at: u64, capacity: u32) {
         // SAFETY: the room was carved for a ring of this capacity.
         let header: &'static RingHeader = unsafe { tables.segment.at(at) };
         header.capacity.store(capacity, Ordering::Relaxed);
-        self.ring = header;
+        self.ring.set(header);
         // SAFETY: the slots follow the header.
-        self.ring_slots = unsafe { core::ptr::from_ref(header).add(1).cast() };
-        self.ring_mask = u64::from(capacity) - 1;
+        self.ring_slots.set(unsafe { core::ptr::from_ref(header).add(1).cast() });
+        self.ring_mask.set(u64::from(capacity) - 1);
         self.soft_limit.store(u64::from(capacity - RESERVE), Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
     }

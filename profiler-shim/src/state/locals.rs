@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use lockprof_wire::thread::state;
 
-use super::local::Local;
+use super::local::{Local, Visible};
 use crate::sys::backoff::Backoff;
 use crate::tables::Tables;
 use crate::tables::thread_ids::{CHUNK, CHUNKS};
@@ -15,7 +15,7 @@ pub struct Locals {
     chunks: [AtomicPtr<Chunk>; CHUNKS],
     ended_count: AtomicU32,
     /// Threads that came so far.
-    pub serials: AtomicU32,
+    serials: AtomicU32,
     backoff: Backoff,
 }
 
@@ -42,7 +42,7 @@ impl Locals {
     }
 
     /// The `Local` of a slot, made where it is new. Call under the inner lock.
-    fn make(&self, tables: &Tables, number: u32) -> Option<*mut Local> {
+    fn make(&self, tables: &Tables, number: u32) -> Option<&'static Local> {
         let chunk = self.chunk(number).or_else(|| {
             let at = tables.take(size_of::<Chunk>())?;
             // Release: who finds the chunk sees zeros.
@@ -53,14 +53,20 @@ impl Locals {
         if local.load(Ordering::Relaxed).is_null() {
             local.store(tables.take(size_of::<Local>())?.cast(), Ordering::Release);
         }
-        Some(local.load(Ordering::Relaxed))
+        // SAFETY: memory of its size, never given back; zeros are a valid one.
+        unsafe { local.load(Ordering::Relaxed).as_ref() }
     }
 
-    /// The `Local` of a slot, if it was ever used.
-    pub fn made(&self, number: u32) -> Option<&'static Local> {
+    /// What may be seen of the thread of a slot, if the slot was ever used.
+    fn visible(&self, number: u32) -> Option<&'static Visible> {
         let at = self.chunk(number)?.locals[number as usize % CHUNK].load(Ordering::Acquire);
-        // SAFETY: never given back; only the atomic fields are touched by others than the owner.
-        unsafe { at.as_ref() }
+        // SAFETY: never given back; its owner has shared references only.
+        (!at.is_null()).then(|| unsafe { &(*at).visible })
+    }
+
+    /// A number that no other thread of the process has; the first one has 1.
+    pub fn next_serial(&self) -> u32 {
+        self.serials.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Whether it is worth the trouble to ask for a slot: where there was none, a thread would ask at each lock.
@@ -69,7 +75,7 @@ impl Locals {
     }
 
     /// A slot for a new thread, with its `Local`: that of one that ended, or a new one. Call under the inner lock.
-    pub fn take(&self, tables: &Tables) -> Option<(u32, *mut Local)> {
+    pub fn take(&self, tables: &Tables) -> Option<(u32, &'static Local)> {
         if let Some(number) = self.take_ended(tables) {
             return Some((number, self.make(tables, number)?));
         }
@@ -116,8 +122,8 @@ impl Locals {
     /// Code went away: sends every thread through the rare part once, where it forgets what it remembered.
     pub fn forget_code(&self, tables: &Tables) {
         for number in 0..tables.header().thread_count.load(Ordering::Acquire) {
-            if let Some(local) = self.made(number) {
-                local.make_stale();
+            if let Some(visible) = self.visible(number) {
+                visible.make_stale();
             }
         }
     }

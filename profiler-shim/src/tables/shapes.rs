@@ -269,8 +269,3 @@ impl Shapes {
         }
     }
 }
-
-/// Words that a shape of so many has room for.
-const fn room_of(len: u16) -> usize {
-    (len as usize).next_multiple_of(GROUP)
-}

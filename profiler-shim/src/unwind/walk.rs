@@ -76,11 +76,9 @@ pub struct Walked<'a> {
     pub frames: &'a [Frame],
     /// What it depended on, in order; `None` if that cannot be remembered.
     pub words: Option<&'a mut [Word]>,
-    /// The stack goes on, but the unwinder could not.
-    pub truncated: bool,
     /// All of it is code that stays as long as the tables.
     pub stays: bool,
-    /// It is `truncated`, and a signal interrupted one of the frames: compilers' tables are wrong at some instructions
+    /// It goes on, but the unwinder could not, and a signal interrupted one of the frames: compilers' tables are wrong at some instructions
     /// (between the two halves of an epilogue that restores `rsp` from a register, in libgcc's `_Unwind_Resume`).
     #[cfg(lockprof_oracle)]
     pub lost_after_signal: bool,
@@ -170,7 +168,6 @@ impl Scratch {
         Walked {
             frames: &scratch.frames[..frames],
             words: (memorable && frames < MAX_FRAMES).then_some(&mut scratch.words[..words]),
-            truncated,
             stays,
             #[cfg(lockprof_oracle)]
             lost_after_signal: truncated && interrupted,
