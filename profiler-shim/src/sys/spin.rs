@@ -1,7 +1,7 @@
 //! The recorder's one inner lock, for what happens rarely: a new stack, a new lock, more room.
 //!
 //! It gives up after a while: a thread that was cancelled asynchronously inside the recorder would
-//! otherwise stop the whole program. Signal handlers never take it (see `thread::Local::ready`).
+//! otherwise stop the whole program. Signal handlers never take it (see `state::local::Local`).
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -26,7 +26,7 @@ pub struct Module {
     pub tables: u64,
     /// It is this library.
     pub own: bool,
-    /// It stays as long as the tables.
+    /// It stays as long as the process.
     pub stays: bool,
 }
 

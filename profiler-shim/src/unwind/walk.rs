@@ -28,7 +28,7 @@ struct Row {
     cfa_offset: i32,
     ra_offset: i16,
     cfa_is_rbp: bool,
-    /// The object stays as long as the tables.
+    /// The object stays as long as the process.
     stays: bool,
     shape: RowShape,
     /// Offsets from the CFA, in words; [`UNSAVED`] if the register is unchanged.
@@ -76,7 +76,7 @@ pub struct Walked<'a> {
     pub frames: &'a [Frame],
     /// What it depended on, in order; `None` if that cannot be remembered.
     pub words: Option<&'a mut [Word]>,
-    /// All of it is code that stays as long as the tables.
+    /// All of it is code that stays as long as the process.
     pub stays: bool,
     /// It goes on, but the unwinder could not, and a signal interrupted one of the frames: compilers' tables are wrong at some instructions
     /// (between the two halves of an epilogue that restores `rsp` from a register, in libgcc's `_Unwind_Resume`).
