@@ -1,8 +1,14 @@
 //! The oracle build of the preloaded library: it walks every remembered stack anew and asks the `backtrace` crate too.
 
-use std::path::PathBuf;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::{fs, process};
 
 use super::{Recording, Report, Target};
+
+#[path = "../../profiler-shim/library.rs"]
+mod library;
 
 /// What the oracle said.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +25,49 @@ fn second_unwinder() -> PathBuf {
     library
 }
 
+/// The library, built when a test asks for it first: a change of the shim does not have to wait for it. It stays in the
+/// target folder under the hash of its sources.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut hasher = DefaultHasher::new();
+        env!("LOCKPROF_RUSTC").hash(&mut hasher);
+        let parts = ["library.rs", "symbols.map", "src", "wire/src"].map(|part| root.join("profiler-shim").join(part));
+        parts.iter().for_each(|part| hash_files(part, &mut hasher));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("oracle");
+        let library = folder.join(format!("{:016x}.so", hasher.finish()));
+        if !library.is_file() {
+            let work = folder.join(process::id().to_string());
+            fs::create_dir_all(&work).expect("a folder for the oracle build");
+            let tools = library::Tools {
+                compiler: env!("LOCKPROF_RUSTC").into(),
+                linker: env!("LOCKPROF_LINKER").into(),
+                target: env!("LOCKPROF_TARGET").into(),
+            };
+            let made = tools.build(root, &work, "lockprof_shim_oracle", Some("lockprof_oracle"));
+            fs::rename(made, &library).expect("the oracle build in its place");
+            fs::remove_dir_all(&work).expect("the folder of the oracle build gone");
+        }
+        library
+    })
+}
+
+/// Puts names and contents of all files below a path into the hash.
+fn hash_files(path: &Path, hasher: &mut DefaultHasher) {
+    if !path.is_dir() {
+        path.hash(hasher);
+        fs::read(path).expect("a source of the shim").hash(hasher);
+        return;
+    }
+    let mut entries: Vec<_> = fs::read_dir(path).expect("a folder of the shim").flatten().map(|e| e.path()).collect();
+    entries.sort();
+    entries.iter().for_each(|entry| hash_files(entry, hasher));
+}
+
 /// The program under the oracle; its user preloads the second unwinder.
 pub fn under_oracle(target: &Target) -> Target {
-    target.clone().env("LOCKPROF_SHIM", env!("LIBLOCKPROF_SHIM_ORACLE")).env("LD_PRELOAD", second_unwinder())
+    target.clone().env("LOCKPROF_SHIM", library()).env("LD_PRELOAD", second_unwinder())
 }
 
 impl Verdict {

@@ -6,7 +6,7 @@ use lockprof_wire::Flags;
 use lockprof_wire::lock::kind;
 
 use super::glibc::{looks_taken, owner_of};
-use super::objects::{lock_of, lock_to_take, look_again};
+use super::objects::{lock_of, lock_to_acquire, look_again};
 use super::outcome::{EDEADLK, EOWNERDEAD, Outcome, Request, Style};
 use super::unwound::wait_in;
 use crate::probe::{self, Caller, Entry, Lock, Waiting, caller, exact};
@@ -39,7 +39,7 @@ pub unsafe fn acquire<S: Style + Copy>(
         let Some(caller) = probe::hot_caller(entry) else {
             return acquire_slowly(request, entry, try_real, block);
         };
-        let lock = lock_to_take(caller, request);
+        let lock = lock_to_acquire(caller, request);
         if lock.has(RECURSIVE | ROBUST | UNTAGGED) {
             return acquire_unusual(request, caller, lock, try_real, block);
         }
@@ -214,7 +214,7 @@ pub unsafe fn try_acquire<S: Style + Copy>(
     // SAFETY: the caller's contract.
     unsafe {
         let Some(caller) = caller(entry) else { return past::<S>(try_real()) };
-        let lock = lock_to_take(caller, request);
+        let lock = lock_to_acquire(caller, request);
         let answer = try_real();
         if answer == EOWNERDEAD {
             probe::owner_died(caller, lock, clock::now());

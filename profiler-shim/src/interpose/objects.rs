@@ -41,7 +41,7 @@ unsafe fn lock_slowly(caller: Caller, object: Ptr, kind: u8) -> Lock {
 /// # Safety
 /// The object is one of the request's kind.
 #[inline(always)]
-pub unsafe fn lock_to_take<S>(caller: Caller, request: Request<S>) -> Lock {
+pub unsafe fn lock_to_acquire<S>(caller: Caller, request: Request<S>) -> Lock {
     // SAFETY: the caller's contract.
     unsafe {
         let lock = lock_of(caller, request.object, request.kind);

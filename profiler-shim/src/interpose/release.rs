@@ -22,12 +22,12 @@ pub unsafe fn release<S: Style + Copy>(request: Request<S>, entry: Entry, real: 
         // SAFETY: as above.
         return unsafe { release_unknown(thread, request, entry, real) };
     };
-    give_back(thread, held, clock::tsc(), real)
+    release_held(thread, held, clock::tsc(), real)
 }
 
 /// The real release of an acquisition, and its record behind it.
 #[inline(always)]
-fn give_back(thread: Thread, held: Held, now: u64, real: impl FnOnce() -> c_int) -> c_int {
+fn release_held(thread: Thread, held: Held, now: u64, real: impl FnOnce() -> c_int) -> c_int {
     let outer = probe::begin_release(thread, held);
     let answer = real();
     if answer == 0 {
@@ -42,7 +42,7 @@ fn give_back(thread: Thread, held: Held, now: u64, real: impl FnOnce() -> c_int)
 unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
     let Some(thread) = probe::thread() else { return real() };
     match probe::held(thread, request.object as u64) {
-        Some(held) => give_back(thread, held, clock::now(), real),
+        Some(held) => release_held(thread, held, clock::now(), real),
         // SAFETY: the entry is the running hook's.
         None => unsafe { release_unknown(thread, request, entry, real) },
     }

@@ -20,7 +20,7 @@ pub fn closing<T>(real: impl FnOnce() -> T) -> T {
     {
         // A signal handler that locks would wait for the inner lock for ever.
         let _undisturbed = Undisturbed::now();
-        if let Some(_guard) = tables.making.lock() {
+        if let Some(_guard) = tables.allocating.lock() {
             tables.modules.forget_unloaded(tables);
         }
     }

@@ -81,7 +81,7 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
         }
         word
     };
-    let word = local.rarely(found).unwrap_or(0);
+    let word = local.on_slow_path(found).unwrap_or(0);
     Lock { address, word }
 }
 
@@ -102,7 +102,7 @@ pub unsafe fn renewed(caller: Caller, object: Ptr, first: FirstUse, lock: Lock) 
         unsafe { object_marker::write(object, first.kind) };
         return lock;
     }
-    let word = local.rarely(|| tables.renew(object, first)).unwrap_or(lock.word);
+    let word = local.on_slow_path(|| tables.renew(object, first)).unwrap_or(lock.word);
     Lock { word, ..lock }
 }
 
@@ -144,9 +144,9 @@ pub fn is_reentry(thread: Thread, lock: Lock) -> bool {
 #[cold]
 pub fn not_a_lock(thread: Thread, lock: Lock) -> Lock {
     if let Some(tables) = thread.0.tables() {
-        thread.0.rarely(|| tables.hand_over(lock.address, lock.row(), clock::now()));
+        thread.0.on_slow_path(|| tables.released_by_another(lock.address, lock.row(), clock::now()));
     }
-    recorder::drop_handed_over(thread.0);
+    recorder::drop_cross_thread_releases(thread.0);
     Lock { word: lock.word & !BINARY, ..lock }
 }
 
@@ -163,5 +163,5 @@ pub fn name(caller: Caller, address: u64, name: &[u8]) {
     let known = tables.addresses.find(address).map_or(0, |found| found.lock.load(Ordering::Relaxed));
     let kind = if known as u32 == 0 { kind::MUTEX } else { (known >> 32) as u8 };
     // SAFETY: as above.
-    local.rarely(|| tables.name_lock(address, kind, caller.stack, name));
+    local.on_slow_path(|| tables.name_lock(address, kind, caller.stack, name));
 }

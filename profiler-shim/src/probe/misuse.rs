@@ -127,7 +127,7 @@ impl Misuse {
             return Self { payload: misuse::WAIT_NOT_LOCKED, ..self };
         }
         if takes {
-            self.hand_over(caller);
+            self.released_by_another(caller);
         }
         Self { payload: misuse::WAIT_NOT_OWNER, ..self }
     }
@@ -135,14 +135,14 @@ impl Misuse {
     /// The lock was given back all the same: it was taken from its owner, if it had one.
     pub fn went_through(self, caller: Caller) {
         if self.payload == misuse::UNLOCK_NOT_OWNER {
-            self.hand_over(caller);
+            self.released_by_another(caller);
         }
     }
 
     /// The lock was taken from its owner. It may be gone by now: its address is all that counts.
-    fn hand_over(self, caller: Caller) {
+    fn released_by_another(self, caller: Caller) {
         if let Some(tables) = caller.thread.0.tables() {
-            caller.thread.0.rarely(|| tables.hand_over(self.address, self.row, self.ticks));
+            caller.thread.0.on_slow_path(|| tables.released_by_another(self.address, self.row, self.ticks));
         }
     }
 

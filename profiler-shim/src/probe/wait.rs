@@ -32,7 +32,7 @@ impl Waiting {
 pub fn begin_wait(caller: Caller, lock: Lock, flags: u8, owner: Option<u32>) -> Waiting {
     let local = caller.thread.0;
     // What this thread lost to others meanwhile must not look as if it held it while it waits.
-    recorder::drop_handed_over(local);
+    recorder::drop_cross_thread_releases(local);
     let slot = local.slot();
     recorder::drop_unseen(local, slot.depth.load(Ordering::Relaxed), Some((lock.address, false)));
     let tables = local.tables();

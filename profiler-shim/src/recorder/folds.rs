@@ -116,7 +116,7 @@ fn find_fold(local: &Local, key: &Key) -> Option<&'static FoldEntry> {
         match search_folds(tables, local, key) {
             Ok(entry) => break entry,
             Err(full) if make_fold_table(tables, local, full.link, full.wanted) => {}
-            Err(_) => return one_for_many(tables, local, key),
+            Err(_) => return overflow_entry(tables, local, key),
         }
     };
     cached.set(found);
@@ -159,7 +159,7 @@ fn search_folds(tables: &Tables, local: &Local, key: &Key) -> Result<&'static Fo
 /// nothing without them.
 #[cold]
 #[inline(never)]
-fn one_for_many(tables: &Tables, local: &Local, key: &Key) -> Option<&'static FoldEntry> {
+fn overflow_entry(tables: &Tables, local: &Local, key: &Key) -> Option<&'static FoldEntry> {
     // SAFETY: the table was carved for its capacity.
     unsafe {
         let first = local.slot().folds.load(Ordering::Relaxed);
@@ -215,7 +215,7 @@ fn make_fold_table(tables: &Tables, local: &Local, link: &AtomicU64, capacity: u
         if link.load(Ordering::Relaxed) != 0 {
             return true;
         }
-        let carved = tables.making.lock().and_then(|_guard| tables.segment.carve(fold::FoldTable::bytes(capacity)));
+        let carved = tables.allocating.lock().and_then(|_guard| tables.segment.carve(fold::FoldTable::bytes(capacity)));
         if let Some(at) = carved {
             // SAFETY: it was carved just now.
             let table = unsafe { tables.segment.at::<fold::FoldTable>(at) };
@@ -225,5 +225,5 @@ fn make_fold_table(tables: &Tables, local: &Local, link: &AtomicU64, capacity: u
         }
         carved.is_some()
     };
-    local.rarely(make).unwrap_or(false)
+    local.on_slow_path(make).unwrap_or(false)
 }

@@ -63,7 +63,7 @@ fn push_above(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, tic
     let Some((at, entry)) = reserve(local) else { return unrecorded() };
     fill(entry, address, lock, stack, flags, ticks);
     count_here(&local.slot().acquisitions);
-    nested::tell(local, at);
+    nested::publish(local, at);
 }
 
 /// Notes that this thread has the lock after waiting for it.
@@ -74,7 +74,7 @@ pub fn push_contended(local: &Local, address: u64, lock: u32, stack: u32, flags:
     fill(entry, address, lock, stack, flags | Flags::CONTENDED, ticks);
     count_here(&local.slot().acquisitions);
     if at > 0 {
-        nested::tell(local, at);
+        nested::publish(local, at);
     }
 }
 
@@ -109,14 +109,14 @@ fn make_room(local: &Local, at: u32) -> bool {
     if at + 1 < HELD_SLOTS as u32 + local.overflow_len.get() {
         return true;
     }
-    local.rarely(|| move_on(local)).unwrap_or(false)
+    local.on_slow_path(|| move_on(local)).unwrap_or(false)
 }
 
-/// Carves the larger table and copies what there is. Only in the rare part.
+/// Carves the larger table and copies what there is. Only in the slow path.
 fn move_on(local: &Local) -> bool {
     let wanted = (local.overflow_len.get() * 2).max(512);
     let carved = local.tables().and_then(|tables| {
-        let _guard = tables.making.lock()?;
+        let _guard = tables.allocating.lock()?;
         let at = tables.segment.carve(u64::from(wanted) * size_of::<HeldEntry>() as u64)?;
         Some((tables, at))
     });

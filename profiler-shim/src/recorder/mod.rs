@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering;
 use lockprof_wire::{Flags, Op, Record, ThreadSlot};
 
 pub use held::{Held, Wait, find_held, push, push_contended, release};
-pub use nested::{cut, drop_handed_over};
+pub use nested::{cut, drop_cross_thread_releases};
 pub use ring::{emit, emit_done, write_order_mark};
 pub use stack::stack_of;
 pub use unseen::{begin_release, drop_unseen, end_release};
@@ -66,7 +66,7 @@ pub fn thread_started(local: &Local, tid: u32, token: u32) {
 
 /// Ends a thread's part of its ring: what it still holds is told.
 pub fn thread_ended(local: &Local) {
-    drop_handed_over(local);
+    drop_cross_thread_releases(local);
     drop_unseen(local, local.slot().depth.load(Ordering::Relaxed), None);
     let now = clock::now();
     let depth = local.slot().depth.load(Ordering::Relaxed);

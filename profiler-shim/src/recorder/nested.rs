@@ -30,17 +30,17 @@ use crate::tables::Tables;
 
 /// Tells of the acquisition at this position and of those around it, if it is nested in another one.
 #[inline(never)]
-pub fn tell(local: &Local, at: u32) {
+pub fn publish(local: &Local, at: u32) {
     let (Some(tables), Some(entry)) = (local.tables(), entry_at(local, at)) else { return };
-    if tables.handed_over.any() {
-        drop_handed_over(local);
+    if tables.cross_thread_releases.any() {
+        drop_cross_thread_releases(local);
     }
     if !counts(entry) {
         return;
     }
     drop_unseen(local, at, Some((entry.address.load(Ordering::Relaxed), true)));
     let anew = local.restart.load(Ordering::Relaxed) != 0;
-    let Some(from) = first_untold(local, at, anew) else { return };
+    let Some(from) = first_unpublished(local, at, anew) else { return };
     if local.publishing.load(Ordering::Relaxed) != 0 {
         return fold(tables, local, at);
     }
@@ -51,7 +51,7 @@ pub fn tell(local: &Local, at: u32) {
     }
     let told = (from..=at).all(|position| {
         let Some(entry) = entry_at(local, position) else { return true };
-        if !counts(entry) || is_told(entry) {
+        if !counts(entry) || is_published(entry) {
             return true;
         }
         mark_nested(tables, row_of(entry));
@@ -75,7 +75,7 @@ fn row_of(entry: &HeldEntry) -> u32 {
     entry.lock_and_stack.load(Ordering::Relaxed) as u32
 }
 
-fn is_told(entry: &HeldEntry) -> bool {
+fn is_published(entry: &HeldEntry) -> bool {
     entry.flags.load(Ordering::Relaxed) & TOLD != 0
 }
 
@@ -85,12 +85,12 @@ fn mark(flags: &AtomicU64, told: bool) {
 }
 
 /// The outermost position that has to be told; `None` where nothing is held around `at`.
-fn first_untold(local: &Local, at: u32, anew: bool) -> Option<u32> {
+fn first_unpublished(local: &Local, at: u32, anew: bool) -> Option<u32> {
     let mut from = None;
     for below in (0..at).rev() {
         // The same lock counts, too, unless it is a re-entry: a reader that reads once more.
         let Some(entry) = entry_at(local, below).filter(|entry| counts(entry)) else { continue };
-        if !anew && is_told(entry) {
+        if !anew && is_published(entry) {
             return from.or(Some(at));
         }
         from = Some(below);
@@ -157,8 +157,8 @@ fn mark_nested(tables: &Tables, row: u32) {
 
 /// Takes off the list what another thread has given back meanwhile: its hold ended then.
 #[cold]
-pub fn drop_handed_over(local: &Local) {
-    let Some(tables) = local.tables().filter(|tables| tables.handed_over.any()) else { return };
+pub fn drop_cross_thread_releases(local: &Local) {
+    let Some(tables) = local.tables().filter(|tables| tables.cross_thread_releases.any()) else { return };
     let depth = local.slot().depth.load(Ordering::Relaxed);
     for at in (0..depth).rev() {
         let Some(entry) = entry_at(local, at).filter(|entry| live(entry) && row_of(entry) != 0) else { continue };
@@ -167,7 +167,7 @@ pub fn drop_handed_over(local: &Local) {
             continue;
         }
         let since = entry.ticks.load(Ordering::Relaxed);
-        let until = tables.handed_over.last(row_of(entry)).filter(|until| *until > since);
+        let until = tables.cross_thread_releases.last(row_of(entry)).filter(|until| *until > since);
         // A semaphore that was handed over once is no lock any more.
         let is_lock = info.kind().is_some_and(|kind| kind.blocks_others(info.traits()));
         if until.is_some() || !is_lock {

@@ -174,14 +174,14 @@ fn grow_ring(local: &Local) -> bool {
     {
         return false;
     }
-    local.rarely(|| move_on(local, capacity)).unwrap_or(false)
+    local.on_slow_path(|| move_on(local, capacity)).unwrap_or(false)
 }
 
-/// Carves the larger ring and goes on there. Only in the rare part.
+/// Carves the larger ring and goes on there. Only in the slow path.
 fn move_on(local: &Local, capacity: u32) -> bool {
     let larger = capacity * ring::GROWTH;
     let carved = local.tables().and_then(|tables| {
-        let _guard = tables.making.lock()?;
+        let _guard = tables.allocating.lock()?;
         Some((tables, tables.segment.carve_from_half(RingHeader::bytes(larger))?))
     });
     if let Some((tables, at)) = carved {
@@ -190,7 +190,7 @@ fn move_on(local: &Local, capacity: u32) -> bool {
         // From here on the hot path of a handler finds no room, and folds.
         local.backoff.store(u32::MAX, Ordering::Relaxed);
         local.soft_limit.store(0, Ordering::Relaxed);
-        // SAFETY: `grow_ring` saw room, and no write under way; the rare part keeps handlers out.
+        // SAFETY: `grow_ring` saw room, and no write under way; the slow path keeps handlers out.
         unsafe { write_record(local, link) };
         // Handlers fold from here on: what they would write behind the link would be lost.
         local.writing.store(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The stack of an event: what is remembered of it, or a walk in the rare part.
+//! The stack of an event: what is remembered of it, or a walk in the slow path.
 
 use crate::state::local::Local;
 use crate::sys::counters::count_here;
@@ -23,12 +23,12 @@ pub unsafe fn stack_of(local: &Local, stack_pointer: u64, return_address: u64) -
 
 #[inline(never)]
 unsafe fn stack_slowly(local: &Local, stack_pointer: u64, return_address: u64) -> u32 {
-    // SAFETY: as in `stack_of`; in the rare part nobody else has the memory.
+    // SAFETY: as in `stack_of`; in the slow path nobody else has the memory.
     unsafe {
         match search(local.stacks(), stack_pointer, return_address) {
             Found::Known(stack) => checked(local, stack_pointer, return_address, stack),
             Found::Deeper(stack) => {
-                local.rarely(|| (*local.stacks()).reach(stack_pointer));
+                local.on_slow_path(|| (*local.stacks()).reach(stack_pointer));
                 checked(local, stack_pointer, return_address, stack)
             }
             Found::New(Mismatch { prefix, value, word }) => {
@@ -49,11 +49,11 @@ unsafe fn new_stack(
     value: u64,
     word: usize,
 ) -> u32 {
-    let learned = local.rarely(move || {
+    let learned = local.on_slow_path(move || {
         let Some(tables) = local.tables() else { return 0 };
         count_here(&local.slot().stack_misses);
         let mismatch = Mismatch { prefix, value, word };
-        // SAFETY: as in `stack_of`; in the rare part nobody else has the memory.
+        // SAFETY: as in `stack_of`; in the slow path nobody else has the memory.
         unsafe { learn(&mut *local.stacks(), tables, stack_pointer, return_address, &mismatch) }
     });
     match learned {
@@ -68,16 +68,16 @@ unsafe fn new_stack(
 unsafe fn checked(local: &Local, stack_pointer: u64, return_address: u64, stack: u32) -> u32 {
     #[cfg(lockprof_oracle)]
     if let Some(tables) = local.tables().filter(|_| stack != 0)
-        && local.enter()
+        && local.enter_slow()
     {
-        // SAFETY: in the rare part nobody else has it; as in `stack_of`.
+        // SAFETY: in the slow path nobody else has it; as in `stack_of`.
         let right = unsafe {
             let memory = &mut *local.stacks();
             crate::unwind::oracle::is_right(memory, tables, stack_pointer, return_address, stack)
         };
         let counter = if right { &tables.header().oracle_checked } else { &tables.header().oracle_wrong };
         counter.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
-        local.leave();
+        local.exit_slow();
     }
     let _ = (local, stack_pointer, return_address);
     stack

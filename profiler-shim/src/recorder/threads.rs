@@ -42,7 +42,7 @@ pub fn local_of_new(stack_pointer: u64, token: u32) -> Option<&'static Local> {
     // A fork's child finds zeros there: it is not attached.
     if let Some(known) = local().filter(|local| local.is_attached()) {
         if known.is_stale() {
-            known.rarely(|| known.refresh());
+            known.on_slow_path(|| known.refresh());
         }
         return Some(known);
     }
@@ -72,7 +72,7 @@ fn attach_thread(process: &'static Process, stack_pointer: u64, token: u32) -> O
 
 /// A slot's number that nobody has, and what belongs to it.
 fn take_place(process: &'static Process) -> Option<(u32, &'static Local)> {
-    let Some(_guard) = process.tables.making.lock() else {
+    let Some(_guard) = process.tables.allocating.lock() else {
         process.tables.note(note::GAVE_UP);
         return None;
     };
@@ -95,7 +95,7 @@ fn begin(process: &'static Process, local: &'static Local, number: u32, stack_po
     slot.wait_lock.store(0, Ordering::Relaxed);
     // A thread that begins is on its own stack.
     let end = if token == 0 { stack_end(stack_pointer) } else { pthread_self() & !7 };
-    // SAFETY: the rare part of a new thread: nobody else has it.
+    // SAFETY: the slow path of a new thread: nobody else has it.
     unsafe { (*local.stacks()).begin(stack_pointer, end) };
     local.first_ring(&process.tables);
     process.tables.thread_ids.set(number, tid);
@@ -133,7 +133,7 @@ fn end(local: &Local) {
     local.detach();
     set_local(None);
     let dirty = slot.folds.load(Ordering::Relaxed) != 0;
-    let Some(_guard) = process.tables.making.lock() else { return };
+    let Some(_guard) = process.tables.allocating.lock() else { return };
     process.locals.put_ended(number);
     // Release: the slot's next thread and the collector see all that was written.
     slot.state.store(if dirty { state::ENDED_DIRTY } else { state::ENDED }, Ordering::Release);

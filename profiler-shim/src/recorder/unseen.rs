@@ -77,7 +77,7 @@ fn drop_below(local: &Local, end: u32, within: Option<(u64, bool)>) {
             continue;
         }
         let Some(tables) = local.tables() else { return };
-        let elsewhere = local.rarely(|| is_elsewhere(tables, local, entry, within));
+        let elsewhere = local.on_slow_path(|| is_elsewhere(tables, local, entry, within));
         if elsewhere == Some(true) {
             LEFT.store(FOUND, Ordering::Relaxed);
             tables.note(note::UNSEEN_RELEASE);

@@ -158,7 +158,7 @@ impl Process {
         self.tables.segment.create(&path, size, made, tsc)?;
         self.tables.header().forked.store(u32::from(forked), Ordering::Relaxed);
         self.tables.header().foreign.store(definitions::foreign(), Ordering::Relaxed);
-        self.tables.make_rows_for_many();
+        self.tables.make_overflow_rows();
         self.tables.modules.discover_all(&self.tables);
         Ok(true)
     }

@@ -4,7 +4,7 @@
 //! little static room, and `__tls_get_addr` would cost more than the rest of a hook).
 //!
 //! Signal handlers interrupt anywhere and may call hooks. What the hot path does is safe against that by
-//! itself (see `recorder`); what it does rarely is between [`Local::enter`] and [`Local::leave`], with
+//! itself (see `recorder`); what it does rarely is between [`Local::enter_slow`] and [`Local::exit_slow`], with
 //! signals blocked.
 
 use core::cell::{Cell, UnsafeCell};
@@ -62,10 +62,10 @@ impl PendingWait {
     pub const NONE: Self = Self { mutex: 0, mutex_lock: 0, stack: 0 };
 }
 
-/// What other threads change of a thread: they send it through its rare part. Valid when zero.
+/// What other threads change of a thread: they send it through its slow path. Valid when zero.
 #[repr(C)]
 pub struct Visible {
-    /// 1: the hot path may run. 0: not attached, wiped by a fork, inside the rare part, or code went away;
+    /// 1: the hot path may run. 0: not attached, wiped by a fork, inside the slow path, or code went away;
     /// or the hot path is not for this process (`--exact`, no invariant time stamp counter).
     ready: AtomicU32,
     /// Code went away: what is remembered is void.
@@ -73,7 +73,7 @@ pub struct Visible {
 }
 
 impl Visible {
-    /// Code went away: sends the thread through the rare part once.
+    /// Code went away: sends the thread through the slow path once.
     pub fn make_stale(&self) {
         self.stale.store(1, Ordering::SeqCst);
         self.ready.store(0, Ordering::SeqCst);
@@ -88,7 +88,7 @@ impl Visible {
 #[repr(C)]
 pub struct Local {
     pub(super) visible: Visible,
-    /// The rare part is under way.
+    /// The slow path is under way.
     inside: AtomicU32,
     /// It is done with signals blocked, ...
     blocked: AtomicU32,
@@ -139,7 +139,7 @@ pub struct Local {
     stack: UnsafeCell<Stack>,
 }
 
-/// What [`Local::leave`] makes `ready`: 1, or 0 in a process that the hot path is not for.
+/// What [`Local::exit_slow`] makes `ready`: 1, or 0 in a process that the hot path is not for.
 static HOT: AtomicU32 = AtomicU32::new(1);
 
 /// Sends every hook of this process the slow way.
@@ -177,32 +177,32 @@ impl Local {
         self.visible.ready.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether the rare part may run: this is no signal handler inside it.
+    /// Whether the slow path may run: this is no signal handler inside it.
     pub fn is_free(&self) -> bool {
         self.inside.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether the thread has a slot: then a signal handler inside the rare part may at least give locks back.
+    /// Whether the thread has a slot: then a signal handler inside the slow path may at least give locks back.
     pub fn is_attached(&self) -> bool {
         self.attached.load(Ordering::Relaxed) != 0
     }
 
-    /// Does the rare part: no signal interrupts it, and it has a stack of its own. `None` if it is under way already (a
+    /// Does the slow path: no signal interrupts it, and it has a stack of its own. `None` if it is under way already (a
     /// fault in it).
-    pub fn rarely<R>(&self, part: impl FnOnce() -> R) -> Option<R> {
-        if !self.enter() {
+    pub fn on_slow_path<R>(&self, part: impl FnOnce() -> R) -> Option<R> {
+        if !self.enter_slow() {
             return None;
         }
         let done = self.apart(part);
-        self.leave();
+        self.exit_slow();
         Some(done)
     }
 
-    /// Does a part of the rare part on the thread's own stack: where signals are blocked, since their handlers would run
+    /// Does a part of the slow path on the thread's own stack: where signals are blocked, since their handlers would run
     /// on it.
     fn apart<R>(&self, part: impl FnOnce() -> R) -> R {
         if self.blocked.load(Ordering::Relaxed) != 0 {
-            // SAFETY: the rare part is not entered twice, so nobody is on this stack, and no handler comes in between.
+            // SAFETY: the slow path is not entered twice, so nobody is on this stack, and no handler comes in between.
             unsafe { Stack::run(self.stack.get(), part) }
         } else {
             part()
@@ -214,8 +214,8 @@ impl Local {
         self.signals.store(signals.unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// Begins the rare part without a stack of its own; false if it is under way already.
-    pub fn enter(&self) -> bool {
+    /// Begins the slow path without a stack of its own; false if it is under way already.
+    pub fn enter_slow(&self) -> bool {
         if self.inside.load(Ordering::Relaxed) != 0 {
             return false;
         }
@@ -226,8 +226,8 @@ impl Local {
         true
     }
 
-    /// Ends the rare part.
-    pub fn leave(&self) {
+    /// Ends the slow path.
+    pub fn exit_slow(&self) {
         compiler_fence(Ordering::SeqCst);
         self.inside.store(0, Ordering::Relaxed);
         self.visible.ready.store(HOT.load(Ordering::Relaxed), Ordering::SeqCst);
@@ -251,7 +251,7 @@ impl Local {
         self.number.get()
     }
 
-    /// What is remembered of the thread's stacks. May be changed in the rare part only, but for what
+    /// What is remembered of the thread's stacks. May be changed in the slow path only, but for what
     /// `unwind::capture::search` does.
     #[inline(always)]
     pub fn stacks(&self) -> *mut StackMemory {
@@ -263,13 +263,13 @@ impl Local {
         self.visible.stale.load(Ordering::Relaxed) != 0
     }
 
-    /// Begins the first rare part of a new thread, which does `part`. `signals`: the mask to be set behind it, if
+    /// Begins the first slow path of a new thread, which does `part`. `signals`: the mask to be set behind it, if
     /// signals are blocked now.
     pub fn first_part(&self, signals: Option<u64>, part: impl FnOnce()) {
         self.keep_signals(signals);
         self.inside.store(1, Ordering::Relaxed);
         self.apart(part);
-        self.leave();
+        self.exit_slow();
     }
 
     /// What a thread before left behind does not hold for the next one.
@@ -310,10 +310,10 @@ impl Local {
         unsafe { &*self.slot.get() }
     }
 
-    /// Forgets shapes and rules if code went away. Only in the rare part.
+    /// Forgets signatures and rules if code went away. Only in the slow path.
     pub fn refresh(&self) {
         if self.visible.stale.swap(0, Ordering::SeqCst) != 0 {
-            // SAFETY: in the rare part nobody else has it.
+            // SAFETY: in the slow path nobody else has it.
             unsafe { (*self.stacks.get()).forget() };
         }
     }
@@ -337,7 +337,7 @@ impl Local {
             return;
         }
         let carved =
-            tables.making.lock().and_then(|_guard| tables.segment.carve(RingHeader::bytes(ring::FIRST_CAPACITY)));
+            tables.allocating.lock().and_then(|_guard| tables.segment.carve(RingHeader::bytes(ring::FIRST_CAPACITY)));
         let Some(at) = carved else { return };
         self.use_ring(tables, at, ring::FIRST_CAPACITY);
         // Release: pairs with the collector's Acquire load.

@@ -119,7 +119,7 @@ impl Locals {
         None
     }
 
-    /// Code went away: sends every thread through the rare part once, where it forgets what it remembered.
+    /// Code went away: sends every thread through the slow path once, where it forgets what it remembered.
     pub fn forget_code(&self, tables: &Tables) {
         for number in 0..tables.header().thread_count.load(Ordering::Acquire) {
             if let Some(visible) = self.visible(number) {

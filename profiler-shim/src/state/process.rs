@@ -66,7 +66,7 @@ impl Process {
     /// A filter is about to forbid calls: makes room for what comes.
     pub fn make_ready(&'static self) {
         self.spare.run(|| {
-            if let Some(_guard) = self.tables.making.lock() {
+            if let Some(_guard) = self.tables.allocating.lock() {
                 self.tables.make_ready();
                 self.locals.make_ready(&self.tables, segment::AHEAD_THREADS);
             }

@@ -10,13 +10,13 @@ const PLACES: usize = 256;
 /// See the module. Valid when zero. A row that another one drove out of its place is forgotten: then its
 /// stale entry stays until its thread ends.
 #[repr(C)]
-pub struct HandedOver {
+pub struct CrossThreadReleases {
     count: AtomicU32,
     rows: [AtomicU32; PLACES],
     ticks: [AtomicU64; PLACES],
 }
 
-impl HandedOver {
+impl CrossThreadReleases {
     /// Whether there are any: mostly not.
     #[inline(always)]
     pub fn any(&self) -> bool {

@@ -172,9 +172,9 @@ impl Tables {
     /// The lock at an address, made where there is none. Never 0.
     #[cold]
     pub fn lock_at(&'static self, address: u64, first: FirstUse) -> (Option<&'static AddressEntry>, u64) {
-        let Some(_guard) = self.making.lock() else {
+        let Some(_guard) = self.allocating.lock() else {
             self.note(note::GAVE_UP);
-            return (None, self.many_locks(first.kind));
+            return (None, self.overflow_row(first.kind));
         };
         let entry = self.addresses.find_or_make(self, address);
         if let Some(entry) = entry {
@@ -192,7 +192,7 @@ impl Tables {
             }
         }
         self.note(note::LOCKS_FULL);
-        let many = self.many_locks(first.kind);
+        let many = self.overflow_row(first.kind);
         (None, many)
     }
 
@@ -208,7 +208,7 @@ impl Tables {
             info.module.store(module, Ordering::Relaxed);
             info.merged.store(1, Ordering::Relaxed);
             info.initial.store(first.initial, Ordering::Relaxed);
-            info.traits.store(told_traits(first.traits), Ordering::Relaxed);
+            info.traits.store(traits_for_reader(first.traits), Ordering::Relaxed);
         })?;
         Some(u64::from(row) | u64::from(first.kind) << 32 | first.traits)
     }
@@ -218,13 +218,13 @@ impl Tables {
     #[cold]
     pub fn renew(&'static self, object: Ptr, first: FirstUse) -> u64 {
         let address = object as u64;
-        let Some(_guard) = self.making.lock() else {
+        let Some(_guard) = self.allocating.lock() else {
             self.note(note::GAVE_UP);
-            return self.many_locks(first.kind);
+            return self.overflow_row(first.kind);
         };
         let found = self.addresses.find(address).map(|entry| (entry, entry.lock.load(Ordering::Relaxed)));
         let Some((entry, known)) = found.filter(|(_, known)| *known as u32 != 0) else {
-            return self.many_locks(first.kind);
+            return self.overflow_row(first.kind);
         };
         // SAFETY: the caller is about to take the lock, so it is there.
         if unsafe { !object_marker::is_blank(object, first.kind) } && first.traits & UNTAGGED == 0 {
@@ -245,7 +245,7 @@ impl Tables {
                     info.merged.fetch_add(1, Ordering::Relaxed);
                 }
                 let kept = info.traits.load(Ordering::Relaxed) & !OF_KIND;
-                info.traits.store(kept | told_traits(first.traits), Ordering::Relaxed);
+                info.traits.store(kept | traits_for_reader(first.traits), Ordering::Relaxed);
                 known & ((1 << TRAITS) - 1) | first.traits
             }
         };
@@ -260,7 +260,7 @@ impl Tables {
 
     /// Another thread gives the lock back than the one that took it. A semaphore is no lock from then on.
     #[cold]
-    pub fn hand_over(&'static self, address: u64, row: u32, ticks: u64) {
+    pub fn released_by_another(&'static self, address: u64, row: u32, ticks: u64) {
         let info: &LockInfo = self.segment.lock(row);
         info.traits.fetch_and(!traits::BINARY, Ordering::Relaxed);
         info.traits.fetch_or(traits::HANDED_OVER, Ordering::Relaxed);
@@ -269,13 +269,13 @@ impl Tables {
         {
             entry.lock.fetch_and(!BINARY, Ordering::Relaxed);
         }
-        if let Some(_guard) = self.making.lock() {
-            self.handed_over.note(row, ticks);
+        if let Some(_guard) = self.allocating.lock() {
+            self.cross_thread_releases.note(row, ticks);
         }
     }
 
     /// Makes the rows that stand for many locks, while there is room. Call before others record.
-    pub fn make_rows_for_many(&'static self) {
+    pub fn make_overflow_rows(&'static self) {
         for kind in Kind::ALL.iter().filter(|kind| kind.is_recorded()).map(|kind| *kind as u8) {
             let first = FirstUse { kind, initialised: false, traits: 0, stack: 0, initial: 0 };
             let made = self.new_lock(0, first).unwrap_or(u64::from(kind) << 32);
@@ -284,7 +284,7 @@ impl Tables {
     }
 
     /// The row that stands for all locks of a kind that have none of their own.
-    fn many_locks(&'static self, kind: u8) -> u64 {
+    fn overflow_row(&'static self, kind: u8) -> u64 {
         let many = self.addresses.many[usize::from(kind) % KINDS].load(Ordering::Relaxed);
         if many as u32 != 0 {
             self.segment.lock(many as u32).merged.fetch_add(1, Ordering::Relaxed);
@@ -302,7 +302,7 @@ impl Tables {
     }
 
     /// Forgets the locks in memory that is gone with a module.
-    pub fn forget_locks_within(&self, start: u64, end: u64) {
+    pub fn forget_locks_in(&self, start: u64, end: u64) {
         for row in 1..self.header().lock_count.load(Ordering::Relaxed) {
             let info = self.segment.lock(row);
             let address = info.address.load(Ordering::Relaxed);
@@ -318,7 +318,7 @@ impl Tables {
         if word as u32 == 0 {
             return;
         }
-        let Some(_guard) = self.making.lock() else { return };
+        let Some(_guard) = self.allocating.lock() else { return };
         let len = name.len().min(255);
         let Some(at) = self.segment.carve(len as u64) else { return };
         for (number, byte) in name[..len].iter().enumerate() {
@@ -337,7 +337,7 @@ impl Tables {
 const OF_KIND: u8 = traits::RECURSIVE | traits::ROBUST | traits::WRITERS_FIRST;
 
 /// The bits of [`AddressEntry::lock`] that the collector is told, as it knows them.
-fn told_traits(word: u64) -> u8 {
+fn traits_for_reader(word: u64) -> u8 {
     let told = [
         (RECURSIVE, traits::RECURSIVE),
         (ROBUST, traits::ROBUST),

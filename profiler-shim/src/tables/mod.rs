@@ -8,7 +8,7 @@ pub mod modules;
 pub mod object_marker;
 mod pieces;
 pub mod segment;
-pub mod shapes;
+pub mod signatures;
 pub mod stacks;
 pub mod thread_ids;
 
@@ -16,11 +16,11 @@ use core::sync::atomic::Ordering;
 
 use lockprof_wire::Header;
 
-use self::cross_thread_release::HandedOver;
+use self::cross_thread_release::CrossThreadReleases;
 use self::locks::AddressTable;
 use self::modules::Modules;
 use self::segment::Segment;
-use self::shapes::Shapes;
+use self::signatures::Signatures;
 use self::stacks::StackIndex;
 use self::thread_ids::ThreadIds;
 use crate::sys::private::Memory;
@@ -29,16 +29,16 @@ use crate::sys::spin::Spin;
 /// See the module. All fields are valid when zero.
 #[repr(C)]
 pub struct Tables {
-    /// Guards everything that is made rarely: rows, nodes, shapes, modules, room. The inner lock.
-    pub making: Spin,
+    /// Guards everything that is made rarely: rows, nodes, signatures, modules, room. The inner lock.
+    pub allocating: Spin,
     pub segment: Segment,
     pub memory: Memory,
     pub modules: Modules,
     pub addresses: AddressTable,
     pub stacks: StackIndex,
-    pub shapes: Shapes,
+    pub signatures: Signatures,
     pub thread_ids: ThreadIds,
-    pub handed_over: HandedOver,
+    pub cross_thread_releases: CrossThreadReleases,
 }
 
 impl Tables {
@@ -62,7 +62,7 @@ impl Tables {
         self.segment.grow_ahead();
         self.addresses.make_ready(self, segment::AHEAD_LOCKS);
         self.stacks.make_ready(self, segment::AHEAD_NODES);
-        self.shapes.make_ready(self, segment::AHEAD_NODES);
+        self.signatures.make_ready(self, segment::AHEAD_NODES);
         let threads = self.header().thread_count.load(Ordering::Relaxed);
         self.thread_ids.make_ready(self, threads + segment::AHEAD_THREADS);
     }

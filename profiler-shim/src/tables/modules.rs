@@ -142,7 +142,7 @@ impl Modules {
         let (start, end) = (known.start.load(Ordering::Relaxed), known.end.load(Ordering::Relaxed));
         // An empty range: not found any more; its row in the segment stays for the stacks that have it.
         known.end.store(0, Ordering::Relaxed);
-        tables.forget_locks_within(start, end);
+        tables.forget_locks_in(start, end);
     }
 
     /// Makes an object known. One that was there before, with the same content at the same place, has its row again.

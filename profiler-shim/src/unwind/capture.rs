@@ -1,8 +1,8 @@
 //! The stack of this acquisition: compared with what is remembered, walked only on a miss.
 //!
-//! Per thread: `head[hash(return address, stack pointer)]` is the shape used last. The stack pointer tells the callers
+//! Per thread: `head[hash(return address, stack pointer)]` is the signature used last. The stack pointer tells the callers
 //! of a common wrapper apart, where their frames differ in size. If word *j* of it has another value,
-//! the edge (beginning of length *j*, value found) leads to another shape with the same beginning; the
+//! the edge (beginning of length *j*, value found) leads to another signature with the same beginning; the
 //! comparison goes on behind *j*. So the words are read in the unwinder's own order, and never one that
 //! the unwinder would not have read: nothing can fault.
 
@@ -10,28 +10,28 @@ use lockprof_wire::layout::note;
 
 use super::walk::Scratch;
 use crate::tables::Tables;
-use crate::tables::shapes::{Shape, Word};
+use crate::tables::signatures::{Signature, Word};
 
-/// First shapes kept per thread.
-pub const HEADS: usize = 256;
+/// First signatures kept per thread.
+pub const RECENT: usize = 256;
 /// Edges kept per thread.
 pub const EDGES: usize = 512;
 const PROBES: usize = 4;
 /// Stands for the beginning of no words, before the return address itself.
 const ROOT: u32 = u32::MAX >> 1;
 
-/// From a beginning and the next word's value to a shape.
+/// From a beginning and the next word's value to a signature.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Edge {
     value: u64,
-    shape: *const Shape,
+    signature: *const Signature,
     prefix: u32,
 }
 
 impl Edge {
     /// No edge.
-    pub const NONE: Self = Self { value: 0, shape: core::ptr::null(), prefix: 0 };
+    pub const NONE: Self = Self { value: 0, signature: core::ptr::null(), prefix: 0 };
 }
 
 /// What a thread remembers of its stacks, and the room to walk them. Valid when zero.
@@ -42,7 +42,7 @@ pub struct StackMemory {
     high: u64,
     /// Stacks that had to be walked.
     misses: u32,
-    heads: [*const Shape; HEADS],
+    recent: [*const Signature; RECENT],
     edges: [Edge; EDGES],
     scratch: Scratch,
 }
@@ -54,9 +54,9 @@ impl StackMemory {
         self.know_stack();
     }
 
-    /// Forgets shapes and rules: code went away.
+    /// Forgets signatures and rules: code went away.
     pub fn forget(&mut self) {
-        self.heads = [core::ptr::null(); HEADS];
+        self.recent = [core::ptr::null(); RECENT];
         self.edges = [Edge::NONE; EDGES];
         self.scratch.forget();
     }
@@ -103,15 +103,15 @@ const NO_WORD: usize = usize::MAX;
 
 #[inline(always)]
 fn slot(stack_pointer: u64, return_address: u64) -> usize {
-    const _: () = assert!(HEADS == 1 << 8);
+    const _: () = assert!(RECENT == 1 << 8);
     ((return_address ^ stack_pointer.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize
 }
 
-/// Whether the stack that a shape speaks of is known to be readable.
+/// Whether the stack that a signature speaks of is known to be readable.
 #[inline(always)]
-unsafe fn is_within(memory: *const StackMemory, shape: *const Shape, stack_pointer: u64) -> bool {
-    // SAFETY: the thread's own data; shapes live for ever.
-    unsafe { stack_pointer >= (*memory).low && stack_pointer + u64::from((*shape).extent) <= (*memory).high }
+unsafe fn is_within(memory: *const StackMemory, signature: *const Signature, stack_pointer: u64) -> bool {
+    // SAFETY: the thread's own data; signatures live for ever.
+    unsafe { stack_pointer >= (*memory).low && stack_pointer + u64::from((*signature).extent) <= (*memory).high }
 }
 
 /// The value in the stack that `word` speaks of, relative to the stack pointer if the word is.
@@ -125,31 +125,31 @@ unsafe fn found(word: Word, stack_pointer: u64) -> u64 {
 /// Position of the first word from `from` on that differs. Word after word, since a word may be looked at
 /// only when those before it were equal: the stack may end before it.
 #[inline(always)]
-unsafe fn compare(shape: *const Shape, from: usize, stack_pointer: u64) -> Option<usize> {
-    // SAFETY: words are within the shape; each is read only after those before it were equal.
+unsafe fn compare(signature: *const Signature, from: usize, stack_pointer: u64) -> Option<usize> {
+    // SAFETY: words are within the signature; each is read only after those before it were equal.
     unsafe {
-        (from..(*shape).len as usize)
-            .find(|at| found(Shape::word(shape, *at), stack_pointer) != Shape::word(shape, *at).value)
+        (from..(*signature).len as usize)
+            .find(|at| found(Signature::word(signature, *at), stack_pointer) != Signature::word(signature, *at).value)
     }
 }
 
 /// Whether all words are equal, two at a time.
 ///
 /// # Safety
-/// All of the stack that the shape speaks of may be read.
+/// All of the stack that the signature speaks of may be read.
 #[inline(always)]
-unsafe fn equal(shape: *const Shape, stack_pointer: u64) -> bool {
-    // SAFETY: the caller's contract; shapes are filled up to a multiple of two words.
+unsafe fn equal(signature: *const Signature, stack_pointer: u64) -> bool {
+    // SAFETY: the caller's contract; signatures are filled up to a multiple of two words.
     unsafe {
-        let words = shape.add(1).cast::<Word>();
-        let len = (*shape).len as usize;
+        let words = signature.add(1).cast::<Word>();
+        let len = (*signature).len as usize;
         let at = |number: usize| words.add(number);
         let differs = |word: *const Word| {
             (stack_pointer.wrapping_add_signed(i64::from((*word).offset)) as *const u64).read_volatile() ^ (*word).value
         };
         let differs_relative = |word: *const Word| found(*word, stack_pointer) ^ (*word).value;
         let mut number = 0;
-        if (*shape).any_relative == 0 {
+        if (*signature).any_relative == 0 {
             while number < len {
                 if differs(at(number)) | differs(at(number + 1)) != 0 {
                     return false;
@@ -176,14 +176,14 @@ unsafe fn equal(shape: *const Shape, stack_pointer: u64) -> bool {
 /// whose caller's rbp is stored at `stack_pointer - 16`.
 #[inline(always)]
 pub unsafe fn at_once(memory: *const StackMemory, stack_pointer: u64, return_address: u64) -> Option<u32> {
-    // SAFETY: the caller's contract; shapes live for ever.
+    // SAFETY: the caller's contract; signatures live for ever.
     unsafe {
-        let shape = *(*memory).heads.as_ptr().add(slot(stack_pointer, return_address));
-        let same = !shape.is_null()
-            && (*shape).return_address == return_address
-            && is_within(memory, shape, stack_pointer)
-            && equal(shape, stack_pointer);
-        if same { Some((*shape).stack) } else { None }
+        let signature = *(*memory).recent.as_ptr().add(slot(stack_pointer, return_address));
+        let same = !signature.is_null()
+            && (*signature).return_address == return_address
+            && is_within(memory, signature, stack_pointer)
+            && equal(signature, stack_pointer);
+        if same { Some((*signature).stack) } else { None }
     }
 }
 
@@ -193,15 +193,15 @@ pub unsafe fn at_once(memory: *const StackMemory, stack_pointer: u64, return_add
 /// As [`at_once`].
 #[inline(always)]
 pub unsafe fn search(memory: *mut StackMemory, stack_pointer: u64, return_address: u64) -> Found {
-    // SAFETY: the caller's contract; shapes live for ever.
+    // SAFETY: the caller's contract; signatures live for ever.
     unsafe {
-        let mut shape = *(*memory).heads.as_ptr().add(slot(stack_pointer, return_address));
+        let mut signature = *(*memory).recent.as_ptr().add(slot(stack_pointer, return_address));
         let mut word = NO_WORD;
-        if !shape.is_null() && (*shape).return_address == return_address {
-            match compare(shape, 0, stack_pointer) {
+        if !signature.is_null() && (*signature).return_address == return_address {
+            match compare(signature, 0, stack_pointer) {
                 // The end of the stack was too near to tell at once.
-                None if stack_pointer < (*memory).low => return Found::Deeper((*shape).stack),
-                None => return Found::Known((*shape).stack),
+                None if stack_pointer < (*memory).low => return Found::Deeper((*signature).stack),
+                None => return Found::Known((*signature).stack),
                 Some(differing) => word = differing,
             }
         }
@@ -209,20 +209,20 @@ pub unsafe fn search(memory: *mut StackMemory, stack_pointer: u64, return_addres
             let mismatch = if word == NO_WORD {
                 Mismatch { prefix: ROOT, value: return_address, word }
             } else {
-                let differing = Shape::word(shape, word);
+                let differing = Signature::word(signature, word);
                 let prefix = differing.prefix_and_relative >> 1;
                 Mismatch { prefix, value: found(differing, stack_pointer), word }
             };
             let Some(next) = find_edge(memory, &mismatch) else { return Found::New(mismatch) };
-            shape = next;
+            signature = next;
             // Mostly it is this one: all words at once are the quickest look.
-            let differing = match is_within(memory, shape, stack_pointer) && equal(shape, stack_pointer) {
+            let differing = match is_within(memory, signature, stack_pointer) && equal(signature, stack_pointer) {
                 true => None,
-                false => compare(shape, word.wrapping_add(1), stack_pointer),
+                false => compare(signature, word.wrapping_add(1), stack_pointer),
             };
             let Some(differing) = differing else {
-                (*memory).heads[slot(stack_pointer, return_address)] = shape;
-                return Found::Known((*shape).stack);
+                (*memory).recent[slot(stack_pointer, return_address)] = signature;
+                return Found::Known((*signature).stack);
             };
             word = differing;
         }
@@ -234,13 +234,13 @@ fn edge_slot(prefix: u32, value: u64) -> usize {
     (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % EDGES
 }
 
-unsafe fn find_edge(memory: *const StackMemory, mismatch: &Mismatch) -> Option<*const Shape> {
+unsafe fn find_edge(memory: *const StackMemory, mismatch: &Mismatch) -> Option<*const Signature> {
     let start = edge_slot(mismatch.prefix, mismatch.value);
     for probe in 0..PROBES {
         // SAFETY: within the array.
         let edge = unsafe { (*memory).edges[(start + probe) % EDGES] };
-        if edge.prefix == mismatch.prefix && edge.value == mismatch.value && !edge.shape.is_null() {
-            return Some(edge.shape);
+        if edge.prefix == mismatch.prefix && edge.value == mismatch.value && !edge.signature.is_null() {
+            return Some(edge.signature);
         }
     }
     None
@@ -258,11 +258,11 @@ pub unsafe fn learn(
     mismatch: &Mismatch,
 ) -> u32 {
     memory.misses = memory.misses.wrapping_add(1);
-    let Some(guard) = tables.making.lock() else {
+    let Some(guard) = tables.allocating.lock() else {
         tables.note(note::GAVE_UP);
         return 0;
     };
-    // What may go is not remembered while something goes: neither its rules nor its shapes.
+    // What may go is not remembered while something goes: neither its rules nor its signatures.
     let closing = tables.modules.is_closing();
     if closing {
         memory.scratch.forget();
@@ -272,51 +272,51 @@ pub unsafe fn learn(
     let words = walked.words.filter(|_| stays || !closing);
     #[cfg(lockprof_oracle)]
     let words = words.map(super::oracle::seen);
-    let shape = match words {
+    let signature = match words {
         None => None,
         Some(words) => {
-            let shape = tables.shapes.intern(tables, return_address, words, stack);
-            if shape.is_none() {
+            let signature = tables.signatures.intern(tables, return_address, words, stack);
+            if signature.is_none() {
                 tables.note(note::SHAPES_FULL);
             }
-            shape
+            signature
         }
     };
     drop(guard);
-    let Some(shape) = shape else {
+    let Some(signature) = signature else {
         if closing {
             memory.scratch.forget();
         }
         memory.know_stack();
         return stack;
     };
-    memory.heads[slot(stack_pointer, return_address)] = shape;
-    // SAFETY: shapes live for ever.
+    memory.recent[slot(stack_pointer, return_address)] = signature;
+    // SAFETY: signatures live for ever.
     unsafe {
-        // The edge holds only if the shape really has this beginning and this value behind it: the stack
+        // The edge holds only if the signature really has this beginning and this value behind it: the stack
         // may have been read at another moment than the word that differed.
         let fits = mismatch.word == NO_WORD
-            || mismatch.word < (*shape).len as usize && {
-                let word = Shape::word(shape, mismatch.word);
+            || mismatch.word < (*signature).len as usize && {
+                let word = Signature::word(signature, mismatch.word);
                 word.prefix_and_relative >> 1 == mismatch.prefix && word.value == mismatch.value
             };
         if fits {
-            memory.insert_edge(mismatch, shape);
+            memory.insert_edge(mismatch, signature);
         }
         memory.know_stack();
-        (*shape).stack
+        (*signature).stack
     }
 }
 
 impl StackMemory {
-    fn insert_edge(&mut self, mismatch: &Mismatch, shape: *const Shape) {
+    fn insert_edge(&mut self, mismatch: &Mismatch, signature: *const Signature) {
         let start = edge_slot(mismatch.prefix, mismatch.value);
         let free = (0..PROBES).find(|probe| {
             let edge = self.edges[(start + probe) % EDGES];
-            edge.shape.is_null() || (edge.prefix == mismatch.prefix && edge.value == mismatch.value)
+            edge.signature.is_null() || (edge.prefix == mismatch.prefix && edge.value == mismatch.value)
         });
         // All taken: an arbitrary one gives way.
         let at = (start + free.unwrap_or(self.misses as usize % PROBES)) % EDGES;
-        self.edges[at] = Edge { value: mismatch.value, shape, prefix: mismatch.prefix };
+        self.edges[at] = Edge { value: mismatch.value, signature, prefix: mismatch.prefix };
     }
 }

@@ -1,7 +1,7 @@
 //! Whole call stacks, exactly, at the price of comparing a few words.
 //!
 //! `walk` finds a stack by the call frame tables and notes every stack word that the answer depended on.
-//! `tables::shapes` remembers these words; `capture` compares them at the next acquisition: if all are the same,
+//! `tables::signatures` remembers these words; `capture` compares them at the next acquisition: if all are the same,
 //! the unwinder would take the same way and find the same stack. `tables::stacks` numbers the stacks.
 
 pub mod capture;

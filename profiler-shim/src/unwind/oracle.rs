@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use lockprof_wire::stack::TRUNCATED;
 
 use crate::sys::objects;
-use crate::tables::shapes::Word;
+use crate::tables::signatures::Word;
 use crate::tables::stacks::Frame;
 
 use super::capture::StackMemory;
@@ -99,7 +99,7 @@ enum Walk {
 }
 
 fn same_walk(memory: &mut StackMemory, tables: &Tables, stack_pointer: u64, return_address: u64, stack: u32) -> Walk {
-    let Some(_guard) = tables.making.lock() else { return Walk::Same };
+    let Some(_guard) = tables.allocating.lock() else { return Walk::Same };
     let scratch = memory.scratch();
     scratch.forget();
     let walked = scratch.walk(tables, stack_pointer, return_address);

@@ -2,14 +2,14 @@
 //!
 //! Callee-saved registers are tracked by *where they are stored*, not by value: a slot is read, and
 //! becomes a dependence, only when some frame's CFA is computed from it. In code without frame pointers
-//! rbp holds anything; depending on it would make shapes useless.
+//! rbp holds anything; depending on it would make signatures useless.
 
 use lockprof_wire::stack::TRUNCATED;
 
 use super::cfi::{self, Cfa, Cursor, R10, RA, RBP, RSP, Rule, Rules, SAVED};
 use crate::sys;
 use crate::tables::Tables;
-use crate::tables::shapes::{MAX_WORDS, Word};
+use crate::tables::signatures::{MAX_WORDS, Word};
 use crate::tables::stacks::Frame;
 
 /// Deepest stack that is kept, frames; what lies further out is cut.
@@ -30,7 +30,7 @@ struct Row {
     cfa_is_rbp: bool,
     /// The object stays as long as the process.
     stays: bool,
-    shape: RowShape,
+    signature: RowForm,
     /// Offsets from the CFA, in words; [`UNSAVED`] if the register is unchanged.
     saved: [i8; SAVED],
 }
@@ -39,7 +39,7 @@ const UNSAVED: i8 = i8::MIN;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum RowShape {
+enum RowForm {
     /// The row is empty.
     Empty = 0,
     /// As the fields say.
@@ -105,7 +105,7 @@ impl Scratch {
     /// Forgets rules: code may have gone.
     pub fn forget(&mut self) {
         for row in &mut self.rows {
-            row.shape = RowShape::Empty;
+            row.signature = RowForm::Empty;
         }
     }
 
@@ -176,7 +176,7 @@ impl Scratch {
 
     fn row(&mut self, tables: &Tables, pc: u64) -> Row {
         let at = (pc.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize % ROWS;
-        if self.rows[at].pc != pc || self.rows[at].shape == RowShape::Empty {
+        if self.rows[at].pc != pc || self.rows[at].signature == RowForm::Empty {
             self.rows[at] = Row::look_up(tables, pc);
         }
         self.rows[at]
@@ -227,7 +227,7 @@ impl Row {
             ra_offset: 0,
             cfa_is_rbp: false,
             stays: false,
-            shape: RowShape::Unknown,
+            signature: RowForm::Unknown,
             saved: [UNSAVED; SAVED],
         };
         let Some(module) = tables.modules.find(tables, pc) else { return row };
@@ -236,33 +236,33 @@ impl Row {
         // SAFETY: the module is loaded: the program runs in it.
         let rules = (module.tables != 0).then(|| unsafe { cfi::rules(module.tables, pc) }).flatten();
         if let Some(rules) = rules {
-            row.shape = row.fill(&rules);
+            row.signature = row.fill(&rules);
         }
         row
     }
 
-    fn fill(&mut self, rules: &Rules) -> RowShape {
+    fn fill(&mut self, rules: &Rules) -> RowForm {
         if rules.registers[RA] == Rule::Undefined {
-            return RowShape::Outermost;
+            return RowForm::Outermost;
         }
         let (Cfa::Register(register, cfa_offset), Rule::Offset(ra_offset)) = (rules.cfa, rules.registers[RA]) else {
-            return RowShape::Complex;
+            return RowForm::Complex;
         };
         let (Ok(cfa_offset), Ok(ra_offset)) = (i32::try_from(cfa_offset), i16::try_from(ra_offset)) else {
-            return RowShape::Complex;
+            return RowForm::Complex;
         };
         if rules.signal || !(register == RSP || register == RBP) || rules.registers[RSP] != Rule::Same {
-            return RowShape::Complex;
+            return RowForm::Complex;
         }
         for (saved, rule) in self.saved.iter_mut().zip(&rules.registers) {
             *saved = match rule {
                 Rule::Same => UNSAVED,
                 Rule::Offset(offset) if offset % 8 == 0 && (-127..=127).contains(&(offset / 8)) => (offset / 8) as i8,
-                _ => return RowShape::Complex,
+                _ => return RowForm::Complex,
             };
         }
         (self.cfa_offset, self.ra_offset, self.cfa_is_rbp) = (cfa_offset, ra_offset, register == RBP);
-        RowShape::Simple
+        RowForm::Simple
     }
 }
 
@@ -272,11 +272,11 @@ impl Walk<'_> {
         self.stays &= row.stays;
         let own = row.module == u32::MAX;
         let frame = Frame { address: pc.wrapping_sub(row.bias), module: if own { 0 } else { row.module } };
-        let step = match row.shape {
-            RowShape::Simple => self.simple(&row, cfa_below),
-            RowShape::Complex => self.complex(tables, pc, cfa_below),
-            RowShape::Outermost => Some(Step::End),
-            RowShape::Empty | RowShape::Unknown => None,
+        let step = match row.signature {
+            RowForm::Simple => self.simple(&row, cfa_below),
+            RowForm::Complex => self.complex(tables, pc, cfa_below),
+            RowForm::Outermost => Some(Step::End),
+            RowForm::Empty | RowForm::Unknown => None,
         };
         (frame, own, step.unwrap_or(Step::Lost))
     }

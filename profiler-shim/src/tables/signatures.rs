@@ -1,8 +1,8 @@
-//! The store of remembered shapes.
+//! The store of remembered signatures.
 //!
-//! A shape is the ordered list of stack words that an unwinder's answer depended on: offset from the stack
+//! A signature is the ordered list of stack words that an unwinder's answer depended on: offset from the stack
 //! pointer and value (values that are stack addresses themselves are kept relative to the stack pointer). It
-//! holds for every thread and every depth. Equal beginnings of shapes have equal numbers (`prefix`): the
+//! holds for every thread and every depth. Equal beginnings of signatures have equal numbers (`prefix`): the
 //! edges of the decision tree in `capture` go from them.
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -30,9 +30,9 @@ impl Word {
     }
 }
 
-/// A remembered shape; `len` words follow it, then copies of the last one up to a multiple of two.
+/// A remembered signature; `len` words follow it, then copies of the last one up to a multiple of two.
 #[repr(C, align(16))]
-pub struct Shape {
+pub struct Signature {
     /// The return address of the hook.
     pub return_address: u64,
     /// The stack that it stands for.
@@ -47,19 +47,19 @@ pub struct Shape {
 /// Words are compared in groups of this many.
 const GROUP: usize = 2;
 
-impl Shape {
+impl Signature {
     /// Word `number`, which is less than `len`.
     ///
     /// # Safety
-    /// `shape` is one that [`Shapes`] made.
+    /// `signature` is one that [`Signatures`] made.
     #[inline(always)]
-    pub unsafe fn word(shape: *const Self, number: usize) -> Word {
-        // SAFETY: the words follow the shape.
-        unsafe { *shape.add(1).cast::<Word>().add(number) }
+    pub unsafe fn word(signature: *const Self, number: usize) -> Word {
+        // SAFETY: the words follow the signature.
+        unsafe { *signature.add(1).cast::<Word>().add(number) }
     }
 }
 
-/// Most words of a remembered shape.
+/// Most words of a remembered signature.
 pub const MAX_WORDS: usize = 1024;
 
 #[repr(C)]
@@ -71,24 +71,24 @@ struct Prefix {
     relative: u32,
     /// The number of the beginning that ends here.
     number: u32,
-    shape: AtomicPtr<Shape>,
+    signature: AtomicPtr<Signature>,
 }
 
 /// See the module. Valid when zero: then it has no room.
 #[repr(C)]
-pub struct Shapes {
+pub struct Signatures {
     trie: AtomicPtr<Prefix>,
     /// Number of its entries, a power of two.
     len: AtomicU64,
     used: AtomicU32,
-    /// Where shapes are: the last piece, from which the others can be reached, and the bytes of all.
+    /// Where signatures are: the last piece, from which the others can be reached, and the bytes of all.
     pieces: AtomicPtr<Piece>,
     bytes: AtomicU64,
     trie_backoff: Backoff,
     piece_backoff: Backoff,
 }
 
-/// Room for shapes, which follow.
+/// Room for signatures, which follow.
 #[repr(C, align(16))]
 struct Piece {
     before: *const Piece,
@@ -100,13 +100,13 @@ struct Piece {
 const FIRST: u64 = 1 << 9;
 const LARGEST: u64 = 1 << 19;
 const GROWTH: u64 = 4;
-/// Bytes of the first piece of shapes, of the largest one, and of all.
+/// Bytes of the first piece of signatures, of the largest one, and of all.
 const FIRST_PIECE: u64 = 32 << 10;
 const LARGEST_PIECE: u64 = 1 << 20;
 const MOST_BYTES: u64 = 64 << 20;
 
-impl Shapes {
-    /// Makes room for so many new beginnings, and the shapes that they lead to. Call under the inner lock.
+impl Signatures {
+    /// Makes room for so many new beginnings, and the signatures that they lead to. Call under the inner lock.
     pub fn make_ready(&self, tables: &Tables, prefixes: u32) {
         let room = || self.len.load(Ordering::Relaxed) / 4 * 3;
         let wanted = u64::from(self.used.load(Ordering::Relaxed)) + u64::from(prefixes);
@@ -198,8 +198,8 @@ impl Shapes {
         last.is_some_and(|last| last.used.load(Ordering::Relaxed) + bytes <= last.len)
     }
 
-    /// Room for a shape.
-    fn room(&self, tables: &Tables, bytes: u64) -> Option<*mut Shape> {
+    /// Room for a signature.
+    fn room(&self, tables: &Tables, bytes: u64) -> Option<*mut Signature> {
         let piece = if self.has_room(bytes) {
             self.pieces.load(Ordering::Relaxed)
         } else {
@@ -228,44 +228,50 @@ impl Shapes {
         Some(piece)
     }
 
-    /// The shape of these words, made where it is new; `None` once the store is full. The words get their
+    /// The signature of these words, made where it is new; `None` once the store is full. The words get their
     /// prefix numbers. Call under the inner lock.
-    pub fn intern(&self, tables: &Tables, return_address: u64, words: &mut [Word], stack: u32) -> Option<*const Shape> {
+    pub fn intern(
+        &self,
+        tables: &Tables,
+        return_address: u64,
+        words: &mut [Word],
+        stack: u32,
+    ) -> Option<*const Signature> {
         let mut prefix = self.extend(tables, 0, i32::MIN, false, return_address)?;
         for word in words.iter_mut() {
             let relative = word.prefix_and_relative & 1;
             word.prefix_and_relative = prefix.number << 1 | relative;
             prefix = self.extend(tables, prefix.number, word.offset, relative != 0, word.value)?;
         }
-        let known = prefix.shape.load(Ordering::Relaxed);
-        // SAFETY: shapes live for ever.
+        let known = prefix.signature.load(Ordering::Relaxed);
+        // SAFETY: signatures live for ever.
         if unsafe { known.as_ref() }.is_some_and(|known| known.stack == stack) {
             return Some(known);
         }
         // New, or the code that was there is gone and other code stands in its place.
         let room = words.len().next_multiple_of(GROUP);
-        let bytes = (size_of::<Shape>() + room * size_of::<Word>()) as u64;
-        let shape = self.room(tables, bytes)?;
+        let bytes = (size_of::<Signature>() + room * size_of::<Word>()) as u64;
+        let signature = self.room(tables, bytes)?;
         // The word below the hook's return address (the caller's rbp) may always be read.
         let extent =
             words.iter().map(|word| if word.offset < -16 { u32::MAX } else { (word.offset.max(0) + 8) as u32 }).max();
         let any_relative = words.iter().any(|word| word.prefix_and_relative & 1 != 0);
         // SAFETY: there is room, and sizes are multiples of 16 like a piece's start.
         unsafe {
-            shape.write(Shape {
+            signature.write(Signature {
                 return_address,
                 stack,
                 extent: extent.unwrap_or(0),
                 len: words.len() as u16,
                 any_relative: u16::from(any_relative),
             });
-            let to = shape.add(1).cast::<Word>();
+            let to = signature.add(1).cast::<Word>();
             to.copy_from_nonoverlapping(words.as_ptr(), words.len());
             for number in words.len()..room {
                 to.add(number).write(words[words.len() - 1]);
             }
-            prefix.shape.store(shape, Ordering::Relaxed);
-            Some(shape)
+            prefix.signature.store(signature, Ordering::Relaxed);
+            Some(signature)
         }
     }
 }
