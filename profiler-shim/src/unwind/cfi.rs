@@ -4,6 +4,8 @@
 //! Tables are those of loaded objects, as trustworthy as the code itself. Only the callee-saved
 //! registers, the stack pointer and the return address are tracked.
 
+use super::cursor::Cursor;
+
 /// DWARF numbers of the tracked registers: rbx, rbp, r12 to r15, r10; the stack pointer and the return address.
 /// (r10 has the caller's frame while a function with over-aligned variables begins: a signal may come then.)
 pub const REGISTERS: [u64; 9] = [3, 6, 12, 13, 14, 15, 10, 7, 16];
@@ -70,85 +72,6 @@ pub struct Rules {
     pub registers: [Rule; REGISTERS.len()],
     /// A signal frame: the caller's address is where it was interrupted, not behind a call.
     pub signal: bool,
-}
-
-/// Reads forwards through a table.
-#[derive(Clone, Copy)]
-pub struct Cursor(pub *const u8);
-
-impl Cursor {
-    /// The next value, at any alignment.
-    pub unsafe fn take<T: Copy>(&mut self) -> T {
-        // SAFETY: the caller vouches that the table goes on for that many bytes.
-        unsafe {
-            let value = self.0.cast::<T>().read_unaligned();
-            self.0 = self.0.add(size_of::<T>());
-            value
-        }
-    }
-
-    pub unsafe fn unsigned(&mut self) -> u64 {
-        let (mut value, mut shift) = (0u64, 0u32);
-        loop {
-            // SAFETY: the caller's contract.
-            let byte: u8 = unsafe { self.take() };
-            value |= u64::from(byte & 127).wrapping_shl(shift);
-            shift += 7;
-            if byte & 128 == 0 {
-                return value;
-            }
-        }
-    }
-
-    pub unsafe fn signed(&mut self) -> i64 {
-        let (mut value, mut shift) = (0i64, 0u32);
-        loop {
-            // SAFETY: the caller's contract.
-            let byte: u8 = unsafe { self.take() };
-            value |= i64::from(byte & 127).wrapping_shl(shift);
-            shift += 7;
-            if byte & 128 == 0 {
-                if shift < 64 && byte & 64 != 0 {
-                    value |= -1i64 << shift;
-                }
-                return value;
-            }
-        }
-    }
-
-    /// A pointer in one of the encodings `DW_EH_PE_*`; `data` is the base of data-relative ones.
-    pub unsafe fn encoded(&mut self, encoding: u8, data: u64) -> Option<u64> {
-        let place = self.0 as u64;
-        // SAFETY: the caller's contract.
-        let value = unsafe {
-            match encoding & 15 {
-                0 | 4 | 12 => self.take::<u64>(),
-                1 => self.unsigned(),
-                2 => u64::from(self.take::<u16>()),
-                3 => u64::from(self.take::<u32>()),
-                9 => self.signed() as u64,
-                10 => self.take::<i16>() as i64 as u64,
-                11 => self.take::<i32>() as i64 as u64,
-                _ => return None,
-            }
-        };
-        if value == 0 {
-            return Some(0);
-        }
-        let value = match encoding & 0x70 {
-            0 => value,
-            0x10 => place.wrapping_add(value),
-            0x30 => data.wrapping_add(value),
-            _ => return None,
-        };
-        // SAFETY: an indirect pointer points at a relocated word of the object.
-        Some(if encoding & 0x80 != 0 { unsafe { *(value as *const u64) } } else { value })
-    }
-
-    unsafe fn skip(&mut self, bytes: u64) {
-        // SAFETY: the caller's contract.
-        self.0 = unsafe { self.0.add(bytes as usize) };
-    }
 }
 
 #[derive(Clone, Copy)]

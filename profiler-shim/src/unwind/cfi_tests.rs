@@ -42,7 +42,7 @@ impl Image {
 
 /// The bytes of an expression, behind their length.
 fn bytes_of(expression: *const u8) -> Vec<u8> {
-    let mut cursor = super::cfi::Cursor(expression);
+    let mut cursor = super::cursor::Cursor(expression);
     // SAFETY: the expression lies in the image.
     unsafe {
         let len = cursor.unsigned();

@@ -8,6 +8,8 @@ pub mod capture;
 pub mod cfi;
 #[cfg(test)]
 mod cfi_tests;
+mod cursor;
 #[cfg(lockprof_oracle)]
 pub mod oracle;
+mod row;
 pub mod walk;

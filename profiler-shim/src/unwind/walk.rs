@@ -6,7 +6,9 @@
 
 use lockprof_wire::stack::TRUNCATED;
 
-use super::cfi::{self, Cfa, Cursor, R10, RA, RBP, RSP, Rule, Rules, SAVED};
+use super::cfi::{self, Cfa, R10, RA, RBP, RSP, Rule, SAVED};
+use super::cursor::Cursor;
+use super::row::{OWN, Row, RowForm, UNSAVED};
 use crate::sys;
 use crate::tables::Tables;
 use crate::tables::signatures::{MAX_WORDS, Word};
@@ -17,40 +19,6 @@ pub const MAX_FRAMES: usize = 2048;
 /// Rules kept per thread.
 const ROWS: usize = 256;
 const REGIONS: usize = 4;
-
-/// The rules at an address, in the common form: CFA from rsp or rbp, the rest at fixed offsets from it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Row {
-    pc: u64,
-    bias: u64,
-    module: u32,
-    cfa_offset: i32,
-    ra_offset: i16,
-    cfa_is_rbp: bool,
-    /// The object stays as long as the process.
-    stays: bool,
-    signature: RowForm,
-    /// Offsets from the CFA, in words; [`UNSAVED`] if the register is unchanged.
-    saved: [i8; SAVED],
-}
-
-const UNSAVED: i8 = i8::MIN;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum RowForm {
-    /// The row is empty.
-    Empty = 0,
-    /// As the fields say.
-    Simple,
-    /// The fields do not fit: look at the tables again.
-    Complex,
-    /// The outermost frame.
-    Outermost,
-    /// No tables, or nonsense in them.
-    Unknown,
-}
 
 /// A range of memory that may be read as a stack.
 #[derive(Clone, Copy)]
@@ -105,7 +73,7 @@ impl Scratch {
     /// Forgets rules: code may have gone.
     pub fn forget(&mut self) {
         for row in &mut self.rows {
-            row.signature = RowForm::Empty;
+            row.form = RowForm::Empty;
         }
     }
 
@@ -176,7 +144,7 @@ impl Scratch {
 
     fn row(&mut self, tables: &Tables, pc: u64) -> Row {
         let at = (pc.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize % ROWS;
-        if self.rows[at].pc != pc || self.rows[at].signature == RowForm::Empty {
+        if self.rows[at].pc != pc || self.rows[at].form == RowForm::Empty {
             self.rows[at] = Row::look_up(tables, pc);
         }
         self.rows[at]
@@ -217,62 +185,13 @@ impl Scratch {
     }
 }
 
-impl Row {
-    fn look_up(tables: &Tables, pc: u64) -> Self {
-        let mut row = Self {
-            pc,
-            bias: 0,
-            module: 0,
-            cfa_offset: 0,
-            ra_offset: 0,
-            cfa_is_rbp: false,
-            stays: false,
-            signature: RowForm::Unknown,
-            saved: [UNSAVED; SAVED],
-        };
-        let Some(module) = tables.modules.find(tables, pc) else { return row };
-        (row.bias, row.stays) = (module.bias, module.stays);
-        row.module = if module.own { u32::MAX } else { module.index };
-        // SAFETY: the module is loaded: the program runs in it.
-        let rules = (module.tables != 0).then(|| unsafe { cfi::rules(module.tables, pc) }).flatten();
-        if let Some(rules) = rules {
-            row.signature = row.fill(&rules);
-        }
-        row
-    }
-
-    fn fill(&mut self, rules: &Rules) -> RowForm {
-        if rules.registers[RA] == Rule::Undefined {
-            return RowForm::Outermost;
-        }
-        let (Cfa::Register(register, cfa_offset), Rule::Offset(ra_offset)) = (rules.cfa, rules.registers[RA]) else {
-            return RowForm::Complex;
-        };
-        let (Ok(cfa_offset), Ok(ra_offset)) = (i32::try_from(cfa_offset), i16::try_from(ra_offset)) else {
-            return RowForm::Complex;
-        };
-        if rules.signal || !(register == RSP || register == RBP) || rules.registers[RSP] != Rule::Same {
-            return RowForm::Complex;
-        }
-        for (saved, rule) in self.saved.iter_mut().zip(&rules.registers) {
-            *saved = match rule {
-                Rule::Same => UNSAVED,
-                Rule::Offset(offset) if offset % 8 == 0 && (-127..=127).contains(&(offset / 8)) => (offset / 8) as i8,
-                _ => return RowForm::Complex,
-            };
-        }
-        (self.cfa_offset, self.ra_offset, self.cfa_is_rbp) = (cfa_offset, ra_offset, register == RBP);
-        RowForm::Simple
-    }
-}
-
 impl Walk<'_> {
     fn step(&mut self, tables: &Tables, pc: u64, cfa_below: u64) -> (Frame, bool, Step) {
         let row = self.scratch.row(tables, pc);
         self.stays &= row.stays;
-        let own = row.module == u32::MAX;
+        let own = row.module == OWN;
         let frame = Frame { address: pc.wrapping_sub(row.bias), module: if own { 0 } else { row.module } };
-        let step = match row.signature {
+        let step = match row.form {
             RowForm::Simple => self.simple(&row, cfa_below),
             RowForm::Complex => self.complex(tables, pc, cfa_below),
             RowForm::Outermost => Some(Step::End),
