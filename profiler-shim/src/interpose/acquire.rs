@@ -79,6 +79,9 @@ pub unsafe fn acquire_mutex<S: Style + Copy>(
 }
 
 /// Takes one of glibc's plain mutexes. Only on the hot path: the time stamp counter is read.
+///
+/// # Safety
+/// The caller is the running hook's; the object is a mutex.
 #[inline(always)]
 unsafe fn acquire_plain<S: Style + Copy>(
     request: Request<S>,
@@ -105,13 +108,7 @@ unsafe fn acquire_plain<S: Style + Copy>(
 /// The mutex was free, but somebody waits for it now: this thread may have had to wait as well.
 #[cold]
 #[inline(never)]
-unsafe fn doubtful<S: Style + Copy>(
-    request: Request<S>,
-    caller: Caller,
-    lock: Lock,
-    answer: c_int,
-    since: u64,
-) -> c_int {
+fn doubtful<S: Style + Copy>(request: Request<S>, caller: Caller, lock: Lock, answer: c_int, since: u64) -> c_int {
     /// Ticks within which no thread goes to sleep and wakes up again (0.2 µs at 5 GHz).
     const BRIEF: u64 = 1000;
     let now = clock::now();
@@ -126,6 +123,9 @@ unsafe fn doubtful<S: Style + Copy>(
 }
 
 /// The same with every case looked at.
+///
+/// # Safety
+/// As [`acquire`].
 #[cold]
 #[inline(never)]
 unsafe fn acquire_slowly<S: Style + Copy>(
@@ -143,6 +143,9 @@ unsafe fn acquire_slowly<S: Style + Copy>(
 }
 
 /// Where something is not as usual: `--exact`, a robust or a recursive mutex, a lock without a tag.
+///
+/// # Safety
+/// The caller is the running hook's; the object is one of the request's kind.
 #[cold]
 #[inline(never)]
 unsafe fn acquire_unusual<S: Style + Copy>(
@@ -168,6 +171,9 @@ unsafe fn acquire_unusual<S: Style + Copy>(
 }
 
 /// Goes on as the try's answer says.
+///
+/// # Safety
+/// The caller is the running hook's; the object is one of the request's kind.
 #[cold]
 #[inline(never)]
 unsafe fn tried<S: Style + Copy>(
@@ -229,6 +235,9 @@ pub unsafe fn try_acquire<S: Style + Copy>(
 }
 
 /// The real, blocking call, with the thread's wait shown meanwhile. `busy`: it is known to be taken.
+///
+/// # Safety
+/// The caller is the running hook's; the object is one of the request's kind.
 #[inline(never)]
 #[cold]
 unsafe fn acquire_contended<S: Style + Copy>(

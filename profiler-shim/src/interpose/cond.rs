@@ -18,6 +18,9 @@ use crate::real::{self, Clock};
 use crate::sys::{Ptr, clock};
 
 /// A wait on a condition; `block` is the real call.
+///
+/// # Safety
+/// The entry is the running hook's; the objects are a condition and a mutex.
 pub unsafe fn wait<S: Style + Copy>(
     request: Request<S>,
     mutex: Ptr,
@@ -62,6 +65,9 @@ pub unsafe fn wait<S: Style + Copy>(
 
 /// Looks at the mutex of a condition wait that is about to begin, which this thread does not have as far as is known.
 /// What libc does with it is an unlock, so that is reported at once: the wait may never end.
+///
+/// # Safety
+/// The object is a mutex.
 #[cold]
 unsafe fn misused(caller: Caller, mutex: Ptr, lock: Lock) {
     // SAFETY: the object is a mutex.
@@ -73,6 +79,9 @@ unsafe fn misused(caller: Caller, mutex: Ptr, lock: Lock) {
 }
 
 /// A condition is about to be signalled.
+///
+/// # Safety
+/// The entry is the running hook's; the object is a condition.
 pub unsafe fn posted(cond: Ptr, entry: Entry) {
     // SAFETY: the entry is the running hook's; the object is a condition.
     unsafe {

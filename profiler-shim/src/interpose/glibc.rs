@@ -32,6 +32,9 @@ pub unsafe fn traits_of(object: Ptr, kind: u8) -> u64 {
 
 /// The same for a mutex, by `__data.__kind` (byte 16): the low two bits are 0 plain, 1 recursive,
 /// 2 error-checking, 3 adaptive; bit 4 is robust, bit 7 process-shared, bit 9 forbids lock elision.
+///
+/// # Safety
+/// `mutex` points to a mutex.
 unsafe fn mutex_traits(mutex: Ptr) -> u64 {
     const SHARED: u32 = 128;
     // SAFETY: the caller's contract.

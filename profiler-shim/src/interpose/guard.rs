@@ -36,6 +36,9 @@ fn who(entry: &Entry, guard: Ptr) -> By {
 }
 
 /// `__cxa_guard_acquire`: 1 if this thread is to make the variable, 0 if it is there.
+///
+/// # Safety
+/// `guard` is a guard of a static variable.
 pub unsafe fn acquire(guard: Ptr) -> c_int {
     // SAFETY: the functions have this signature; the guard is the program's.
     unsafe {
@@ -51,6 +54,9 @@ pub unsafe fn acquire(guard: Ptr) -> c_int {
 }
 
 /// `__cxa_guard_release`: the variable is there.
+///
+/// # Safety
+/// This thread has the guard.
 pub unsafe fn release(guard: Ptr) {
     // SAFETY: as in `acquire`.
     unsafe {
@@ -66,6 +72,9 @@ pub unsafe fn release(guard: Ptr) {
 }
 
 /// `__cxa_guard_abort`: making it failed.
+///
+/// # Safety
+/// This thread has the guard.
 pub unsafe fn abort(guard: Ptr) {
     // SAFETY: as in `acquire`.
     unsafe {

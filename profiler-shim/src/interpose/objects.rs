@@ -10,6 +10,9 @@ use crate::tables::locks::UNTAGGED;
 use crate::tables::object_marker;
 
 /// How an object of this kind is seen that is met for the first time.
+///
+/// # Safety
+/// The object is one of this kind.
 unsafe fn first_use(caller: Caller, object: Ptr, kind: u8) -> FirstUse {
     // SAFETY: the object is one of this kind.
     let traits = unsafe { traits_of(object, kind) };
@@ -29,6 +32,8 @@ pub unsafe fn lock_of(caller: Caller, object: Ptr, kind: u8) -> Lock {
     }
 }
 
+/// # Safety
+/// The object is one of this kind.
 #[cold]
 #[inline(never)]
 unsafe fn lock_slowly(caller: Caller, object: Ptr, kind: u8) -> Lock {
@@ -70,6 +75,9 @@ pub unsafe fn look_again(caller: Caller, object: Ptr, kind: u8, lock: Lock) -> L
 }
 
 /// A lock was put there without a call.
+///
+/// # Safety
+/// The object is one of this kind.
 #[cold]
 #[inline(never)]
 unsafe fn new_object(caller: Caller, object: Ptr, kind: u8, lock: Lock) -> Lock {

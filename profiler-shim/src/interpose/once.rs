@@ -29,6 +29,9 @@ const DONE: c_int = 2;
 const IN_PROGRESS: c_int = 1;
 
 /// Calls `run`; what another thread's initialisation took is a wait.
+///
+/// # Safety
+/// The entry is the running hook's; the object is a `pthread_once_t`.
 unsafe fn once(control: Ptr, entry: Entry, run: impl Fn() -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's; the control word is a `pthread_once_t`.
     unsafe {

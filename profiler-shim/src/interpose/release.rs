@@ -37,6 +37,8 @@ fn release_held(thread: Thread, held: Held, now: u64, real: impl FnOnce() -> c_i
     answer
 }
 
+/// # Safety
+/// As [`release`].
 #[cold]
 #[inline(never)]
 unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
@@ -49,6 +51,9 @@ unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, rea
 }
 
 /// Not held as far as the recorder knows: after a cancelled wait it is held all the same.
+///
+/// # Safety
+/// As [`release`].
 #[cold]
 #[inline(never)]
 unsafe fn release_unknown<S: Style + Copy>(

@@ -49,6 +49,9 @@ fn error_of(answer: c_int) -> c_int {
 }
 
 /// Waits: tries first, as only a try tells whether it has to.
+///
+/// # Safety
+/// The entry is the running hook's; the object is a semaphore.
 unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
@@ -74,6 +77,9 @@ unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int)
 }
 
 /// Waits for one that is used as a lock.
+///
+/// # Safety
+/// The caller is the running hook's; the object is one of the request's kind.
 #[inline(never)]
 unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, lock: Lock, block: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the caller is the running hook's; the object is a semaphore.
@@ -100,6 +106,9 @@ unsafe fn wait_for_lock(caller: Caller, request: Request<Sem>, lock: Lock, block
 }
 
 /// A wait that was over at once.
+///
+/// # Safety
+/// The object is a semaphore.
 unsafe fn taken(caller: Caller, request: Request<Sem>) {
     let now = clock::now();
     // SAFETY: the object is a semaphore.
@@ -111,6 +120,9 @@ unsafe fn taken(caller: Caller, request: Request<Sem>) {
 
 /// The semaphore that this thread got past: `Ok` if it is used as a lock. If this thread has it already, somebody else has
 /// posted, and it is none.
+///
+/// # Safety
+/// The object is a semaphore.
 unsafe fn still_lock(caller: Caller, sem: Ptr) -> Result<Lock, Lock> {
     // SAFETY: the object is a semaphore.
     let lock = unsafe { lock_of(caller, sem, kind::SEMAPHORE) };
@@ -214,6 +226,9 @@ hook! {
 
 /// Whether `sem_open` made the semaphore, and so its value is the one at first: `None` if that is not so,
 /// otherwise whether it is certain.
+///
+/// # Safety
+/// The object is a semaphore.
 unsafe fn opened(sem: Ptr, flags: c_int, value: c_uint) -> Option<bool> {
     const CREATE: c_int = 0o100;
     const EXCLUSIVE: c_int = 0o200;

@@ -14,6 +14,8 @@ use crate::lifecycle::threads;
 use crate::probe::{Entry, caller};
 use crate::real::{self, Clock, Ptr};
 
+/// # Safety
+/// The entry is the running hook's.
 unsafe fn join<S: Style + Copy>(
     thread: Ptr,
     flags: u8,
@@ -61,6 +63,9 @@ hook! {
 }
 
 /// Starts a thread by the trampoline: `create` is the real call, which is given what to run.
+///
+/// # Safety
+/// The entry is the running hook's.
 unsafe fn start(routine: Ptr, argument: Ptr, entry: Entry, create: impl FnOnce(Ptr, Ptr) -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's.
     let Some(started) = (unsafe { threads::announce(routine, argument, entry) }) else {

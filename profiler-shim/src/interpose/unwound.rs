@@ -8,6 +8,9 @@ use core::ffi::{c_int, c_void};
 use crate::probe::left_without_end;
 
 /// Makes the real call of a wait that began last.
+///
+/// # Safety
+/// A wait was begun before, and is the innermost one of the thread.
 pub unsafe fn wait_in(block: impl FnOnce() -> c_int) -> c_int {
     unsafe extern "C" fn run<F: FnOnce() -> c_int>(block: *mut c_void) -> c_int {
         // SAFETY: `wait_in` gives the address of such a function, and takes it for gone.

@@ -27,6 +27,9 @@ pub enum Filter {
 
 /// Installs a filter by the real call. `everyone`: in all threads. While it is not known what it allows, no call is
 /// made. `installed` says so of an answer.
+///
+/// # Safety
+/// `real` installs this filter; its program, if it has one, can be read.
 pub unsafe fn install<T: Copy>(
     filter: Filter,
     everyone: bool,

@@ -21,6 +21,8 @@ pub unsafe fn stack_of(local: &Local, stack_pointer: u64, return_address: u64) -
     }
 }
 
+/// # Safety
+/// As [`stack_of`].
 #[inline(never)]
 unsafe fn stack_slowly(local: &Local, stack_pointer: u64, return_address: u64) -> u32 {
     // SAFETY: as in `stack_of`; in the slow path nobody else has the memory.
@@ -39,6 +41,9 @@ unsafe fn stack_slowly(local: &Local, stack_pointer: u64, return_address: u64) -
 }
 
 /// The mismatch is passed in parts, in registers: so the stack that the search used is free again.
+///
+/// # Safety
+/// As [`stack_of`].
 #[cold]
 #[inline(never)]
 unsafe fn new_stack(
@@ -64,6 +69,9 @@ unsafe fn new_stack(
 }
 
 /// In oracle builds, walks anew and compares; otherwise gives the answer back as it is.
+///
+/// # Safety
+/// As [`stack_of`].
 #[inline(always)]
 unsafe fn checked(local: &Local, stack_pointer: u64, return_address: u64, stack: u32) -> u32 {
     #[cfg(lockprof_oracle)]

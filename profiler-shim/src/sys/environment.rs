@@ -17,6 +17,9 @@ pub fn environment() -> *const *const c_char {
 
 /// The environment that the kernel gave, which libc does not know before its own constructors: above the count of
 /// arguments, the arguments and a null pointer.
+///
+/// # Safety
+/// The loader has put the program on its stack: always so when the shim runs.
 unsafe fn first_environment() -> *const *const c_char {
     /// More would not fit into the kernel's own limit.
     const MOST: usize = 1 << 24;

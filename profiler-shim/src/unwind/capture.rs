@@ -108,6 +108,9 @@ fn slot(stack_pointer: u64, return_address: u64) -> usize {
 }
 
 /// Whether the stack that a signature speaks of is known to be readable.
+///
+/// # Safety
+/// `memory` is this thread's; `signature` is one that [`learn`] made.
 #[inline(always)]
 unsafe fn is_within(memory: *const StackMemory, signature: *const Signature, stack_pointer: u64) -> bool {
     // SAFETY: the thread's own data; signatures live for ever.
@@ -115,6 +118,9 @@ unsafe fn is_within(memory: *const StackMemory, signature: *const Signature, sta
 }
 
 /// The value in the stack that `word` speaks of, relative to the stack pointer if the word is.
+///
+/// # Safety
+/// The unwinder would read the word now: all words before it were found equal.
 #[inline(always)]
 unsafe fn found(word: Word, stack_pointer: u64) -> u64 {
     // SAFETY: the caller knows all words before this one to be equal, so the unwinder would read it now.
@@ -124,6 +130,9 @@ unsafe fn found(word: Word, stack_pointer: u64) -> u64 {
 
 /// Position of the first word from `from` on that differs. Word after word, since a word may be looked at
 /// only when those before it were equal: the stack may end before it.
+///
+/// # Safety
+/// `signature` is one that [`learn`] made, for the return address that is in the stack now.
 #[inline(always)]
 unsafe fn compare(signature: *const Signature, from: usize, stack_pointer: u64) -> Option<usize> {
     // SAFETY: words are within the signature; each is read only after those before it were equal.
@@ -234,6 +243,8 @@ fn edge_slot(prefix: u32, value: u64) -> usize {
     (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % EDGES
 }
 
+/// # Safety
+/// `memory` is this thread's.
 unsafe fn find_edge(memory: *const StackMemory, mismatch: &Mismatch) -> Option<*const Signature> {
     let start = edge_slot(mismatch.prefix, mismatch.value);
     for probe in 0..PROBES {

@@ -117,6 +117,8 @@ pub unsafe fn rules(header: u64, pc: u64) -> Option<Rules> {
     }
 }
 
+/// # Safety
+/// `at` is a frame description of a loaded object that stays loaded meanwhile.
 unsafe fn frame_description(at: *const u8, pc: u64) -> Option<Rules> {
     // SAFETY: `at` is a frame description entry, which names its common entry.
     unsafe {
@@ -178,6 +180,9 @@ unsafe fn frame_description(at: *const u8, pc: u64) -> Option<Rules> {
 }
 
 /// Runs call frame instructions up to the wanted address.
+///
+/// # Safety
+/// The program is one of call frame instructions in such an object's tables.
 unsafe fn run(
     mut at: Cursor,
     end: *const u8,

@@ -113,6 +113,8 @@ fn same_walk(memory: &mut StackMemory, tables: &Tables, stack_pointer: u64, retu
     }
 }
 
+/// # Safety
+/// Called on the stack of the hook that is running.
 unsafe fn same_backtrace(tables: &Tables, return_address: u64, stack: u32) -> bool {
     if LOOKED.swap(1, Ordering::Relaxed) == 0 {
         OTHER.store(objects::find_function(c"lockprof_oracle_backtrace"), Ordering::Relaxed);

@@ -114,6 +114,9 @@ impl LinkMap {
     }
 
     /// Entries of the dynamic section.
+    ///
+    /// # Safety
+    /// The object is loaded.
     unsafe fn dynamic(&self) -> impl Iterator<Item = (u64, u64)> {
         let mut at = self.dynamic;
         core::iter::from_fn(move || {
@@ -125,6 +128,8 @@ impl LinkMap {
         })
     }
 
+    /// # Safety
+    /// The object is loaded.
     unsafe fn tables(&self) -> Option<Tables> {
         let (mut strings, mut symbols, mut hash) = (0u64, 0u64, 0u64);
         let (mut versions, mut definitions, mut strings_len) = (0u64, 0u64, 0u64);
@@ -278,6 +283,8 @@ impl LinkMap {
 }
 
 impl Tables {
+    /// # Safety
+    /// The object is loaded, and `at` is a place in its table of strings.
     unsafe fn text(&self, at: u32) -> &'static CStr {
         // SAFETY: names lie within the table and end with a NUL.
         unsafe { CStr::from_ptr(self.strings.add(at as usize).cast()) }
@@ -285,6 +292,9 @@ impl Tables {
 
     /// Goes over the defined symbols of a name by the GNU hash table
     /// (header: buckets, first symbol, filter words, shift; filter; buckets; chain).
+    ///
+    /// # Safety
+    /// The object is loaded.
     unsafe fn each_named(&self, name: &CStr, mut each: impl FnMut(u32, *const Symbol)) {
         let hash =
             name.to_bytes().iter().fold(5381u32, |hash, byte| hash.wrapping_mul(33).wrapping_add(u32::from(*byte)));
@@ -317,6 +327,9 @@ impl Tables {
     }
 
     /// Whether a symbol has this version; `None`: whether it is the default one.
+    ///
+    /// # Safety
+    /// The object is loaded, and has a symbol of this number.
     unsafe fn is_version(&self, number: u32, version: Option<&CStr>) -> bool {
         const HIDDEN: u16 = 0x8000;
         // What has no version of its own stands for all of them.
@@ -333,6 +346,9 @@ impl Tables {
     }
 
     /// The name of a version that the object defines.
+    ///
+    /// # Safety
+    /// The object is loaded.
     unsafe fn version_name(&self, index: u16) -> Option<&'static CStr> {
         let mut at = self.definitions;
         if at.is_null() {
