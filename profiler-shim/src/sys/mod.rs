@@ -35,19 +35,3 @@ pub use signals::*;
 
 /// An address of the program's: a mutex, a thread, a timeout.
 pub type Ptr = *mut c_void;
-
-#[cfg(test)]
-mod tests {
-    use super::{is_mapped, is_readable};
-
-    #[test]
-    fn no_address_is_readable_past_the_end_of_memory() {
-        for at in [0u64.wrapping_sub(4096), 1 << 63, 0x7fff_ffff_f000, 0] {
-            assert!(!is_mapped(at, 4096), "{at:#x}");
-            assert!(!is_readable(at, 4096), "{at:#x}");
-        }
-        assert!(!is_readable(0x1000, u64::MAX));
-        let here = 0u64;
-        assert!(is_readable((&raw const here).addr() as u64 & !4095, 4096));
-    }
-}

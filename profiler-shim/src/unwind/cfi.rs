@@ -55,6 +55,11 @@ pub enum Cfa {
 }
 
 impl Cfa {
+    /// By a register, with an offset.
+    fn by(register: u64, offset: i64) -> Self {
+        position(register).map_or(Self::Unknown(offset), |position| Self::Register(position, offset))
+    }
+
     /// By the same register with another offset; of an expression there is none.
     fn at(self, offset: i64) -> Option<Self> {
         match self {
@@ -179,10 +184,82 @@ unsafe fn frame_description(at: *const u8, pc: u64) -> Option<Rules> {
     }
 }
 
+/// A call frame instruction (DWARF 5, section 6.4.2), its operands with their factors.
+enum Instruction {
+    Nothing,
+    Advance(u64),
+    Location(u64),
+    Set(u64, Rule),
+    /// What it was when the entry began.
+    Restore(u64),
+    Remember,
+    Recall,
+    Cfa(u64, i64),
+    CfaRegister(u64),
+    CfaOffset(i64),
+    CfaExpression(*const u8),
+}
+
+/// Reads the next instruction; `None` where it is none that compilers write.
+///
+/// # Safety
+/// The cursor is at an instruction in the tables of a loaded object.
+unsafe fn next(at: &mut Cursor, common: Common) -> Option<Instruction> {
+    use Instruction::{
+        Advance, Cfa, CfaExpression, CfaOffset, CfaRegister, Location, Nothing, Recall, Remember, Restore, Set,
+    };
+    let factored = |offset: i64| offset.wrapping_mul(common.data_factor);
+    // A location may be set up to an address that does not fit the factor.
+    let advance = |delta: u32| Advance(u64::from(delta).wrapping_mul(common.code_factor));
+    // SAFETY: the caller's contract: operands follow their instruction.
+    unsafe {
+        let byte: u8 = at.take();
+        let low = byte & 63;
+        Some(match (byte >> 6, low) {
+            (1, _) => advance(u32::from(low)),
+            (2, _) => Set(u64::from(low), Rule::Offset(factored(at.unsigned() as i64))),
+            (3, _) => Restore(u64::from(low)),
+            (_, 0x00) => Nothing,
+            (_, 0x01) => Location(at.encoded(common.encoding, 0)?),
+            (_, 0x02) => advance(u32::from(at.take::<u8>())),
+            (_, 0x03) => advance(u32::from(at.take::<u16>())),
+            (_, 0x04) => advance(at.take::<u32>()),
+            (_, 0x05) => Set(at.unsigned(), Rule::Offset(factored(at.unsigned() as i64))),
+            (_, 0x06) => Restore(at.unsigned()),
+            (_, 0x07) => Set(at.unsigned(), Rule::Undefined),
+            (_, 0x08) => Set(at.unsigned(), Rule::Same),
+            (_, 0x09) => {
+                let register = at.unsigned();
+                at.unsigned();
+                Set(register, Rule::Register)
+            }
+            (_, 0x0a) => Remember,
+            (_, 0x0b) => Recall,
+            (_, 0x0c) => Cfa(at.unsigned(), at.unsigned() as i64),
+            (_, 0x0d) => CfaRegister(at.unsigned()),
+            (_, 0x0e) => CfaOffset(at.unsigned() as i64),
+            (_, 0x0f) => CfaExpression(at.expression()),
+            (_, 0x10) => Set(at.unsigned(), Rule::At(at.expression())),
+            (_, 0x16) => Set(at.unsigned(), Rule::ValueOf(at.expression())),
+            (_, 0x11) => Set(at.unsigned(), Rule::Offset(factored(at.signed()))),
+            (_, 0x12) => Cfa(at.unsigned(), factored(at.signed())),
+            (_, 0x13) => CfaOffset(factored(at.signed())),
+            (_, 0x14) => Set(at.unsigned(), Rule::Value(factored(at.unsigned() as i64))),
+            (_, 0x15) => Set(at.unsigned(), Rule::Value(factored(at.signed()))),
+            // DW_CFA_GNU_args_size: of no concern to the unwinder.
+            (_, 0x2e) => {
+                at.unsigned();
+                Nothing
+            }
+            _ => return None,
+        })
+    }
+}
+
 /// Runs call frame instructions up to the wanted address.
 ///
 /// # Safety
-/// The program is one of call frame instructions in such an object's tables.
+/// The instructions from the cursor to `end` are in the tables of a loaded object.
 unsafe fn run(
     mut at: Cursor,
     end: *const u8,
@@ -194,137 +271,40 @@ unsafe fn run(
     const REMEMBERED: usize = 8;
     let mut remembered = [rules; REMEMBERED];
     let mut depth = 0;
-    // A location may be set up to an address that does not fit the factor.
-    macro_rules! advance {
-        ($delta:expr) => {{
-            location = location.wrapping_add(u64::from($delta).wrapping_mul(common.code_factor));
-            if location > wanted {
-                return Some(rules);
+    while at.0 < end {
+        // SAFETY: the caller's contract.
+        match unsafe { next(&mut at, common) }? {
+            Instruction::Nothing => {}
+            Instruction::Advance(delta) => location = location.wrapping_add(delta),
+            Instruction::Location(new) => location = new,
+            Instruction::Set(register, rule) => {
+                if let Some(position) = position(register) {
+                    rules.registers[position] = rule;
+                }
             }
-        }};
-    }
-    macro_rules! set {
-        ($register:expr, $rule:expr) => {{
-            let rule = $rule;
-            if let Some(position) = position($register) {
-                rules.registers[position] = rule;
+            Instruction::Restore(register) => {
+                if let (Some(position), Some(initial)) = (position(register), initial) {
+                    rules.registers[position] = initial.registers[position];
+                }
             }
-        }};
-    }
-    macro_rules! cfa_register {
-        ($register:expr, $offset:expr) => {{
-            let register = $register;
-            let offset = $offset;
-            rules.cfa = position(register).map_or(Cfa::Unknown(offset), |p| Cfa::Register(p, offset));
-        }};
-    }
-    // SAFETY: instructions between the cursor and `end` are well-formed.
-    unsafe {
-        while at.0 < end {
-            let byte: u8 = at.take();
-            let low = byte & 63;
-            match byte >> 6 {
-                1 => {
-                    advance!(low);
-                    continue;
-                }
-                2 => {
-                    let offset = at.unsigned() as i64;
-                    set!(u64::from(low), Rule::Offset(offset.wrapping_mul(common.data_factor)));
-                    continue;
-                }
-                3 => {
-                    if let (Some(position), Some(initial)) = (position(u64::from(low)), initial) {
-                        rules.registers[position] = initial.registers[position];
-                    }
-                    continue;
-                }
-                _ => {}
+            Instruction::Remember => {
+                *remembered.get_mut(depth)? = rules;
+                depth += 1;
             }
-            match low {
-                0x00 => {}
-                0x01 => {
-                    location = at.encoded(common.encoding, 0)?;
-                    if location > wanted {
-                        return Some(rules);
-                    }
-                }
-                0x02 => advance!(at.take::<u8>()),
-                0x03 => advance!(at.take::<u16>()),
-                0x04 => advance!(at.take::<u32>()),
-                0x05 => {
-                    let register = at.unsigned();
-                    let offset = at.unsigned() as i64;
-                    set!(register, Rule::Offset(offset.wrapping_mul(common.data_factor)));
-                }
-                0x06 => {
-                    let register = at.unsigned();
-                    if let (Some(position), Some(initial)) = (position(register), initial) {
-                        rules.registers[position] = initial.registers[position];
-                    }
-                }
-                0x07 => set!(at.unsigned(), Rule::Undefined),
-                0x08 => set!(at.unsigned(), Rule::Same),
-                0x09 => {
-                    let register = at.unsigned();
-                    at.unsigned();
-                    set!(register, Rule::Register);
-                }
-                0x0a => {
-                    *remembered.get_mut(depth)? = rules;
-                    depth += 1;
-                }
-                0x0b => {
-                    depth = depth.checked_sub(1)?;
-                    rules = remembered[depth];
-                }
-                0x0c => {
-                    let register = at.unsigned();
-                    cfa_register!(register, at.unsigned() as i64);
-                }
-                0x0d => {
-                    let register = at.unsigned();
-                    let (Cfa::Register(_, offset) | Cfa::Unknown(offset)) = rules.cfa else { return None };
-                    cfa_register!(register, offset);
-                }
-                0x0e => {
-                    rules.cfa = rules.cfa.at(at.unsigned() as i64)?;
-                }
-                0x0f => {
-                    rules.cfa = Cfa::Expression(at.0);
-                    let length = at.unsigned();
-                    at.skip(length);
-                }
-                0x10 | 0x16 => {
-                    let register = at.unsigned();
-                    let expression = at.0;
-                    set!(register, if low == 0x10 { Rule::At(expression) } else { Rule::ValueOf(expression) });
-                    let length = at.unsigned();
-                    at.skip(length);
-                }
-                0x11 => {
-                    let register = at.unsigned();
-                    let offset = at.signed();
-                    set!(register, Rule::Offset(offset.wrapping_mul(common.data_factor)));
-                }
-                0x12 => {
-                    let register = at.unsigned();
-                    cfa_register!(register, at.signed().wrapping_mul(common.data_factor));
-                }
-                0x13 => {
-                    rules.cfa = rules.cfa.at(at.signed().wrapping_mul(common.data_factor))?;
-                }
-                0x14 | 0x15 => {
-                    let register = at.unsigned();
-                    let offset = if low == 0x14 { at.unsigned() as i64 } else { at.signed() };
-                    set!(register, Rule::Value(offset.wrapping_mul(common.data_factor)));
-                }
-                // DW_CFA_GNU_args_size: of no concern to the unwinder.
-                0x2e => {
-                    at.unsigned();
-                }
-                _ => return None,
+            Instruction::Recall => {
+                depth = depth.checked_sub(1)?;
+                rules = remembered[depth];
             }
+            Instruction::Cfa(register, offset) => rules.cfa = Cfa::by(register, offset),
+            Instruction::CfaRegister(register) => {
+                let (Cfa::Register(_, offset) | Cfa::Unknown(offset)) = rules.cfa else { return None };
+                rules.cfa = Cfa::by(register, offset);
+            }
+            Instruction::CfaOffset(offset) => rules.cfa = rules.cfa.at(offset)?,
+            Instruction::CfaExpression(expression) => rules.cfa = Cfa::Expression(expression),
+        }
+        if location > wanted {
+            break;
         }
     }
     Some(rules)

@@ -87,6 +87,20 @@ impl Cursor {
         Some(if encoding & 0x80 != 0 { unsafe { *(value as *const u64) } } else { value })
     }
 
+    /// The place of an expression, behind which it goes on.
+    ///
+    /// # Safety
+    /// The table goes on with an expression: its length, and so many bytes.
+    pub unsafe fn expression(&mut self) -> *const u8 {
+        let place = self.0;
+        // SAFETY: the caller's contract.
+        unsafe {
+            let length = self.unsigned();
+            self.skip(length);
+        }
+        place
+    }
+
     /// Goes on behind so many bytes.
     ///
     /// # Safety
