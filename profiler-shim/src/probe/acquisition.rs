@@ -79,5 +79,5 @@ pub fn creates_thread(caller: Caller, token: u32, now: u64) {
 /// Something that orders threads could not be noted.
 #[cold]
 pub fn order_lost() {
-    recorder::cut();
+    recorder::order_cut();
 }

@@ -10,6 +10,7 @@
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::real::following::{leads_to_libc, next, next_definition};
 use crate::real::lookups;
 use crate::real::{Entry, Family, PASSED, RECORDED, TABLE, UNRESOLVED, entry};
 use crate::sys::objects::headers::Object;
@@ -104,19 +105,6 @@ pub fn next_of(name: &CStr) -> Option<*mut c_void> {
     next_definition(name, None).map(|(_, found)| found)
 }
 
-/// The next definition, and the object that has it.
-fn next(entry: &Entry) -> Option<(&'static LinkMap, *mut c_void)> {
-    next_definition(entry.name, entry.version)
-}
-
-fn next_definition(name: &CStr, version: Option<&CStr>) -> Option<(&'static LinkMap, *mut c_void)> {
-    let own = objects::own();
-    let behind_us = objects::at_start().skip_while(|map| !own.is_some_and(|own| core::ptr::eq(*map, own))).skip(1);
-    // SAFETY: these objects are loaded.
-    let mut found = behind_us.filter_map(|map| Some((map, unsafe { map.find(name, version) }?.address())));
-    found.next()
-}
-
 /// Whether a definition is libc's, or one that hands calls on to libc's.
 fn is_libcs_or_leads_there(map: &'static LinkMap, name: &CStr) -> bool {
     // SAFETY: an object of the program's start.
@@ -155,12 +143,6 @@ unsafe fn has_string(map: &'static LinkMap, name: &CStr) -> bool {
             false
         })
     }
-}
-
-/// Whether libc's own function is the next one behind a hook.
-pub fn leads_to_libc(entry: &Entry) -> bool {
-    // SAFETY: these objects are loaded.
-    next(entry).is_some_and(|(map, _)| unsafe { map.is_libc() })
 }
 
 /// Whether locks are taken by glibc itself, of version 2.30 or newer (read-write locks had another layout before

@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::real::definitions;
+use crate::real::following::leads_to_libc;
 use crate::real::{Entry, RECORDED, TABLE};
 use crate::sys;
 use crate::sys::objects::{self, LinkMap};
@@ -37,7 +37,7 @@ fn lead_from(map: &'static LinkMap, own: &'static LinkMap) -> bool {
     const PAGE: u64 = 4096;
     let (mut low, mut high, mut all) = (u64::MAX, 0, true);
     for entry in hooked(own) {
-        if definitions::leads_to_libc(entry) {
+        if leads_to_libc(entry) {
             each_word(map, entry, |word| {
                 let at = word.as_ptr() as u64;
                 (low, high) = (low.min(at & !(PAGE - 1)), high.max(at + 8));
@@ -53,7 +53,7 @@ fn lead_from(map: &'static LinkMap, own: &'static LinkMap) -> bool {
     if !unsafe { map.is_only_readable(low, high) && sys::allow_writing(low, high - low, true) } {
         return false;
     }
-    for entry in hooked(own).filter(|entry| definitions::leads_to_libc(entry)) {
+    for entry in hooked(own).filter(|entry| leads_to_libc(entry)) {
         // SAFETY: our own object.
         let Some(hook) = (unsafe { own.find(entry.name, entry.version) }) else { continue };
         let value = (hook.address() as u64).wrapping_sub(map.bias);

@@ -3,6 +3,7 @@
 //! Which definitions they are, and what the hooks do with calls of each, is decided in `definitions`.
 
 pub mod definitions;
+mod following;
 pub mod lookups;
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};

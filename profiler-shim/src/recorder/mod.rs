@@ -3,9 +3,12 @@
 //! Everything here may be interrupted by a signal handler that does the same: places are reserved before
 //! they are filled (held entries), and what comes while a ring slot is being written is folded.
 
+mod acquisition;
+mod cross_thread;
 mod folds;
 mod held;
 mod nested;
+mod release;
 mod ring;
 mod stack;
 pub mod threads;
@@ -14,10 +17,13 @@ pub mod waits;
 
 use core::sync::atomic::Ordering;
 
+use lockprof_wire::layout::note;
 use lockprof_wire::{Flags, Op, Record, ThreadSlot};
 
-pub use held::{Held, Wait, find_held, push, push_contended, release};
-pub use nested::{cut, drop_cross_thread_releases};
+pub use acquisition::{Wait, push, push_contended};
+pub use cross_thread::drop_cross_thread_releases;
+pub use held::{Held, find_held};
+pub use release::release;
 pub use ring::{emit, emit_done, write_order_mark};
 pub use stack::stack_of;
 pub use unseen::{begin_release, drop_unseen, end_release};
@@ -50,6 +56,14 @@ fn unrecorded_again(slot: &ThreadSlot) {
     unrecorded();
 }
 
+/// Something that orders locks or threads could not be noted.
+#[cold]
+pub fn order_cut() {
+    if let Some(process) = attached() {
+        process.tables.note(note::ORDER_CUT);
+    }
+}
+
 /// Begins a thread's part of its ring. `token`: of the `Created` record that announced it.
 pub fn thread_started(local: &Local, tid: u32, token: u32) {
     let start = Record {
@@ -60,7 +74,7 @@ pub fn thread_started(local: &Local, tid: u32, token: u32) {
         extra: crate::sys::this_thread::pthread_self(),
     };
     if !ring::write_essential(local, &[start]) {
-        cut();
+        order_cut();
     }
 }
 

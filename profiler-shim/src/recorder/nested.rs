@@ -13,18 +13,19 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
-use lockprof_wire::layout::note;
 use lockprof_wire::lock::traits;
 use lockprof_wire::record::{RESTART, extra_hold};
 use lockprof_wire::thread::TOLD;
 use lockprof_wire::{Flags, HeldEntry, Op, Record};
 
+use super::cross_thread::drop_cross_thread_releases;
 use super::folds::fold_open;
-use super::held::{ENDED, Held, entry_at, live, release};
+use super::held::{ENDED, entry_at, live, row_of};
+use super::order_cut;
+use super::release::begin_anew;
 use super::ring::{write, write_where_room};
 use super::unseen::drop_unseen;
 use crate::state::local::Local;
-use crate::state::process::attached;
 use crate::sys::counters::count_here;
 use crate::tables::Tables;
 
@@ -69,10 +70,6 @@ pub fn publish(local: &Local, at: u32) {
 fn counts(entry: &HeldEntry) -> bool {
     const NOT: u64 = Flags::REENTRY as u64 | ENDED;
     live(entry) && entry.flags.load(Ordering::Relaxed) & NOT == 0 && row_of(entry) != 0
-}
-
-fn row_of(entry: &HeldEntry) -> u32 {
-    entry.lock_and_stack.load(Ordering::Relaxed) as u32
 }
 
 fn is_published(entry: &HeldEntry) -> bool {
@@ -131,20 +128,7 @@ fn fold(tables: &Tables, local: &Local, at: u32) {
     let marked = chain.inspect(|entry| mark_nested(tables, row_of(entry)));
     match fold_open(local, marked) {
         Some(innermost) => count_here(&innermost.count),
-        None => cut(),
-    }
-}
-
-/// What the collector has as open is not to be relied on: the next `Open` says so.
-pub fn begin_anew(local: &Local) {
-    local.restart.store(1, Ordering::Relaxed);
-}
-
-/// Something that orders locks or threads could not be noted.
-#[cold]
-pub fn cut() {
-    if let Some(process) = attached() {
-        process.tables.note(note::ORDER_CUT);
+        None => order_cut(),
     }
 }
 
@@ -152,26 +136,5 @@ fn mark_nested(tables: &Tables, row: u32) {
     let known = &tables.segment.lock(row).traits;
     if known.load(Ordering::Relaxed) & traits::NESTED == 0 {
         known.fetch_or(traits::NESTED, Ordering::Relaxed);
-    }
-}
-
-/// Takes off the list what another thread has given back meanwhile: its hold ended then.
-#[cold]
-pub fn drop_cross_thread_releases(local: &Local) {
-    let Some(tables) = local.tables().filter(|tables| tables.cross_thread_releases.any()) else { return };
-    let depth = local.slot().depth.load(Ordering::Relaxed);
-    for at in (0..depth).rev() {
-        let Some(entry) = entry_at(local, at).filter(|entry| live(entry) && row_of(entry) != 0) else { continue };
-        let info = tables.segment.lock(row_of(entry));
-        if info.traits.load(Ordering::Relaxed) & traits::HANDED_OVER == 0 {
-            continue;
-        }
-        let since = entry.ticks.load(Ordering::Relaxed);
-        let until = tables.cross_thread_releases.last(row_of(entry)).filter(|until| *until > since);
-        // A semaphore that was handed over once is no lock any more.
-        let is_lock = info.kind().is_some_and(|kind| kind.blocks_others(info.traits()));
-        if until.is_some() || !is_lock {
-            release(local, Held { at, entry }, until.unwrap_or(since), 0);
-        }
     }
 }

@@ -6,7 +6,7 @@ use lockprof_wire::ring::{self, RESERVE, RingHeader};
 use lockprof_wire::{HeldEntry, Op, Record};
 
 use super::folds::fold_record;
-use super::{nested, unrecorded};
+use super::{order_cut, unrecorded};
 use crate::state::local::Local;
 use crate::sys::clock;
 use crate::sys::counters::count_here;
@@ -146,7 +146,7 @@ pub fn write_order_mark(local: &Local, record: Record) -> bool {
     let written = write_essential(local, &[record]);
     if !written {
         marks.store(marks.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
-        nested::cut();
+        order_cut();
     }
     written
 }

@@ -80,8 +80,8 @@ unsafe fn checked(local: &Local, stack_pointer: u64, return_address: u64, stack:
     {
         // SAFETY: in the slow path nobody else has it; as in `stack_of`.
         let right = unsafe {
-            let memory = &mut *local.stacks();
-            crate::unwind::oracle::is_right(memory, tables, stack_pointer, return_address, stack)
+            let scratch = (*local.stacks()).scratch();
+            crate::unwind::oracle::is_right(scratch, tables, stack_pointer, return_address, stack)
         };
         let counter = if right { &tables.header().oracle_checked } else { &tables.header().oracle_wrong };
         counter.fetch_add(1, core::sync::atomic::Ordering::Relaxed);

@@ -15,7 +15,8 @@ use lockprof_wire::layout::note;
 use lockprof_wire::lock::kind;
 use lockprof_wire::{Flags, HeldEntry};
 
-use super::held::{ENDED, Held, entry_at, live, release};
+use super::held::{ENDED, Held, entry_at, live};
+use super::release::release;
 use crate::state::dormant;
 use crate::state::local::{CHECKED_PAIRS, Local};
 use crate::sys;

@@ -10,7 +10,7 @@ use crate::sys::objects;
 use crate::tables::signatures::Word;
 use crate::tables::stacks::Frame;
 
-use super::capture::StackMemory;
+use super::walk::Scratch;
 use crate::tables::Tables;
 
 type Backtrace = unsafe extern "C" fn(*mut u64, usize) -> usize;
@@ -64,13 +64,13 @@ pub fn seen(words: &mut [Word]) -> &mut [Word] {
 /// # Safety
 /// As [`super::capture::learn`].
 pub unsafe fn is_right(
-    memory: &mut StackMemory,
+    scratch: &mut Scratch,
     tables: &Tables,
     stack_pointer: u64,
     return_address: u64,
     stack: u32,
 ) -> bool {
-    match same_walk(memory, tables, stack_pointer, return_address, stack) {
+    match same_walk(scratch, tables, stack_pointer, return_address, stack) {
         // SAFETY: the caller's contract.
         Walk::Same => unsafe { same_backtrace(tables, return_address, stack) },
         Walk::SameButLost => true,
@@ -98,9 +98,8 @@ enum Walk {
     Other,
 }
 
-fn same_walk(memory: &mut StackMemory, tables: &Tables, stack_pointer: u64, return_address: u64, stack: u32) -> Walk {
+fn same_walk(scratch: &mut Scratch, tables: &Tables, stack_pointer: u64, return_address: u64, stack: u32) -> Walk {
     let Some(_guard) = tables.allocating.lock() else { return Walk::Same };
-    let scratch = memory.scratch();
     scratch.forget();
     let walked = scratch.walk(tables, stack_pointer, return_address);
     let found = walked.frames.iter().map(|f| (f.address, f.module));

@@ -1,0 +1,26 @@
+//! What `RTLD_NEXT` means for a hook: the first definition behind this library, among the objects of the program's start.
+
+use core::ffi::{CStr, c_void};
+
+use super::Entry;
+use crate::sys::objects::{self, LinkMap};
+
+/// The next definition, and the object that has it.
+pub fn next(entry: &Entry) -> Option<(&'static LinkMap, *mut c_void)> {
+    next_definition(entry.name, entry.version)
+}
+
+/// The same by name and version.
+pub fn next_definition(name: &CStr, version: Option<&CStr>) -> Option<(&'static LinkMap, *mut c_void)> {
+    let own = objects::own();
+    let behind_us = objects::at_start().skip_while(|map| !own.is_some_and(|own| core::ptr::eq(*map, own))).skip(1);
+    // SAFETY: these objects are loaded.
+    let mut found = behind_us.filter_map(|map| Some((map, unsafe { map.find(name, version) }?.address())));
+    found.next()
+}
+
+/// Whether libc's own function is the next one behind a hook.
+pub fn leads_to_libc(entry: &Entry) -> bool {
+    // SAFETY: these objects are loaded.
+    next(entry).is_some_and(|(map, _)| unsafe { map.is_libc() })
+}

@@ -1,0 +1,96 @@
+//! The end of an acquisition: its `Hold` record.
+
+use core::sync::atomic::{Ordering, compiler_fence};
+
+use lockprof_wire::record::{OPENED, extra_hold};
+use lockprof_wire::thread::TOLD;
+use lockprof_wire::{Flags, HeldEntry, Op, Record};
+
+use super::held::{ENDED, Held, RELEASED, trim};
+use super::ring::{emit, emit_contended, emit_essential, write};
+use crate::state::local::Local;
+
+/// Marks an entry as ended, in one instruction: a signal handler in between may find the lock free, and end it itself
+/// (`recorder::drop_unseen`). False if that is so. From here on no handler tells it.
+#[inline(always)]
+fn claim(entry: &HeldEntry) -> bool {
+    let ended: u8;
+    // SAFETY: the word is a valid one.
+    unsafe {
+        core::arch::asm!("bts qword ptr [{word}], {bit}", "setc {ended}", word = in(reg) entry.flags.as_ptr(),
+            bit = const ENDED.trailing_zeros(), ended = out(reg_byte) ended, options(nostack));
+    }
+    ended == 0
+}
+
+/// Notes that this acquisition ended at `now`. Call after the real release.
+#[inline(always)]
+pub fn release(local: &Local, held: Held, now: u64, flags: u8) {
+    let Held { at, entry } = held;
+    if !claim(entry) {
+        return;
+    }
+    let marks = entry.flags.load(Ordering::Relaxed);
+    let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+    let ticks = entry.ticks.load(Ordering::Relaxed);
+    let flags = marks as u8 | flags;
+    let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
+    if flags & Flags::CONTENDED == 0
+        && local.head.load(Ordering::Relaxed) < local.soft_limit.load(Ordering::Relaxed)
+        && local.writing.load(Ordering::Relaxed) == 0
+    {
+        // SAFETY: there is room up to the soft limit, and no write is under way.
+        unsafe { write(local, ticks, lock_and_stack, word, || extra_of(at, marks)) };
+    } else {
+        release_slowly(local, entry, word, extra_of(at, marks));
+    }
+    // The entry stays this acquisition's until all of it is written down.
+    compiler_fence(Ordering::SeqCst);
+    let depth = &local.slot().depth;
+    if at + 1 == depth.load(Ordering::Relaxed) {
+        entry.ticks.store(0, Ordering::Relaxed);
+        depth.store(at, Ordering::Relaxed);
+        if at > 0 {
+            trim(local);
+        }
+    } else {
+        entry.ticks.store(RELEASED, Ordering::Relaxed);
+    }
+}
+
+/// `extra` of the `Hold` of an entry with these marks.
+#[inline(always)]
+fn extra_of(at: u32, marks: u64) -> u64 {
+    const TOLD_TO_OPENED: u32 = OPENED.trailing_zeros() - TOLD.trailing_zeros();
+    extra_hold(at) | (marks & TOLD) << TOLD_TO_OPENED
+}
+
+/// Where the hold was contended, or the ring is full.
+#[cold]
+#[inline(never)]
+fn release_slowly(local: &Local, entry: &HeldEntry, word: u64, extra: u64) {
+    let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+    let record = Record {
+        ticks: entry.ticks.load(Ordering::Relaxed),
+        lock: lock_and_stack as u32,
+        stack: (lock_and_stack >> 32) as u32,
+        word,
+        extra,
+    };
+    let opened = extra & OPENED != 0;
+    let written = if record.flags() & Flags::CONTENDED != 0 {
+        emit_contended(local, entry, record)
+    } else if opened {
+        emit_essential(local, &[record], 0)
+    } else {
+        emit(local, record)
+    };
+    if opened && !written {
+        begin_anew(local);
+    }
+}
+
+/// What the collector has as open is not to be relied on: the next `Open` says so.
+pub fn begin_anew(local: &Local) {
+    local.restart.store(1, Ordering::Relaxed);
+}
