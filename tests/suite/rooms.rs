@@ -45,6 +45,116 @@ fn hold(source: &str, head: &str) {
     }
 }
 
+/// Files that import each other are a parent module and its children.
+#[test]
+fn no_files_of_the_shim_go_in_circles() {
+    let modules = modules("profiler-shim/src");
+    let mut reach: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for start in modules.keys() {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![start.as_str()];
+        while let Some(module) = open.pop() {
+            open.extend(modules[module].iter().map(String::as_str).filter(|next| reached.insert(*next)));
+        }
+        reach.insert(start, reached);
+    }
+    for (module, reached) in &reach {
+        let circle: Vec<&str> = reached.iter().copied().filter(|other| reach[other].contains(module)).collect();
+        let of_one_family = circle.iter().any(|parent| circle.iter().all(|other| is_within(other, parent)));
+        assert!(circle.is_empty() || of_one_family, "these files import each other: {circle:?}");
+    }
+}
+
+fn is_within(module: &str, parent: &str) -> bool {
+    module.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// What each module of a source folder imports of the others, as far as `use` and paths from `crate` and `super` tell.
+fn modules(source: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let root = root().join(source);
+    let files: BTreeMap<String, PathBuf> = rooms(source)
+        .into_values()
+        .flatten()
+        .map(|path| {
+            let within = path.strip_prefix(&root).expect("a file of the source").with_extension("");
+            let names: Vec<_> = within.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+            let names = if names.last().is_some_and(|last| last == "mod") { &names[..names.len() - 1] } else { &names };
+            (names.join("::"), path)
+        })
+        .collect();
+    let known = |mut path: &str| loop {
+        if files.contains_key(path) {
+            return Some(path.to_owned());
+        }
+        path = path.rsplit_once("::")?.0;
+    };
+    let imports = |(module, file): (&String, &PathBuf)| {
+        let code = code_of(file);
+        let code = code.split("#[cfg(test)]\nmod").next().unwrap_or_default();
+        let paths = paths(code).into_iter().filter_map(|path| known(&absolute(module, &path)));
+        (module.clone(), paths.filter(|path| path != module).collect())
+    };
+    files.iter().map(imports).collect()
+}
+
+/// A path as it is from the root of the crate.
+fn absolute(module: &str, path: &str) -> String {
+    let mut at: Vec<&str> = module.split("::").collect();
+    let mut rest = path;
+    loop {
+        match rest.split_once("::") {
+            Some(("crate", behind)) => return behind.to_owned(),
+            Some(("super", behind)) => {
+                at.pop();
+                rest = behind;
+            }
+            Some(("self", behind)) => rest = behind,
+            _ => return at.into_iter().chain([rest]).collect::<Vec<_>>().join("::"),
+        }
+    }
+}
+
+/// All paths that begin at `crate`, `super` or `self`, those of groups in braces each for itself.
+fn paths(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for start in ["crate::", "super::", "self::"] {
+        for (at, _) in
+            code.match_indices(start).filter(|(at, _)| !code[..*at].ends_with(|c: char| is_word(c) || c == ':'))
+        {
+            add_paths(String::new(), &code[at..], &mut found);
+        }
+    }
+    found
+}
+
+/// Adds the paths that a piece of code begins with; gives what comes behind them.
+fn add_paths<'a>(mut path: String, mut code: &'a str, found: &mut Vec<String>) -> &'a str {
+    loop {
+        let end = code.find(|c: char| !is_word(c)).unwrap_or(code.len());
+        path.push_str(&code[..end]);
+        code = &code[end..];
+        let Some(behind) = code.strip_prefix("::") else {
+            found.push(path);
+            return code;
+        };
+        path.push_str("::");
+        let Some(mut group) = behind.strip_prefix('{') else {
+            code = behind;
+            continue;
+        };
+        loop {
+            group = group.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+            if let Some(rest) = group.strip_prefix('}') {
+                return rest;
+            }
+            let rest = add_paths(path.clone(), group, found);
+            // Behind a renamed one (`as`), or code that is no import.
+            let Some(next) = rest.find([',', '}']) else { return rest };
+            group = &rest[next..];
+        }
+    }
+}
+
 #[test]
 fn libraries_stay_in_their_rooms() {
     for (library, allowed) in table("| library | rooms |") {
@@ -53,6 +163,16 @@ fn libraries_stay_in_their_rooms() {
         let users: BTreeSet<_> = users.map(|(room, _)| room).collect();
         assert_eq!(users, allowed, "the rooms that use {library}");
     }
+}
+
+#[test]
+fn paths_are_found_in_every_form() {
+    let found = paths("use crate::a::{self, B, c::{D, E}};\nuse super::f as g;\nfn h() { crate::i::j(); }");
+    let wanted = ["crate::a::self", "crate::a::B", "crate::a::c::D", "crate::a::c::E", "crate::i::j", "super::f"]
+        .map(str::to_owned);
+    assert_eq!(found, wanted);
+    assert_eq!(absolute("a::b", "super::c::D"), "a::c::D");
+    assert_eq!(absolute("a::b", "crate::e"), "e");
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub struct Request<S> {
     pub kind: u8,
     /// `Flags::SHARED`, `Flags::TIMED`.
     pub flags: u8,
-    pub style: S,
+    pub _style: S,
 }
 
 /// Reads `errno`.
