@@ -27,7 +27,7 @@ impl Style for Barrier {
 hook! {
     fn pthread_barrier_wait(barrier: Ptr; entry) -> c_int {
         let Some(caller) = caller(entry) else { return past::<Barrier>(real::pthread_barrier_wait(barrier)) };
-        let request = Request { object: barrier, kind: kind::BARRIER, flags: 0, _style: Barrier };
+        let request = Request { object: barrier, kind: kind::BARRIER, flags: 0, style: Barrier };
         operate(request, caller, || real::pthread_barrier_wait(barrier), |_| true)
     }
 }

@@ -15,7 +15,7 @@ use crate::probe;
 use crate::real::{self, Ptr};
 
 fn request(mutex: Ptr, flags: u8) -> Request<C11> {
-    Request { object: mutex, kind: kind::MUTEX, flags, _style: C11 }
+    Request { object: mutex, kind: kind::MUTEX, flags, style: C11 }
 }
 
 hook! {

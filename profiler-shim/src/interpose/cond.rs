@@ -96,14 +96,14 @@ macro_rules! condition {
     ($style:ident, wait: $wait:ident, timed: $timed:ident, signal: $($signal:ident),*) => {
         hook! {
             fn $wait(cond: Ptr, mutex: Ptr; entry) -> c_int {
-                let request = Request { object: cond, kind: kind::CONDVAR, flags: 0, _style: $style };
+                let request = Request { object: cond, kind: kind::CONDVAR, flags: 0, style: $style };
                 $crate::interpose::cond::wait(request, mutex, entry, move || real::$wait(cond, mutex))
             }
         }
 
         hook! {
             fn $timed(cond: Ptr, mutex: Ptr, until: Ptr; entry) -> c_int {
-                let request = Request { object: cond, kind: kind::CONDVAR, flags: Flags::TIMED, _style: $style };
+                let request = Request { object: cond, kind: kind::CONDVAR, flags: Flags::TIMED, style: $style };
                 $crate::interpose::cond::wait(request, mutex, entry, move || real::$timed(cond, mutex, until))
             }
         }
@@ -127,7 +127,7 @@ condition!(
 
 hook! {
     fn pthread_cond_clockwait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr; entry) -> c_int {
-        let request = Request { object: cond, kind: kind::CONDVAR, flags: Flags::TIMED, _style: Posix };
+        let request = Request { object: cond, kind: kind::CONDVAR, flags: Flags::TIMED, style: Posix };
         wait(request, mutex, entry, move || real::pthread_cond_clockwait(cond, mutex, clock, until))
     }
 }

@@ -12,7 +12,7 @@ use super::{destroying_hook, hook, initialising_hook};
 use crate::real::{self, Clock, Ptr};
 
 fn request(mutex: Ptr, flags: u8) -> Request<Posix> {
-    Request { object: mutex, kind: kind::MUTEX, flags, _style: Posix }
+    Request { object: mutex, kind: kind::MUTEX, flags, style: Posix }
 }
 
 hook! {

@@ -40,7 +40,7 @@ unsafe fn once(control: Ptr, entry: Entry, run: impl Fn() -> c_int) -> c_int {
             return run();
         }
         let Some(caller) = caller(entry) else { return past::<Posix>(run()) };
-        let request = Request { object: control, kind: kind::ONCE, flags: 0, _style: Posix };
+        let request = Request { object: control, kind: kind::ONCE, flags: 0, style: Posix };
         operate(request, caller, run, |_| state & IN_PROGRESS != 0)
     }
 }
@@ -71,7 +71,7 @@ hook! {
             past::<Guard>(0);
             return answer;
         };
-        let request = Request { object: guard, kind: kind::ONCE, flags: 0, _style: Guard };
+        let request = Request { object: guard, kind: kind::ONCE, flags: 0, style: Guard };
         let answer = Cell::new(0);
         // 1: this thread initialises; 0: another did meanwhile, and this one waited for it.
         operate(

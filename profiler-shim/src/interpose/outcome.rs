@@ -62,7 +62,9 @@ pub struct Request<S> {
     pub kind: u8,
     /// `Flags::SHARED`, `Flags::TIMED`.
     pub flags: u8,
-    pub _style: S,
+    /// How its functions answer.
+    #[allow(dead_code, reason = "its type alone says it")]
+    pub style: S,
 }
 
 /// Reads `errno`.

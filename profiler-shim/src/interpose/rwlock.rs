@@ -12,7 +12,7 @@ use super::{destroying_hook, hook, initialising_hook};
 use crate::real::{self, Clock, Ptr};
 
 fn request(lock: Ptr, flags: u8) -> Request<Posix> {
-    Request { object: lock, kind: kind::RWLOCK, flags, _style: Posix }
+    Request { object: lock, kind: kind::RWLOCK, flags, style: Posix }
 }
 
 /// The four ways to ask in one mode.

@@ -40,7 +40,7 @@ impl Style for Sem {
 }
 
 fn request(sem: Ptr, flags: u8) -> Request<Sem> {
-    Request { object: sem, kind: kind::SEMAPHORE, flags, _style: Sem }
+    Request { object: sem, kind: kind::SEMAPHORE, flags, style: Sem }
 }
 
 /// 0 or the error number of the call that was just made.

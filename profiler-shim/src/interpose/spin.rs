@@ -11,7 +11,7 @@ use super::{destroying_hook, hook, initialising_hook};
 use crate::real::{self, Ptr};
 
 fn request(lock: Ptr) -> Request<Posix> {
-    Request { object: lock, kind: kind::SPINLOCK, flags: 0, _style: Posix }
+    Request { object: lock, kind: kind::SPINLOCK, flags: 0, style: Posix }
 }
 
 hook! {

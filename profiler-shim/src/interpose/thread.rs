@@ -19,7 +19,7 @@ use crate::real::{self, Clock, Ptr};
 unsafe fn join<S: Style + Copy>(
     thread: Ptr,
     flags: u8,
-    _style: S,
+    style: S,
     entry: Entry,
     block: impl FnOnce() -> c_int,
 ) -> c_int {
