@@ -1,7 +1,7 @@
 //! How many events the collector takes in a second, on one core.
 //!
 //! `cargo bench --bench ingest`. A program must not outrun its recorder by much, or more is folded than need
-//! be. Records are made in memory and counted by `Drain::apply`, or go through a ring of a segment before.
+//! be. Records are made in memory and decoded and counted by `Drain::apply`, or go through a ring of a segment before.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -10,9 +10,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
+use lockprof::ingest::accumulator::Accumulator;
 use lockprof::ingest::clock::Rate;
-use lockprof::ingest::drain::{Drain, Tally};
+use lockprof::ingest::decode::decode;
+use lockprof::ingest::drain::Drain;
 use lockprof::ingest::image::Image;
+use lockprof::ingest::reducer::Reducer;
 use lockprof::model::Session;
 use lockprof_wire::record::OPENED;
 use lockprof_wire::{Flags, Header, Layout, LockInfo, MAGIC, NodeInfo, Op, Record, RingHeader, VERSION, layout, ring};
@@ -94,7 +97,7 @@ fn records(what: impl Fn(usize) -> (u32, u32, u8)) -> Vec<Record> {
 struct Bench {
     image: Image,
     session: Session,
-    tally: Tally,
+    accumulator: Accumulator,
 }
 
 impl Bench {
@@ -104,7 +107,7 @@ impl Bench {
         make_segment(&path)?;
         let mut session = Session::default();
         let image = Image::open(&path, &mut session, &Rate::start(), 0)?.ok_or("the segment is not complete")?;
-        Ok(Self { image, session, tally: Tally::default() })
+        Ok(Self { image, session, accumulator: Accumulator::default() })
     }
 
     fn drains(&mut self, threads: u32) -> Vec<Drain> {
@@ -112,16 +115,18 @@ impl Bench {
         (0..threads).map(start).collect()
     }
 
-    /// Million records a second through `Drain::apply`.
+    /// Million records a second through `decode` and `Drain::apply`.
     fn applied(mut self, records: &[Record], threads: u32) -> f64 {
         let mut drains = self.drains(threads);
+        let Self { image, session, accumulator } = &mut self;
         best(records.len() * threads as usize, || {
+            let mut reducer = Reducer { image, session, accumulator };
             for drain in &mut drains {
-                for record in records {
-                    drain.apply(*record, &mut self.image, &mut self.session, &mut self.tally);
+                for event in records.iter().filter_map(decode) {
+                    drain.apply(event, &mut reducer);
                 }
             }
-            self.tally.settle(&mut self.session, false);
+            accumulator.flush(session, false);
         })
     }
 
@@ -131,18 +136,19 @@ impl Bench {
         let mut drains = self.drains(1);
         let offset = Layout::for_size(layout::SIZE_MIN).arena;
         if nested {
-            self.image.tape.nested();
+            self.image.recent.nested();
         }
         let mut least = f64::INFINITY;
         for _ in 0..ROUNDS {
-            let mut copies = self.image.tape.blank();
+            let mut copies = self.image.recent.blank();
             let Some((ring, slots)) = self.image.segment.ring(offset) else { return 0.0 };
             let pushed = records.iter().filter(|record| ring.push(slots, **record, 0)).count();
             let start = Instant::now();
             ring.drain(slots, |record| copies.push(record));
-            drains[0].apply_all(copies, usize::MAX, 0, &mut self.image, &mut self.session, &mut self.tally);
-            self.image.tape.end_round();
-            self.tally.settle(&mut self.session, false);
+            let Self { image, session, accumulator } = &mut self;
+            drains[0].apply_all(copies, usize::MAX, 0, &mut Reducer { image, session, accumulator });
+            self.image.recent.end_round();
+            self.accumulator.flush(&mut self.session, false);
             least = least.min(start.elapsed().as_secs_f64() / pushed as f64);
         }
         1e-6 / least

@@ -6,7 +6,6 @@
 //! saw; the moments between a release and the next acquisition go to the hold before them. The parts sum to
 //! the wait, and its count goes to the greatest part.
 
-use super::drain::count_wait;
 use super::runs;
 use crate::model::{LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
 
@@ -33,8 +32,8 @@ const WAIT_EVENTS: usize = 1 << 18;
 pub struct Blame {
     locks: Vec<Option<Box<Holds>>>,
     /// Waits read in this round and in the one before: only then all holds in them have been read.
-    fresh: Vec<WaitEvent>,
-    ripe: Vec<WaitEvent>,
+    pending: Vec<WaitEvent>,
+    ready: Vec<WaitEvent>,
     room: Vec<Span>,
 }
 
@@ -69,13 +68,13 @@ impl Blame {
             self.locks.resize_with(at + 1, || None);
         }
         self.locks[at].get_or_insert_default();
-        self.fresh.push(wait);
+        self.pending.push(wait);
     }
 
     /// Charges the waits of the round before (`all`: of this one too) to the holds that they fell into.
-    pub fn settle(&mut self, session: &mut Session, all: bool) {
+    pub fn flush(&mut self, session: &mut Session, all: bool) {
         self.charge(session);
-        self.ripe = std::mem::take(&mut self.fresh);
+        self.ready = std::mem::take(&mut self.pending);
         if all {
             self.charge(session);
         }
@@ -83,7 +82,7 @@ impl Blame {
 
     fn charge(&mut self, session: &mut Session) {
         let mut parts = Vec::new();
-        for wait in std::mem::take(&mut self.ripe) {
+        for wait in std::mem::take(&mut self.ready) {
             let Some(Some(holds)) = self.locks.get_mut(wait.key.lock.index()) else { continue };
             // What was there before is in order, and so is what each thread added.
             runs::merge(&mut holds.spans, holds.sorted, &mut self.room, |span| span.start_ns);
@@ -148,6 +147,16 @@ fn book(session: &mut Session, mut wait: WaitEvent, parts: &[Part]) {
         session.profile.wait_events.push(wait);
     } else {
         session.profile.wait_events_dropped += 1;
+    }
+}
+
+/// Adds waits to a (waiter, holder) pair, for kinds whose waits are contention.
+pub fn count_wait(session: &mut Session, key: WaitKey, count: u64, wait_ns: u64, max_ns: u64) {
+    if session.locks.get(key.lock.index()).is_some_and(|lock| lock.kind.is_lock()) {
+        let stats = session.profile.waits.entry(key).or_default();
+        stats.count += count;
+        stats.wait_ns += wait_ns;
+        stats.max_ns = stats.max_ns.max(max_ns);
     }
 }
 

@@ -7,19 +7,18 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use lockprof_wire::LockInfo;
-use lockprof_wire::layout::{foreign, note};
 use lockprof_wire::stack::TRUNCATED;
 use lockprof_wire::thread::state;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::clock::{Clocks, Rate, Ticks};
-use super::order::Tape;
 use super::owner::{self, Owner};
 use super::procfs;
+use super::recent_records::RecentRecords;
 use super::segment::{self, Segment};
 use crate::model::{
-    CodeAddress, Coverage, Kind, Lock, LockId, LockName, Module, ModuleId, NameSource, Origin, Process, ProcessId,
-    Session, StackId, Thread, ThreadId, Traits,
+    CodeAddress, Kind, Lock, LockId, LockName, Module, ModuleId, NameSource, Origin, Process, ProcessId, Session,
+    StackId, Thread, ThreadId, Traits,
 };
 
 /// A process image that is being read.
@@ -40,7 +39,7 @@ pub struct Image {
     stacks: Vec<Option<StackId>>,
     modules: Vec<Option<ModuleId>>,
     /// Which thread writes into each slot's ring at the point that was read.
-    pub threads: Vec<Option<ThreadId>>,
+    threads: Vec<Option<ThreadId>>,
     /// The `pthread_t` of the thread in each slot; 0 where unknown.
     pthreads: Vec<u64>,
     /// Where locks lie in their module's data, for naming them.
@@ -48,7 +47,7 @@ pub struct Image {
     /// Innermost frames of stacks that could not be followed further.
     pub truncated: FxHashSet<StackId>,
     /// What was read last.
-    pub tape: Tape,
+    pub recent: RecentRecords,
 }
 
 impl Image {
@@ -95,7 +94,7 @@ impl Image {
             pthreads: Vec::new(),
             data_addresses: FxHashMap::default(),
             truncated: FxHashSet::default(),
-            tape: Tape::default(),
+            recent: RecentRecords::default(),
         }))
     }
 
@@ -205,6 +204,16 @@ impl Image {
         self.start_thread(session, slot, tid, None)
     }
 
+    /// The thread that writes into a slot's ring, if one is known.
+    pub fn thread_in(&self, slot: u32) -> Option<ThreadId> {
+        self.threads.get(slot as usize).copied().flatten()
+    }
+
+    /// The same by a number that may be of no slot.
+    pub fn thread_seen(&self, slot: u32) -> Option<ThreadId> {
+        self.segment.thread(slot).and_then(|_| self.thread_in(slot))
+    }
+
     /// The kernel's id of a thread, by the one that the program knows it by.
     pub fn tid(&self, said: u32) -> u32 {
         if !self.owner.is_apart {
@@ -280,120 +289,6 @@ impl Image {
             {
                 lock.name = Some(LockName { text, source: NameSource::User });
             }
-        }
-    }
-
-    /// Writes down the single sections that were read last, and whether the order of locks was seen whole.
-    pub fn finish_order(&mut self, session: &mut Session) {
-        std::mem::take(&mut self.tape).finish(self, session);
-        let notes = self.segment.header().notes.load(Ordering::Relaxed);
-        session.order.dropped += u64::from(notes & note::ORDER_CUT != 0);
-    }
-
-    /// What the shim could not do, in whole sentences.
-    pub fn notes(&self) -> Vec<String> {
-        let notes = self.segment.header().notes.load(Ordering::Relaxed);
-        let mut said = Vec::new();
-        let mut say = |bit: u32, text: &str| {
-            if notes & bit != 0 {
-                said.push(format!("process {}: {text}", self.owner.pid));
-            }
-        };
-        say(
-            note::NO_MEMORY,
-            "no room for all rings in the memory file system: more was folded than need be (set LOCKPROF_SHM to a larger one)",
-        );
-        say(
-            note::ADDRESS_SPACE,
-            "the limit of its address space (RLIMIT_AS, ulimit -v) left the recorder no room: more was folded or counted together than need be",
-        );
-        say(
-            note::DATA_SIZE,
-            "the limit of its data (RLIMIT_DATA, ulimit -d) left the recorder no room: more was folded or counted together than need be",
-        );
-        say(
-            note::LOCKED_MEMORY,
-            "it locks its memory, and the limit of that (RLIMIT_MEMLOCK, ulimit -l) left the recorder no room: more was folded or counted together than need be",
-        );
-        say(
-            note::REFUSED,
-            "the kernel or a sandbox gave the recorder no more memory: more was folded or counted together than need be",
-        );
-        say(note::LOCKS_FULL, "more locks than can be told apart: the later ones are counted together by kind");
-        say(note::STACKS_FULL, "more distinct call stacks than there is room for: some are unknown");
-        say(note::NO_TSC, "the processor's time stamp counter is not invariant: slower clock readings were used");
-        say(
-            note::THREADS_FULL,
-            "more threads than there is room for: what the others took is counted, but not told apart",
-        );
-        say(note::SHAPES_FULL, "more distinct stack shapes than can be remembered: later ones were unwound each time");
-        say(
-            note::ORDER_CUT,
-            "no room to note every nested acquisition, or every thread's beginning and end: the order of locks is not complete",
-        );
-        say(
-            note::SANDBOX,
-            "a sandbox (system call filter) forbids what the recorder needs: threads, locks and call stacks that were new behind it may not be told apart",
-        );
-        say(
-            note::SANDBOXED_CHILD,
-            "a child that was forked behind a sandbox (system call filter) was not recorded: the filter forbids its memory to be made",
-        );
-        say(
-            note::MODULES_FULL,
-            "more libraries were opened than there is room for: call stacks in the later ones are unknown",
-        );
-        say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
-        let unrecorded = self.believe(self.segment.header().unrecorded.load(Ordering::Relaxed));
-        if unrecorded > 0 {
-            said.push(format!(
-                "process {}: {unrecorded} acquisitions are counted without lock and call stack (made while the recorder \
-                 was being set up, by threads or in signal handlers in which it could not work)",
-                self.owner.pid
-            ));
-        }
-        self.foreign_notes(&mut said);
-        said
-    }
-
-    /// What went past the shim.
-    fn foreign_notes(&self, said: &mut Vec<String>) {
-        let header = self.segment.header();
-        let notes = header.notes.load(Ordering::Relaxed);
-        let mut say = |bit: u32, text: &str| {
-            if notes & bit != 0 {
-                said.push(Coverage::in_part(&format!("process {}: {text}", self.owner.pid)));
-            }
-        };
-        say(
-            note::NAMESPACE,
-            "libraries were opened in a namespace of their own (dlmopen), with a libc of their own: what they lock is not seen",
-        );
-        say(
-            note::DEEPBIND,
-            "libraries were opened with RTLD_DEEPBIND, past another library that stands before libc's lock functions: \
-             what they lock is not seen",
-        );
-        say(
-            note::UNSEEN_RELEASE,
-            "locks were given back by calls that are not seen (inlined, or of another libc): their holds end where that was noticed",
-        );
-        let families = header.foreign.load(Ordering::Relaxed);
-        let names: Vec<&str> = foreign::NAMES
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| families >> bit & 1 != 0)
-            .map(|(_, name)| *name)
-            .collect();
-        if !names.is_empty() {
-            let reserved = names.iter().any(|name| name.starts_with("pthread_") || name.starts_with("sem_"));
-            let note = format!(
-                "process {}: {} are functions of another library than libc: its locks are not recorded",
-                self.owner.pid,
-                names.join(", ")
-            );
-            // Those names are libc's by right, so calls may end there all the same.
-            said.push(if reserved { Coverage::in_part(&note) } else { note });
         }
     }
 }

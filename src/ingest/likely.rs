@@ -1,13 +1,10 @@
-//! What of a segment can be believed, and what its process says that it could not do.
+//! What of a segment can be believed.
 
-use std::io;
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::layout::unseen;
 use lockprof_wire::{Record, RingHeader};
 
 use super::image::Image;
-use crate::model::Coverage;
 
 impl Image {
     /// Longest time that anything in this process can have taken, ticks, and latest time that it can have written down.
@@ -61,60 +58,4 @@ impl Image {
             ring.tail.store(head, Ordering::Release);
         }
     }
-
-    /// What of the process and its children was not seen, in whole sentences.
-    pub fn unseen(&self) -> Vec<String> {
-        /// The kernel numbers no more.
-        const MOST_PROCESSES: u32 = 1 << 22;
-        let header = self.segment.header();
-        let mut said = Vec::new();
-        let pid = self.owner.pid;
-        let children = header.children_unseen.load(Ordering::Relaxed);
-        let why = header.children_unseen_why.load(Ordering::Relaxed);
-        if children > MOST_PROCESSES || why >> 16 > unseen::ROOM {
-            self.segment.damaged("its counters cannot be");
-        } else if children > 0 {
-            let why = why_unseen(why);
-            let count = self.believe(header.children_acquisitions.load(Ordering::Relaxed));
-            let (children, it, took) = match children {
-                1 => ("1 child by fork was".to_owned(), "it", "it"),
-                many => (format!("{many} children by fork were"), "they", "them"),
-            };
-            said.push(Coverage::in_part(&format!(
-                "process {pid}: {children} not recorded, since {it} {why}; {count} acquisitions of {took} were only counted"
-            )));
-        }
-        if let Some(what) = self.segment.damage() {
-            said.push(Coverage::in_part(&format!(
-                "process {pid}: its shared memory was damaged ({what}): the program wrote over it, or somebody else did; not all that it did is known"
-            )));
-        }
-        said
-    }
-}
-
-/// What a process that is not recorded could not do, for the end of a sentence.
-fn why_unseen(word: u32) -> String {
-    let could = match word >> 16 {
-        unseen::OPEN => "could not make a file in the recording's folder",
-        unseen::SIZE => "could not give its shared memory a size",
-        unseen::MAP => "could not map its shared memory",
-        unseen::ROOM => "had no room for its shared memory",
-        _ => "could not begin to record",
-    };
-    let number = (word & 0xffff) as i32;
-    let because = match number {
-        libc::EACCES | libc::EPERM => ": it had given up its user's rights, or a sandbox forbids it",
-        libc::ENOENT | libc::ENOTDIR => ": it does not see that folder any more (chroot, or another mount namespace)",
-        libc::EMFILE | libc::ENFILE => ": it had no descriptors left",
-        libc::ENOSPC | libc::EDQUOT => ": the memory file system is full",
-        libc::ENOMEM => ": its memory is limited",
-        libc::EROFS => ": the file system is read-only for it",
-        0 => return could.to_owned(),
-        _ => "",
-    };
-    format!(
-        "{could} ({}{because})",
-        io::Error::from_raw_os_error(number).to_string().split(" (os").next().unwrap_or_default()
-    )
 }

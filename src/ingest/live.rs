@@ -1,8 +1,9 @@
 //! The collector: finds the session's segments, drains their rings, and closes them when their process ends.
 
-mod folds;
+mod aggregates;
 mod hangs;
 mod now;
+mod rings;
 mod spares;
 mod woken;
 
@@ -14,21 +15,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lockprof_wire::ring::RESERVE;
-use lockprof_wire::thread::state;
-use lockprof_wire::{Flags, Op, Record};
 use rustc_hash::FxHashMap;
 
+use super::accumulator::Accumulator;
 use super::clock::{Rate, monotonic_ns};
-use super::drain::{Drain, Tally};
 use super::exit;
 use super::image::Image;
-use super::order::{self, Looks};
+use super::order;
 use super::owner::Life;
+use super::reducer::Reducer;
 use super::segment;
 use super::watch::Watcher;
-use crate::model::{CodeAddress, Coverage, Hang, LockId, Mode, Module, ProcessId, Session, SiteKey, StackId};
-use folds::Folded;
+use crate::model::{CodeAddress, Coverage, Hang, LockId, Mode, Module, ProcessId, Session, SiteKey, StackId, Stacks};
+use rings::Rings;
 use spares::Spares;
 
 pub use hangs::HangNow;
@@ -42,13 +41,12 @@ pub struct Collector {
     origin_ns: u64,
     /// What was seen so far.
     pub session: Session,
-    tally: Tally,
+    accumulator: Accumulator,
     sources: BTreeMap<PathBuf, Source>,
     /// Segments that could not be opened yet, and why.
     refused: BTreeMap<PathBuf, String>,
     /// What is known of each process image beside its row in the session.
     images: FxHashMap<ProcessId, ImageNotes>,
-    folded: u64,
     acquisitions: u64,
     refreshed: Instant,
     data_addresses: FxHashMap<LockId, CodeAddress>,
@@ -96,7 +94,7 @@ pub struct ImageNotes {
 
 struct Source {
     image: Image,
-    drains: Vec<Option<Drain>>,
+    rings: Rings,
     watcher: Watcher,
     /// Threads that the kernel knows; 0 until it was asked.
     tasks: u32,
@@ -122,11 +120,10 @@ impl Collector {
             rate: Rate::start(),
             origin_ns: monotonic_ns(),
             session: Session::default(),
-            tally: Tally::default(),
+            accumulator: Accumulator::default(),
             sources: BTreeMap::new(),
             refused: BTreeMap::new(),
             images: FxHashMap::default(),
-            folded: 0,
             acquisitions: 0,
             refreshed: Instant::now(),
             data_addresses: FxHashMap::default(),
@@ -152,7 +149,12 @@ impl Collector {
             let over = source.image.owner.life.is_over()
                 || source.image.owner.is_certain
                     && newest.get(&source.image.owner.pid).is_some_and(|newest| newest != path);
-            source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut tick);
+            let reducer = &mut Reducer {
+                image: &mut source.image,
+                session: &mut self.session,
+                accumulator: &mut self.accumulator,
+            };
+            source.rings.drain(reducer, &mut tick);
             if over {
                 ended.push(path.clone());
             }
@@ -162,7 +164,7 @@ impl Collector {
                 self.close(source);
             }
         }
-        self.tally.settle(&mut self.session, false);
+        self.accumulator.flush(&mut self.session, false);
         self.watch();
         const REFRESH: Duration = Duration::from_millis(500);
         if self.refreshed.elapsed() > REFRESH {
@@ -206,7 +208,7 @@ impl Collector {
                         has_told_exit: false,
                     };
                     self.images.insert(image.process, notes);
-                    let source = Source { image, drains: Vec::new(), watcher: Watcher::default(), tasks: 0 };
+                    let source = Source { image, rings: Rings::default(), watcher: Watcher::default(), tasks: 0 };
                     self.sources.insert(path, source);
                 }
                 Ok(None) => drop(self.refused.insert(path, "it was not finished, or cut short".to_owned())),
@@ -259,13 +261,15 @@ impl Collector {
         // Before anything is read: what a living thread acquires meanwhile is not missing.
         let (unrecorded, acquisitions) = source.counted();
         // What came between the last look at the rings and the end.
-        source.drain(&mut self.session, &mut self.tally, &mut self.folded, &mut Tick::default());
-        if said == 0 && (has_ended_by_now || !self.keeps_files) {
-            self.died_waiting.extend(source.waits(&mut self.session));
+        let Self { session, accumulator, died_waiting, keeps_files, .. } = &mut *self;
+        source.rings.drain(&mut Reducer { image: &mut source.image, session, accumulator }, &mut Tick::default());
+        if said == 0 && (has_ended_by_now || !*keeps_files) {
+            died_waiting.extend(source.waits(session));
         }
-        source.still_held(&mut self.session, &mut self.tally);
-        source.read_folds(&mut self.session, &mut self.tally, &mut self.folded, true);
-        source.image.finish_order(&mut self.session);
+        let reducer = &mut Reducer { image: &mut source.image, session, accumulator };
+        source.rings.still_held(reducer);
+        source.rings.read_aggregates(reducer, true);
+        order::finish(reducer);
         source.image.finish_locks(&mut self.session);
         for note in source.image.notes() {
             self.note(note);
@@ -309,12 +313,12 @@ impl Collector {
             return;
         }
         let lock = source.image.lock(&mut self.session, 0);
-        let key = SiteKey { lock, stack: super::drain::NO_STACK, mode: Mode::Exclusive };
+        let key = SiteKey { lock, stack: Stacks::UNKNOWN, mode: Mode::Exclusive };
         let site = self.session.profile.site(key);
         let site = &mut self.session.profile.sites[site.index()];
         site.acquisitions += count;
         site.folded += count;
-        self.folded += count;
+        self.accumulator.aggregated += count;
     }
 
     fn data_addresses_of(&mut self, image: &Image) {
@@ -341,10 +345,10 @@ impl Collector {
             self.note(Coverage::in_part(&what));
         }
         self.ask_for_exits();
-        self.tally.finish(&mut self.session);
+        self.accumulator.finish(&mut self.session);
         let coverage = &mut self.session.coverage;
-        coverage.recorded = self.tally.recorded;
-        coverage.folded = self.folded;
+        coverage.recorded = self.accumulator.recorded;
+        coverage.folded = self.accumulator.aggregated;
         coverage.acquisitions = self.acquisitions.max(coverage.recorded + coverage.folded);
         coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
         coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
@@ -361,142 +365,6 @@ impl Source {
         let unrecorded = image.believe(image.segment.header().unrecorded.load(Ordering::Relaxed));
         let slots = (0..image.segment.thread_count()).filter_map(|number| image.segment.thread(number));
         (unrecorded, slots.map(|slot| image.believe(slot.acquisitions.load(Ordering::Relaxed))).sum())
-    }
-
-    fn drain(&mut self, session: &mut Session, tally: &mut Tally, folded: &mut u64, tick: &mut Tick) {
-        for number in 0..self.image.segment.thread_count() {
-            self.drain_slot(number, session, tally, tick);
-        }
-        self.read_folds(session, tally, folded, false);
-        self.image.tape.end_round();
-    }
-
-    fn drain_slot(&mut self, number: u32, session: &mut Session, tally: &mut Tally, tick: &mut Tick) {
-        if self.drains.len() <= number as usize {
-            self.drains.resize_with(number as usize + 1, || None);
-        }
-        loop {
-            let Some(slot) = self.image.segment.thread(number) else { return };
-            // Acquire: pairs with the shim's Release store; the ring's header is there.
-            let offset = slot.ring.load(Ordering::Acquire);
-            let Some((ring, slots)) = self.image.segment.ring(offset) else { return };
-            let mut records = self.image.tape.blank();
-            let read = ring.drain(slots, |record| records.push(record));
-            tick.records += read;
-            tick.fullest = tick.fullest.max(read as f64 / slots.len() as f64);
-            // Into a ring that is full but for its reserve, records are folded.
-            let room = slots.len().saturating_sub(RESERVE as usize);
-            if read == 0 {
-                self.image.tape.give_back(records);
-                self.image.mend(ring, slots.len());
-                return;
-            }
-            let next = records.last().filter(|last| last.op() == Some(Op::NextRing)).map(|last| last.extra);
-            if let Some(next) = next {
-                slot.ring.store(next, Ordering::Release);
-            }
-            self.image.keep_likely(&mut records);
-            let drain = match &mut self.drains[number as usize] {
-                Some(drain) => drain,
-                none => {
-                    let first = records.first().filter(|first| first.op() == Some(Op::ThreadStart));
-                    let thread = match first {
-                        Some(first) => self.image.start_thread(session, number, first.lock, Some(first.ticks)),
-                        None => self.image.thread(session, number),
-                    };
-                    none.insert(Drain::new(number, thread))
-                }
-            };
-            let now = self.image.ticks.now();
-            drain.apply_all(records, room, now, &mut self.image, session, tally);
-            if next.is_none() {
-                return;
-            }
-        }
-    }
-
-    /// Locks that are held and never will be given back: acquisitions without a release.
-    fn still_held(&mut self, session: &mut Session, tally: &mut Tally) {
-        let now = self.image.ticks.now();
-        // Slots that came after the last look at the rings are of a process that goes on: nothing is left there.
-        for number in 0..self.drains.len() as u32 {
-            let Some(slot) = self.image.segment.thread(number) else { continue };
-            if slot.state.load(Ordering::Acquire) != state::ACTIVE {
-                continue;
-            }
-            let open: Vec<Record> = (self.image.segment.held(slot))
-                .filter_map(|entry| {
-                    let ticks = entry.ticks.load(Ordering::Relaxed);
-                    if ticks == 0 || ticks == u64::MAX {
-                        return None;
-                    }
-                    let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-                    let flags = entry.flags.load(Ordering::Relaxed) as u8 | Flags::UNRELEASED;
-                    let hold = Record {
-                        ticks,
-                        lock: lock_and_stack as u32,
-                        stack: (lock_and_stack >> 32) as u32,
-                        word: Record::pack(Op::Hold, flags, now.saturating_sub(ticks)),
-                        extra: 0,
-                    };
-                    let wait = entry.wait.load(Ordering::Relaxed);
-                    let waited = Record {
-                        ticks: ticks.saturating_sub(wait),
-                        word: Record::pack(Op::Waited, flags & !Flags::UNRELEASED, wait),
-                        extra: entry.holder.load(Ordering::Relaxed),
-                        ..hold
-                    };
-                    Some([waited, hold])
-                })
-                .flatten()
-                .filter(|record| record.op() == Some(Op::Hold) || record.flags() & Flags::CONTENDED != 0)
-                .collect();
-            let thread = self.image.thread(session, number);
-            let drain = self.drains[number as usize].get_or_insert_with(|| Drain::new(number, thread));
-            drain.over = true;
-            for record in open {
-                // A release that was written but not yet taken off the list when the program died.
-                if record.op() == Some(Op::Hold) && drain.last_hold == (record.ticks, record.lock) {
-                    continue;
-                }
-                drain.apply(record, &mut self.image, session, tally);
-            }
-            tally.orders.left(number, thread, &mut self.image, session);
-        }
-    }
-
-    /// Adds the folds of ended threads (`all`: of all threads) and clears them.
-    fn read_folds(&mut self, session: &mut Session, tally: &mut Tally, folded: &mut u64, all: bool) {
-        for number in 0..self.image.segment.thread_count() {
-            let Some(slot) = self.image.segment.thread(number) else { continue };
-            // Acquire: an ended thread's counters are complete.
-            let ended = slot.state.load(Ordering::Acquire) == state::ENDED_DIRTY;
-            let unused = || self.drains.get(number as usize).is_none_or(Option::is_none);
-            if !ended && (!all || slot.state.load(Ordering::Relaxed) == state::ENDED && unused()) {
-                continue;
-            }
-            // Acquire: pairs with the shim's Release store; the table is there.
-            let first = slot.folds.load(Ordering::Acquire);
-            // What it wrote between the last look at its ring and its end comes before its folds.
-            if ended {
-                self.drain_slot(number, session, tally, &mut Tick::default());
-            }
-            let thread = self.image.thread(session, number);
-            let looks = self.drains.get(number as usize).and_then(Option::as_ref).map_or(Looks::default(), |d| d.looks);
-            let now = self.image.ticks.now();
-            tally.orders.folded(first, thread, looks, now, &mut self.image, session);
-            let mut counted = Vec::new();
-            for (_, entries) in order::tables(&self.image.segment, first) {
-                counted.extend(entries.iter().filter_map(Folded::take));
-            }
-            for fold in counted {
-                fold.apply(thread, &mut self.image, session, tally, folded);
-            }
-            if ended && let Some(slot) = self.image.segment.thread(number) {
-                // Release: the next thread may use the slot, and finds its counters empty.
-                slot.state.store(state::ENDED, Ordering::Release);
-            }
-        }
     }
 }
 

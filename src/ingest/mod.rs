@@ -1,7 +1,9 @@
 //! From the wire to the model: live from shared memory, or from a trace file.
 
+pub mod accumulator;
 pub mod blame;
 pub mod clock;
+pub mod decode;
 pub mod drain;
 mod exit;
 pub mod file;
@@ -11,11 +13,16 @@ mod likely;
 pub mod live;
 mod mapping;
 pub mod merge;
+mod notes;
 pub mod order;
 mod owner;
+pub mod polls;
 pub mod procfs;
+pub mod recent_records;
+pub mod reducer;
 mod runs;
 pub mod segment;
+mod site_cache;
 mod size;
 pub mod tasks;
 pub mod watch;

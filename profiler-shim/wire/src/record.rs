@@ -89,10 +89,76 @@ impl Flags {
     pub const UNRELEASED: u8 = 128;
 }
 
+/// Bits of [`Flags`], read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlagBits(u8);
+
+impl FlagBits {
+    /// These bits.
+    #[inline(always)]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// Whether it was asked for with other readers.
+    #[inline(always)]
+    pub const fn is_shared(self) -> bool {
+        self.0 & Flags::SHARED != 0
+    }
+
+    /// Whether it had to wait.
+    #[inline(always)]
+    pub const fn is_contended(self) -> bool {
+        self.0 & Flags::CONTENDED != 0
+    }
+
+    /// Whether it was a try.
+    #[inline(always)]
+    pub const fn is_try(self) -> bool {
+        self.0 & Flags::TRY != 0
+    }
+
+    /// Whether the request ends by itself at some time.
+    #[inline(always)]
+    pub const fn is_timed(self) -> bool {
+        self.0 & Flags::TIMED != 0
+    }
+
+    /// Whether the owner of a recursive lock took it again.
+    #[inline(always)]
+    pub const fn is_reentry(self) -> bool {
+        self.0 & Flags::REENTRY != 0
+    }
+
+    /// Whether it was taken again inside a condition wait.
+    #[inline(always)]
+    pub const fn is_reacquired(self) -> bool {
+        self.0 & Flags::REACQUIRED != 0
+    }
+
+    /// Whether it goes on with a hold that was interrupted, and is no acquisition of its own.
+    #[inline(always)]
+    pub const fn is_continued(self) -> bool {
+        self.0 & Flags::CONTINUED != 0
+    }
+
+    /// Whether the hold did not end by a release in this thread.
+    #[inline(always)]
+    pub const fn is_unreleased(self) -> bool {
+        self.0 & Flags::UNRELEASED != 0
+    }
+
+    /// The same of a hold that does not end by a release in this thread.
+    #[inline(always)]
+    pub const fn unreleased(self) -> Self {
+        Self(self.0 | Flags::UNRELEASED)
+    }
+}
+
 /// Longest duration that a record can hold, ticks (31 hours at 2.5 GHz); longer ones are cut to it.
 pub const PAYLOAD_MAX: u64 = (1 << 48) - 1;
 
-/// A record, decoded.
+/// A record, copied out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Record {
     /// A time, ticks.

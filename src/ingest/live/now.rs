@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use lockprof_wire::thread::state;
 use rustc_hash::FxHashMap;
 
-use super::folds::Folded;
+use super::aggregates::Aggregate;
 use super::{Collected, Collector};
+use crate::ingest::accumulator::Accumulator;
 use crate::ingest::clock::monotonic_ns;
-use crate::ingest::drain::Tally;
 use crate::ingest::order;
 use crate::ingest::procfs;
+use crate::ingest::reducer::Reducer;
 use crate::ingest::watch::look;
 use crate::model::{
     CodeAddress, Excerpt, FoldsNow, Frames, LockId, LockName, Mode, Now, Profile, Session, StackId, ThreadId,
@@ -58,19 +59,19 @@ impl Collector {
     /// Who waits for what and holds what, and how far the reading is.
     pub fn now(&mut self) -> Now {
         let mut shares: FxHashMap<ThreadId, ThreadShare> = FxHashMap::default();
-        add_shares(&mut shares, &self.tally, &self.session);
+        add_shares(&mut shares, &self.accumulator, &self.session);
         // What living threads have folded is counted into a profile of its own.
         let folds = self.living_folds();
-        let (mut apart, mut folded) = (Tally::default(), 0);
+        let mut apart = Accumulator::default();
         let counted = std::mem::take(&mut self.session.profile);
-        self.apply(folds, None, &mut apart, &mut folded);
+        self.apply(folds, None, &mut apart);
         add_shares(&mut shares, &apart, &self.session);
         let folds = folds_by_lock(&std::mem::replace(&mut self.session.profile, counted));
         let mut now = Now {
             at_ns: monotonic_ns().saturating_sub(self.origin_ns),
             acquisitions: self.acquisitions,
-            recorded: self.tally.recorded,
-            folded: self.folded + folded,
+            recorded: self.accumulator.recorded,
+            folded: self.accumulator.aggregated + apart.aggregated,
             folds,
             threads: Vec::new(),
             processes: self.sources.len() as u32,
@@ -111,15 +112,15 @@ impl Collector {
     /// still on its way is told in a note. `now` is made to fit.
     pub fn so_far(&mut self, now: &mut Now) -> Collected {
         let folds = self.living_folds();
-        let (mut session, mut apart, mut folded) = (self.session.clone(), Tally::default(), 0);
-        self.apply(folds, Some(&mut session), &mut apart, &mut folded);
+        let (mut session, mut apart) = (self.session.clone(), Accumulator::default());
+        self.apply(folds, Some(&mut session), &mut apart);
         session.order.log.sort();
-        for (key, share) in self.tally.shares().iter().chain(apart.shares()) {
+        for (key, share) in self.accumulator.shares().iter().chain(apart.shares()) {
             add_share(session.profile.by_thread.entry(*key).or_default(), share);
         }
         session.meta.duration_ns = now.at_ns;
         now.folds.clear();
-        now.folded = self.folded + folded;
+        now.folded = self.accumulator.aggregated + apart.aggregated;
         let coverage = &mut session.coverage;
         (coverage.recorded, coverage.folded) = (now.recorded, now.folded);
         coverage.acquisitions = now.recorded + now.folded;
@@ -137,19 +138,19 @@ impl Collector {
     pub fn read_so_far(&self) -> (Session, impl Iterator<Item = (LockId, CodeAddress)> + '_) {
         let mut session = self.session.clone();
         session.order.log.sort();
-        for (key, share) in self.tally.shares() {
+        for (key, share) in self.accumulator.shares() {
             add_share(session.profile.by_thread.entry(*key).or_default(), share);
         }
         session.meta.duration_ns = monotonic_ns().saturating_sub(self.origin_ns);
         let coverage = &mut session.coverage;
         coverage.acquisitions = self.acquisitions;
-        (coverage.recorded, coverage.folded) = (self.tally.recorded, self.folded);
+        (coverage.recorded, coverage.folded) = (self.accumulator.recorded, self.accumulator.aggregated);
         let living = self.sources.values().flat_map(|source| &source.image.data_addresses);
         (session, living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)))
     }
 
     /// What threads that live have folded. It is copied, not taken: the threads go on counting there.
-    fn living_folds(&mut self) -> Vec<(PathBuf, ThreadId, Folded)> {
+    fn living_folds(&mut self) -> Vec<(PathBuf, ThreadId, Aggregate)> {
         let mut found = Vec::new();
         for (path, source) in &mut self.sources {
             let image = &mut source.image;
@@ -161,14 +162,14 @@ impl Collector {
                 }
                 let first = slot.folds.load(Ordering::Acquire);
                 let tables = order::tables(&image.segment, first);
-                let folds: Vec<Folded> =
-                    tables.flat_map(|(_, entries)| entries.iter().filter_map(Folded::peek)).collect();
+                let folds: Vec<Aggregate> = tables
+                    .flat_map(|(_, entries)| entries.iter().filter_map(Aggregate::peek).filter(Aggregate::is_profiled))
+                    .collect();
                 let thread = image.thread(&mut self.session, number);
                 for fold in folds {
                     // Rows that are met here for the first time are the session's own, not a copy's.
-                    image.lock(&mut self.session, fold.record.lock);
-                    image.stack(&mut self.session, fold.record.stack);
-                    image.stack(&mut self.session, fold.holder);
+                    let (session, accumulator) = (&mut self.session, &mut self.accumulator);
+                    fold.look_up(&mut Reducer { image, session, accumulator });
                     found.push((path.clone(), thread, fold));
                 }
             }
@@ -179,15 +180,14 @@ impl Collector {
     /// Counts folds in a copy of the session, or in the session itself.
     fn apply(
         &mut self,
-        folds: Vec<(PathBuf, ThreadId, Folded)>,
+        folds: Vec<(PathBuf, ThreadId, Aggregate)>,
         mut copy: Option<&mut Session>,
-        tally: &mut Tally,
-        folded: &mut u64,
+        accumulator: &mut Accumulator,
     ) {
         for (path, thread, fold) in folds {
             let Some(source) = self.sources.get_mut(&path) else { continue };
             let session = copy.as_deref_mut().unwrap_or(&mut self.session);
-            fold.apply(thread, &mut source.image, session, tally, folded);
+            fold.apply(thread, &mut Reducer { image: &mut source.image, session, accumulator });
         }
     }
 
@@ -230,8 +230,8 @@ impl Collector {
 }
 
 /// Adds up what each thread did with locks.
-fn add_shares(shares: &mut FxHashMap<ThreadId, ThreadShare>, tally: &Tally, session: &Session) {
-    for ((thread, site), share) in tally.shares() {
+fn add_shares(shares: &mut FxHashMap<ThreadId, ThreadShare>, accumulator: &Accumulator, session: &Session) {
+    for ((thread, site), share) in accumulator.shares() {
         let lock = session.profile.sites[site.index()].key.lock;
         if session.lock(lock).kind.is_lock() {
             add_share(shares.entry(*thread).or_default(), share);

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use lockprof_wire::Record;
 use lockprof_wire::thread::state;
-use lockprof_wire::{Op, Record};
 
-use super::folds::Folded;
+use super::aggregates::Aggregate;
 use super::{Collector, Source};
+use crate::ingest::decode;
 use crate::ingest::order;
 use crate::ingest::segment::Segment;
 
@@ -66,15 +67,15 @@ impl Source {
             while let Some((ring, slots)) = segment.ring(slot.ring.load(Ordering::Acquire)) {
                 let mut last: Option<Record> = None;
                 ring.drain(slots, |record| last = Some(record));
-                let Some(next) = last.filter(|last| last.op() == Some(Op::NextRing)) else { break };
+                let Some(next) = last.as_ref().and_then(decode::next_ring) else { break };
                 // Release: as where rings are read.
-                slot.ring.store(next.extra, Ordering::Release);
+                slot.ring.store(next, Ordering::Release);
             }
             let first = slot.folds.load(Ordering::Acquire);
             for (_, entries) in order::tables(segment, first) {
-                entries.iter().for_each(|entry| drop(Folded::take(entry)));
+                entries.iter().for_each(|entry| drop(Aggregate::take(entry)));
             }
-            // What is held was taken before; it was perhaps given back while nobody looked.
+            // What is held was taken before; it was perhaps released while nobody looked.
             segment.held(slot).for_each(|entry| entry.ticks.store(0, Ordering::Relaxed));
             slot.depth.store(0, Ordering::Relaxed);
             slot.acquisitions.store(0, Ordering::Relaxed);

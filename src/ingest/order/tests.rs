@@ -15,9 +15,13 @@ use lockprof_wire::{
 };
 
 use super::*;
+use crate::ingest::accumulator::Accumulator;
 use crate::ingest::clock::{Rate, monotonic_ns};
-use crate::ingest::drain::{Drain, Tally};
-use crate::model::order::{Gate, LoggedWhat, MarkWhat, Order};
+use crate::ingest::drain::Drain;
+use crate::ingest::image::Image;
+use crate::ingest::polls::Polls;
+use crate::model::order::{How, LoggedWhat, MarkWhat, Order};
+use crate::model::{LockId, Mode, Session};
 
 /// Rows: mutexes, and from there on one of each of the others.
 const MUTEXES: u32 = 8;
@@ -35,7 +39,7 @@ struct Made {
     file: File,
     image: Image,
     session: Session,
-    tally: Tally,
+    accumulator: Accumulator,
     drain: Drain,
     next: u64,
 }
@@ -79,7 +83,11 @@ impl Made {
         let mut image = Image::open(&path, &mut session, &Rate::start(), 0).unwrap().unwrap();
         let thread = image.start_thread(&mut session, 0, 1, Some(0));
         let drain = Drain::new(0, thread);
-        Self { file, image, session, tally: Tally::default(), drain, next: places.arena }
+        Self { file, image, session, accumulator: Accumulator::default(), drain, next: places.arena }
+    }
+
+    fn reducer(&mut self) -> Reducer<'_> {
+        Reducer { image: &mut self.image, session: &mut self.session, accumulator: &mut self.accumulator }
     }
 
     fn put(&self, offset: u64, bytes: &[u8]) {
@@ -87,9 +95,10 @@ impl Made {
     }
 
     fn read(&mut self, records: &[Record]) {
-        self.drain.apply_all(records.to_vec(), usize::MAX, 0, &mut self.image, &mut self.session, &mut self.tally);
-        self.image.tape.end_round();
-        self.tally.settle(&mut self.session, false);
+        let Self { image, session, accumulator, drain, .. } = self;
+        drain.apply_all(records.to_vec(), usize::MAX, 0, &mut Reducer { image, session, accumulator });
+        self.image.recent.end_round();
+        self.accumulator.flush(&mut self.session, false);
     }
 
     /// A table of folds in the arena: (word, lock, stack, outer entry, count, segment). Entries are linked by their
@@ -114,13 +123,12 @@ impl Made {
     }
 
     fn read_folds(&mut self, table: u64) {
-        let thread = ThreadId(0);
-        self.tally.orders.folded(table, thread, Looks::default(), 77, &mut self.image, &mut self.session);
+        aggregated(table, ThreadId(0), Polls::default(), 77, &mut self.reducer());
     }
 
     fn finish(&mut self) -> &Order {
-        self.image.finish_order(&mut self.session);
-        self.tally.finish(&mut self.session);
+        finish(&mut self.reducer());
+        self.accumulator.finish(&mut self.session);
         &self.session.order
     }
 
@@ -482,7 +490,7 @@ fn what_is_left_at_the_end() {
         let lock_and_stack = u64::from(lock) | 3 << 32;
         put(&made, entry + offset_of!(HeldEntry, lock_and_stack), &lock_and_stack.to_le_bytes());
     }
-    made.tally.orders.left(0, ThreadId(0), &mut made.image, &mut made.session);
+    left(0, ThreadId(0), &mut made.reducer());
     let expected = BTreeMap::from([((vec![1], 2), 1), ((vec![1], 4), 1), ((vec![1, 4], 5), 1)]);
     assert_eq!(made.requests(), expected);
     let last = made.session.order.requests.last().unwrap();

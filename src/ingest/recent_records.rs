@@ -11,11 +11,9 @@
 
 use std::collections::VecDeque;
 
-use lockprof_wire::{Op, Record};
+use lockprof_wire::Record;
 
-use super::{Orders, is_section, lock_in_order, mode_of};
-use crate::ingest::image::Image;
-use crate::model::{Session, SiteKey, ThreadId};
+use crate::model::ThreadId;
 
 /// Records of one ring, read at one time.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ struct Batch {
 
 /// The records of one process that were read last. See the module.
 #[derive(Debug, Default)]
-pub struct Tape {
+pub struct RecentRecords {
     batches: VecDeque<Batch>,
     /// Memory to read into.
     spare: Vec<Vec<Record>>,
@@ -41,7 +39,7 @@ pub struct Tape {
     dropped_until: u64,
 }
 
-impl Tape {
+impl RecentRecords {
     /// Records that are kept of one process, as long as they are of more than one batch: 8 MiB.
     pub const MOST: usize = 1 << 18;
     /// Records and batches that are kept beside the last two rounds while nothing is nested: all of a small program's.
@@ -55,8 +53,8 @@ impl Tape {
         self.spare.pop().unwrap_or_default()
     }
 
-    /// Gives back memory that holds nothing of interest.
-    pub fn give_back(&mut self, mut records: Vec<Record>) {
+    /// Takes back memory that holds nothing of interest.
+    pub fn recycle(&mut self, mut records: Vec<Record>) {
         if self.spare.len() < Self::MOST_SPARE {
             records.clear();
             self.spare.push(records);
@@ -82,7 +80,7 @@ impl Tape {
     /// All rings were read once.
     pub fn end_round(&mut self) {
         self.round += 1;
-        let few = |tape: &Self| tape.kept <= Self::FIRST && tape.batches.len() <= Self::FIRST_BATCHES;
+        let few = |recent: &Self| recent.kept <= Self::FIRST && recent.batches.len() <= Self::FIRST_BATCHES;
         while !self.nested && !few(self) && self.batches.front().is_some_and(|oldest| oldest.round + 2 <= self.round) {
             self.drop_oldest();
         }
@@ -96,34 +94,26 @@ impl Tape {
     fn drop_oldest(&mut self) -> Option<u64> {
         let oldest = self.batches.pop_front()?;
         self.kept -= oldest.records.len();
-        self.give_back(oldest.records);
+        self.recycle(oldest.records);
         Some(oldest.read_at)
     }
 
-    /// Writes the sections down. Call once, when nothing more comes.
-    pub fn finish(&mut self, image: &mut Image, session: &mut Session) {
-        if !self.nested {
-            return;
-        }
-        session.order.log.missing_until(image.ticks.moment_ns(self.dropped_until));
-        for batch in std::mem::take(&mut self.batches) {
+    /// What was read up to this time, ticks, may be missing; `None` where nothing is nested, so that nobody needs it.
+    pub fn missing_until(&self) -> Option<u64> {
+        self.nested.then_some(self.dropped_until)
+    }
+
+    /// The records, ring by ring in the order in which they were read, and who wrote them.
+    pub fn into_records(self) -> impl Iterator<Item = (ThreadId, Record)> {
+        self.batches.into_iter().flat_map(|batch| {
             let mut threads = batch.threads.into_iter().peekable();
             let mut thread = None;
-            for (record, at) in batch.records.into_iter().zip(0u32..) {
+            batch.records.into_iter().zip(0u32..).filter_map(move |(record, at)| {
                 while let Some((_, next)) = threads.next_if(|(from, _)| *from <= at) {
                     thread = Some(next);
                 }
-                if record.op() != Some(Op::Hold) || !is_section(record) {
-                    continue;
-                }
-                let (Some(thread), Some(lock)) = (thread, lock_in_order(image, session, record.lock)) else {
-                    continue;
-                };
-                let key = SiteKey { lock, stack: image.stack(session, record.stack), mode: mode_of(record.flags()) };
-                let start_ns = image.ticks.moment_ns(record.ticks);
-                let end_ns = start_ns + image.ticks.duration_ns(record.payload());
-                Orders::section(&mut session.order, thread, key, record.flags(), start_ns, end_ns);
-            }
-        }
+                Some((thread?, record))
+            })
+        })
     }
 }
