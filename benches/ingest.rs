@@ -28,16 +28,16 @@ const STACKS: u32 = 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("{:<56} {:>12}", "one core, best of many rounds", "million/s");
-    let one = records(|_| (1, 1, 0));
-    let some = records(|number| (1 + number as u32 % 97 % 61, 1 + number as u32 % 97, 0));
+    let one = records(|_| (1, 1, Flags::NONE));
+    let some = records(|number| (1 + number as u32 % 97 % 61, 1 + number as u32 % 97, Flags::NONE));
     let at_random = |sites: u32| {
         records(move |number| {
             let site = ((number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32 % sites;
-            (1 + site % (LOCKS - 1), 1 + site / 8 % (STACKS - 1), 0)
+            (1 + site % (LOCKS - 1), 1 + site / 8 % (STACKS - 1), Flags::NONE)
         })
     };
     let (thousand, many) = (at_random(1000), at_random(8000));
-    let contended = records(|number| (1, 1, if number % 10 == 0 { Flags::CONTENDED } else { 0 }));
+    let contended = records(|number| (1, 1, if number % 10 == 0 { Flags::CONTENDED } else { Flags::NONE }));
     let nested = nested();
     for (what, records, threads) in [
         ("one lock, one stack", &one, 1),
@@ -63,8 +63,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Two locks, one taken under the other: each is told when it is taken and when it is given back.
 fn nested() -> Vec<Record> {
     let mut records = Vec::with_capacity(RECORDS + 4);
-    let record =
-        |op, ticks, lock, held, extra| Record { ticks, lock, stack: lock, word: Record::pack(op, 0, held), extra };
+    let record = |op, ticks, lock, held, extra| Record {
+        ticks,
+        lock,
+        stack: lock,
+        word: Record::pack(op, Flags::NONE, held),
+        extra,
+    };
     while records.len() < RECORDS {
         let ticks = 1_000_000 + records.len() as u64 * 500;
         records.push(record(Op::Open, ticks, 1, 0, 0));
@@ -76,7 +81,7 @@ fn nested() -> Vec<Record> {
 }
 
 /// Holds with durations of many sizes; a contended one follows its wait.
-fn records(what: impl Fn(usize) -> (u32, u32, u8)) -> Vec<Record> {
+fn records(what: impl Fn(usize) -> (u32, u32, Flags)) -> Vec<Record> {
     let mut records = Vec::with_capacity(RECORDS + 2);
     for number in 0.. {
         if records.len() >= RECORDS - 1 {
@@ -85,7 +90,7 @@ fn records(what: impl Fn(usize) -> (u32, u32, u8)) -> Vec<Record> {
         let (lock, stack, flags) = what(number);
         let ticks = 1_000_000 + number as u64 * 500;
         let held = 20 + ((number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (40 + number % 20));
-        if flags & Flags::CONTENDED != 0 {
+        if flags.is_contended() {
             let word = Record::pack(Op::Waited, flags, 300);
             records.push(Record { ticks: ticks - 300, lock, stack, word, extra: 1 | 1 << 32 });
         }

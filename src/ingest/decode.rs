@@ -9,7 +9,7 @@ mod aggregate;
 mod slot;
 
 use lockprof_wire::record::{OPENED, RESTART, misuse};
-use lockprof_wire::{FlagBits, Op, Record};
+use lockprof_wire::{Flags, Op, Record};
 
 use crate::model::Mode;
 use crate::model::order::{How, MisuseKind};
@@ -25,17 +25,17 @@ pub struct Access {
     /// Node of the stack.
     pub stack: u32,
     /// How it was asked for and held.
-    pub flags: FlagBits,
+    pub flags: Flags,
 }
 
 impl Access {
     #[inline(always)]
     fn of(record: &Record) -> Self {
-        Self { lock: record.lock, stack: record.stack, flags: FlagBits::from_bits(record.flags()) }
+        Self { lock: record.lock, stack: record.stack, flags: record.flags() }
     }
 
-    fn packed(lock_and_stack: u64, flags: u8) -> Self {
-        Self { lock: lock_and_stack as u32, stack: (lock_and_stack >> 32) as u32, flags: FlagBits::from_bits(flags) }
+    fn packed(lock_and_stack: u64, flags: Flags) -> Self {
+        Self { lock: lock_and_stack as u32, stack: (lock_and_stack >> 32) as u32, flags }
     }
 
     /// Alone or beside other readers.

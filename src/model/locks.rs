@@ -1,7 +1,7 @@
 //! Locks: what they are and what they are called.
 
 pub use lockprof_wire::Kind;
-use lockprof_wire::lock::{TraitBits, traits};
+use lockprof_wire::lock::TraitBits;
 
 use super::ids::{ProcessId, StackId};
 
@@ -58,14 +58,14 @@ pub struct Traits {
 impl Traits {
     /// As the table of kinds takes them.
     fn bits(self) -> TraitBits {
-        let bits = [
-            (self.recursive, traits::RECURSIVE),
-            (self.robust, traits::ROBUST),
-            (self.writers_first, traits::WRITERS_FIRST),
-            (self.binary, traits::BINARY),
-            (self.handed_over, traits::HANDED_OVER),
+        let traits = [
+            (self.recursive, TraitBits::RECURSIVE),
+            (self.robust, TraitBits::ROBUST),
+            (self.writers_first, TraitBits::WRITERS_FIRST),
+            (self.binary, TraitBits::BINARY),
+            (self.handed_over, TraitBits::HANDED_OVER),
         ];
-        TraitBits::from_bits(bits.iter().filter(|(is, _)| *is).fold(0, |all, (_, bit)| all | bit))
+        traits.iter().filter(|(is, _)| *is).fold(TraitBits::default(), |all, (_, one)| all.with(*one))
     }
 }
 

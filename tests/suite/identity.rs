@@ -1,7 +1,7 @@
 //! Which lock is it? Where memory is used again without a call, what matters is told apart.
 
 use lockprof_wire::Op;
-use lockprof_wire::lock::traits;
+use lockprof_wire::lock::TraitBits;
 
 use crate::util::raw::Lock;
 use crate::util::story::Story;
@@ -26,7 +26,7 @@ fn a_lock_made_where_a_nested_one_lived_is_another() {
     for place in ["room", "table"] {
         assert_eq!(holds(&story, place), [10, 10, 10], "{place}");
         let lives = lives(&story, place);
-        assert!(lives.iter().all(|lock| lock.traits & traits::NESTED != 0 && !lock.initialised));
+        assert!(lives.iter().all(|lock| lock.traits.is_nested() && !lock.initialised));
         assert_eq!(lives.iter().map(|lock| lock.destroyed).collect::<Vec<_>>(), [true, true, false]);
     }
 }
@@ -47,8 +47,8 @@ fn the_first_nesting_begins_the_telling_apart() {
 fn the_new_lock_may_be_of_another_type() {
     let story = story("other-kinds");
     assert_eq!(holds(&story, "room"), [4, 1]);
-    let recursive = lives(&story, "room").iter().map(|lock| lock.traits & traits::RECURSIVE).collect::<Vec<_>>();
-    assert_eq!(recursive, [traits::RECURSIVE, 0]);
+    let recursive = lives(&story, "room").iter().map(|lock| lock.traits.is_recursive()).collect::<Vec<_>>();
+    assert_eq!(recursive, [true, false]);
 }
 
 #[test]
@@ -64,14 +64,14 @@ fn an_assigned_initialiser_and_an_initialising_call() {
 fn robust_and_shared_ones_stay_as_they_are() {
     let story = story("untouched");
     assert_eq!(holds(&story, "room"), [2, 1]);
-    let robust: Vec<u8> = lives(&story, "room").iter().map(|lock| lock.traits & traits::ROBUST).collect();
-    assert_eq!(robust, [traits::ROBUST, 0]);
+    let robust: Vec<bool> = lives(&story, "room").iter().map(|lock| lock.traits.is_robust()).collect();
+    assert_eq!(robust, [true, false]);
 }
 
 #[test]
 fn traits() {
     let story = story("writers");
-    assert!(story.has("table", traits::WRITERS_FIRST) && story.has("room", traits::RECURSIVE));
+    assert!(story.has("table", TraitBits::WRITERS_FIRST) && story.has("room", TraitBits::RECURSIVE));
 }
 
 #[test]

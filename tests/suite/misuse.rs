@@ -1,7 +1,7 @@
 //! Locks used as they may not be are told, and what only looks so is not.
 
 use lockprof_wire::Op;
-use lockprof_wire::lock::traits;
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::misuse::{DESTROYED_WHILE_HELD, UNLOCK_NOT_LOCKED, UNLOCK_NOT_OWNER};
 
 use crate::util::story::Story;
@@ -24,7 +24,7 @@ fn unlocked_by_another_thread() {
     let told = story.raw.all(Op::Misuse)[0];
     let holder = story.raw.all(Op::Hold).into_iter().find(|hold| hold.lock == told.lock).expect("a hold of it");
     assert_eq!(told.extra, u64::from(holder.stack) | 1 << 32, "the first thread, and where it took the lock");
-    assert!(story.has("a", traits::HANDED_OVER));
+    assert!(story.has("a", TraitBits::HANDED_OVER));
     // From the next wait or nested acquisition on it does not count as held.
     let expected =
         ["threadstart", "created", "hold a0", "done ?", "open b0", "open c1", "hold c1 opened", "hold b0 opened"];
@@ -38,7 +38,7 @@ fn refused_by_an_error_checking_mutex() {
         misuses(&story),
         [("checking", UNLOCK_NOT_LOCKED), ("checking", UNLOCK_NOT_OWNER), ("recursive", UNLOCK_NOT_OWNER)]
     );
-    assert!(!story.has("checking", traits::HANDED_OVER), "it stays with its owner");
+    assert!(!story.has("checking", TraitBits::HANDED_OVER), "it stays with its owner");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What the order analysis needs, as the shim writes it: nested acquisitions, threads, posts, semaphores that are locks.
 
+use lockprof_wire::Kind;
 use lockprof_wire::layout::note;
-use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::OPENED;
 use lockprof_wire::{Op, Record};
 
@@ -32,7 +33,7 @@ fn an_acquisition_inside_another_is_told_at_once() {
         "hold a0",
     ];
     assert_eq!(story.told(0), expected);
-    assert!(story.has("a", traits::NESTED) && story.has("c", traits::NESTED) && !story.raw.threads.is_empty());
+    assert!(story.has("a", TraitBits::NESTED) && story.has("c", TraitBits::NESTED) && !story.raw.threads.is_empty());
     let open: Vec<Record> = story.raw.all(Op::Open);
     let holds = story.raw.all(Op::Hold);
     // One acquisition has the same time and stack in both.
@@ -60,7 +61,7 @@ fn reentries_are_not_nested_in_themselves() {
     ];
     let story = story("recursive");
     assert_eq!(story.told(0), expected);
-    assert!(story.has("r", traits::RECURSIVE) && !story.has("a", traits::RECURSIVE));
+    assert!(story.has("r", TraitBits::RECURSIVE) && !story.has("a", TraitBits::RECURSIVE));
 }
 
 #[test]
@@ -217,16 +218,16 @@ fn a_semaphore_is_a_lock_until_somebody_else_posts() {
     ];
     assert_eq!(story.told(0), expected);
     assert_eq!(story.told(1), ["threadstart", "posted one", "threadend"]);
-    assert!(story.has("one", traits::HANDED_OVER) && !story.has("one", traits::BINARY));
+    assert!(story.has("one", TraitBits::HANDED_OVER) && !story.has("one", TraitBits::BINARY));
     let one = story.raw.locks[story.row("one") as usize];
-    assert_eq!((one.kind, one.initial), (kind::SEMAPHORE, 1));
+    assert_eq!((one.kind, one.initial), (Some(Kind::Semaphore), 1));
 }
 
 #[test]
 fn a_semaphore_posted_twice_is_no_lock() {
     let story = story("twice");
     assert_eq!(story.told(0), ["threadstart", "hold one0", "posted one", "done one"]);
-    assert!(story.has("one", traits::HANDED_OVER));
+    assert!(story.has("one", TraitBits::HANDED_OVER));
 }
 
 /// What has no room in the ring is folded with all that was held around it.

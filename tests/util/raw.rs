@@ -11,9 +11,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lockprof_wire::fold::FoldTable;
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::{OPENED, RESTART, Slot};
 use lockprof_wire::{
-    ENV_SESSION, FoldEntry, Header, Layout, LockInfo, MAGIC, Op, Record, RingHeader, ThreadSlot, VERSION,
+    ENV_SESSION, Flags, FoldEntry, Header, Kind, Layout, LockInfo, MAGIC, Op, Record, RingHeader, ThreadSlot, VERSION,
 };
 
 use super::Outcome;
@@ -40,8 +41,8 @@ pub struct Thread {
 #[derive(Clone, Copy, Debug)]
 pub struct Lock {
     pub address: u64,
-    pub kind: u8,
-    pub traits: u8,
+    pub kind: Option<Kind>,
+    pub traits: TraitBits,
     pub initialised: bool,
     pub destroyed: bool,
     pub initial: u32,
@@ -52,7 +53,7 @@ pub struct Lock {
 pub struct Fold {
     pub offset: u32,
     pub op: Option<Op>,
-    pub flags: u8,
+    pub flags: Flags,
     pub lock: u32,
     pub holder: u32,
     pub segment: u32,
@@ -239,8 +240,8 @@ impl Lock {
     fn of(info: &LockInfo) -> Self {
         Self {
             address: info.address.load(Relaxed),
-            kind: info.kind.load(Relaxed),
-            traits: info.traits.load(Relaxed),
+            kind: info.kind(),
+            traits: info.traits(),
             initialised: info.initialised.load(Relaxed) != 0,
             destroyed: info.destroyed_ticks.load(Relaxed) != 0,
             initial: info.initial.load(Relaxed),
@@ -255,7 +256,7 @@ impl Fold {
         Self {
             offset,
             op: Op::from_u8(key as u8),
-            flags: (key >> 8) as u8,
+            flags: Flags::from_bits((key >> 8) as u8),
             lock: entry.lock.load(Relaxed),
             holder: entry.holder.load(Relaxed),
             segment: entry.segment.load(Relaxed),

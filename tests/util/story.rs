@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::{OPENED, RESTART};
 use lockprof_wire::{Flags, Op, Record};
 
@@ -130,12 +131,12 @@ impl Story {
     }
 
     /// Whether a lock has a trait.
-    pub fn has(&self, name: &str, bit: u8) -> bool {
-        self.raw.locks[self.row(name) as usize].traits & bit != 0
+    pub fn has(&self, name: &str, traits: TraitBits) -> bool {
+        self.raw.locks[self.row(name) as usize].traits.has_any(traits)
     }
 }
 
-fn flags_in_words(flags: u8) -> String {
+fn flags_in_words(flags: Flags) -> String {
     let words = [
         (Flags::SHARED, " shared"),
         (Flags::TRY, " try"),
@@ -145,7 +146,7 @@ fn flags_in_words(flags: u8) -> String {
         (Flags::CONTINUED, " continued"),
         (Flags::UNRELEASED, " unreleased"),
     ];
-    words.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, word)| *word).collect()
+    words.iter().filter(|(bit, _)| flags.has_any(*bit)).map(|(_, word)| *word).collect()
 }
 
 /// The program's own facts.

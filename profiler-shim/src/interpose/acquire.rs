@@ -2,16 +2,14 @@
 
 use core::ffi::c_int;
 
-use lockprof_wire::Flags;
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
-use super::glibc::{looks_taken, owner_of};
+use super::glibc::{looks_taken, mutex_word, owner_of};
 use super::objects::{lock_of, lock_to_acquire, look_again};
 use super::outcome::{EDEADLK, EOWNERDEAD, Outcome, Request, Style};
 use super::unwound::wait_in;
 use crate::probe::{self, Caller, Entry, Lock, Waiting, caller, exact};
 use crate::sys::clock;
-use crate::tables::locks::{RECURSIVE, ROBUST, TRAITS, UNTAGGED};
 use crate::tables::object_marker;
 
 /// The answer of a real call that went past the recorder. What was acquired is counted.
@@ -40,7 +38,7 @@ pub unsafe fn acquire<S: Style + Copy>(
             return acquire_slowly(request, entry, try_real, block);
         };
         let lock = lock_to_acquire(caller, request);
-        if lock.has(RECURSIVE | ROBUST | UNTAGGED) {
+        if lock.word.needs_care() {
             return acquire_unusual(request, caller, lock, try_real, block);
         }
         let answer = try_real();
@@ -52,9 +50,8 @@ pub unsafe fn acquire<S: Style + Copy>(
     }
 }
 
-/// Takes a mutex, the commonest case. glibc's plain mutex has a lock word of 0 free, 1 taken, 2 taken and
-/// perhaps waited for (public ABI): if it was free before the real call and is 1 behind it, nobody waited,
-/// and no try is needed. The time is taken before the call, and again behind it only in doubt.
+/// Takes a mutex, the commonest case. If a plain one was free before the real call and is taken without waiters
+/// behind it, nobody waited, and no try is needed. The time is taken before the call, and again behind it only in doubt.
 ///
 /// # Safety
 /// The entry is the running hook's; the object is a mutex.
@@ -71,7 +68,7 @@ pub unsafe fn acquire_mutex<S: Style + Copy>(
             return acquire_slowly(request, entry, try_real, block);
         };
         let lock = lock_of(caller, request.object, request.kind);
-        if lock.word >> TRAITS != 0 || object_marker::is_blank(request.object, kind::MUTEX) {
+        if !lock.word.is_usual() || object_marker::is_blank(request.object, Kind::Mutex) {
             return acquire_unusual(request, caller, lock, try_real, block);
         }
         acquire_plain(request, caller, lock, block)
@@ -91,13 +88,12 @@ unsafe fn acquire_plain<S: Style + Copy>(
 ) -> c_int {
     // SAFETY: the caller is the running hook's; the object is a mutex.
     unsafe {
-        let lock_word = request.object.cast::<u32>();
-        if lock_word.read_volatile() != 0 {
+        if !mutex_word(request.object).is_free() {
             return acquire_contended(request, caller, lock, true, block);
         }
         let now = clock::tsc();
         let answer = block();
-        if answer == 0 && lock_word.read_volatile() == 1 {
+        if answer == 0 && mutex_word(request.object).is_taken_without_waiters() {
             probe::acquired(caller, lock, request.flags, now);
             return 0;
         }
@@ -158,12 +154,12 @@ unsafe fn acquire_unusual<S: Style + Copy>(
     // SAFETY: the caller is the running hook's.
     unsafe {
         let lock = look_again(caller, request.object, request.kind, lock);
-        if exact() || lock.has(ROBUST) {
+        if exact() || lock.word.is_robust() {
             let busy = looks_taken(request.object, request.kind);
             return acquire_contended(request, caller, lock, busy, block);
         }
-        let usual = lock.word >> TRAITS << TRAITS & !UNTAGGED == 0;
-        if request.kind == kind::MUTEX && request.flags == 0 && usual && caller.thread.is_hot() {
+        let usual = lock.word.is_usual_but_for_its_tag();
+        if request.kind == Kind::Mutex && request.flags == Flags::NONE && usual && caller.thread.is_hot() {
             return acquire_plain(request, caller, lock, block);
         }
         tried(request, caller, lock, try_real(), block)
@@ -186,7 +182,7 @@ unsafe fn tried<S: Style + Copy>(
     match S::outcome(answer) {
         // SAFETY: the caller is the running hook's.
         Outcome::Busy => return unsafe { acquire_contended(request, caller, lock, true, block) },
-        Outcome::Acquired => acquired(request, caller, lock, 0),
+        Outcome::Acquired => acquired(request, caller, lock, Flags::NONE),
         // What the try refuses (a wrong kind, too many recursions), the real call refuses too.
         _ => failed(caller, lock, request.flags, answer),
     }
@@ -194,17 +190,17 @@ unsafe fn tried<S: Style + Copy>(
 }
 
 /// Notes an acquisition that did not wait.
-fn acquired<S>(request: Request<S>, caller: Caller, lock: Lock, flags: u8) {
+fn acquired<S>(request: Request<S>, caller: Caller, lock: Lock, flags: Flags) {
     let reentry = reentry(caller, lock);
-    probe::acquired(caller, lock, request.flags | flags | reentry, clock::now());
+    probe::acquired(caller, lock, request.flags.with(flags).with(reentry), clock::now());
 }
 
 /// `Flags::REENTRY` if this thread has the lock already.
-fn reentry(caller: Caller, lock: Lock) -> u8 {
-    if lock.has(RECURSIVE) && probe::is_reentry(caller.thread, lock) { Flags::REENTRY } else { 0 }
+fn reentry(caller: Caller, lock: Lock) -> Flags {
+    if lock.word.is_recursive() && probe::is_reentry(caller.thread, lock) { Flags::REENTRY } else { Flags::NONE }
 }
 
-fn failed(caller: Caller, lock: Lock, flags: u8, answer: c_int) {
+fn failed(caller: Caller, lock: Lock, flags: Flags, answer: c_int) {
     probe::failed(caller, lock, flags, answer.unsigned_abs(), clock::now());
 }
 
@@ -228,7 +224,7 @@ pub unsafe fn try_acquire<S: Style + Copy>(
         match S::outcome(answer) {
             Outcome::Acquired => acquired(request, caller, lock, Flags::TRY),
             Outcome::Busy => probe::try_failed(caller, lock, request.flags, clock::now()),
-            _ => failed(caller, lock, request.flags | Flags::TRY, answer),
+            _ => failed(caller, lock, request.flags.with(Flags::TRY), answer),
         }
         answer
     }
@@ -259,9 +255,9 @@ unsafe fn acquire_contended<S: Style + Copy>(
         }
         match S::outcome(answer) {
             Outcome::Acquired if busy => {
-                probe::acquired_after(caller, lock, request.flags | reentry(caller, lock), waiting, now);
+                probe::acquired_after(caller, lock, request.flags.with(reentry(caller, lock)), waiting, now);
             }
-            Outcome::Acquired => acquired(request, caller, lock, 0),
+            Outcome::Acquired => acquired(request, caller, lock, Flags::NONE),
             Outcome::TimedOut => probe::timed_out(caller, lock, request.flags, waiting, now),
             _ => {
                 failed(caller, lock, request.flags, answer);

@@ -2,14 +2,14 @@
 
 use core::ffi::{c_int, c_uint};
 
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::past;
 use super::objects::initialise;
 use super::operate::operate;
 use super::outcome::{Outcome, Request, Style};
 use super::{forgetting_hook, hook};
-use crate::probe::caller;
+use crate::probe::{LockTraits, caller};
 use crate::real::{self, Ptr};
 
 /// One thread of each round is told `PTHREAD_BARRIER_SERIAL_THREAD`.
@@ -27,14 +27,14 @@ impl Style for Barrier {
 hook! {
     fn pthread_barrier_wait(barrier: Ptr; entry) -> c_int {
         let Some(caller) = caller(entry) else { return past::<Barrier>(real::pthread_barrier_wait(barrier)) };
-        let request = Request { object: barrier, kind: kind::BARRIER, flags: 0, style: Barrier };
+        let request = Request { object: barrier, kind: Kind::Barrier, flags: Flags::NONE, style: Barrier };
         operate(request, caller, || real::pthread_barrier_wait(barrier), |_| true)
     }
 }
 
 hook! {
     fn pthread_barrier_init(barrier: Ptr, attr: Ptr, count: c_uint; entry) -> c_int {
-        initialise(barrier, kind::BARRIER, 0, count, entry, || real::pthread_barrier_init(barrier, attr, count))
+        initialise(barrier, Kind::Barrier, LockTraits::NONE, count, entry, || real::pthread_barrier_init(barrier, attr, count))
     }
 }
 

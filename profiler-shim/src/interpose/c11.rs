@@ -2,8 +2,7 @@
 
 use core::ffi::c_int;
 
-use lockprof_wire::Flags;
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::{acquire, acquire_mutex, try_acquire};
 use super::cond::condition;
@@ -14,19 +13,19 @@ use super::{hook, initialising_hook};
 use crate::probe;
 use crate::real::{self, Ptr};
 
-fn request(mutex: Ptr, flags: u8) -> Request<C11> {
-    Request { object: mutex, kind: kind::MUTEX, flags, style: C11 }
+fn request(mutex: Ptr, flags: Flags) -> Request<C11> {
+    Request { object: mutex, kind: Kind::Mutex, flags, style: C11 }
 }
 
 hook! {
     fn mtx_lock(mutex: Ptr; entry) -> c_int {
-        acquire_mutex(request(mutex, 0), entry, move || real::mtx_trylock(mutex), move || real::mtx_lock(mutex))
+        acquire_mutex(request(mutex, Flags::NONE), entry, move || real::mtx_trylock(mutex), move || real::mtx_lock(mutex))
     }
 }
 
 hook! {
     fn mtx_trylock(mutex: Ptr; entry) -> c_int {
-        try_acquire(request(mutex, 0), entry, move || real::mtx_trylock(mutex))
+        try_acquire(request(mutex, Flags::NONE), entry, move || real::mtx_trylock(mutex))
     }
 }
 
@@ -39,15 +38,15 @@ hook! {
 
 hook! {
     fn mtx_unlock(mutex: Ptr; entry) -> c_int {
-        release(request(mutex, 0), entry, move || real::mtx_unlock(mutex))
+        release(request(mutex, Flags::NONE), entry, move || real::mtx_unlock(mutex))
     }
 }
 
-initialising_hook!(kind::MUTEX, fn mtx_init(mutex: Ptr, variant: c_int));
+initialising_hook!(Kind::Mutex, fn mtx_init(mutex: Ptr, variant: c_int));
 
 hook! {
     fn mtx_destroy(mutex: Ptr; entry) {
-        destroy_lock(mutex, kind::MUTEX, entry, || {
+        destroy_lock(mutex, Kind::Mutex, entry, || {
             real::mtx_destroy(mutex);
             0
         });
@@ -56,7 +55,7 @@ hook! {
 
 condition!(C11, wait: cnd_wait, timed: cnd_timedwait, signal: cnd_signal, cnd_broadcast);
 
-initialising_hook!(kind::CONDVAR, fn cnd_init(cond: Ptr));
+initialising_hook!(Kind::Condvar, fn cnd_init(cond: Ptr));
 
 hook! {
     fn cnd_destroy(cond: Ptr; _entry) {

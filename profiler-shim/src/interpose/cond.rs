@@ -3,11 +3,10 @@
 
 use core::ffi::c_int;
 
-use lockprof_wire::Flags;
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::past;
-use super::glibc::{state_of, unlocks_anyones};
+use super::glibc::{lets_anyone_unlock, state_of};
 use super::objects::lock_of;
 use super::operate::done;
 use super::outcome::{EOWNERDEAD, Outcome, Posix, Request, Style};
@@ -38,7 +37,7 @@ pub unsafe fn wait<S: Style + Copy>(
             return past::<S>(answer);
         };
         let lock = lock_of(caller, request.object, request.kind);
-        let mutex_lock = lock_of(caller, mutex, kind::MUTEX);
+        let mutex_lock = lock_of(caller, mutex, Kind::Mutex);
         match probe::held(caller.thread, mutex as u64) {
             Some(held) => probe::released(caller.thread, held, clock::now()),
             None => misused(caller, mutex, mutex_lock),
@@ -71,8 +70,8 @@ pub unsafe fn wait<S: Style + Copy>(
 #[cold]
 unsafe fn misused(caller: Caller, mutex: Ptr, lock: Lock) {
     // SAFETY: the object is a mutex.
-    let (state, takes) = unsafe { (state_of(mutex, kind::MUTEX), unlocks_anyones(mutex)) };
-    if let Some(misuse) = probe::before_release(caller.thread, mutex as u64, kind::MUTEX, state) {
+    let (state, takes) = unsafe { (state_of(mutex, Kind::Mutex), lets_anyone_unlock(mutex)) };
+    if let Some(misuse) = probe::before_release(caller.thread, mutex as u64, Kind::Mutex, state) {
         let misuse = if misuse.needs_lock() { misuse.of(lock) } else { misuse };
         misuse.by_wait(caller, takes).report(caller);
     }
@@ -86,7 +85,7 @@ pub unsafe fn posted(cond: Ptr, entry: Entry) {
     // SAFETY: the entry is the running hook's; the object is a condition.
     unsafe {
         if let Some(caller) = caller(entry) {
-            probe::posted(caller, lock_of(caller, cond, kind::CONDVAR), clock::now());
+            probe::posted(caller, lock_of(caller, cond, Kind::Condvar), clock::now());
         }
     }
 }
@@ -96,14 +95,14 @@ macro_rules! condition {
     ($style:ident, wait: $wait:ident, timed: $timed:ident, signal: $($signal:ident),*) => {
         hook! {
             fn $wait(cond: Ptr, mutex: Ptr; entry) -> c_int {
-                let request = Request { object: cond, kind: kind::CONDVAR, flags: 0, style: $style };
+                let request = Request { object: cond, kind: Kind::Condvar, flags: Flags::NONE, style: $style };
                 $crate::interpose::cond::wait(request, mutex, entry, move || real::$wait(cond, mutex))
             }
         }
 
         hook! {
             fn $timed(cond: Ptr, mutex: Ptr, until: Ptr; entry) -> c_int {
-                let request = Request { object: cond, kind: kind::CONDVAR, flags: Flags::TIMED, style: $style };
+                let request = Request { object: cond, kind: Kind::Condvar, flags: Flags::TIMED, style: $style };
                 $crate::interpose::cond::wait(request, mutex, entry, move || real::$timed(cond, mutex, until))
             }
         }
@@ -127,12 +126,12 @@ condition!(
 
 hook! {
     fn pthread_cond_clockwait(cond: Ptr, mutex: Ptr, clock: Clock, until: Ptr; entry) -> c_int {
-        let request = Request { object: cond, kind: kind::CONDVAR, flags: Flags::TIMED, style: Posix };
+        let request = Request { object: cond, kind: Kind::Condvar, flags: Flags::TIMED, style: Posix };
         wait(request, mutex, entry, move || real::pthread_cond_clockwait(cond, mutex, clock, until))
     }
 }
 
-initialising_hook!(kind::CONDVAR, fn pthread_cond_init(cond: Ptr, attr: Ptr));
+initialising_hook!(Kind::Condvar, fn pthread_cond_init(cond: Ptr, attr: Ptr));
 
 forgetting_hook!(fn pthread_cond_destroy(cond: Ptr));
 
@@ -151,6 +150,6 @@ core::arch::global_asm!(
 
 condition!(Posix, wait: old_cond_wait, timed: old_cond_timedwait, signal: old_cond_signal, old_cond_broadcast);
 
-initialising_hook!(kind::CONDVAR, fn old_cond_init(cond: Ptr, attr: Ptr));
+initialising_hook!(Kind::Condvar, fn old_cond_init(cond: Ptr, attr: Ptr));
 
 forgetting_hook!(fn old_cond_destroy(cond: Ptr));

@@ -1,132 +1,90 @@
-//! What the words of glibc's locks say. Their layout is public ABI: programs have them in their own memory, and
-//! initialise them without a call.
+//! Reads glibc's locks in place. What their words mean says [`lockprof_wire::lock_layout`].
 
-use lockprof_wire::lock::kind;
+use lockprof_wire::Kind;
+use lockprof_wire::lock_layout::LockState;
+use lockprof_wire::lock_layout::glibc::{self, MutexType, MutexWord, RwlockType};
 
-use crate::probe::LockState;
+use crate::probe::LockTraits;
 use crate::sys::Ptr;
-use crate::tables::locks::{NO_ELISION, PECULIAR, RECURSIVE, ROBUST, UNTAGGED, WRITERS_FIRST};
 use crate::tables::object_marker;
 
-/// What is unusual about a lock, by its own words (glibc's layout, which is public ABI).
+/// Gives a lock's words of four bytes by their number, each read anew.
+///
+/// # Safety
+/// `object` points to a lock that stays there as long as the answer is used, and no word behind its end is asked for.
+#[inline(always)]
+unsafe fn words_of(object: Ptr) -> impl Fn(usize) -> u32 {
+    // SAFETY: the caller's contract.
+    move |number| unsafe { object.cast::<u32>().add(number).read_volatile() }
+}
+
+/// What is unusual about a lock, by its own words.
 ///
 /// # Safety
 /// `object` points to a lock of this kind.
-pub unsafe fn traits_of(object: Ptr, kind: u8) -> u64 {
-    let bit = |is: bool, bit: u64| if is { bit } else { 0 };
+pub unsafe fn traits_of(object: Ptr, kind: Kind) -> LockTraits {
     // SAFETY: the caller's contract.
-    unsafe {
-        match kind {
-            kind::MUTEX => mutex_traits(object),
-            kind::RWLOCK => {
-                const PREFER_WRITER_NONRECURSIVE: u32 = 2;
-                // `__data.__shared` and `__data.__flags`.
-                let (shared, flags) = (object.cast::<u32>().add(7).read(), object.cast::<u32>().add(12).read());
-                bit(flags == PREFER_WRITER_NONRECURSIVE, WRITERS_FIRST)
-                    | bit(!object_marker::may_have(kind, false, shared != 0), UNTAGGED)
-            }
-            _ => 0,
+    let words = unsafe { words_of(object) };
+    match kind {
+        Kind::Mutex => {
+            let is = MutexType::read(words);
+            let tagged = object_marker::may_have(kind, is.is_robust(), is.is_shared());
+            (LockTraits::RECURSIVE.when(is.is_recursive()))
+                .with(LockTraits::ROBUST.when(is.is_robust()))
+                .with(LockTraits::PECULIAR.when(!is.has_plain_word()))
+                .with(LockTraits::UNTAGGED.when(!tagged))
         }
+        Kind::Rwlock => {
+            let is = RwlockType::read(words);
+            let tagged = object_marker::may_have(kind, false, is.is_shared());
+            LockTraits::WRITERS_FIRST.when(is.lets_writers_first()).with(LockTraits::UNTAGGED.when(!tagged))
+        }
+        _ => LockTraits::NONE,
     }
 }
 
-/// The same for a mutex, by `__data.__kind` (byte 16): the low two bits are 0 plain, 1 recursive,
-/// 2 error-checking, 3 adaptive; bit 4 is robust, bit 7 process-shared, bit 9 forbids lock elision.
-///
-/// # Safety
-/// `mutex` points to a mutex.
-unsafe fn mutex_traits(mutex: Ptr) -> u64 {
-    const SHARED: u32 = 128;
-    // SAFETY: the caller's contract.
-    let kind = unsafe { mutex.cast::<u32>().add(4).read() };
-    let bit = |is: bool, bit: u64| if is { bit } else { 0 };
-    let robust = kind & 16 != 0;
-    bit(kind & 3 == 1, RECURSIVE)
-        | bit(robust, ROBUST)
-        | bit(kind & !(SHARED | NO_ELISION) != 0, PECULIAR)
-        | bit(!object_marker::may_have(kind::MUTEX, robust, kind & SHARED != 0), UNTAGGED)
-}
-
-/// Reads a lock's own words (glibc's layout, which is public ABI).
+/// What a lock's own words say.
 ///
 /// # Safety
 /// `lock` points to a lock of this kind.
-pub unsafe fn state_of(lock: Ptr, kind: u8) -> LockState {
-    // SAFETY: the object is one of this kind.
-    let word = |number: usize| unsafe { lock.cast::<u32>().add(number).read_volatile() };
-    match kind {
-        kind::MUTEX => {
-            // Plain, recursive, error-checking, adaptive; in the others the first word has more in it, or more
-            // than one process uses it.
-            let (state, owner, kind) = (word(0), word(2), word(4) & !NO_ELISION);
-            match (kind, state) {
-                (0..=3, 0) => LockState::Free,
-                // The owner is written behind the state and wiped before it.
-                (0..=3, _) if owner != 0 => LockState::HeldBy(owner),
-                _ => LockState::Unclear,
-            }
-        }
-        kind::RWLOCK => {
-            const WRITER_HAS_IT: u32 = 2;
-            const READERS: u32 = 3;
-            let (readers, writer, shared) = (word(0), word(6), word(7));
-            match (shared, readers >> READERS, readers & WRITER_HAS_IT) {
-                (0, 0, 0) => LockState::Free,
-                (0, ..) => LockState::HeldBy(writer),
-                _ => LockState::Unclear,
-            }
-        }
-        kind::SPINLOCK => {
-            if word(0) == 1 {
-                LockState::Free
-            } else {
-                LockState::HeldBy(0)
-            }
-        }
-        _ => LockState::Unclear,
-    }
+pub unsafe fn state_of(lock: Ptr, kind: Kind) -> LockState {
+    // SAFETY: the caller's contract.
+    glibc::state(kind, unsafe { words_of(lock) })
 }
 
-/// Whether an unlock of this mutex succeeds whoever holds it: plain and adaptive ones do not look.
+/// The first word of a mutex of the plain type.
 ///
 /// # Safety
 /// `mutex` points to a mutex.
-pub unsafe fn unlocks_anyones(mutex: Ptr) -> bool {
-    const PLAIN: u32 = 0;
-    const ADAPTIVE: u32 = 3;
-    // SAFETY: the object is a mutex (glibc's layout, as in `state_of`).
-    let kind = unsafe { mutex.cast::<u32>().add(4).read_volatile() } & !NO_ELISION;
-    matches!(kind, PLAIN | ADAPTIVE)
+#[inline(always)]
+pub unsafe fn mutex_word(mutex: Ptr) -> MutexWord {
+    // SAFETY: the caller's contract.
+    MutexWord(unsafe { words_of(mutex)(0) })
 }
 
-/// Whether a lock's own word says that it is held (glibc's layout, which is public ABI): what stands for
-/// a try where there is none.
+/// Whether an unlock of this mutex succeeds whoever holds it.
+///
+/// # Safety
+/// `mutex` points to a mutex.
+pub unsafe fn lets_anyone_unlock(mutex: Ptr) -> bool {
+    // SAFETY: the caller's contract.
+    MutexType::read(unsafe { words_of(mutex) }).lets_anyone_unlock()
+}
+
+/// Whether a lock's own words say that it is held: what stands for a try where there is none.
 ///
 /// # Safety
 /// `object` points to a lock of this kind.
-pub unsafe fn looks_taken(object: Ptr, kind: u8) -> bool {
-    const OWNER_DIED: u32 = 1 << 30;
-    // SAFETY: the object is one of the kind.
-    let word = unsafe { object.cast::<u32>().read_volatile() };
-    match kind {
-        kind::SPINLOCK => word != 1,
-        kind::MUTEX => word != 0 && word & OWNER_DIED == 0,
-        kind::SEMAPHORE => word == 0,
-        _ => word != 0,
-    }
+pub unsafe fn looks_taken(object: Ptr, kind: Kind) -> bool {
+    // SAFETY: the caller's contract.
+    glibc::is_taken(kind, unsafe { words_of(object)(0) })
 }
 
 /// The kernel's id of the thread that has a lock by its own words; 0 if they do not say.
 ///
 /// # Safety
 /// `object` points to a lock of this kind.
-pub unsafe fn owner_of(object: Ptr, kind: u8) -> u32 {
-    // `__data.__owner` of a mutex, `__data.__cur_writer` of a read-write lock.
-    let word = match kind {
-        kind::MUTEX => 2,
-        kind::RWLOCK => 6,
-        _ => return 0,
-    };
+pub unsafe fn owner_of(object: Ptr, kind: Kind) -> u32 {
     // SAFETY: the caller's contract.
-    unsafe { object.cast::<u32>().add(word).read_volatile() }
+    glibc::named_owner(kind, unsafe { words_of(object) })
 }

@@ -8,16 +8,11 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use lockprof_wire::lock_layout::cxx_guard::{PENDING, READY, WAITED_FOR, is_ready};
+
 use crate::real::definitions;
 use crate::real::{self, Entry, Ptr, entry};
 use crate::sys;
-
-/// A guard's first four bytes: the variable is there.
-const READY: u32 = 1;
-/// ... a thread makes it.
-const PENDING: u32 = 0x100;
-/// ... and others wait for that.
-const WAITED_FOR: u32 = 0x1_0000;
 
 /// Who handles a guard.
 enum By {
@@ -94,7 +89,7 @@ fn wait_or_begin(word: &AtomicU32) -> c_int {
         // AcqRel: whoever finds the variable there sees what was written into it; pairs with `end`.
         match word.compare_exchange(0, PENDING, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => return 1,
-            Err(state) if state & READY != 0 => return 0,
+            Err(state) if is_ready(state) => return 0,
             Err(state) => {
                 let wanted = state | WAITED_FOR;
                 let marked = word.compare_exchange(state, wanted, Ordering::AcqRel, Ordering::Acquire).is_ok();

@@ -110,7 +110,7 @@ macro_rules! initialising_hook {
         $crate::interpose::hook! {
             fn $name($object: Ptr $(, $arg: $type)*; entry) -> ::core::ffi::c_int {
                 let real = || $crate::real::$name($object $(, $arg)*);
-                $crate::interpose::objects::initialise($object, $kind, 0, 0, entry, real)
+                $crate::interpose::objects::initialise($object, $kind, $crate::probe::LockTraits::NONE, 0, entry, real)
             }
         }
     };

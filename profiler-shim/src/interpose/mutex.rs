@@ -2,8 +2,7 @@
 
 use core::ffi::c_int;
 
-use lockprof_wire::Flags;
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::{acquire, acquire_mutex, try_acquire};
 use super::outcome::{Posix, Request};
@@ -11,14 +10,14 @@ use super::release::release;
 use super::{destroying_hook, hook, initialising_hook};
 use crate::real::{self, Clock, Ptr};
 
-fn request(mutex: Ptr, flags: u8) -> Request<Posix> {
-    Request { object: mutex, kind: kind::MUTEX, flags, style: Posix }
+fn request(mutex: Ptr, flags: Flags) -> Request<Posix> {
+    Request { object: mutex, kind: Kind::Mutex, flags, style: Posix }
 }
 
 hook! {
     fn pthread_mutex_lock(mutex: Ptr; entry) -> c_int {
         acquire_mutex(
-            request(mutex, 0),
+            request(mutex, Flags::NONE),
             entry,
             move || real::pthread_mutex_trylock(mutex),
             move || real::pthread_mutex_lock(mutex),
@@ -28,7 +27,7 @@ hook! {
 
 hook! {
     fn pthread_mutex_trylock(mutex: Ptr; entry) -> c_int {
-        try_acquire(request(mutex, 0), entry, move || real::pthread_mutex_trylock(mutex))
+        try_acquire(request(mutex, Flags::NONE), entry, move || real::pthread_mutex_trylock(mutex))
     }
 }
 
@@ -56,10 +55,10 @@ hook! {
 
 hook! {
     fn pthread_mutex_unlock(mutex: Ptr; entry) -> c_int {
-        release(request(mutex, 0), entry, move || real::pthread_mutex_unlock(mutex))
+        release(request(mutex, Flags::NONE), entry, move || real::pthread_mutex_unlock(mutex))
     }
 }
 
-initialising_hook!(kind::MUTEX, fn pthread_mutex_init(mutex: Ptr, attr: Ptr));
+initialising_hook!(Kind::Mutex, fn pthread_mutex_init(mutex: Ptr, attr: Ptr));
 
-destroying_hook!(kind::MUTEX, fn pthread_mutex_destroy(mutex: Ptr));
+destroying_hook!(Kind::Mutex, fn pthread_mutex_destroy(mutex: Ptr));

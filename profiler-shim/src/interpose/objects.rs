@@ -2,18 +2,19 @@
 
 use core::ffi::c_int;
 
+use lockprof_wire::Kind;
+
 use super::glibc::{state_of, traits_of};
 use super::outcome::Request;
-use crate::probe::{self, Caller, Entry, FirstUse, Lock, caller};
+use crate::probe::{self, Caller, Entry, FirstUse, Lock, LockTraits, caller};
 use crate::sys::Ptr;
-use crate::tables::locks::UNTAGGED;
 use crate::tables::object_marker;
 
 /// How an object of this kind is seen that is met for the first time.
 ///
 /// # Safety
 /// The object is one of this kind.
-unsafe fn first_use(caller: Caller, object: Ptr, kind: u8) -> FirstUse {
+unsafe fn first_use(caller: Caller, object: Ptr, kind: Kind) -> FirstUse {
     // SAFETY: the object is one of this kind.
     let traits = unsafe { traits_of(object, kind) };
     FirstUse { kind, initialised: false, traits, stack: caller.stack, initial: 0 }
@@ -24,7 +25,7 @@ unsafe fn first_use(caller: Caller, object: Ptr, kind: u8) -> FirstUse {
 /// # Safety
 /// The object is one of this kind.
 #[inline(always)]
-pub unsafe fn lock_of(caller: Caller, object: Ptr, kind: u8) -> Lock {
+pub unsafe fn lock_of(caller: Caller, object: Ptr, kind: Kind) -> Lock {
     match probe::known(caller.thread, object as u64, kind) {
         Some(lock) => lock,
         // SAFETY: the caller's contract.
@@ -36,7 +37,7 @@ pub unsafe fn lock_of(caller: Caller, object: Ptr, kind: u8) -> Lock {
 /// The object is one of this kind.
 #[cold]
 #[inline(never)]
-unsafe fn lock_slowly(caller: Caller, object: Ptr, kind: u8) -> Lock {
+unsafe fn lock_slowly(caller: Caller, object: Ptr, kind: Kind) -> Lock {
     // SAFETY: the object is one of this kind.
     unsafe { probe::find_or_make(caller, object, first_use(caller, object, kind)) }
 }
@@ -50,7 +51,7 @@ pub unsafe fn lock_to_acquire<S>(caller: Caller, request: Request<S>) -> Lock {
     // SAFETY: the caller's contract.
     unsafe {
         let lock = lock_of(caller, request.object, request.kind);
-        if !lock.has(UNTAGGED) && object_marker::is_blank(request.object, request.kind) {
+        if lock.word.is_tagged() && object_marker::is_blank(request.object, request.kind) {
             return new_object(caller, request.object, request.kind, lock);
         }
         lock
@@ -61,14 +62,14 @@ pub unsafe fn lock_to_acquire<S>(caller: Caller, request: Request<S>) -> Lock {
 ///
 /// # Safety
 /// The object is one of this kind.
-pub unsafe fn look_again(caller: Caller, object: Ptr, kind: u8, lock: Lock) -> Lock {
+pub unsafe fn look_again(caller: Caller, object: Ptr, kind: Kind, lock: Lock) -> Lock {
     // SAFETY: the caller's contract.
     unsafe {
-        let is_new = if lock.has(UNTAGGED) {
-            // What could not have a tag was there before, or such locks are none of ours.
-            traits_of(object, kind) & UNTAGGED == 0
-        } else {
+        let is_new = if lock.word.is_tagged() {
             object_marker::is_blank(object, kind)
+        } else {
+            // What could not have a tag was there before, or such locks are none of ours.
+            traits_of(object, kind).is_tagged()
         };
         if is_new { new_object(caller, object, kind, lock) } else { lock }
     }
@@ -80,7 +81,7 @@ pub unsafe fn look_again(caller: Caller, object: Ptr, kind: u8, lock: Lock) -> L
 /// The object is one of this kind.
 #[cold]
 #[inline(never)]
-unsafe fn new_object(caller: Caller, object: Ptr, kind: u8, lock: Lock) -> Lock {
+unsafe fn new_object(caller: Caller, object: Ptr, kind: Kind, lock: Lock) -> Lock {
     // SAFETY: the object is one of this kind.
     unsafe { probe::renewed(caller, object, first_use(caller, object, kind), lock) }
 }
@@ -92,8 +93,8 @@ unsafe fn new_object(caller: Caller, object: Ptr, kind: u8, lock: Lock) -> Lock 
 /// The entry is the running hook's; the object is one of this kind.
 pub unsafe fn initialise(
     object: Ptr,
-    kind: u8,
-    more_traits: u64,
+    kind: Kind,
+    more_traits: LockTraits,
     initial: u32,
     entry: Entry,
     real: impl FnOnce() -> c_int,
@@ -104,7 +105,7 @@ pub unsafe fn initialise(
         unsafe {
             if let Some(caller) = caller(entry) {
                 let first = first_use(caller, object, kind);
-                let traits = first.traits | more_traits;
+                let traits = first.traits.with(more_traits);
                 probe::initialised(caller, object, FirstUse { traits, initial, ..first });
             }
         }
@@ -116,7 +117,7 @@ pub unsafe fn initialise(
 ///
 /// # Safety
 /// The entry is the running hook's; the object is one of this kind.
-pub unsafe fn destroy_lock(object: Ptr, kind: u8, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
+pub unsafe fn destroy_lock(object: Ptr, kind: Kind, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the caller's contract.
     unsafe {
         let misuse = probe::before_destroy(object as u64, kind, state_of(object, kind));

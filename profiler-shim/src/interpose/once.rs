@@ -4,7 +4,9 @@
 use core::cell::Cell;
 use core::ffi::c_int;
 
-use lockprof_wire::lock::kind;
+use lockprof_wire::lock_layout::cxx_guard;
+use lockprof_wire::lock_layout::glibc::OnceWord;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::past;
 use super::operate::operate;
@@ -23,11 +25,6 @@ impl Style for Guard {
     }
 }
 
-/// glibc's `pthread_once_t` when the routine has run.
-const DONE: c_int = 2;
-/// ... and while it runs.
-const IN_PROGRESS: c_int = 1;
-
 /// Calls `run`; what another thread's initialisation took is a wait.
 ///
 /// # Safety
@@ -35,13 +32,13 @@ const IN_PROGRESS: c_int = 1;
 unsafe fn once(control: Ptr, entry: Entry, run: impl Fn() -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's; the control word is a `pthread_once_t`.
     unsafe {
-        let state = control.cast::<c_int>().read_volatile();
-        if state & 3 == DONE {
+        let word = OnceWord(control.cast::<u32>().read_volatile());
+        if word.is_done() {
             return run();
         }
         let Some(caller) = caller(entry) else { return past::<Posix>(run()) };
-        let request = Request { object: control, kind: kind::ONCE, flags: 0, style: Posix };
-        operate(request, caller, run, |_| state & IN_PROGRESS != 0)
+        let request = Request { object: control, kind: Kind::Once, flags: Flags::NONE, style: Posix };
+        operate(request, caller, run, |_| word.is_running())
     }
 }
 
@@ -62,7 +59,7 @@ hook! {
 
 hook! {
     fn __cxa_guard_acquire(guard: Ptr; entry) -> c_int {
-        if guard.cast::<u8>().read_volatile() & 1 != 0 {
+        if cxx_guard::is_ready(guard.cast::<u8>().read_volatile().into()) {
             return guard::acquire(guard);
         }
         let Some(caller) = caller(entry) else {
@@ -71,7 +68,7 @@ hook! {
             past::<Guard>(0);
             return answer;
         };
-        let request = Request { object: guard, kind: kind::ONCE, flags: 0, style: Guard };
+        let request = Request { object: guard, kind: Kind::Once, flags: Flags::NONE, style: Guard };
         let answer = Cell::new(0);
         // 1: this thread initialises; 0: another did meanwhile, and this one waited for it.
         operate(

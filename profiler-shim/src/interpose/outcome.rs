@@ -2,6 +2,8 @@
 
 use core::ffi::c_int;
 
+use lockprof_wire::{Flags, Kind};
+
 use crate::real;
 use crate::sys::Ptr;
 
@@ -59,9 +61,9 @@ impl Style for C11 {
 #[derive(Clone, Copy)]
 pub struct Request<S> {
     pub object: Ptr,
-    pub kind: u8,
+    pub kind: Kind,
     /// `Flags::SHARED`, `Flags::TIMED`.
-    pub flags: u8,
+    pub flags: Flags,
     /// How its functions answer.
     #[allow(dead_code, reason = "its type alone says it")]
     pub style: S,

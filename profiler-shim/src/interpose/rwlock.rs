@@ -2,8 +2,7 @@
 
 use core::ffi::c_int;
 
-use lockprof_wire::Flags;
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::{acquire, try_acquire};
 use super::outcome::{Posix, Request};
@@ -11,8 +10,8 @@ use super::release::release;
 use super::{destroying_hook, hook, initialising_hook};
 use crate::real::{self, Clock, Ptr};
 
-fn request(lock: Ptr, flags: u8) -> Request<Posix> {
-    Request { object: lock, kind: kind::RWLOCK, flags, style: Posix }
+fn request(lock: Ptr, flags: Flags) -> Request<Posix> {
+    Request { object: lock, kind: Kind::Rwlock, flags, style: Posix }
 }
 
 /// The four ways to ask in one mode.
@@ -32,14 +31,14 @@ macro_rules! mode {
 
         hook! {
             fn $timed(lock: Ptr, until: Ptr; entry) -> c_int {
-                let request = request(lock, $flags | Flags::TIMED);
+                let request = request(lock, $flags.with(Flags::TIMED));
                 acquire(request, entry, move || real::$trylock(lock), move || real::$timed(lock, until))
             }
         }
 
         hook! {
             fn $clocked(lock: Ptr, clock: Clock, until: Ptr; entry) -> c_int {
-                let request = request(lock, $flags | Flags::TIMED);
+                let request = request(lock, $flags.with(Flags::TIMED));
                 acquire(request, entry, move || real::$trylock(lock), move || real::$clocked(lock, clock, until))
             }
         }
@@ -53,14 +52,20 @@ mode!(
     pthread_rwlock_timedrdlock,
     pthread_rwlock_clockrdlock
 );
-mode!(0, pthread_rwlock_wrlock, pthread_rwlock_trywrlock, pthread_rwlock_timedwrlock, pthread_rwlock_clockwrlock);
+mode!(
+    Flags::NONE,
+    pthread_rwlock_wrlock,
+    pthread_rwlock_trywrlock,
+    pthread_rwlock_timedwrlock,
+    pthread_rwlock_clockwrlock
+);
 
 hook! {
     fn pthread_rwlock_unlock(lock: Ptr; entry) -> c_int {
-        release(request(lock, 0), entry, move || real::pthread_rwlock_unlock(lock))
+        release(request(lock, Flags::NONE), entry, move || real::pthread_rwlock_unlock(lock))
     }
 }
 
-initialising_hook!(kind::RWLOCK, fn pthread_rwlock_init(lock: Ptr, attr: Ptr));
+initialising_hook!(Kind::Rwlock, fn pthread_rwlock_init(lock: Ptr, attr: Ptr));
 
-destroying_hook!(kind::RWLOCK, fn pthread_rwlock_destroy(lock: Ptr));
+destroying_hook!(Kind::Rwlock, fn pthread_rwlock_destroy(lock: Ptr));

@@ -1,14 +1,13 @@
 //! Semaphores, unnamed and named.
 //!
 //! One whose value is 1 at first and that is posted only by whoever waited last is a lock, and is recorded as
-//! one (`BINARY`): the wait takes it, the post gives it back. The first post by another thread, or the second
+//! one (`LockTraits::BINARY`): the wait takes it, the post gives it back. The first post by another thread, or the second
 //! in a row, shows that it is none: from then on its waits are operations that are not held, as those of all
 //! other semaphores.
 
 use core::ffi::{c_char, c_int, c_uint};
 
-use lockprof_wire::Flags;
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::past;
 use super::glibc::looks_taken;
@@ -17,10 +16,9 @@ use super::operate::{done, operate};
 use super::outcome::{ETIMEDOUT, Outcome, Request, Style, errno, set_errno};
 use super::unwound::wait_in;
 use super::{forgetting_hook, hook};
-use crate::probe::{self, Caller, Entry, FirstUse, Lock, caller, exact};
+use crate::probe::{self, Caller, Entry, FirstUse, Lock, LockTraits, caller, exact};
 use crate::real::{self, Clock};
 use crate::sys::{Ptr, clock};
-use crate::tables::locks::BINARY;
 
 const EAGAIN: c_int = 11;
 
@@ -39,8 +37,8 @@ impl Style for Sem {
     }
 }
 
-fn request(sem: Ptr, flags: u8) -> Request<Sem> {
-    Request { object: sem, kind: kind::SEMAPHORE, flags, style: Sem }
+fn request(sem: Ptr, flags: Flags) -> Request<Sem> {
+    Request { object: sem, kind: Kind::Semaphore, flags, style: Sem }
 }
 
 /// 0 or the error number of the call that was just made.
@@ -52,12 +50,12 @@ fn error_of(answer: c_int) -> c_int {
 ///
 /// # Safety
 /// The entry is the running hook's; the object is a semaphore.
-unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int) -> c_int {
+unsafe fn wait(sem: Ptr, flags: Flags, entry: Entry, block: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
         let Some(caller) = caller(entry) else { return past::<Sem>(block()) };
         let request = request(sem, flags);
-        let lock = lock_of(caller, sem, kind::SEMAPHORE);
+        let lock = lock_of(caller, sem, Kind::Semaphore);
         if !exact() {
             let before = errno();
             if real::sem_trywait(sem) == 0 {
@@ -67,7 +65,7 @@ unsafe fn wait(sem: Ptr, flags: u8, entry: Entry, block: impl FnOnce() -> c_int)
             set_errno(before);
         }
         let block = || error_of(block());
-        let error = if lock.has(BINARY) {
+        let error = if lock.word.is_binary() {
             wait_for_lock(caller, request, lock, block)
         } else {
             operate(request, caller, block, |_| true)
@@ -125,8 +123,8 @@ unsafe fn taken(caller: Caller, request: Request<Sem>) {
 /// The object is a semaphore.
 unsafe fn still_lock(caller: Caller, sem: Ptr) -> Result<Lock, Lock> {
     // SAFETY: the object is a semaphore.
-    let lock = unsafe { lock_of(caller, sem, kind::SEMAPHORE) };
-    if !lock.has(BINARY) {
+    let lock = unsafe { lock_of(caller, sem, Kind::Semaphore) };
+    if !lock.word.is_binary() {
         return Err(lock);
     }
     if held(caller, lock).is_some() {
@@ -141,13 +139,13 @@ fn held(caller: Caller, lock: Lock) -> Option<probe::Held> {
 }
 
 /// The traits of a semaphore with this value at first.
-fn traits_with(value: u32) -> u64 {
-    if value == 1 { BINARY } else { 0 }
+fn traits_with(value: u32) -> LockTraits {
+    LockTraits::BINARY.when(value == 1)
 }
 
 hook! {
     fn sem_wait(sem: Ptr; entry) -> c_int {
-        wait(sem, 0, entry, || real::sem_wait(sem))
+        wait(sem, Flags::NONE, entry, || real::sem_wait(sem))
     }
 }
 
@@ -166,7 +164,7 @@ hook! {
 hook! {
     fn sem_trywait(sem: Ptr; entry) -> c_int {
         let Some(caller) = caller(entry) else { return past::<Sem>(real::sem_trywait(sem)) };
-        let lock = lock_of(caller, sem, kind::SEMAPHORE);
+        let lock = lock_of(caller, sem, Kind::Semaphore);
         let answer = real::sem_trywait(sem);
         if answer == 0 {
             taken(caller, request(sem, Flags::TRY));
@@ -180,9 +178,9 @@ hook! {
 hook! {
     fn sem_post(sem: Ptr; entry) -> c_int {
         let Some(caller) = caller(entry) else { return real::sem_post(sem) };
-        let lock = lock_of(caller, sem, kind::SEMAPHORE);
+        let lock = lock_of(caller, sem, Kind::Semaphore);
         let now = clock::now();
-        if lock.has(BINARY) {
+        if lock.word.is_binary() {
             if let Some(held) = held(caller, lock) {
                 let answer = real::sem_post(sem);
                 if answer == 0 {
@@ -200,7 +198,7 @@ hook! {
 hook! {
     fn sem_init(sem: Ptr, shared: c_int, value: c_uint; entry) -> c_int {
         let traits = traits_with(value);
-        initialise(sem, kind::SEMAPHORE, traits, value, entry, || real::sem_init(sem, shared, value))
+        initialise(sem, Kind::Semaphore, traits, value, entry, || real::sem_init(sem, shared, value))
     }
 }
 
@@ -212,7 +210,7 @@ hook! {
             && let Some(caller) = caller(entry)
         {
             let first =
-                FirstUse { kind: kind::SEMAPHORE, initialised: false, traits: 0, stack: caller.stack, initial: 0 };
+                FirstUse { kind: Kind::Semaphore, initialised: false, traits: LockTraits::NONE, stack: caller.stack, initial: 0 };
             let first = match opened(sem, flags, value) {
                 // Opening a name twice gives the same address: not a new one then.
                 None => first,

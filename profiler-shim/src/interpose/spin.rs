@@ -2,7 +2,7 @@
 
 use core::ffi::c_int;
 
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::{acquire, try_acquire};
 use super::outcome::{Posix, Request};
@@ -11,7 +11,7 @@ use super::{destroying_hook, hook, initialising_hook};
 use crate::real::{self, Ptr};
 
 fn request(lock: Ptr) -> Request<Posix> {
-    Request { object: lock, kind: kind::SPINLOCK, flags: 0, style: Posix }
+    Request { object: lock, kind: Kind::Spinlock, flags: Flags::NONE, style: Posix }
 }
 
 hook! {
@@ -32,6 +32,6 @@ hook! {
     }
 }
 
-initialising_hook!(kind::SPINLOCK, fn pthread_spin_init(lock: Ptr, shared: c_int));
+initialising_hook!(Kind::Spinlock, fn pthread_spin_init(lock: Ptr, shared: c_int));
 
-destroying_hook!(kind::SPINLOCK, fn pthread_spin_destroy(lock: Ptr));
+destroying_hook!(Kind::Spinlock, fn pthread_spin_destroy(lock: Ptr));

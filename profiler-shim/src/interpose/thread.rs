@@ -3,8 +3,7 @@
 
 use core::ffi::c_int;
 
-use lockprof_wire::Flags;
-use lockprof_wire::lock::kind;
+use lockprof_wire::{Flags, Kind};
 
 use super::acquire::past;
 use super::hook;
@@ -18,7 +17,7 @@ use crate::real::{self, Clock, Ptr};
 /// The entry is the running hook's.
 unsafe fn join<S: Style + Copy>(
     thread: Ptr,
-    flags: u8,
+    flags: Flags,
     style: S,
     entry: Entry,
     block: impl FnOnce() -> c_int,
@@ -27,14 +26,14 @@ unsafe fn join<S: Style + Copy>(
     unsafe {
         let Some(caller) = caller(entry) else { return past::<S>(block()) };
         // The "lock" of a join is the thread joined.
-        let waits = flags & Flags::TRY == 0;
-        operate(Request { object: thread, kind: kind::JOIN, flags, style }, caller, block, |_| waits)
+        let waits = !flags.is_try();
+        operate(Request { object: thread, kind: Kind::Join, flags, style }, caller, block, |_| waits)
     }
 }
 
 hook! {
     fn pthread_join(thread: Ptr, result: Ptr; entry) -> c_int {
-        join(thread, 0, Posix, entry, || real::pthread_join(thread, result))
+        join(thread, Flags::NONE, Posix, entry, || real::pthread_join(thread, result))
     }
 }
 
@@ -58,7 +57,7 @@ hook! {
 
 hook! {
     fn thrd_join(thread: Ptr, result: Ptr; entry) -> c_int {
-        join(thread, 0, C11, entry, || real::thrd_join(thread, result))
+        join(thread, Flags::NONE, C11, entry, || real::thrd_join(thread, result))
     }
 }
 

@@ -2,33 +2,27 @@
 
 use core::sync::atomic::Ordering;
 
-use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::{Flags, Kind};
 
 use super::caller::{Caller, Thread, thread};
 use crate::recorder;
 use crate::state::local::{CACHED_LOCKS, CachedLock};
 use crate::sys::{Ptr, clock};
+pub use crate::tables::lock_word::{LockTraits, LockWord};
 pub use crate::tables::locks::FirstUse;
-use crate::tables::locks::{BINARY, TRAITS, UNTAGGED};
 use crate::tables::object_marker;
 
-/// A lock: where it is, and its word in the table of addresses (row | kind << 32 | traits; row 0: unknown).
+/// A lock: where it is, and what the table of addresses says of it.
 #[derive(Clone, Copy)]
 pub struct Lock {
     pub address: u64,
-    pub word: u64,
+    pub word: LockWord,
 }
 
 impl Lock {
     /// Its row in the segment; 0 if it has none.
     pub fn row(self) -> u32 {
-        self.word as u32
-    }
-
-    /// Whether it has all or some of these traits, as [`crate::tables::locks`] has them.
-    #[inline(always)]
-    pub fn has(self, traits: u64) -> bool {
-        self.word & traits != 0
+        self.word.row()
     }
 }
 
@@ -40,14 +34,14 @@ fn cache_slot(address: u64) -> usize {
 
 /// The lock of this kind at an address, if this thread met it before.
 #[inline(always)]
-pub fn known(thread: Thread, address: u64, kind: u8) -> Option<Lock> {
+pub fn known(thread: Thread, address: u64, kind: Kind) -> Option<Lock> {
     let cached = thread.0.locks[cache_slot(address)].get();
     if cached.address != address {
         return None;
     }
     // SAFETY: an entry of the cache with an address has a pointer; entries of the table are never given back.
-    let word = unsafe { (*cached.entry).lock.load(Ordering::Relaxed) };
-    (word >> 32 & 0xff == u64::from(kind) && word as u32 != 0).then_some(Lock { address, word })
+    let word = unsafe { (*cached.entry).lock.load() };
+    word.is_of(kind).then_some(Lock { address, word })
 }
 
 /// The lock at an address, made where it is new or `first.initialised`.
@@ -59,18 +53,18 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
     let local = caller.thread.0;
     // SAFETY: the thread's own data; the caller's contract.
     let found = move || unsafe {
-        let Some(tables) = local.tables() else { return 0 };
+        let Some(tables) = local.tables() else { return LockWord::NONE };
         let known = tables.addresses.find(address);
-        let word = known.map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
-        let same_kind = word as u32 != 0 && word >> 32 & 0xff == u64::from(first.kind);
+        let word = known.map_or(LockWord::NONE, |entry| entry.lock.load());
+        let same_kind = word.is_of(first.kind);
         let (entry, word) = if same_kind && !first.initialised {
             (known, word)
         } else {
-            if word as u32 != 0 && !same_kind {
+            if word.has_row() && !same_kind {
                 // Something else lives there now.
                 tables.forget_lock(address);
             }
-            if first.traits & UNTAGGED == 0 {
+            if first.traits.is_tagged() {
                 // Before the row can be seen: a lock with a row and without a tag is another one.
                 object_marker::write(object, first.kind);
             }
@@ -81,7 +75,7 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
         }
         word
     };
-    let word = local.on_slow_path(found).unwrap_or(0);
+    let word = local.on_slow_path(found).unwrap_or(LockWord::NONE);
     Lock { address, word }
 }
 
@@ -95,8 +89,8 @@ pub unsafe fn renewed(caller: Caller, object: Ptr, first: FirstUse, lock: Lock) 
     let local = caller.thread.0;
     // Nothing is known of it where this is a signal handler inside the recorder.
     let Some(tables) = local.tables().filter(|_| lock.row() != 0) else { return lock };
-    let nested = tables.segment.lock(lock.row()).traits.load(Ordering::Relaxed) & traits::NESTED != 0;
-    if !nested && first.traits == lock.word >> TRAITS << TRAITS {
+    let nested = tables.segment.lock(lock.row()).traits().is_nested();
+    if !nested && first.traits == lock.word.traits() {
         // Its identity changes nothing, so the row is kept, without a lock of ours.
         // SAFETY: the caller's contract.
         unsafe { object_marker::write(object, first.kind) };
@@ -129,7 +123,7 @@ pub fn destroyed(address: u64) {
 /// What this thread holds of an object that is no more ends now: nobody will give it back.
 fn no_longer_held(thread: Thread, address: u64) {
     while let Some(held) = recorder::find_held(thread.0, address) {
-        recorder::release(thread.0, held, clock::now(), 0);
+        recorder::release(thread.0, held, clock::now(), Flags::NONE);
     }
 }
 
@@ -147,7 +141,7 @@ pub fn not_a_lock(thread: Thread, lock: Lock) -> Lock {
         thread.0.on_slow_path(|| tables.released_by_another(lock.address, lock.row(), clock::now()));
     }
     recorder::drop_cross_thread_releases(thread.0);
-    Lock { word: lock.word & !BINARY, ..lock }
+    Lock { word: lock.word.without_binary(), ..lock }
 }
 
 /// A semaphore's value or a barrier's count at first; 0 where it is not known.
@@ -160,8 +154,8 @@ pub(super) fn initial_of(thread: Thread, lock: Lock) -> u32 {
 pub fn name(caller: Caller, address: u64, name: &[u8]) {
     let local = caller.thread.0;
     let Some(tables) = local.tables() else { return };
-    let known = tables.addresses.find(address).map_or(0, |found| found.lock.load(Ordering::Relaxed));
-    let kind = if known as u32 == 0 { kind::MUTEX } else { (known >> 32) as u8 };
+    let known = tables.addresses.find(address).and_then(|found| found.lock.load().kind());
+    let kind = known.unwrap_or(Kind::Mutex);
     // SAFETY: as above.
     local.on_slow_path(|| tables.name_lock(address, kind, caller.stack, name));
 }

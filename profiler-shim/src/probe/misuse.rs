@@ -8,26 +8,16 @@
 
 use core::sync::atomic::Ordering;
 
-use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::lock_layout::LockState;
 use lockprof_wire::record::misuse;
-use lockprof_wire::{Op, Record};
+use lockprof_wire::{Flags, Kind, Op, Record};
 
 use super::caller::{Caller, Thread, thread};
-use super::locks::Lock;
+use super::locks::{Lock, LockWord};
 use super::wait::entry_of;
 use crate::recorder;
 use crate::sys::clock;
 use crate::tables::Tables;
-
-/// What a lock's own words say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum LockState {
-    Free,
-    /// Held by the thread with this kernel id; 0: by somebody.
-    HeldBy(u32),
-    /// Nothing that can be relied on.
-    Unclear,
-}
 
 /// A misuse that is about to happen.
 #[derive(Clone, Copy)]
@@ -43,17 +33,17 @@ pub struct Misuse {
 }
 
 /// The row of a lock, if it has one.
-fn row_of(tables: &Tables, address: u64, kind: u8) -> u32 {
-    let word = tables.addresses.find(address).map_or(0, |entry| entry.lock.load(Ordering::Relaxed));
-    if word >> 32 & 0xff == u64::from(kind) { word as u32 } else { 0 }
+fn row_of(tables: &Tables, address: u64, kind: Kind) -> u32 {
+    let word = tables.addresses.find(address).map(|entry| entry.lock.load());
+    word.filter(|word| word.is_of(kind)).map_or(0, LockWord::row)
 }
 
 /// Who has this lock by both accounts, as `extra` of a `Waited` record; 0 if that is not so. `own`: the
 /// slot of this thread, which is looked at as well if `with_own`.
-fn recorded_holder(tables: &'static Tables, row: u32, owner: u32, own: u32, with_own: bool) -> u64 {
-    let number = if owner != 0 {
+fn recorded_holder(tables: &'static Tables, row: u32, owner: Option<u32>, own: u32, with_own: bool) -> u64 {
+    let number = if let Some(owner) = owner {
         tables.slot_of(owner).filter(|number| with_own || *number != own)
-    } else if tables.segment.lock(row).traits.load(Ordering::Relaxed) & traits::HANDED_OVER != 0 {
+    } else if tables.segment.lock(row).traits().is_handed_over() {
         // Whoever had it once may not know yet that it was taken away.
         None
     } else {
@@ -67,15 +57,17 @@ fn recorded_holder(tables: &'static Tables, row: u32, owner: u32, own: u32, with
 }
 
 /// Looks at a lock that this thread is about to give back without having it, as far as is known.
-pub fn before_release(thread: Thread, address: u64, kind: u8, state: LockState) -> Option<Misuse> {
+pub fn before_release(thread: Thread, address: u64, kind: Kind, state: LockState) -> Option<Misuse> {
     let (tables, slot, own) = (thread.0.tables()?, thread.0.slot(), thread.0.number());
     let row = row_of(tables, address, kind);
     let (payload, holder) = match state {
         LockState::Free => (misuse::UNLOCK_NOT_LOCKED, 0),
         // Read locks have no owner; this one may have been taken where the recorder was not.
-        LockState::HeldBy(0) if kind == kind::RWLOCK => return None,
-        LockState::HeldBy(owner) if owner != slot.tid.load(Ordering::Relaxed) && row != 0 => {
-            match recorded_holder(tables, row, owner, own, false) {
+        LockState::Held if kind == Kind::Rwlock => return None,
+        LockState::Held | LockState::HeldBy(_)
+            if state.owner() != Some(slot.tid.load(Ordering::Relaxed)) && row != 0 =>
+        {
+            match recorded_holder(tables, row, state.owner(), own, false) {
                 0 => return None,
                 holder => (misuse::UNLOCK_NOT_OWNER, holder),
             }
@@ -97,15 +89,17 @@ pub fn refused_to_owner(caller: Caller, lock: Lock) {
 }
 
 /// Looks at a lock that is about to be destroyed.
-pub fn before_destroy(address: u64, kind: u8, state: LockState) -> Option<Misuse> {
-    let LockState::HeldBy(owner) = state else { return None };
+pub fn before_destroy(address: u64, kind: Kind, state: LockState) -> Option<Misuse> {
+    if !matches!(state, LockState::Held | LockState::HeldBy(_)) {
+        return None;
+    }
     let thread = thread()?;
     let (tables, own) = (thread.0.tables()?, thread.0.number());
     let row = row_of(tables, address, kind);
     if row == 0 {
         return None;
     }
-    let holder = recorded_holder(tables, row, owner, own, true);
+    let holder = recorded_holder(tables, row, state.owner(), own, true);
     let ticks = clock::now();
     (holder != 0).then_some(Misuse { payload: misuse::DESTROYED_WHILE_HELD, row, address, holder, ticks })
 }
@@ -152,7 +146,7 @@ impl Misuse {
             ticks: self.ticks,
             lock: self.row,
             stack: caller.stack,
-            word: Record::pack(Op::Misuse, 0, self.payload),
+            word: Record::pack(Op::Misuse, Flags::NONE, self.payload),
             extra: self.holder,
         };
         recorder::emit(caller.thread.0, record);

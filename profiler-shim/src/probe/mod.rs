@@ -3,7 +3,7 @@
 //! An acquisition is told as it happens: who asks ([`Caller`]), for which lock ([`Lock`]), and then one of
 //! [`acquired`], [`begin_wait`] with [`acquired_after`], [`timed_out`], [`refused`]; its end by [`begin_release`] and
 //! [`released`]. What comes in is plain data: nothing here calls a function of the program's, or knows how a C library
-//! lays out its locks. What a lock's own words say is given as a [`LockState`].
+//! lays out its locks. What a lock's own words say is given as a [`LockState`](lockprof_wire::lock_layout::LockState).
 //!
 //! The functions take the thread as a value. Its owner is whoever runs now, so each of them may be called by that
 //! thread only.
@@ -23,8 +23,10 @@ pub use acquisition::{
     timed_out, try_failed,
 };
 pub use caller::{Caller, Entry, Thread, caller, hot_caller, hot_thread, not_recorded, thread};
-pub use locks::{FirstUse, Lock, destroyed, find_or_make, initialised, is_reentry, known, name, not_a_lock, renewed};
-pub use misuse::{LockState, before_destroy, before_release, refused_to_owner};
+pub use locks::{
+    FirstUse, Lock, LockTraits, destroyed, find_or_make, initialised, is_reentry, known, name, not_a_lock, renewed,
+};
+pub use misuse::{before_destroy, before_release, refused_to_owner};
 pub use operation::{Operation, operation_done};
 pub use release::{Held, begin_release, cancelled_wait, end_release, held, released};
 pub use wait::{Waiting, begin_wait, end_wait, left_without_end, take_pending, with_pending};

@@ -1,7 +1,6 @@
 //! Operations that block but are not held afterwards: barrier, join, once, semaphore, condition.
 
-use lockprof_wire::lock::kind;
-use lockprof_wire::{Flags, Op, Record};
+use lockprof_wire::{Flags, Kind, Op, Record};
 
 use super::caller::Caller;
 use super::locks::{Lock, initial_of};
@@ -21,7 +20,7 @@ pub enum Operation {
 }
 
 /// Writes down how an operation ended that began at `since` and took `duration`, both in ticks.
-pub fn operation_done(caller: Caller, lock: Lock, kind: u8, flags: u8, since: u64, duration: u64, how: Operation) {
+pub fn operation_done(caller: Caller, lock: Lock, kind: Kind, flags: Flags, since: u64, duration: u64, how: Operation) {
     let (op, payload) = match how {
         Operation::Done { waited } => (Op::Done, if waited { duration } else { 0 }),
         Operation::TryFailed => (Op::TryFailed, 0),
@@ -29,9 +28,9 @@ pub fn operation_done(caller: Caller, lock: Lock, kind: u8, flags: u8, since: u6
         Operation::Failed(error) => (Op::Failed, u64::from(error)),
     };
     let contended = matches!(how, Operation::Done { waited: true });
-    let flags = if contended { flags | Flags::CONTENDED } else { flags };
-    let orders = op == Op::Done && matches!(kind, kind::JOIN | kind::BARRIER);
-    let extra = if kind == kind::BARRIER { u64::from(initial_of(caller.thread, lock)) } else { 0 };
+    let flags = if contended { flags.with(Flags::CONTENDED) } else { flags };
+    let orders = op == Op::Done && matches!(kind, Kind::Join | Kind::Barrier);
+    let extra = if kind == Kind::Barrier { u64::from(initial_of(caller.thread, lock)) } else { 0 };
     let word = Record::pack(op, flags, payload);
     let record = Record { ticks: since, lock: lock.row(), stack: caller.stack, word, extra };
     recorder::emit_done(caller.thread.0, record, op == Op::Done, orders);

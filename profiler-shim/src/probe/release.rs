@@ -1,7 +1,9 @@
 //! Giving a lock back: the record is written after the real release.
 
+use lockprof_wire::{Flags, Kind};
+
 use super::caller::{Caller, Thread};
-use super::locks::Lock;
+use super::locks::{Lock, LockTraits, LockWord};
 use crate::recorder;
 pub use crate::recorder::Held;
 use crate::state::local::PendingWait;
@@ -21,7 +23,7 @@ pub fn begin_release(thread: Thread, held: Held) -> u64 {
 /// It was given back; its hold ended at `now`.
 #[inline(always)]
 pub fn released(thread: Thread, held: Held, now: u64) {
-    recorder::release(thread.0, held, now, 0);
+    recorder::release(thread.0, held, now, Flags::NONE);
 }
 
 /// The release is over, and written down if it was one.
@@ -38,5 +40,8 @@ pub fn cancelled_wait(thread: Thread, address: u64) -> Option<(Caller, Lock)> {
         return None;
     }
     thread.0.pending.set(PendingWait { mutex: 0, ..pending });
-    Some((Caller { thread, stack: pending.stack }, Lock { address, word: u64::from(pending.mutex_lock) }))
+    Some((
+        Caller { thread, stack: pending.stack },
+        Lock { address, word: LockWord::new(pending.mutex_lock, Kind::Mutex, LockTraits::NONE) },
+    ))
 }

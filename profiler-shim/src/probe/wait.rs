@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
+use lockprof_wire::Flags;
+
 use super::caller::{Caller, Thread};
 use super::locks::Lock;
 use crate::recorder::{self, waits};
@@ -29,7 +31,7 @@ impl Waiting {
 
 /// Shows that the caller waits. `owner`: the kernel's id of the thread that has the lock by its own words, 0 if they do
 /// not say; `None`: nobody is to be looked for.
-pub fn begin_wait(caller: Caller, lock: Lock, flags: u8, owner: Option<u32>) -> Waiting {
+pub fn begin_wait(caller: Caller, lock: Lock, flags: Flags, owner: Option<u32>) -> Waiting {
     let local = caller.thread.0;
     // What this thread lost to others meanwhile must not look as if it held it while it waits.
     recorder::drop_cross_thread_releases(local);
@@ -44,7 +46,7 @@ pub fn begin_wait(caller: Caller, lock: Lock, flags: u8, owner: Option<u32>) -> 
     slot.wait_stack.store(caller.stack, Ordering::Relaxed);
     slot.wait_since.store(since, Ordering::Relaxed);
     slot.wait_holder.store(holder, Ordering::Relaxed);
-    slot.wait_flags.store(u64::from(flags), Ordering::Relaxed);
+    slot.wait_flags.store(u64::from(flags.bits()), Ordering::Relaxed);
     // Release: a reader that sees the lock sees the rest.
     slot.wait_lock.store(lock.row(), Ordering::Release);
     // Reserved before it is filled: a signal handler in between takes the next place.

@@ -20,7 +20,7 @@ pub struct Wait {
 
 /// Notes that this thread has the lock now.
 #[inline(always)]
-pub fn push(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64) {
+pub fn push(local: &Local, address: u64, lock: u32, stack: u32, flags: Flags, ticks: u64) {
     let slot = local.slot();
     if slot.depth.load(Ordering::Relaxed) != 0 {
         return push_above(local, address, lock, stack, flags, ticks);
@@ -34,7 +34,7 @@ pub fn push(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, ticks
 
 /// The same where something is held already.
 #[inline(never)]
-fn push_above(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64) {
+fn push_above(local: &Local, address: u64, lock: u32, stack: u32, flags: Flags, ticks: u64) {
     let Some((at, entry)) = reserve(local) else { return unrecorded() };
     fill(entry, address, lock, stack, flags, ticks);
     count_here(&local.slot().acquisitions);
@@ -42,11 +42,11 @@ fn push_above(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, tic
 }
 
 /// Notes that this thread has the lock after waiting for it.
-pub fn push_contended(local: &Local, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64, wait: Wait) {
+pub fn push_contended(local: &Local, address: u64, lock: u32, stack: u32, flags: Flags, ticks: u64, wait: Wait) {
     let Some((at, entry)) = reserve(local) else { return unrecorded() };
     entry.wait.store(wait.duration, Ordering::Relaxed);
     entry.holder.store(wait.holder, Ordering::Relaxed);
-    fill(entry, address, lock, stack, flags | Flags::CONTENDED, ticks);
+    fill(entry, address, lock, stack, flags.with(Flags::CONTENDED), ticks);
     count_here(&local.slot().acquisitions);
     if at > 0 {
         nested::publish(local, at);

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use lockprof_wire::lock::traits;
+use lockprof_wire::Flags;
 
 use super::held::{Held, entry_at, live, row_of};
 use super::release::release;
@@ -16,7 +16,7 @@ pub fn drop_cross_thread_releases(local: &Local) {
     for at in (0..depth).rev() {
         let Some(entry) = entry_at(local, at).filter(|entry| live(entry) && row_of(entry) != 0) else { continue };
         let info = tables.segment.lock(row_of(entry));
-        if info.traits.load(Ordering::Relaxed) & traits::HANDED_OVER == 0 {
+        if !info.traits().is_handed_over() {
             continue;
         }
         let since = entry.ticks.load(Ordering::Relaxed);
@@ -24,7 +24,7 @@ pub fn drop_cross_thread_releases(local: &Local) {
         // A semaphore that was handed over once is no lock any more.
         let is_lock = info.kind().is_some_and(|kind| kind.blocks_others(info.traits()));
         if until.is_some() || !is_lock {
-            release(local, Held { at, entry }, until.unwrap_or(since), 0);
+            release(local, Held { at, entry }, until.unwrap_or(since), Flags::NONE);
         }
     }
 }

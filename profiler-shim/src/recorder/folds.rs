@@ -37,7 +37,7 @@ pub fn fold_record(local: &Local, record: Record, holder: u32) -> bool {
 
 /// Operation and flags as they are part of a key.
 fn key_of(op_and_flags: u16) -> u32 {
-    u32::from(op_and_flags) & !(u32::from(Flags::CONTENDED) << 8)
+    u32::from(op_and_flags) & !(u32::from(Flags::CONTENDED.bits()) << 8)
 }
 
 /// The counter of a chain of held locks: each acquisition hangs on the one around it. `None` if there is no room.
@@ -45,9 +45,9 @@ pub fn fold_open(local: &Local, mut chain: impl Iterator<Item = &'static HeldEnt
     let segment = segment_of_folds(local);
     chain.try_fold(None, |around: Option<&'static FoldEntry>, entry| {
         let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let flags = entry.flags.load(Ordering::Relaxed) as u8;
+        let flags = entry.record_flags();
         let key = Key {
-            op_and_flags: key_of(u16::from(flags) << 8 | Op::Open as u16),
+            op_and_flags: key_of(u16::from(flags.bits()) << 8 | Op::Open as u16),
             lock: lock_and_stack as u32,
             stack: (lock_and_stack >> 32) as u32,
             holder: around.map_or(0, |around| around.place.load(Ordering::Relaxed)),

@@ -6,8 +6,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
-use lockprof_wire::HeldEntry;
 use lockprof_wire::thread::{HELD_SLOTS, TOLD};
+use lockprof_wire::{Flags, HeldEntry};
 
 use super::order_cut;
 use crate::state::local::Local;
@@ -49,10 +49,10 @@ pub fn reserve(local: &Local) -> Option<(u32, &'static HeldEntry)> {
 
 /// The ticks come last: an entry without them is empty.
 #[inline(always)]
-pub fn fill(entry: &HeldEntry, address: u64, lock: u32, stack: u32, flags: u8, ticks: u64) {
+pub fn fill(entry: &HeldEntry, address: u64, lock: u32, stack: u32, flags: Flags, ticks: u64) {
     entry.address.store(address, Ordering::Relaxed);
     entry.lock_and_stack.store(u64::from(lock) | u64::from(stack) << 32, Ordering::Relaxed);
-    entry.flags.store(u64::from(flags), Ordering::Relaxed);
+    entry.flags.store(u64::from(flags.bits()), Ordering::Relaxed);
     entry.ticks.store(ticks, Ordering::Relaxed);
 }
 

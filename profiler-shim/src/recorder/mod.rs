@@ -70,7 +70,7 @@ pub fn thread_started(local: &Local, tid: u32, token: u32) {
         ticks: clock::now(),
         lock: tid,
         stack: token,
-        word: Record::pack(Op::ThreadStart, 0, 0),
+        word: Record::pack(Op::ThreadStart, Flags::NONE, 0),
         extra: crate::sys::this_thread::pthread_self(),
     };
     if !ring::write_essential(local, &[start]) {
@@ -90,6 +90,6 @@ pub fn thread_ended(local: &Local) {
         }
     }
     local.slot().depth.store(0, Ordering::Relaxed);
-    let end = Record { ticks: now, word: Record::pack(Op::ThreadEnd, 0, 0), ..Record::default() };
+    let end = Record { ticks: now, word: Record::pack(Op::ThreadEnd, Flags::NONE, 0), ..Record::default() };
     ring::write_essential(local, &[end]);
 }

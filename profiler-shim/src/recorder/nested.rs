@@ -13,7 +13,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
-use lockprof_wire::lock::traits;
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::{RESTART, extra_hold};
 use lockprof_wire::thread::TOLD;
 use lockprof_wire::{Flags, HeldEntry, Op, Record};
@@ -68,7 +68,7 @@ pub fn publish(local: &Local, at: u32) {
 /// Whether an entry takes part: a re-entry is no event, what is not known cannot be ordered, and what this
 /// handler interrupted may have been given back already.
 fn counts(entry: &HeldEntry) -> bool {
-    const NOT: u64 = Flags::REENTRY as u64 | ENDED;
+    const NOT: u64 = Flags::REENTRY.bits() as u64 | ENDED;
     live(entry) && entry.flags.load(Ordering::Relaxed) & NOT == 0 && row_of(entry) != 0
 }
 
@@ -101,7 +101,7 @@ fn open(local: &Local, entry: &HeldEntry, position: u32) -> bool {
     let restart = local.restart.swap(0, Ordering::Relaxed) != 0;
     let ticks = entry.ticks.load(Ordering::Relaxed);
     let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-    let word = Record::pack(Op::Open, entry.flags.load(Ordering::Relaxed) as u8, 0);
+    let word = Record::pack(Op::Open, entry.record_flags(), 0);
     let extra = extra_hold(position) | if restart { RESTART } else { 0 };
     let fast = local.head.load(Ordering::Relaxed) < local.soft_limit.load(Ordering::Relaxed)
         && local.writing.load(Ordering::Relaxed) == 0;
@@ -133,8 +133,8 @@ fn fold(tables: &Tables, local: &Local, at: u32) {
 }
 
 fn mark_nested(tables: &Tables, row: u32) {
-    let known = &tables.segment.lock(row).traits;
-    if known.load(Ordering::Relaxed) & traits::NESTED == 0 {
-        known.fetch_or(traits::NESTED, Ordering::Relaxed);
+    let info = tables.segment.lock(row);
+    if !info.traits().is_nested() {
+        info.change_traits(TraitBits::default(), TraitBits::NESTED);
     }
 }

@@ -25,7 +25,7 @@ fn claim(entry: &HeldEntry) -> bool {
 
 /// Notes that this acquisition ended at `now`. Call after the real release.
 #[inline(always)]
-pub fn release(local: &Local, held: Held, now: u64, flags: u8) {
+pub fn release(local: &Local, held: Held, now: u64, flags: Flags) {
     let Held { at, entry } = held;
     if !claim(entry) {
         return;
@@ -33,9 +33,9 @@ pub fn release(local: &Local, held: Held, now: u64, flags: u8) {
     let marks = entry.flags.load(Ordering::Relaxed);
     let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
     let ticks = entry.ticks.load(Ordering::Relaxed);
-    let flags = marks as u8 | flags;
+    let flags = Flags::from_bits(marks as u8).with(flags);
     let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
-    if flags & Flags::CONTENDED == 0
+    if !flags.is_contended()
         && local.head.load(Ordering::Relaxed) < local.soft_limit.load(Ordering::Relaxed)
         && local.writing.load(Ordering::Relaxed) == 0
     {
@@ -78,7 +78,7 @@ fn release_slowly(local: &Local, entry: &HeldEntry, word: u64, extra: u64) {
         extra,
     };
     let opened = extra & OPENED != 0;
-    let written = if record.flags() & Flags::CONTENDED != 0 {
+    let written = if record.flags().is_contended() {
         emit_contended(local, entry, record)
     } else if opened {
         emit_essential(local, &[record], 0)

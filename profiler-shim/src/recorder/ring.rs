@@ -3,7 +3,7 @@
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use lockprof_wire::ring::{self, RESERVE, RingHeader};
-use lockprof_wire::{HeldEntry, Op, Record};
+use lockprof_wire::{Flags, HeldEntry, Op, Record};
 
 use super::folds::fold_record;
 use super::{order_cut, unrecorded};
@@ -185,8 +185,12 @@ fn move_on(local: &Local, capacity: u32) -> bool {
         Some((tables, tables.segment.carve_from_half(RingHeader::bytes(larger))?))
     });
     if let Some((tables, at)) = carved {
-        let link =
-            Record { ticks: clock::now(), word: Record::pack(Op::NextRing, 0, 0), extra: at, ..Record::default() };
+        let link = Record {
+            ticks: clock::now(),
+            word: Record::pack(Op::NextRing, Flags::NONE, 0),
+            extra: at,
+            ..Record::default()
+        };
         // From here on the hot path of a handler finds no room, and folds.
         local.backoff.store(u32::MAX, Ordering::Relaxed);
         local.soft_limit.store(0, Ordering::Relaxed);

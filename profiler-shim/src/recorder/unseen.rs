@@ -12,8 +12,9 @@
 use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 
 use lockprof_wire::layout::note;
-use lockprof_wire::lock::kind;
-use lockprof_wire::{Flags, HeldEntry};
+use lockprof_wire::lock_layout::LockState;
+use lockprof_wire::lock_layout::glibc;
+use lockprof_wire::{Flags, HeldEntry, Kind};
 
 use super::held::{ENDED, Held, entry_at, live};
 use super::release::release;
@@ -22,7 +23,6 @@ use crate::state::local::{CHECKED_PAIRS, Local};
 use crate::sys;
 use crate::sys::clock;
 use crate::tables::Tables;
-use crate::tables::locks::NO_ELISION;
 use crate::tables::object_marker;
 
 /// An acquisition is about to be given back: a signal handler that finds the lock free before that is written down takes
@@ -82,7 +82,7 @@ fn drop_below(local: &Local, end: u32, within: Option<(u64, bool)>) {
         if elsewhere == Some(true) {
             LEFT.store(FOUND, Ordering::Relaxed);
             tables.note(note::UNSEEN_RELEASE);
-            release(local, Held { at, entry }, clock::now(), 0);
+            release(local, Held { at, entry }, clock::now(), Flags::NONE);
         } else if let Some(pair) = pair {
             pair.set(mark);
             let less = |left: u32| if left == FOUND { None } else { left.checked_sub(1) };
@@ -103,43 +103,30 @@ fn is_elsewhere(tables: &Tables, local: &Local, entry: &HeldEntry, within: Optio
     if row == 0 {
         return false;
     }
-    let kind = tables.segment.lock(row).kind.load(Ordering::Relaxed);
-    if kind == kind::MUTEX && within == Some((address, true)) {
+    let Some(kind) = tables.segment.lock(row).kind() else { return false };
+    let flags = entry.record_flags();
+    if kind == Kind::Mutex && within == Some((address, true)) {
         // Taken again, and it is not one that may be (`Flags::REENTRY`).
-        return entry.flags.load(Ordering::Relaxed) & u64::from(Flags::REENTRY) == 0;
+        return !flags.is_reentry();
     }
-    let mut words = [0u64; 4];
-    let wanted = match kind {
-        kind::MUTEX => 3,
-        kind::RWLOCK => 4,
-        kind::SPINLOCK => 1,
-        _ => return false,
-    };
+    let bytes = glibc::state_bytes(kind);
+    if bytes == 0 {
+        return false;
+    }
     // A spin lock has four bytes, so the word that it lies in.
-    if !sys::peek(address & !7, &mut words[..wanted]) {
+    let mut words = [0u64; 4];
+    if !sys::peek(address & !7, &mut words[..bytes.div_ceil(8)]) {
         // There is nothing any more, so nothing is held.
         return true;
     }
-    let half = |number: usize| (words[number / 2] >> (number % 2 * 32)) as u32;
-    // SAFETY: the thread is the running hook's.
-    let own = local.number();
-    let anothers = |owner: u32| owner != 0 && tables.slot_of(owner).is_some_and(|slot| slot != own);
-    match kind {
-        kind::MUTEX => {
-            // Plain, recursive, error-checking, adaptive, and none that several processes use or that is elided.
-            const PLAIN: u32 = 3;
-            let (state, owner, kind) = (half(0), half(2), half(4) & !NO_ELISION);
-            kind <= PLAIN && (state == 0 || anothers(owner))
+    let first = address as usize % 8 / 4;
+    let half = |number: usize| (words[(first + number) / 2 % 4] >> ((first + number) % 2 * 32)) as u32;
+    match glibc::state(kind, half) {
+        LockState::Free => true,
+        LockState::HeldBy(owner) if kind == Kind::Mutex || !flags.is_shared() => {
+            let own = local.number();
+            tables.slot_of(owner).is_some_and(|slot| slot != own)
         }
-        kind::RWLOCK => {
-            const WRITER_HAS_IT: u32 = 2;
-            const READERS: u32 = 3;
-            let (readers, writer, shared) = (half(0), half(6), half(7));
-            let for_writing = entry.flags.load(Ordering::Relaxed) & u64::from(Flags::SHARED) == 0;
-            let free = readers >> READERS == 0 && readers & WRITER_HAS_IT == 0;
-            shared == 0 && (free || for_writing && anothers(writer))
-        }
-        // 1: free.
-        _ => (words[0] >> ((address & 4) * 8)) as u32 == 1,
+        LockState::HeldBy(_) | LockState::Held | LockState::Unclear => false,
     }
 }

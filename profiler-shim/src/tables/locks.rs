@@ -6,39 +6,22 @@
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use lockprof_wire::layout::note;
-use lockprof_wire::lock::traits;
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::{Kind, LockInfo};
 
 use crate::sys::Ptr;
 use crate::sys::backoff::Backoff;
 use crate::sys::clock;
 use crate::tables::Tables;
+use crate::tables::lock_word::{AtomicLockWord, LockTraits, LockWord};
 use crate::tables::object_marker;
 
-/// An address and, in one word, the lock there: row | kind << 32 | traits ([`RECURSIVE`] and the like);
-/// 0 while there is none.
+/// An address, and the lock there.
 #[repr(C)]
 pub struct AddressEntry {
     pub address: AtomicU64,
-    pub lock: AtomicU64,
+    pub lock: AtomicLockWord,
 }
-
-/// Bit of [`AddressEntry::lock`]: its owner may take it again.
-pub const RECURSIVE: u64 = 1 << 40;
-/// Bit of [`AddressEntry::lock`]: it survives the death of its owner. A try on one that cannot be recovered
-/// leaves it locked (glibc 2.36), so it is never tried first.
-pub const ROBUST: u64 = 1 << 41;
-/// Bit of [`AddressEntry::lock`]: a mutex that is not just glibc's plain one (error-checking, adaptive,
-/// priority-inheriting, with lock elision): its lock word does not tell whether it was free.
-pub const PECULIAR: u64 = 1 << 42;
-/// Bit of [`AddressEntry::lock`]: it has no tag of ours and never gets one (see `object_marker`).
-pub const UNTAGGED: u64 = 1 << 43;
-/// Bit of [`AddressEntry::lock`]: a semaphore that is used as a lock.
-pub const BINARY: u64 = 1 << 44;
-/// Bit of [`AddressEntry::lock`]: readers wait behind a waiting writer.
-pub const WRITERS_FIRST: u64 = 1 << 45;
-/// Where the bits of traits begin.
-pub const TRAITS: u32 = 40;
 
 /// The tables. Valid when zero: then there is none yet.
 #[repr(C)]
@@ -47,7 +30,7 @@ pub struct AddressTable {
     count: AtomicU32,
     backoff: Backoff,
     /// Rows for locks beyond the table's or the segment's capacity, by kind.
-    many: [AtomicU64; KINDS],
+    many: [AtomicLockWord; KINDS],
 }
 
 /// One table; the last one takes what is new.
@@ -158,11 +141,10 @@ impl AddressTable {
 /// How a lock is seen for the first time.
 #[derive(Clone, Copy)]
 pub struct FirstUse {
-    pub kind: u8,
+    pub kind: Kind,
     /// By a call: a new lock in any case.
     pub initialised: bool,
-    /// [`RECURSIVE`] and the like.
-    pub traits: u64,
+    pub traits: LockTraits,
     pub stack: u32,
     /// A semaphore's value, a barrier's count.
     pub initial: u32,
@@ -171,23 +153,23 @@ pub struct FirstUse {
 impl Tables {
     /// The lock at an address, made where there is none. Never 0.
     #[cold]
-    pub fn lock_at(&'static self, address: u64, first: FirstUse) -> (Option<&'static AddressEntry>, u64) {
+    pub fn lock_at(&'static self, address: u64, first: FirstUse) -> (Option<&'static AddressEntry>, LockWord) {
         let Some(_guard) = self.allocating.lock() else {
             self.note(note::GAVE_UP);
             return (None, self.overflow_row(first.kind));
         };
         let entry = self.addresses.find_or_make(self, address);
         if let Some(entry) = entry {
-            let known = entry.lock.load(Ordering::Relaxed);
-            if known != 0 && !first.initialised {
+            let known = entry.lock.load();
+            if known != LockWord::NONE && !first.initialised {
                 return (Some(entry), known);
             }
             if let Some(word) = self.new_lock(address, first) {
-                if known != 0 {
+                if known != LockWord::NONE {
                     // Initialised anew without having been destroyed: the old one is gone.
-                    self.segment.lock(known as u32).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
+                    self.segment.lock(known.row()).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
                 }
-                entry.lock.store(word, Ordering::Relaxed);
+                entry.lock.store(word);
                 return (Some(entry), word);
             }
         }
@@ -196,43 +178,43 @@ impl Tables {
         (None, many)
     }
 
-    fn new_lock(&'static self, address: u64, first: FirstUse) -> Option<u64> {
+    fn new_lock(&'static self, address: u64, first: FirstUse) -> Option<LockWord> {
         let module = self.modules.index_of(self, address);
         let row = self.segment.new_lock(|info| {
             info.address.store(address, Ordering::Relaxed);
             info.first_ticks.store(clock::now(), Ordering::Relaxed);
             info.destroyed_ticks.store(0, Ordering::Relaxed);
             info.origin_stack.store(first.stack, Ordering::Relaxed);
-            info.kind.store(first.kind, Ordering::Relaxed);
+            info.kind.store(first.kind as u8, Ordering::Relaxed);
             info.initialised.store(u8::from(first.initialised), Ordering::Relaxed);
             info.module.store(module, Ordering::Relaxed);
             info.merged.store(1, Ordering::Relaxed);
             info.initial.store(first.initial, Ordering::Relaxed);
-            info.traits.store(traits_for_reader(first.traits), Ordering::Relaxed);
+            info.traits.store(first.traits.published().bits(), Ordering::Relaxed);
         })?;
-        Some(u64::from(row) | u64::from(first.kind) << 32 | first.traits)
+        Some(LockWord::new(row, first.kind, first.traits))
     }
 
     /// A lock of the same kind was put at this address without a call: the row of the one that lives there now.
     /// What was never held together with another lock keeps its row, since then its identity changes nothing.
     #[cold]
-    pub fn renew(&'static self, object: Ptr, first: FirstUse) -> u64 {
+    pub fn renew(&'static self, object: Ptr, first: FirstUse) -> LockWord {
         let address = object as u64;
         let Some(_guard) = self.allocating.lock() else {
             self.note(note::GAVE_UP);
             return self.overflow_row(first.kind);
         };
-        let found = self.addresses.find(address).map(|entry| (entry, entry.lock.load(Ordering::Relaxed)));
-        let Some((entry, known)) = found.filter(|(_, known)| *known as u32 != 0) else {
+        let found = self.addresses.find(address).map(|entry| (entry, entry.lock.load()));
+        let Some((entry, known)) = found.filter(|(_, known)| known.has_row()) else {
             return self.overflow_row(first.kind);
         };
         // SAFETY: the caller is about to take the lock, so it is there.
-        if unsafe { !object_marker::is_blank(object, first.kind) } && first.traits & UNTAGGED == 0 {
+        if unsafe { !object_marker::is_blank(object, first.kind) } && first.traits.is_tagged() {
             // Another thread was faster.
             return known;
         }
-        let info = self.segment.lock(known as u32);
-        let nested = info.traits.load(Ordering::Relaxed) & traits::NESTED != 0;
+        let info = self.segment.lock(known.row());
+        let nested = info.traits().is_nested();
         // Locks that come and go at one address must not take all rows.
         let room = self.header().lock_count.load(Ordering::Relaxed) < self.segment.layout().lock_slots / 2;
         let word = match if nested && room { self.new_lock(address, first) } else { None } {
@@ -244,13 +226,13 @@ impl Tables {
                 if nested {
                     info.merged.fetch_add(1, Ordering::Relaxed);
                 }
-                let kept = info.traits.load(Ordering::Relaxed) & !OF_KIND;
-                info.traits.store(kept | traits_for_reader(first.traits), Ordering::Relaxed);
-                known & ((1 << TRAITS) - 1) | first.traits
+                let kept = info.traits().without(TraitBits::OF_TYPE);
+                info.traits.store(kept.with(first.traits.published()).bits(), Ordering::Relaxed);
+                known.with_traits(first.traits)
             }
         };
-        entry.lock.store(word, Ordering::Relaxed);
-        if first.traits & UNTAGGED == 0 {
+        entry.lock.store(word);
+        if first.traits.is_tagged() {
             // Behind the row: who finds the tag finds the row.
             // SAFETY: as above.
             unsafe { object_marker::write(object, first.kind) };
@@ -262,12 +244,11 @@ impl Tables {
     #[cold]
     pub fn released_by_another(&'static self, address: u64, row: u32, ticks: u64) {
         let info: &LockInfo = self.segment.lock(row);
-        info.traits.fetch_and(!traits::BINARY, Ordering::Relaxed);
-        info.traits.fetch_or(traits::HANDED_OVER, Ordering::Relaxed);
+        info.change_traits(TraitBits::BINARY, TraitBits::HANDED_OVER);
         if let Some(entry) = self.addresses.find(address)
-            && entry.lock.load(Ordering::Relaxed) as u32 == row
+            && entry.lock.load().row() == row
         {
-            entry.lock.fetch_and(!BINARY, Ordering::Relaxed);
+            entry.lock.no_binary();
         }
         if let Some(_guard) = self.allocating.lock() {
             self.cross_thread_releases.note(row, ticks);
@@ -276,18 +257,18 @@ impl Tables {
 
     /// Makes the rows that stand for many locks, while there is room. Call before others record.
     pub fn make_overflow_rows(&'static self) {
-        for kind in Kind::ALL.iter().filter(|kind| kind.is_recorded()).map(|kind| *kind as u8) {
-            let first = FirstUse { kind, initialised: false, traits: 0, stack: 0, initial: 0 };
-            let made = self.new_lock(0, first).unwrap_or(u64::from(kind) << 32);
-            self.addresses.many[usize::from(kind)].store(made, Ordering::Relaxed);
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_recorded()) {
+            let first = FirstUse { kind, initialised: false, traits: LockTraits::NONE, stack: 0, initial: 0 };
+            let made = self.new_lock(0, first).unwrap_or(LockWord::new(0, kind, LockTraits::NONE));
+            self.addresses.many[kind as usize].store(made);
         }
     }
 
     /// The row that stands for all locks of a kind that have none of their own.
-    fn overflow_row(&'static self, kind: u8) -> u64 {
-        let many = self.addresses.many[usize::from(kind) % KINDS].load(Ordering::Relaxed);
-        if many as u32 != 0 {
-            self.segment.lock(many as u32).merged.fetch_add(1, Ordering::Relaxed);
+    fn overflow_row(&'static self, kind: Kind) -> LockWord {
+        let many = self.addresses.many[kind as usize].load();
+        if many.has_row() {
+            self.segment.lock(many.row()).merged.fetch_add(1, Ordering::Relaxed);
         }
         many
     }
@@ -295,9 +276,9 @@ impl Tables {
     /// The lock at an address is gone.
     pub fn forget_lock(&self, address: u64) {
         let Some(entry) = self.addresses.find(address) else { return };
-        let word = entry.lock.swap(0, Ordering::Relaxed);
-        if word as u32 != 0 {
-            self.segment.lock(word as u32).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
+        let word = entry.lock.take();
+        if word.has_row() {
+            self.segment.lock(word.row()).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
         }
     }
 
@@ -313,9 +294,10 @@ impl Tables {
     }
 
     /// Gives the lock at an address the user's name.
-    pub fn name_lock(&'static self, address: u64, kind: u8, stack: u32, name: &[u8]) {
-        let (_, word) = self.lock_at(address, FirstUse { kind, initialised: false, traits: 0, stack, initial: 0 });
-        if word as u32 == 0 {
+    pub fn name_lock(&'static self, address: u64, kind: Kind, stack: u32, name: &[u8]) {
+        let (_, word) =
+            self.lock_at(address, FirstUse { kind, initialised: false, traits: LockTraits::NONE, stack, initial: 0 });
+        if !word.has_row() {
             return;
         }
         let Some(_guard) = self.allocating.lock() else { return };
@@ -326,26 +308,9 @@ impl Tables {
             let to: &core::sync::atomic::AtomicU8 = unsafe { self.segment.at(at + number as u64) };
             to.store(*byte, Ordering::Relaxed);
         }
-        let info = self.segment.lock(word as u32);
+        let info = self.segment.lock(word.row());
         info.name.store(at as u32, Ordering::Relaxed);
         // Release: the bytes are there before the length says so.
         info.name_len.store(len as u8, Ordering::Release);
     }
 }
-
-/// Traits that a lock has from its initialisation on.
-const OF_KIND: u8 = traits::RECURSIVE | traits::ROBUST | traits::WRITERS_FIRST;
-
-/// The bits of [`AddressEntry::lock`] that the collector is told, as it knows them.
-fn traits_for_reader(word: u64) -> u8 {
-    let told = [
-        (RECURSIVE, traits::RECURSIVE),
-        (ROBUST, traits::ROBUST),
-        (WRITERS_FIRST, traits::WRITERS_FIRST),
-        (BINARY, traits::BINARY),
-    ];
-    told.iter().filter(|(bit, _)| word & bit != 0).fold(0, |all, (_, told)| all | told)
-}
-
-/// Bit of a mutex's `__data.__kind`: it was asked to be plain, so that glibc never elides it.
-pub const NO_ELISION: u32 = 512;

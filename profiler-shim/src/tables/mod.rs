@@ -3,6 +3,7 @@
 //! Everything here is found by whoever has a reference to [`Tables`]; nothing asks which process it is.
 
 pub mod cross_thread_release;
+pub mod lock_word;
 pub mod locks;
 pub mod modules;
 pub mod object_marker;

@@ -6,7 +6,8 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use lockprof_wire::lock::kind;
+use lockprof_wire::Kind;
+use lockprof_wire::lock_layout::glibc::spare_word;
 
 use crate::sys::Ptr;
 
@@ -27,33 +28,22 @@ pub fn allowed() -> bool {
     SAFE.load(Ordering::Relaxed) != 0
 }
 
-/// Where the tag is, in words of eight bytes: `__data.__list` of a mutex, which only robust ones use,
-/// `__data.__pad3` of a read-write lock. None for other kinds.
-#[inline(always)]
-const fn place(kind: u8) -> Option<usize> {
-    match kind {
-        kind::MUTEX => Some(3),
-        kind::RWLOCK => Some(2),
-        _ => None,
-    }
-}
-
 /// Whether the lock may have a tag and has none.
 ///
 /// # Safety
 /// `lock` points to a lock of this kind.
 #[inline(always)]
-pub unsafe fn is_blank(lock: Ptr, kind: u8) -> bool {
+pub unsafe fn is_blank(lock: Ptr, kind: Kind) -> bool {
     // SAFETY: the word is inside the object.
-    place(kind).is_some_and(|place| unsafe { lock.cast::<u64>().add(place).read_volatile() } == 0)
+    spare_word(kind).is_some_and(|place| unsafe { lock.cast::<u64>().add(place).read_volatile() } == 0)
 }
 
 /// Writes the tag.
 ///
 /// # Safety
 /// `lock` points to a lock of this kind that is to be locked now and may be tagged ([`may_have`]).
-pub unsafe fn write(lock: Ptr, kind: u8) {
-    if let Some(place) = place(kind) {
+pub unsafe fn write(lock: Ptr, kind: Kind) {
+    if let Some(place) = spare_word(kind) {
         // SAFETY: the word is inside the object, and nobody else uses it.
         unsafe { lock.cast::<u64>().add(place).write_volatile(TAG) };
     }
@@ -61,6 +51,6 @@ pub unsafe fn write(lock: Ptr, kind: u8) {
 
 /// Whether a lock of this kind may have a tag: the program's processes may share it, a robust mutex keeps its
 /// list in that place, and other libraries' locks look as they please.
-pub fn may_have(kind: u8, robust: bool, shared: bool) -> bool {
-    place(kind).is_some() && !robust && !shared && allowed()
+pub fn may_have(kind: Kind, robust: bool, shared: bool) -> bool {
+    spare_word(kind).is_some() && !robust && !shared && allowed()
 }

@@ -190,7 +190,6 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::traits;
 
     #[test]
     fn numbers_are_positions() {
@@ -202,10 +201,10 @@ mod tests {
 
     #[test]
     fn a_semaphore_blocks_others_while_it_is_used_as_a_lock() {
-        let semaphore = |bits| Kind::Semaphore.blocks_others(TraitBits::from_bits(bits));
-        assert!(semaphore(traits::BINARY) && !semaphore(0) && !semaphore(traits::BINARY | traits::HANDED_OVER));
-        let handed_over = TraitBits::from_bits(traits::HANDED_OVER);
+        let semaphore = |traits| Kind::Semaphore.blocks_others(traits);
+        let (none, binary, handed_over) = (TraitBits::default(), TraitBits::BINARY, TraitBits::HANDED_OVER);
+        assert!(semaphore(binary) && !semaphore(none) && !semaphore(binary.with(handed_over)));
         assert!(Kind::Mutex.blocks_others(handed_over) && !Kind::Mutex.is_owned(handed_over));
-        assert!(Kind::Once.is_owned(TraitBits::from_bits(0)) && !Kind::Once.may_block_others());
+        assert!(Kind::Once.is_owned(none) && !Kind::Once.may_block_others());
     }
 }

@@ -23,7 +23,7 @@ pub use fold::FoldEntry;
 pub use kind::Kind;
 pub use layout::{Header, Layout};
 pub use lock::LockInfo;
-pub use record::{FlagBits, Flags, Op, Record};
+pub use record::{Flags, Op, Record};
 pub use ring::RingHeader;
 pub use stack::{ModuleInfo, NodeInfo};
 pub use thread::{HeldEntry, ThreadSlot};

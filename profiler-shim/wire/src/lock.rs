@@ -4,77 +4,80 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::Kind;
 
-/// Numbers of [`LockInfo::kind`]: those of [`Kind`](crate::Kind), for code that passes them on as numbers.
-pub mod kind {
-    use crate::Kind;
-
-    /// Mutex.
-    pub const MUTEX: u8 = Kind::Mutex as u8;
-    /// Read-write lock.
-    pub const RWLOCK: u8 = Kind::Rwlock as u8;
-    /// Spin lock.
-    pub const SPINLOCK: u8 = Kind::Spinlock as u8;
-    /// Semaphore.
-    pub const SEMAPHORE: u8 = Kind::Semaphore as u8;
-    /// Condition variable.
-    pub const CONDVAR: u8 = Kind::Condvar as u8;
-    /// Barrier.
-    pub const BARRIER: u8 = Kind::Barrier as u8;
-    /// Once and static-local guards.
-    pub const ONCE: u8 = Kind::Once as u8;
-    /// Joining a thread; the "lock" is the thread.
-    pub const JOIN: u8 = Kind::Join as u8;
-}
-
-/// Bits of [`LockInfo::traits`].
-pub mod traits {
-    /// Its owner may take it again.
-    pub const RECURSIVE: u8 = 1;
-    /// It survives the death of its owner.
-    pub const ROBUST: u8 = 2;
-    /// A read-write lock on which readers wait behind a waiting writer (`PREFER_WRITER_NONRECURSIVE`).
-    pub const WRITERS_FIRST: u8 = 4;
-    /// A semaphore that is used as a lock: its initial value is 1, and whoever waited posts.
-    pub const BINARY: u8 = 8;
-    /// It was given back by another thread than the one that took it.
-    pub const HANDED_OVER: u8 = 16;
-    /// It was held together with another lock: from then on, another lock at its address is another lock.
-    pub const NESTED: u8 = 32;
-}
-
-/// Bits of [`traits`], read.
+/// What is particular about a lock, as [`LockInfo::traits`] has it. Written by the shim: what the lock's type says when it
+/// is met, the rest while it is used. The collector reads it at the end, and while it looks for deadlocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraitBits(u8);
 
 impl TraitBits {
+    /// Its owner may take it again.
+    pub const RECURSIVE: Self = Self(1);
+    /// It survives the death of its owner.
+    pub const ROBUST: Self = Self(2);
+    /// A read-write lock on which readers wait behind a waiting writer (`PREFER_WRITER_NONRECURSIVE`).
+    pub const WRITERS_FIRST: Self = Self(4);
+    /// A semaphore that is used as a lock: its initial value is 1, and whoever waited posts.
+    pub const BINARY: Self = Self(8);
+    /// Another thread released it than the one that acquired it.
+    pub const HANDED_OVER: Self = Self(16);
+    /// It was held together with another lock: from then on, another lock at its address is another lock.
+    pub const NESTED: Self = Self(32);
+    /// Those that a lock's type says.
+    pub const OF_TYPE: Self = Self::RECURSIVE.with(Self::ROBUST).with(Self::WRITERS_FIRST);
+
+    /// These and those.
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// These but for those.
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// These bits.
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits)
     }
 
+    /// As numbers.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether any of those is among these.
+    pub const fn has_any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
+    }
+
     /// Whether its owner may take it again.
     pub const fn is_recursive(self) -> bool {
-        self.0 & traits::RECURSIVE != 0
+        self.has_any(Self::RECURSIVE)
     }
 
     /// Whether it survives the death of its owner.
     pub const fn is_robust(self) -> bool {
-        self.0 & traits::ROBUST != 0
+        self.has_any(Self::ROBUST)
     }
 
     /// Whether readers wait behind a waiting writer.
     pub const fn lets_writers_first(self) -> bool {
-        self.0 & traits::WRITERS_FIRST != 0
+        self.has_any(Self::WRITERS_FIRST)
     }
 
     /// Whether it is a semaphore that is used as a lock.
     pub const fn is_binary(self) -> bool {
-        self.0 & traits::BINARY != 0
+        self.has_any(Self::BINARY)
     }
 
     /// Whether another thread than its owner released it once.
     pub const fn is_handed_over(self) -> bool {
-        self.0 & traits::HANDED_OVER != 0
+        self.has_any(Self::HANDED_OVER)
+    }
+
+    /// Whether it was held together with another lock.
+    pub const fn is_nested(self) -> bool {
+        self.has_any(Self::NESTED)
     }
 }
 
@@ -89,13 +92,13 @@ pub struct LockInfo {
     pub destroyed_ticks: AtomicU64,
     /// Stack at the first sight.
     pub origin_stack: AtomicU32,
-    /// A number of [`kind`].
+    /// The number of its [`Kind`].
     pub kind: AtomicU8,
     /// 1: `origin_stack` initialised it; 0: it was the first to use it.
     pub initialised: AtomicU8,
     /// Bytes of the user's name.
     pub name_len: AtomicU8,
-    /// Bits of [`traits`].
+    /// [`TraitBits`]; see [`LockInfo::traits`].
     pub traits: AtomicU8,
     /// Threads that wait for it now.
     pub waiters: AtomicU32,
@@ -122,6 +125,12 @@ impl LockInfo {
     /// What is particular about it.
     pub fn traits(&self) -> TraitBits {
         TraitBits::from_bits(self.traits.load(Ordering::Relaxed))
+    }
+
+    /// Changes what is particular about it: `take`s some away, then `adds` others. The shim does.
+    pub fn change_traits(&self, take: TraitBits, adds: TraitBits) {
+        self.traits.fetch_and(!take.0, Ordering::Relaxed);
+        self.traits.fetch_or(adds.0, Ordering::Relaxed);
     }
 
     /// Whether only certain threads can end a wait for it. A row without an address stands for many locks.

@@ -67,91 +67,107 @@ impl Op {
     }
 }
 
-/// Bits beside the operation.
-pub struct Flags;
+/// What is particular about an event, beside its operation. Written by the shim into records, held entries, waits and
+/// folds; the collector reads it there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flags(u8);
 
 impl Flags {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
     /// Asked for with other readers.
-    pub const SHARED: u8 = 1;
+    pub const SHARED: Self = Self(1);
     /// Had to wait; a `Waited` record precedes this one.
-    pub const CONTENDED: u8 = 2;
+    pub const CONTENDED: Self = Self(2);
     /// By a try.
-    pub const TRY: u8 = 4;
+    pub const TRY: Self = Self(4);
     /// By a timed request.
-    pub const TIMED: u8 = 8;
+    pub const TIMED: Self = Self(8);
     /// A re-entry to a recursive lock by its owner.
-    pub const REENTRY: u8 = 16;
-    /// Taken again inside a condition wait.
-    pub const REACQUIRED: u8 = 32;
+    pub const REENTRY: Self = Self(16);
+    /// Acquired again inside a condition wait.
+    pub const REACQUIRED: Self = Self(32);
     /// Not an acquisition of its own: goes on with a hold that was interrupted (a condition wait that failed).
-    pub const CONTINUED: u8 = 64;
+    pub const CONTINUED: Self = Self(64);
     /// The hold did not end by a release in this thread: still held at thread exit or at the end of the program.
-    pub const UNRELEASED: u8 = 128;
-}
+    pub const UNRELEASED: Self = Self(128);
 
-/// Bits of [`Flags`], read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FlagBits(u8);
-
-impl FlagBits {
     /// These bits.
     #[inline(always)]
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits)
     }
 
+    /// As bits.
+    #[inline(always)]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// These and those.
+    #[inline(always)]
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// These but for those.
+    #[inline(always)]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Whether any of those is among these.
+    #[inline(always)]
+    pub const fn has_any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
+    }
+
     /// Whether it was asked for with other readers.
     #[inline(always)]
     pub const fn is_shared(self) -> bool {
-        self.0 & Flags::SHARED != 0
+        self.has_any(Self::SHARED)
     }
 
     /// Whether it had to wait.
     #[inline(always)]
     pub const fn is_contended(self) -> bool {
-        self.0 & Flags::CONTENDED != 0
+        self.has_any(Self::CONTENDED)
     }
 
     /// Whether it was a try.
     #[inline(always)]
     pub const fn is_try(self) -> bool {
-        self.0 & Flags::TRY != 0
+        self.has_any(Self::TRY)
     }
 
     /// Whether the request ends by itself at some time.
     #[inline(always)]
     pub const fn is_timed(self) -> bool {
-        self.0 & Flags::TIMED != 0
+        self.has_any(Self::TIMED)
     }
 
-    /// Whether the owner of a recursive lock took it again.
+    /// Whether the owner of a recursive lock acquired it once more.
     #[inline(always)]
     pub const fn is_reentry(self) -> bool {
-        self.0 & Flags::REENTRY != 0
+        self.has_any(Self::REENTRY)
     }
 
-    /// Whether it was taken again inside a condition wait.
+    /// Whether it was acquired again inside a condition wait.
     #[inline(always)]
     pub const fn is_reacquired(self) -> bool {
-        self.0 & Flags::REACQUIRED != 0
+        self.has_any(Self::REACQUIRED)
     }
 
-    /// Whether it goes on with a hold that was interrupted, and is no acquisition of its own.
+    /// Whether it goes on with a hold that was interrupted, so that it is no acquisition of its own.
     #[inline(always)]
     pub const fn is_continued(self) -> bool {
-        self.0 & Flags::CONTINUED != 0
+        self.has_any(Self::CONTINUED)
     }
 
-    /// Whether the hold did not end by a release in this thread.
+    /// Whether the thread never released it.
     #[inline(always)]
     pub const fn is_unreleased(self) -> bool {
-        self.0 & Flags::UNRELEASED != 0
-    }
-
-    /// The same of a hold that does not end by a release in this thread.
-    #[inline(always)]
-    pub const fn unreleased(self) -> Self {
-        Self(self.0 | Flags::UNRELEASED)
+        self.has_any(Self::UNRELEASED)
     }
 }
 
@@ -176,9 +192,9 @@ pub struct Record {
 impl Record {
     /// Operation, flags and payload in one word.
     #[inline(always)]
-    pub const fn pack(op: Op, flags: u8, payload: u64) -> u64 {
+    pub const fn pack(op: Op, flags: Flags, payload: u64) -> u64 {
         let payload = if payload > PAYLOAD_MAX { PAYLOAD_MAX } else { payload };
-        payload << 16 | (flags as u64) << 8 | op as u64
+        payload << 16 | (flags.0 as u64) << 8 | op as u64
     }
 
     /// The operation; `None` for a number that this version does not know.
@@ -189,8 +205,8 @@ impl Record {
 
     /// The [`Flags`].
     #[inline(always)]
-    pub const fn flags(&self) -> u8 {
-        (self.word >> 8) as u8
+    pub const fn flags(&self) -> Flags {
+        Flags((self.word >> 8) as u8)
     }
 
     /// The payload.

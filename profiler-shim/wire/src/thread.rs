@@ -1,6 +1,8 @@
 //! What a thread shows of itself: state, what it waits for and what it holds.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::Flags;
 
 /// Values of [`ThreadSlot::state`].
 pub mod state {
@@ -39,6 +41,14 @@ pub struct HeldEntry {
 }
 
 const _: () = assert!(size_of::<HeldEntry>() == 64);
+
+impl HeldEntry {
+    /// The flags of its record.
+    #[inline(always)]
+    pub fn record_flags(&self) -> Flags {
+        Flags::from_bits(self.flags.load(Ordering::Relaxed) as u8)
+    }
+}
 
 /// A thread's part of the segment.
 #[repr(C, align(4096))]
@@ -79,3 +89,10 @@ pub struct ThreadSlot {
 }
 
 const _: () = assert!(size_of::<ThreadSlot>() == 4096);
+
+impl ThreadSlot {
+    /// Flags of the request that it waits with.
+    pub fn request_flags(&self) -> Flags {
+        Flags::from_bits(self.wait_flags.load(Ordering::Relaxed) as u8)
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use lockprof_wire::fold::{ANY_SEGMENT, CLAIMED};
 use lockprof_wire::record::misuse;
-use lockprof_wire::{FlagBits, FoldEntry, Op};
+use lockprof_wire::{Flags, FoldEntry, Op};
 
 use super::{Access, Failure, misuse_kind};
 use crate::model::order::MisuseKind;
@@ -60,7 +60,7 @@ pub fn aggregate_key(entry: &FoldEntry) -> Option<AggregateKey> {
     let access = Access {
         lock: entry.lock.load(Ordering::Relaxed),
         stack: entry.stack.load(Ordering::Relaxed),
-        flags: FlagBits::from_bits((op_and_flags >> 8) as u8),
+        flags: Flags::from_bits((op_and_flags >> 8) as u8),
     };
     let holder = || entry.holder.load(Ordering::Relaxed);
     let what = match Op::from_u8(op_and_flags as u8) {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use lockprof_wire::record::PAYLOAD_MAX;
-use lockprof_wire::{FlagBits, HeldEntry, ThreadSlot};
+use lockprof_wire::{Flags, HeldEntry, ThreadSlot};
 
 use super::{Access, Hold, Holder, Waited, WireEvent};
 
@@ -34,7 +34,7 @@ impl Held {
 
     /// A hold that goes on until the end of the process (`now`, ticks).
     pub fn until_the_end(&self, now: u64) -> WireEvent {
-        let access = Access { flags: self.access.flags.unreleased(), ..self.access };
+        let access = Access { flags: self.access.flags.with(Flags::UNRELEASED), ..self.access };
         let held = now.saturating_sub(self.ticks).min(PAYLOAD_MAX);
         WireEvent::Hold(Hold { ticks: self.ticks, access, held, position: 0, was_open: false })
     }
@@ -46,7 +46,7 @@ pub fn held(entry: &HeldEntry) -> Option<Held> {
     if matches!(ticks, 0 | u64::MAX) {
         return None;
     }
-    let flags = entry.flags.load(Ordering::Relaxed) as u8;
+    let flags = entry.record_flags();
     Some(Held {
         ticks,
         access: Access::packed(entry.lock_and_stack.load(Ordering::Relaxed), flags),
@@ -68,10 +68,6 @@ pub struct Wait {
 pub fn wait(slot: &ThreadSlot) -> Wait {
     // Acquire: pairs with the shim's Release store; what belongs to the wait is there.
     let lock = slot.wait_lock.load(Ordering::Acquire);
-    let access = Access {
-        lock,
-        stack: slot.wait_stack.load(Ordering::Relaxed),
-        flags: FlagBits::from_bits(slot.wait_flags.load(Ordering::Relaxed) as u8),
-    };
+    let access = Access { lock, stack: slot.wait_stack.load(Ordering::Relaxed), flags: slot.request_flags() };
     Wait { since: slot.wait_since.load(Ordering::Relaxed), access }
 }

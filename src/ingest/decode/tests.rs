@@ -9,12 +9,12 @@ use super::*;
 
 const TICKS: u64 = 1_000;
 
-fn record(op: Op, flags: u8, payload: u64, extra: u64) -> Record {
+fn record(op: Op, flags: Flags, payload: u64, extra: u64) -> Record {
     Record { ticks: TICKS, lock: 3, stack: 5, word: Record::pack(op, flags, payload), extra }
 }
 
-fn access(flags: u8) -> Access {
-    Access { lock: 3, stack: 5, flags: FlagBits::from_bits(flags) }
+fn access(flags: Flags) -> Access {
+    Access { lock: 3, stack: 5, flags }
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn how_and_in_which_mode() {
     assert_eq!((access(0).how(), access(0).mode()), (How::Block, Mode::Exclusive));
     assert_eq!((access(Flags::SHARED).how(), access(Flags::SHARED).mode()), (How::Block, Mode::Shared));
     assert_eq!(access(Flags::TIMED).how(), How::Timed);
-    assert_eq!(access(Flags::TIMED | Flags::TRY).how(), How::Try);
+    assert_eq!(access(Flags::TIMED.with(Flags::TRY)).how(), How::Try);
     assert_eq!(access(Flags::CONTINUED).how(), How::Try);
 }
 
@@ -110,7 +110,7 @@ proptest! {
         let _ = (end_of(&record), next_ring(&record));
         if let Some(WireEvent::Hold(hold)) = event {
             prop_assert_eq!((hold.ticks, hold.access.lock, hold.access.stack), (ticks, lock, stack));
-            prop_assert_eq!((hold.held, hold.access.flags), (word >> 16, FlagBits::from_bits((word >> 8) as u8)));
+            prop_assert_eq!((hold.held, hold.access.flags), (word >> 16, Flags::from_bits((word >> 8) as u8)));
             let _ = (hold.is_section(), hold.is_plain(), hold.access.how(), hold.access.mode());
         }
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lockprof_wire::fold::{ANY_SEGMENT, FoldTable, bucket};
-use lockprof_wire::lock::{kind, traits};
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::{OPENED, RESTART, extra_hold, misuse};
 use lockprof_wire::thread::state;
 use lockprof_wire::{
@@ -66,17 +66,17 @@ impl Made {
         for row in 1..ROWS {
             let at = places.locks as usize + row as usize * size_of::<LockInfo>();
             let (kind, traits) = match row {
-                SEMAPHORE => (kind::SEMAPHORE, traits::BINARY),
-                CONDVAR => (kind::CONDVAR, 0),
-                BARRIER => (kind::BARRIER, 0),
-                JOIN => (kind::JOIN, 0),
-                ROBUST => (kind::MUTEX, traits::ROBUST),
-                _ => (kind::MUTEX, 0),
+                SEMAPHORE => (Kind::Semaphore, TraitBits::BINARY),
+                CONDVAR => (Kind::Condvar, TraitBits::default()),
+                BARRIER => (Kind::Barrier, TraitBits::default()),
+                JOIN => (Kind::Join, TraitBits::default()),
+                ROBUST => (Kind::Mutex, TraitBits::ROBUST),
+                _ => (Kind::Mutex, TraitBits::default()),
             };
             let address = if row == MANY { 0 } else { u64::from(row) * 64 };
             put(at + offset_of!(LockInfo, address), &address.to_le_bytes());
-            put(at + offset_of!(LockInfo, kind), &[kind]);
-            put(at + offset_of!(LockInfo, traits), &[traits]);
+            put(at + offset_of!(LockInfo, kind), &[kind as u8]);
+            put(at + offset_of!(LockInfo, traits), &[traits.bits()]);
         }
         put(offset_of!(Header, magic), &MAGIC.to_le_bytes());
         let mut session = Session::default();
@@ -150,11 +150,11 @@ impl Made {
 }
 
 fn record(op: Op, ticks: u64, lock: u32, extra: u64) -> Record {
-    Record { ticks, lock, stack: 1 + lock % (STACKS - 1), word: Record::pack(op, 0, 5), extra }
+    Record { ticks, lock, stack: 1 + lock % (STACKS - 1), word: Record::pack(op, Flags::NONE, 5), extra }
 }
 
-fn with(flags: u8, record: Record) -> Record {
-    Record { word: record.word | u64::from(flags) << 8, ..record }
+fn with(flags: Flags, record: Record) -> Record {
+    Record { word: record.word | u64::from(flags.bits()) << 8, ..record }
 }
 
 fn open(ticks: u64, lock: u32, position: u32) -> Record {
@@ -294,7 +294,7 @@ fn marks() {
 #[test]
 fn a_join_under_a_lock_that_is_told_only_at_its_end() {
     let mut made = Made::new();
-    let hold = Record { word: Record::pack(Op::Hold, 0, 50), ..section(5, 1) };
+    let hold = Record { word: Record::pack(Op::Hold, Flags::NONE, 50), ..section(5, 1) };
     made.read(&[record(Op::Done, 10, JOIN, 0), hold, section(60, 2)]);
     assert_eq!(made.requests(), BTreeMap::from([((vec![1], JOIN), 1)]));
 }
@@ -302,7 +302,8 @@ fn a_join_under_a_lock_that_is_told_only_at_its_end() {
 #[test]
 fn misuses() {
     let mut made = Made::new();
-    let bad = |number, lock| Record { word: Record::pack(Op::Misuse, 0, number), ..record(Op::Misuse, 1, lock, 9) };
+    let bad =
+        |number, lock| Record { word: Record::pack(Op::Misuse, Flags::NONE, number), ..record(Op::Misuse, 1, lock, 9) };
     let kept = |lock, extra| with(Flags::UNRELEASED, record(Op::Hold, 5, lock, extra));
     made.read(&[
         bad(misuse::UNLOCK_NOT_OWNER, 1),
@@ -340,7 +341,7 @@ const OPEN: u32 = Op::Open as u32;
 fn folds_hang_together() {
     let mut made = Made::new();
     made.read(&[record(Op::Done, 1, BARRIER, 2), record(Op::Posted, 2, CONDVAR, 0), record(Op::Done, 3, BARRIER, 2)]);
-    let reentry = OPEN | u32::from(Flags::REENTRY) << 8;
+    let reentry = OPEN | u32::from(Flags::REENTRY.bits()) << 8;
     let entries = [
         (OPEN, 1, 1, 0, 3, 1),    // 1: outermost: asks for nothing
         (OPEN, 2, 2, 1, 0, 1),    // 2: 1 > 2, not counted
@@ -483,7 +484,7 @@ fn what_is_left_at_the_end() {
     put(&made, offset_of!(ThreadSlot, depth), &3u32.to_le_bytes());
     put(&made, offset_of!(ThreadSlot, wait_lock), &5u32.to_le_bytes());
     put(&made, offset_of!(ThreadSlot, wait_since), &9u64.to_le_bytes());
-    put(&made, offset_of!(ThreadSlot, wait_flags), &u64::from(Flags::TIMED).to_le_bytes());
+    put(&made, offset_of!(ThreadSlot, wait_flags), &u64::from(Flags::TIMED.bits()).to_le_bytes());
     for (at, ticks, lock) in [(0, 1u64, 1u32), (1, u64::MAX, 2), (2, 7, 4)] {
         let entry = offset_of!(ThreadSlot, held) + at * size_of::<HeldEntry>();
         put(&made, entry + offset_of!(HeldEntry, ticks), &ticks.to_le_bytes());

@@ -49,7 +49,7 @@ pub struct Seen {
     /// Since when, ticks.
     pub since: u64,
     /// Flags of the request.
-    pub flags: u8,
+    pub flags: Flags,
     /// What it holds, each lock once.
     pub held: Vec<Grip>,
 }
@@ -69,7 +69,7 @@ impl Seen {
             traits: info.traits(),
             stack: slot.wait_stack.load(Ordering::Relaxed),
             since,
-            flags: slot.wait_flags.load(Ordering::Relaxed) as u8,
+            flags: slot.request_flags(),
             held: grips(segment, slot),
         };
         (wait_of(slot) == Some((lock, since))).then_some(seen)
@@ -77,12 +77,12 @@ impl Seen {
 
     /// Whether the request ends by itself at some time.
     pub fn is_timed(&self) -> bool {
-        self.flags & Flags::TIMED != 0
+        self.flags.is_timed()
     }
 
     /// Whether others may have the lock at the same time.
     pub fn is_shared(&self) -> bool {
-        self.flags & Flags::SHARED != 0
+        self.flags.is_shared()
     }
 
     /// Whether only certain threads can end the wait: the holders of a lock, the thread joined. Anybody may signal a
@@ -112,7 +112,7 @@ pub fn is_active(slot: &ThreadSlot) -> bool {
 
 /// Whether the wait that a slot shows ends by itself at some time.
 pub fn is_timed(slot: &ThreadSlot) -> bool {
-    slot.wait_flags.load(Ordering::Relaxed) as u8 & Flags::TIMED != 0
+    slot.request_flags().is_timed()
 }
 
 /// Whether the wait that a slot shows may be for what certain threads have: a look at its kind only.
@@ -141,12 +141,11 @@ pub fn grips(segment: &Segment, slot: &ThreadSlot) -> Vec<Grip> {
             continue;
         }
         let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let flags = entry.flags.load(Ordering::Relaxed) as u8;
         let grip = Grip {
             lock: lock_and_stack as u32,
             stack: (lock_and_stack >> 32) as u32,
             ticks,
-            shared: flags & Flags::SHARED != 0,
+            shared: entry.record_flags().is_shared(),
         };
         // A recursive lock is there several times; a reader's second hold adds nothing either.
         if segment.lock(grip.lock).is_some() && grips.last().is_none_or(|last| last.lock != grip.lock) {
@@ -203,14 +202,13 @@ pub fn queues_readers(waiter: &Seen) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lockprof_wire::lock::traits;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::select;
 
     use super::*;
 
-    fn seen(slot: u32, lock: u32, kind: Kind, flags: u8, held: &[(u32, bool)]) -> Seen {
+    fn seen(slot: u32, lock: u32, kind: Kind, flags: Flags, held: &[(u32, bool)]) -> Seen {
         let grip = |(lock, shared): &(u32, bool)| Grip { lock: *lock, stack: 0, ticks: 1, shared: *shared };
         Seen {
             slot,
@@ -235,14 +233,14 @@ mod tests {
 
     #[test]
     fn readers_and_writers() {
-        let (read, write) = (Flags::SHARED, 0);
+        let (read, write) = (Flags::SHARED, Flags::NONE);
         // Two readers of one lock that want to write it: each waits for itself already.
         let upgrade = |slot| seen(slot, 1, Kind::Rwlock, write, &[(1, true)]);
         assert_eq!(rings(&[upgrade(0), upgrade(1)]).len(), 1);
         // A reader that reads again is in nobody's way, unless the lock lets writers first.
         let mut pair = [seen(0, 1, Kind::Rwlock, read, &[(1, true)]), seen(1, 1, Kind::Rwlock, write, &[])];
         assert!(rings(&pair).is_empty());
-        pair.iter_mut().for_each(|seen| seen.traits = TraitBits::from_bits(traits::WRITERS_FIRST));
+        pair.iter_mut().for_each(|seen| seen.traits = TraitBits::WRITERS_FIRST);
         assert_eq!(rings(&pair), [[0, 1]]);
         // Read locks in both orders exclude nobody.
         let inverse = [seen(0, 2, Kind::Rwlock, read, &[(1, true)]), seen(1, 1, Kind::Rwlock, read, &[(2, true)])];
@@ -251,27 +249,30 @@ mod tests {
 
     #[test]
     fn joins_and_semaphores() {
-        let mut parent = seen(0, 9, Kind::Join, 0, &[(1, false)]);
+        let mut parent = seen(0, 9, Kind::Join, Flags::NONE, &[(1, false)]);
         parent.address = 0x10_0001;
-        assert_eq!(rings(&[parent.clone(), seen(1, 1, Kind::Mutex, 0, &[])]), [[0, 1]]);
+        assert_eq!(rings(&[parent.clone(), seen(1, 1, Kind::Mutex, Flags::NONE, &[])]), [[0, 1]]);
         parent.address = 0x10_0007;
-        assert!(rings(&[parent, seen(1, 1, Kind::Mutex, 0, &[])]).is_empty(), "joins another one");
+        assert!(rings(&[parent, seen(1, 1, Kind::Mutex, Flags::NONE, &[])]).is_empty(), "joins another one");
 
-        let mut pair = [seen(0, 2, Kind::Semaphore, 0, &[(1, false)]), seen(1, 1, Kind::Semaphore, 0, &[(2, false)])];
+        let mut pair = [
+            seen(0, 2, Kind::Semaphore, Flags::NONE, &[(1, false)]),
+            seen(1, 1, Kind::Semaphore, Flags::NONE, &[(2, false)]),
+        ];
         assert!(rings(&pair).is_empty(), "anybody may post");
-        pair.iter_mut().for_each(|seen| seen.traits = TraitBits::from_bits(traits::BINARY));
+        pair.iter_mut().for_each(|seen| seen.traits = TraitBits::BINARY);
         assert_eq!(rings(&pair), [[0, 1]]);
-        pair[0].traits = TraitBits::from_bits(traits::BINARY | traits::HANDED_OVER);
+        pair[0].traits = TraitBits::BINARY.with(TraitBits::HANDED_OVER);
         assert!(rings(&pair).is_empty());
-        pair[0].traits = TraitBits::from_bits(traits::BINARY);
+        pair[0].traits = TraitBits::BINARY;
         pair[0].address = 0;
         assert!(rings(&pair).is_empty(), "one row for many semaphores");
     }
 
     #[test]
     fn conditions_are_for_somebody() {
-        let waiter = seen(0, 5, Kind::Condvar, 0, &[(1, false)]);
-        let blocked = seen(1, 1, Kind::Mutex, 0, &[(5, false)]);
+        let waiter = seen(0, 5, Kind::Condvar, Flags::NONE, &[(1, false)]);
+        let blocked = seen(1, 1, Kind::Mutex, Flags::NONE, &[(5, false)]);
         assert!(rings(&[waiter.clone(), blocked.clone()]).is_empty());
         // But who waits for its lock waits for it.
         assert!(graph(&[waiter, blocked], |_| None).reaching(&[0])[1]);
@@ -293,8 +294,8 @@ mod tests {
             let threads: Vec<Seen> = raw.into_iter().zip(0..).map(|((lock, kind, shared, first, mut held), slot)| {
                 held.sort_unstable();
                 held.dedup_by_key(|(lock, _)| *lock);
-                let mut seen = seen(slot, lock, kind, u8::from(shared) * Flags::SHARED, &held);
-                seen.traits = TraitBits::from_bits(u8::from(first) * traits::WRITERS_FIRST);
+                let mut seen = seen(slot, lock, kind, if shared { Flags::SHARED } else { Flags::NONE }, &held);
+                seen.traits = if first { TraitBits::WRITERS_FIRST } else { TraitBits::default() };
                 seen
             }).collect();
             let mut naive = Graph::new(threads.len());
