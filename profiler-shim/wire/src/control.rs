@@ -17,13 +17,14 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"lpcontrl");
 /// The page.
 #[repr(C, align(4096))]
 pub struct Control {
-    /// 0: every hook records. Otherwise hooks hand their calls on and do nothing else.
+    /// 0: every hook records. Otherwise hooks hand their calls on and do nothing else. Written by the collector once it is
+    /// attached; before, and in a child by fork, by the shim. Every hook reads it.
     pub asleep: AtomicU32,
-    /// [`crate::VERSION`].
+    /// [`crate::VERSION`]. Written by the shim.
     pub version: AtomicU32,
-    /// [`MAGIC`].
+    /// [`MAGIC`]. Written by the shim, last (Release).
     pub magic: AtomicU64,
-    /// How often it was woken.
+    /// How often it was woken. Counted by the collector.
     pub wakes: AtomicU32,
     _pad: [AtomicU32; 1019],
 }

@@ -1,7 +1,10 @@
 //! Counters for what a full ring has no room for.
 //!
 //! A fold keeps count and time exactly, by (operation, lock, stack, holder's stack); only single
-//! time stamps are lost. Folds of `Open` hang together as a tree, so that no nesting is lost. One thread writes, totals only grow.
+//! time stamps are lost. Folds of `Open` hang together as a tree, so that no nesting is lost.
+//!
+//! The thread that has the slot writes, and totals only grow. The collector reads when the thread has ended or the program
+//! is over, and only then clears the counters for the slot's next thread.
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -49,9 +52,9 @@ pub struct FoldEntry {
     /// Holder's stack for `Waited`; for `Open` the offset of the entry of the acquisition around it, 0 for the
     /// outermost one; else 0.
     pub holder: AtomicU32,
-    /// How often.
+    /// Number of events.
     pub count: AtomicU64,
-    /// Sum of the payloads, ticks.
+    /// Sum of the payloads: ticks, as in the records that it stands for.
     pub sum: AtomicU64,
     /// Bitwise complement of the least payload, ticks: a maximum too, and 0 while there is none.
     pub not_min: AtomicU64,
@@ -60,9 +63,9 @@ pub struct FoldEntry {
     /// For `Open`: how many `Created` records and `Done` records of joins and barriers the thread had written
     /// before, or [`ANY_SEGMENT`]; else 0.
     pub segment: AtomicU32,
-    /// Offset of the entry itself, once it has a key.
+    /// Offset of the entry itself in the segment, bytes, once it has a key.
     pub place: AtomicU32,
-    /// Payloads by bucket.
+    /// Number of events by [`bucket`] of their payload.
     pub buckets: [AtomicU32; BUCKETS],
 }
 
@@ -76,7 +79,7 @@ pub const MOST_ENTRIES: u64 = 512;
 pub struct FoldTable {
     /// Number of entries.
     pub capacity: AtomicU64,
-    /// Offset of the next table; 0 for none.
+    /// Offset of the next table, bytes; 0 for none.
     pub next: AtomicU64,
 }
 

@@ -1,4 +1,7 @@
-//! Where things are in a segment.
+//! Where things are in a segment, and its first page.
+//!
+//! Offsets count bytes from the segment's beginning. What lies inside the program's own locks is in
+//! [`lock_layout`](crate::lock_layout).
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
@@ -143,7 +146,8 @@ pub mod unseen {
     pub const ROOM: u32 = 4;
 }
 
-/// The first page of a segment.
+/// The first page of a segment. The shim writes it: most of it once, at the start; the counts of rows behind the rows
+/// (Release), each by whoever makes one; notes and counters at any time. The collector reads.
 #[repr(C, align(64))]
 pub struct Header {
     /// [`crate::MAGIC`], written last: a segment without it is still being made.
@@ -184,7 +188,7 @@ pub struct Header {
     pub children_unseen_why: AtomicU32,
     /// Families of functions that are not libc's in this process, and are not recorded: bits of [`foreign`].
     pub foreign: AtomicU32,
-    /// Acquisitions of such children.
+    /// Acquisitions of such children: they, too, write here.
     pub children_acquisitions: AtomicU64,
     /// Number of the process's PID namespace, as in the link `/proc/self/ns/pid`; 0 where it could not be read.
     pub pid_namespace: AtomicU64,

@@ -1,4 +1,7 @@
 //! What is known of a lock.
+//!
+//! Rows are made by the shim, in whichever thread meets the lock first, under the recorder's inner lock; a row is never
+//! used again for another lock. The collector reads rows while the program runs, and writes none.
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -81,36 +84,36 @@ impl TraitBits {
     }
 }
 
-/// One generation of one address.
+/// One generation of one address. What says nothing else is written once, before [`crate::Header::lock_count`] counts the row.
 #[repr(C, align(64))]
 pub struct LockInfo {
-    /// Address; 0 stands for many.
+    /// Address in the program; 0: the row stands for many.
     pub address: AtomicU64,
-    /// Ticks at the first sight.
+    /// Ticks when it was first met.
     pub first_ticks: AtomicU64,
-    /// Ticks at the destruction; 0 while it lives.
+    /// Ticks when it was destroyed; 0 while it lives. Written by the thread that destroys it, or finds another one there.
     pub destroyed_ticks: AtomicU64,
-    /// Stack at the first sight.
+    /// Stack node with which it was first met.
     pub origin_stack: AtomicU32,
     /// The number of its [`Kind`].
     pub kind: AtomicU8,
     /// 1: `origin_stack` initialised it; 0: it was the first to use it.
     pub initialised: AtomicU8,
-    /// Bytes of the user's name.
+    /// Bytes of the user's name; 0 without one. Written behind the name (Release).
     pub name_len: AtomicU8,
     /// [`TraitBits`]; see [`LockInfo::traits`].
     pub traits: AtomicU8,
-    /// Threads that wait for it now.
+    /// Threads that wait for it now. Each counts itself, before and behind its wait.
     pub waiters: AtomicU32,
     /// Most threads that waited at one time.
     pub max_waiters: AtomicU32,
-    /// Offset of the user's name in the segment; 0 without one.
+    /// Offset of the user's name in the segment, bytes; 0 without one.
     pub name: AtomicU32,
-    /// A semaphore's initial value, a barrier's count of threads.
+    /// A semaphore's initial value, a barrier's count of threads; else 0.
     pub initial: AtomicU32,
-    /// Module of the address where it lies in a module's data; 0 otherwise.
+    /// Row of the module in whose data it lies; 0 outside of them.
     pub module: AtomicU32,
-    /// How many locks this row stands for.
+    /// How many locks this row stands for; counts up where there is no room for more rows.
     pub merged: AtomicU32,
 }
 

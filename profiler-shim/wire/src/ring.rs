@@ -11,13 +11,13 @@ use crate::record::{Record, Slot};
 /// The ring's bookkeeping; the slots follow it in memory.
 #[repr(C, align(64))]
 pub struct RingHeader {
-    /// Number of slots, a power of two.
+    /// Number of slots, a power of two. Written once by the thread that makes the ring.
     pub capacity: AtomicU32,
     _pad0: [AtomicU32; 15],
-    /// Records published; written by the producer only.
+    /// Records ever published; written by the producer (the thread) only.
     pub head: AtomicU64,
     _pad1: [AtomicU64; 7],
-    /// Records consumed; written by the consumer only.
+    /// Records ever consumed; written by the consumer (the collector) only.
     pub tail: AtomicU64,
     _pad2: [AtomicU64; 7],
 }

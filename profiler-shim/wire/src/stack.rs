@@ -1,4 +1,7 @@
 //! Call stacks and modules in shared memory.
+//!
+//! The shim writes a row once, before the header's count says that it is there; nobody changes it afterwards. The collector
+//! reads.
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
@@ -21,9 +24,9 @@ const _: () = assert!(size_of::<NodeInfo>() == 16);
 /// A loaded file with code.
 #[repr(C, align(64))]
 pub struct ModuleInfo {
-    /// What is added to the file's virtual addresses.
+    /// What is added to the file's virtual addresses, bytes.
     pub bias: AtomicU64,
-    /// Lowest mapped address.
+    /// Lowest mapped address in the program.
     pub start: AtomicU64,
     /// Behind the highest mapped address.
     pub end: AtomicU64,

@@ -1,4 +1,7 @@
 //! What a thread shows of itself: state, what it waits for and what it holds.
+//!
+//! A slot is written by the thread that has it, without regard to readers, but for what a field says. Other threads of the
+//! program read it to find who has the lock that they want; the collector reads all slots.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -25,9 +28,10 @@ pub const TOLD: u64 = 1 << 8;
 /// An acquisition that was not released yet.
 #[repr(C, align(64))]
 pub struct HeldEntry {
-    /// The lock's address. Kept after the release until overwritten, so that a waiter that comes too late still sees who it was.
+    /// The lock's address in the program. Kept after the release until overwritten, so that a waiter that comes too late
+    /// still sees who it was.
     pub address: AtomicU64,
-    /// Ticks at the acquisition; 0: the entry is empty.
+    /// Ticks at the acquisition; 0: the entry is empty; `u64::MAX`: released, out of the order of acquisitions.
     pub ticks: AtomicU64,
     /// Lock row | stack node << 32.
     pub lock_and_stack: AtomicU64,
@@ -53,29 +57,30 @@ impl HeldEntry {
 /// A thread's part of the segment.
 #[repr(C, align(4096))]
 pub struct ThreadSlot {
-    /// A number of [`state`].
+    /// A number of [`state`]. The collector writes it as well: it makes an `ENDED_DIRTY` slot `ENDED`.
     pub state: AtomicU32,
     /// Kernel thread id.
     pub tid: AtomicU32,
     /// Number of the thread in the process, from 1.
     pub serial: AtomicU32,
-    /// Locks held.
+    /// How many of the held entries are in use.
     pub depth: AtomicU32,
-    /// Offset of the ring that the collector reads next; it moves on at a `NextRing` record.
+    /// Offset of the ring that the collector reads next, bytes. The thread writes the first; the collector moves on at a
+    /// `NextRing` record.
     pub ring: AtomicU64,
-    /// Offset of the first fold table; 0 while there is none.
+    /// Offset of the first fold table, bytes; 0 while there is none.
     pub folds: AtomicU64,
     /// Acquisitions made by every thread that had this slot.
     pub acquisitions: AtomicU64,
     /// Stacks that had to be unwound.
     pub stack_misses: AtomicU64,
-    /// Offset of more held entries; 0 while the slot's own suffice.
+    /// Offset of more held entries, bytes; 0 while the slot's own suffice.
     pub held_overflow: AtomicU64,
     /// Their number.
     pub held_overflow_len: AtomicU64,
-    /// What it waits for: lock row; 0 while it does not wait.
+    /// What it waits for: lock row; 0 while it does not wait. Written last (Release): who finds it finds the four below.
     pub wait_lock: AtomicU32,
-    /// With which stack.
+    /// Stack node with which it waits.
     pub wait_stack: AtomicU32,
     /// Since when, ticks.
     pub wait_since: AtomicU64,
