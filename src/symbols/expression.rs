@@ -148,7 +148,7 @@ fn method(tokens: &[Token<'_>], at: usize, kind: Kind) -> Option<Candidate> {
     }
     let name = tokens[at].text;
     let fits = match kind {
-        Kind::Mutex | Kind::Rwlock | Kind::Spinlock => LOCK_METHODS.contains(&name),
+        kind if kind.is_lock() => LOCK_METHODS.contains(&name),
         Kind::Condvar => name.starts_with("wait") || name.starts_with("Wait") || name == "TimedWait",
         Kind::Semaphore => name.contains("acquire") || name.starts_with("wait") || name == "Wait",
         Kind::Barrier => name.contains("arrive") || name.contains("wait"),

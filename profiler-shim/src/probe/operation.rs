@@ -29,7 +29,7 @@ pub fn operation_done(caller: Caller, lock: Lock, kind: Kind, flags: Flags, sinc
     };
     let contended = matches!(how, Operation::Done { waited: true });
     let flags = if contended { flags.with(Flags::CONTENDED) } else { flags };
-    let orders = op == Op::Done && matches!(kind, Kind::Join | Kind::Barrier);
+    let orders = op == Op::Done && kind.orders_hard();
     let extra = if kind == Kind::Barrier { u64::from(initial_of(caller.thread, lock)) } else { 0 };
     let word = Record::pack(op, flags, payload);
     let record = Record { ticks: since, lock: lock.row(), stack: caller.stack, word, extra };

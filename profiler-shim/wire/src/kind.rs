@@ -46,6 +46,17 @@ enum Owner {
     IfBinary,
 }
 
+/// How the end of an operation on it orders threads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Not by itself.
+    None,
+    /// Behind an operation of another thread that anybody might have made instead: a post, a signal.
+    Posted,
+    /// Behind what certain threads did: the end of the thread that is joined, the arrival at a barrier.
+    Hard,
+}
+
 /// What is fixed for all locks of one kind.
 struct Row {
     kind: Kind,
@@ -67,6 +78,10 @@ struct Row {
     names_owner: bool,
     /// Several readers may have it at one time.
     readers: bool,
+    /// Who waits for it runs on.
+    spins: bool,
+    /// How the end of an operation on it orders threads.
+    order: Order,
 }
 
 /// What a row says unless it says otherwise.
@@ -81,6 +96,8 @@ const PLAIN: Row = Row {
     blocks: false,
     names_owner: false,
     readers: false,
+    spins: false,
+    order: Order::None,
 };
 
 /// A lock in the narrow sense.
@@ -93,13 +110,13 @@ const IMPORTED: Row = Row { recorded: false, ..PLAIN };
 const TABLE: [Row; 12] = [
     Row { kind: Kind::Mutex, name: "mutex", label: "mutex", names_owner: true, ..LOCK },
     Row { kind: Kind::Rwlock, name: "rwlock", label: "rwlock", names_owner: true, readers: true, ..LOCK },
-    Row { kind: Kind::Spinlock, name: "spinlock", label: "spinlock", ..LOCK },
-    Row { kind: Kind::Semaphore, name: "semaphore", label: "semaphore", owner: Owner::IfBinary, nests: true, blocks: true, ..PLAIN },
-    Row { kind: Kind::Condvar, name: "condvar", label: "condition", ..PLAIN },
-    Row { kind: Kind::Barrier, name: "barrier", label: "barrier", ..PLAIN },
+    Row { kind: Kind::Spinlock, name: "spinlock", label: "spinlock", spins: true, ..LOCK },
+    Row { kind: Kind::Semaphore, name: "semaphore", label: "semaphore", owner: Owner::IfBinary, nests: true, blocks: true, order: Order::Posted, ..PLAIN },
+    Row { kind: Kind::Condvar, name: "condvar", label: "condition", order: Order::Posted, ..PLAIN },
+    Row { kind: Kind::Barrier, name: "barrier", label: "barrier", order: Order::Hard, ..PLAIN },
     // Whoever runs the initialisation has it, but is shown as one that waits, so nobody is known to block others.
     Row { kind: Kind::Once, name: "once", label: "initialisation", owner: Owner::Thread, ..PLAIN },
-    Row { kind: Kind::Join, name: "join", label: "join", blocks: true, ..PLAIN },
+    Row { kind: Kind::Join, name: "join", label: "join", blocks: true, order: Order::Hard, ..PLAIN },
     Row { kind: Kind::Waitgroup, name: "waitgroup", label: "waitgroup", ..IMPORTED },
     Row { kind: Kind::Cond, name: "cond", label: "cond", ..IMPORTED },
     Row { kind: Kind::Channel, name: "channel", label: "channel", ..IMPORTED },
@@ -184,6 +201,26 @@ impl Kind {
     /// Whether several readers may have it at one time.
     pub const fn has_readers(self) -> bool {
         self.row().readers
+    }
+
+    /// Whether who waits for it runs on, and never sleeps.
+    pub const fn spins(self) -> bool {
+        self.row().spins
+    }
+
+    /// Whether a thread that acquired it owns it, however it is used.
+    pub const fn is_always_owned(self) -> bool {
+        matches!(self.row().owner, Owner::Thread)
+    }
+
+    /// Whether anybody may end a wait for it, by a post or a signal.
+    pub const fn is_posted(self) -> bool {
+        matches!(self.row().order, Order::Posted)
+    }
+
+    /// Whether the end of an operation on it is behind what certain threads did before: they ended, or came to a barrier.
+    pub const fn orders_hard(self) -> bool {
+        matches!(self.row().order, Order::Hard)
     }
 }
 

@@ -8,7 +8,7 @@
 use super::components::{Rows, components};
 use super::wants::{Want, Wants, holds};
 use crate::model::order::{How, Link};
-use crate::model::{Kind, LockId, Mode, Session, StackId};
+use crate::model::{LockId, Mode, Session, StackId};
 
 /// A node held while another one is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +131,7 @@ pub(super) fn edges_of<'a>(
     // A reader may hold a lock twice: told once.
     let again = move |link: &Link| {
         let row = session.locks.get(link.lock.index());
-        row.is_some_and(|row| row.kind == Kind::Rwlock) && chains.walk(link.outer).any(|outer| outer.lock == link.lock)
+        row.is_some_and(|row| row.kind.has_readers()) && chains.walk(link.outer).any(|outer| outer.lock == link.lock)
     };
     let links = chains.walk(held);
     let locks = links.filter(move |link| session.locks.get(link.lock.index()).is_some_and(holds) && !again(link));
@@ -147,7 +147,7 @@ pub(super) fn edges_of<'a>(
 /// A read lock that is read again by its reader.
 pub(super) fn reads_again(session: &Session, want: &Want<'_>) -> Option<Link> {
     let row = session.locks.get(want.lock.index())?;
-    if row.kind != Kind::Rwlock || want.mode != Mode::Shared || want.how == How::Try || row.merged > 1 {
+    if !row.kind.has_readers() || want.mode != Mode::Shared || want.how == How::Try || row.merged > 1 {
         return None;
     }
     let mut held = session.order.chains.walk(want.held).filter(|link| link.lock == want.lock);

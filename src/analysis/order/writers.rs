@@ -10,7 +10,7 @@ use super::search::{Candidate, Pairs};
 use super::verdict::Cause;
 use super::wants::{Want, Wants};
 use crate::model::order::{ChainId, How, LoggedWhat, Run};
-use crate::model::{Kind, LockId, Mode, Session, StackId, ThreadId};
+use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
 /// Someone who writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl<'a> Writers<'a> {
 
 fn find(session: &Session) -> FxHashMap<LockId, Vec<Writer>> {
     let order = &session.order;
-    let is = |lock: LockId| session.locks.get(lock.index()).is_some_and(|row| row.kind == Kind::Rwlock);
+    let is = |lock: LockId| session.locks.get(lock.index()).is_some_and(|row| row.kind.has_readers());
     let mut found: FxHashMap<LockId, Vec<Writer>> = FxHashMap::default();
     let mut nested: FxHashMap<(ThreadId, LockId, StackId), u64> = FxHashMap::default();
     for request in &order.requests {

@@ -30,9 +30,9 @@ fn holds_and_acquisitions_that_are_reported_early() {
     for flags in [Flags::CONTENDED, Flags::REENTRY, Flags::REACQUIRED, Flags::CONTINUED, Flags::UNRELEASED] {
         assert!(!Hold { access: access(flags), ..hold }.is_plain());
     }
-    let open = |restart| WireEvent::Open(Open { ticks: TICKS, access: access(0), position: 4, restart });
-    assert_eq!(decode(&record(Op::Open, 0, 0, extra_hold(4))), Some(open(false)));
-    assert_eq!(decode(&record(Op::Open, 0, 0, extra_hold(4) | RESTART)), Some(open(true)));
+    let open = |restart| WireEvent::Open(Open { ticks: TICKS, access: access(Flags::NONE), position: 4, restart });
+    assert_eq!(decode(&record(Op::Open, Flags::NONE, 0, extra_hold(4))), Some(open(false)));
+    assert_eq!(decode(&record(Op::Open, Flags::NONE, 0, extra_hold(4) | RESTART)), Some(open(true)));
 }
 
 #[test]
@@ -41,8 +41,8 @@ fn waits_and_failures() {
     let of = |extra| decode(&record(Op::Waited, Flags::SHARED, 9, extra));
     assert_eq!(of(6), Some(waited(Holder { stack: 6, slot: None })));
     assert_eq!(of(6 | 1 << 32), Some(waited(Holder { stack: 6, slot: Some(0) })));
-    let done = Done { ticks: TICKS, access: access(0), wait: 8, parties: 4 };
-    assert_eq!(decode(&record(Op::Done, 0, 8, 4)), Some(WireEvent::Done(done)));
+    let done = Done { ticks: TICKS, access: access(Flags::NONE), wait: 8, parties: 4 };
+    assert_eq!(decode(&record(Op::Done, Flags::NONE, 8, 4)), Some(WireEvent::Done(done)));
     for (op, why) in [(Op::TryFailed, Failure::Taken), (Op::TimedOut, Failure::TimedOut), (Op::Failed, Failure::Error)]
     {
         let failed = Failed { access: access(Flags::TIMED), wait: 11, why };
@@ -53,21 +53,21 @@ fn waits_and_failures() {
 #[test]
 fn threads_and_single_events() {
     let start = ThreadStart { ticks: TICKS, tid: 3, token: 5, pthread: 77 };
-    assert_eq!(decode(&record(Op::ThreadStart, 0, 0, 77)), Some(WireEvent::ThreadStart(start)));
-    assert_eq!(decode(&record(Op::ThreadEnd, 0, 0, 0)), Some(WireEvent::ThreadEnd(TICKS)));
-    assert_eq!(decode(&record(Op::NextRing, 0, 0, 4096)), Some(WireEvent::NextRing(4096)));
+    assert_eq!(decode(&record(Op::ThreadStart, Flags::NONE, 0, 77)), Some(WireEvent::ThreadStart(start)));
+    assert_eq!(decode(&record(Op::ThreadEnd, Flags::NONE, 0, 0)), Some(WireEvent::ThreadEnd(TICKS)));
+    assert_eq!(decode(&record(Op::NextRing, Flags::NONE, 0, 4096)), Some(WireEvent::NextRing(4096)));
     let moment = Moment { ticks: TICKS, lock: 3, stack: 5 };
-    assert_eq!(decode(&record(Op::Posted, 0, 0, 0)), Some(WireEvent::Posted(moment)));
-    assert_eq!(decode(&record(Op::OwnerDied, 0, 0, 0)), Some(WireEvent::OwnerDied(moment)));
+    assert_eq!(decode(&record(Op::Posted, Flags::NONE, 0, 0)), Some(WireEvent::Posted(moment)));
+    assert_eq!(decode(&record(Op::OwnerDied, Flags::NONE, 0, 0)), Some(WireEvent::OwnerDied(moment)));
     let created = Created { ticks: TICKS, stack: 5, token: 12 };
-    assert_eq!(decode(&record(Op::Created, 0, 0, 12)), Some(WireEvent::Created(created)));
-    assert_eq!(next_ring(&record(Op::NextRing, 0, 0, 64)), Some(64));
-    assert_eq!(next_ring(&record(Op::ThreadEnd, 0, 0, 64)), None);
+    assert_eq!(decode(&record(Op::Created, Flags::NONE, 0, 12)), Some(WireEvent::Created(created)));
+    assert_eq!(next_ring(&record(Op::NextRing, Flags::NONE, 0, 64)), Some(64));
+    assert_eq!(next_ring(&record(Op::ThreadEnd, Flags::NONE, 0, 64)), None);
 }
 
 #[test]
 fn misuses_have_known_numbers() {
-    let of = |number| decode(&record(Op::Misuse, 0, number, 9 | 2 << 32));
+    let of = |number| decode(&record(Op::Misuse, Flags::NONE, number, 9 | 2 << 32));
     for number in 1..misuse::END {
         let Some(WireEvent::Misuse(misuse)) = of(number) else { panic!("{number}") };
         assert_eq!((misuse.lock, misuse.stack, misuse.holder), (3, 5, 9));
@@ -79,7 +79,7 @@ fn misuses_have_known_numbers() {
 
 #[test]
 fn how_and_in_which_mode() {
-    assert_eq!((access(0).how(), access(0).mode()), (How::Block, Mode::Exclusive));
+    assert_eq!((access(Flags::NONE).how(), access(Flags::NONE).mode()), (How::Block, Mode::Exclusive));
     assert_eq!((access(Flags::SHARED).how(), access(Flags::SHARED).mode()), (How::Block, Mode::Shared));
     assert_eq!(access(Flags::TIMED).how(), How::Timed);
     assert_eq!(access(Flags::TIMED.with(Flags::TRY)).how(), How::Try);
@@ -88,7 +88,7 @@ fn how_and_in_which_mode() {
 
 #[test]
 fn what_is_held_to_the_end() {
-    let held = Held { ticks: TICKS, access: access(0), wait: 30, holder: Holder { stack: 1, slot: None } };
+    let held = Held { ticks: TICKS, access: access(Flags::NONE), wait: 30, holder: Holder { stack: 1, slot: None } };
     assert_eq!(held.waited(), None);
     let WireEvent::Hold(hold) = held.until_the_end(TICKS + 5) else { panic!("a hold") };
     assert_eq!((hold.ticks, hold.held, hold.access.flags.is_unreleased()), (TICKS, 5, true));

@@ -13,7 +13,7 @@ use crate::ingest::polls::Polls;
 use crate::ingest::reducer::Reducer;
 use crate::ingest::segment::Segment;
 use crate::model::order::{ChainId, Link, MisuseKind, RequestKey};
-use crate::model::{Kind, SiteKey, ThreadId};
+use crate::model::{SiteKey, ThreadId};
 
 /// Tables hang on one another; a ring of them is not believed.
 const MOST_TABLES: usize = 4096;
@@ -125,8 +125,8 @@ fn miss_sync_point(key: AggregateKey, thread: ThreadId, count: u64, reducer: &mu
         Aggregated::Done => {
             let lock = reducer.lock(key.access.lock);
             match reducer.session.lock(lock).kind {
-                Kind::Join | Kind::Barrier => true,
-                Kind::Semaphore | Kind::Condvar => false,
+                kind if kind.orders_hard() => true,
+                kind if kind.is_posted() => false,
                 _ => return,
             }
         }

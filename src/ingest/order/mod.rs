@@ -54,7 +54,7 @@ fn held_at_thread_exit(hold: Hold, key: SiteKey, thread: ThreadId, reducer: &mut
     let SiteKey { lock, stack, .. } = key;
     let row = reducer.image.segment.lock(hold.access.lock);
     let robust = row.is_some_and(|info| traits_of(info).robust);
-    if reducer.session.lock(lock).kind != Kind::Semaphore && !robust {
+    if reducer.session.lock(lock).kind.is_always_owned() && !robust {
         let misuse = Misuse { kind: MisuseKind::HeldAtThreadExit, lock, stack, holder: stack };
         reducer.session.order.misused(misuse, thread, 1);
     }
@@ -82,7 +82,7 @@ pub fn done(done: Done, key: SiteKey, thread: ThreadId, reducer: &mut Reducer) {
     let until_ns = at_ns + reducer.image.ticks.duration_ns(done.wait);
     let row = reducer.session.lock(lock);
     let what = match row.kind {
-        Kind::Semaphore | Kind::Condvar => What::Taken { lock, until_ns },
+        kind if kind.is_posted() => What::Taken { lock, until_ns },
         Kind::Barrier => What::Barrier { lock, count: done.parties, until_ns },
         Kind::Join => What::JoinedBy { how: done.access.how(), lock, key: row.address, until_ns },
         _ => return,
@@ -94,7 +94,7 @@ pub fn done(done: Done, key: SiteKey, thread: ThreadId, reducer: &mut Reducer) {
 /// A semaphore is about to be posted, a condition to be signalled.
 pub fn posted(posted: Moment, thread: ThreadId, reducer: &mut Reducer) {
     let lock = reducer.lock(posted.lock);
-    if matches!(reducer.session.lock(lock).kind, Kind::Semaphore | Kind::Condvar) {
+    if reducer.session.lock(lock).kind.is_posted() {
         let stack = reducer.stack(posted.stack);
         apply(reducer.image.ticks.moment_ns(posted.ticks), stack, What::Posted { lock }, thread, reducer);
     }

@@ -118,7 +118,7 @@ fn is_shared_with_a_child(pid: u32, segment: &Path) -> bool {
 /// Whether a thread sleeps without a limit of time in what it waits for, as the kernel tells. Inside a condition wait that may
 /// be the mutex as well. A spin lock's waiter never sleeps, and does nothing else.
 fn sleeps_for_ever(pid: u32, tid: u32, waiter: &Seen) -> bool {
-    if waiter.kind == Kind::Spinlock {
+    if waiter.kind.spins() {
         return sleeps(pid, tid, waiter);
     }
     let call = procfs::folder(pid).join(format!("task/{tid}/syscall"));
@@ -147,7 +147,7 @@ fn is_endless(call: &str) -> bool {
 /// Whether a thread sleeps in what it waits for. A spin lock's waiter never sleeps: it has to be there only.
 fn sleeps(pid: u32, tid: u32, waiter: &Seen) -> bool {
     let task = procfs::folder(pid).join(format!("task/{tid}"));
-    if waiter.kind == Kind::Spinlock {
+    if waiter.kind.spins() {
         return task.exists();
     }
     match fs::read_to_string(task.join("syscall")) {

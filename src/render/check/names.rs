@@ -155,7 +155,7 @@ impl<'a> Names<'a> {
     /// ` for reading`, where a lock knows modes.
     pub(crate) fn mode(&self, lock: LockId, mode: Mode) -> &'static str {
         match (self.session.lock(lock).kind, mode) {
-            (Kind::Rwlock, Mode::Exclusive) => " for writing",
+            (kind, Mode::Exclusive) if kind.has_readers() => " for writing",
             (_, Mode::Shared) => " for reading",
             _ => "",
         }

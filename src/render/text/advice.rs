@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::analysis::contention::{Holder, LockReport, share};
 use crate::analysis::{add, sum_of};
-use crate::model::{Kind, Session, Stacks};
+use crate::model::{Session, Stacks};
 use crate::render::frames::{first_lines, headline};
 use crate::render::names::fit_end;
 use crate::render::paint::printable;
@@ -57,7 +57,7 @@ pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
             short_count(top.acquisitions)
         ));
     }
-    if row.kind == Kind::Rwlock && writes(row, top) && row.read_acquisitions > row.write_acquisitions {
+    if row.kind.has_readers() && writes(row, top) && row.read_acquisitions > row.write_acquisitions {
         return Some(format!(
             "{blame}: readers wait for this writer, {} on average. Prepare the new value before taking the \
              lock and only swap it in while holding it.",

@@ -4,7 +4,7 @@ use super::advice::advice;
 use super::overview::label;
 use crate::analysis::contention::{Contention, GroupBy, LockReport, share};
 use crate::analysis::sum_of;
-use crate::model::{Kind, Origin, Session, StackId, Stacks};
+use crate::model::{Origin, Session, StackId, Stacks};
 use crate::render::frames::{headline, lines};
 use crate::render::names::fit_start;
 use crate::render::paint::{Layout, Style, columns, fill, wrap};
@@ -66,7 +66,7 @@ fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
         facts.push(format!("process {}", session.process(row.process).pid));
     }
     let contended_only = session.coverage.contended_only;
-    if row.kind == Kind::Rwlock && !contended_only {
+    if row.kind.has_readers() && !contended_only {
         facts.push(format!(
             "{} reads, {} writes",
             short_count(row.read_acquisitions),

@@ -10,7 +10,7 @@ use crate::analysis::findings::{Collector, Scope, Sighting};
 use crate::analysis::order::places::Places;
 use crate::analysis::order::wants::holds;
 use crate::model::order::{How, MarkWhat, Misuse, MisuseKind, Request};
-use crate::model::{Exit, Hang, Kind, LockId, Mode, ProcessId, Session, Stacks, ThreadId};
+use crate::model::{Exit, Hang, LockId, Mode, ProcessId, Session, Stacks, ThreadId};
 
 /// Adds misuses and requests of a thread that waits for itself.
 pub(super) fn find(scope: &Scope<'_>, collector: &mut Collector<'_>) {
@@ -167,13 +167,13 @@ fn takes_again(session: &Session, request: &Request, places: &Places<'_>) -> Opt
     let mut held = session.order.chains.walk(key.held).filter(|link| link.lock == key.lock);
     let first = held.next()?;
     let (name, at, taken) = (places.lock(key.lock), places.at(key.stack), places.at(first.stack));
-    match (lock.kind, first.mode, key.mode) {
+    match (lock.kind.has_readers(), first.mode, key.mode) {
         // Another reader may come in: that is a cycle of its own.
-        (Kind::Rwlock, Mode::Shared, Mode::Shared) => None,
-        (Kind::Rwlock, Mode::Shared, Mode::Exclusive) => {
+        (true, Mode::Shared, Mode::Shared) => None,
+        (true, Mode::Shared, Mode::Exclusive) => {
             Some(format!("{at} wants to write {name}, which the thread itself reads since {taken}"))
         }
-        (Kind::Rwlock, Mode::Exclusive, Mode::Shared) => {
+        (true, Mode::Exclusive, Mode::Shared) => {
             Some(format!("{at} wants to read {name}, which the thread itself writes since {taken}"))
         }
         _ => Some(format!("{at} takes {name}, which the thread itself holds since {taken}: it waits for ever")),

@@ -19,7 +19,7 @@ fn itself(teller: &Teller<'_>, waiting: &Waiting) -> String {
     let lock = teller.session.lock(waiting.lock);
     let name = teller.names.lock(waiting.lock);
     match lock.kind {
-        Kind::Rwlock => {
+        kind if kind.has_readers() => {
             "a read lock cannot be turned into a write lock: ask for the write lock from the beginning, or give the \
              read lock back first and look again at what it protects"
                 .to_owned()

@@ -183,9 +183,9 @@ impl Teller<'_> {
     /// ` for reading`, where a lock has modes.
     fn how(&self, held: &HeldLock) -> &'static str {
         match (self.session.lock(held.lock).kind, held.mode) {
-            (Kind::Rwlock, Mode::Shared) => " for reading",
-            (Kind::Rwlock, Mode::Exclusive) => " for writing",
-            _ => "",
+            (kind, _) if !kind.has_readers() => "",
+            (_, Mode::Shared) => " for reading",
+            (_, Mode::Exclusive) => " for writing",
         }
     }
 
@@ -201,9 +201,9 @@ impl Teller<'_> {
         }
         let name = layout.paint(Style::Strong, &self.names.lock(waiting.lock));
         let verb = match (lock.kind, waiting.mode) {
-            (Kind::Rwlock, Mode::Shared) => "wants to read ",
-            (Kind::Rwlock, Mode::Exclusive) => "wants to write ",
-            (Kind::Mutex | Kind::Spinlock, _) => "wants ",
+            (kind, Mode::Shared) if kind.has_readers() => "wants to read ",
+            (kind, Mode::Exclusive) if kind.has_readers() => "wants to write ",
+            (kind, _) if kind.is_lock() => "wants ",
             (kind, _) => &format!("waits for the {} ", kind.label()),
         };
         let behind = self.is_behind_writer(waiting);

@@ -77,9 +77,9 @@ fn what(teller: &Teller<'_>, waiting: &Waiting) -> String {
     match (lock.kind, waiting.mode) {
         (Kind::Join, _) if waiting.holders.is_empty() => "a thread's end".to_owned(),
         (Kind::Join, _) => format!("{} to end", teller.holders(waiting)),
-        (Kind::Rwlock, Mode::Shared) => format!("{name} (read)"),
-        (Kind::Rwlock, Mode::Exclusive) => format!("{name} (write)"),
-        (Kind::Mutex | Kind::Spinlock, _) => name,
+        (kind, Mode::Shared) if kind.has_readers() => format!("{name} (read)"),
+        (kind, Mode::Exclusive) if kind.has_readers() => format!("{name} (write)"),
+        (kind, _) if kind.is_lock() => name,
         (kind, _) => format!("{name} ({})", kind.label()),
     }
 }
