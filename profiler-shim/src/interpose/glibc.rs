@@ -2,7 +2,7 @@
 
 use lockprof_wire::Kind;
 use lockprof_wire::lock_layout::LockState;
-use lockprof_wire::lock_layout::glibc::{self, MutexType, MutexWord, RwlockType};
+use lockprof_wire::lock_layout::glibc::{self, MutexType, MutexWord};
 
 use crate::probe::LockTraits;
 use crate::sys::Ptr;
@@ -25,22 +25,11 @@ unsafe fn words_of(object: Ptr) -> impl Fn(usize) -> u32 {
 pub unsafe fn traits_of(object: Ptr, kind: Kind) -> LockTraits {
     // SAFETY: the caller's contract.
     let words = unsafe { words_of(object) };
-    match kind {
-        Kind::Mutex => {
-            let is = MutexType::read(words);
-            let tagged = object_marker::may_have(kind, is.is_robust(), is.is_shared());
-            (LockTraits::RECURSIVE.when(is.is_recursive()))
-                .with(LockTraits::ROBUST.when(is.is_robust()))
-                .with(LockTraits::PECULIAR.when(!is.has_plain_word()))
-                .with(LockTraits::UNTAGGED.when(!tagged))
-        }
-        Kind::Rwlock => {
-            let is = RwlockType::read(words);
-            let tagged = object_marker::may_have(kind, false, is.is_shared());
-            LockTraits::WRITERS_FIRST.when(is.lets_writers_first()).with(LockTraits::UNTAGGED.when(!tagged))
-        }
-        _ => LockTraits::NONE,
-    }
+    let peculiar = kind == Kind::Mutex && !MutexType::read(&words).has_plain_word();
+    let tagged = object_marker::may_have(kind) && !glibc::uses_spare_word(kind, &words);
+    LockTraits::of(glibc::traits(kind, &words))
+        .with(LockTraits::PECULIAR.when(peculiar))
+        .with(LockTraits::UNTAGGED.when(glibc::spare_word(kind).is_some() && !tagged))
 }
 
 /// What a lock's own words say.

@@ -14,21 +14,20 @@ impl LockTraits {
     /// Nothing.
     pub const NONE: Self = Self(0);
     /// Its owner may take it again.
-    pub const RECURSIVE: Self = Self::published_as(TraitBits::RECURSIVE);
+    pub const RECURSIVE: Self = Self::of(TraitBits::RECURSIVE);
     /// It survives the death of its owner. A try on one that cannot be recovered leaves it locked (glibc 2.36), so it is
     /// never tried first.
-    pub const ROBUST: Self = Self::published_as(TraitBits::ROBUST);
+    pub const ROBUST: Self = Self::of(TraitBits::ROBUST);
     /// A semaphore that is used as a lock.
-    pub const BINARY: Self = Self::published_as(TraitBits::BINARY);
-    /// Readers wait behind a waiting writer.
-    pub const WRITERS_FIRST: Self = Self::published_as(TraitBits::WRITERS_FIRST);
+    pub const BINARY: Self = Self::of(TraitBits::BINARY);
     /// A mutex that is not just glibc's plain one (error-checking, adaptive, priority-inheriting, with lock elision): its
     /// lock word does not tell whether it was free.
     pub const PECULIAR: Self = Self(1 << 8);
     /// It has no tag of ours and never gets one (see `object_marker`).
     pub const UNTAGGED: Self = Self(1 << 9);
 
-    const fn published_as(bits: TraitBits) -> Self {
+    /// Those that the collector is told.
+    pub const fn of(bits: TraitBits) -> Self {
         Self(bits.bits() as u16)
     }
 

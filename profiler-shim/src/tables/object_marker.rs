@@ -49,8 +49,7 @@ pub unsafe fn write(lock: Ptr, kind: Kind) {
     }
 }
 
-/// Whether a lock of this kind may have a tag: the program's processes may share it, a robust mutex keeps its
-/// list in that place, and other libraries' locks look as they please.
-pub fn may_have(kind: Kind, robust: bool, shared: bool) -> bool {
-    spare_word(kind).is_some() && !robust && !shared && allowed()
+/// Whether a lock of this kind may have a tag, as far as its kind goes: other libraries' locks look as they please.
+pub fn may_have(kind: Kind) -> bool {
+    spare_word(kind).is_some() && allowed()
 }

@@ -6,6 +6,7 @@
 //! each side, and every field that both sides touch is an atomic.
 
 #![no_std]
+#![forbid(unsafe_code)]
 
 pub mod control;
 pub mod fold;

@@ -28,6 +28,11 @@ impl TraitBits {
     /// Those that a lock's type says.
     pub const OF_TYPE: Self = Self::RECURSIVE.with(Self::ROBUST).with(Self::WRITERS_FIRST);
 
+    /// These, if `is`; else none.
+    pub const fn when(self, is: bool) -> Self {
+        if is { self } else { Self(0) }
+    }
+
     /// These and those.
     pub const fn with(self, others: Self) -> Self {
         Self(self.0 | others.0)

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use libc::{c_int, pthread_mutex_t, pthread_rwlock_t};
 use lockprof_wire::Kind;
+use lockprof_wire::lock::TraitBits;
 use lockprof_wire::lock_layout::LockState;
 use lockprof_wire::lock_layout::glibc::{self, MutexType, MutexWord, OnceWord, RwlockType};
 
@@ -132,7 +133,8 @@ fn mutexes_of_the_four_types() {
         let is = MutexType::read(mutex.words());
         assert_eq!(is.is_recursive(), of == libc::PTHREAD_MUTEX_RECURSIVE, "{of}");
         assert_eq!(is.has_plain_word(), of == libc::PTHREAD_MUTEX_NORMAL, "{of}");
-        assert!(!is.is_robust() && !is.is_shared(), "{of}");
+        assert!(!is.is_robust() && !is.is_shared() && !glibc::uses_spare_word(Kind::Mutex, mutex.words()), "{of}");
+        assert_eq!(glibc::traits(Kind::Mutex, mutex.words()).is_recursive(), is.is_recursive(), "{of}");
         assert_eq!(mutex.state(Kind::Mutex), LockState::Free, "{of}");
         assert!(!mutex.is_taken(Kind::Mutex) && MutexWord(mutex.word(0)).is_free(), "{of}");
 
@@ -185,6 +187,8 @@ fn mutexes_with_options_are_not_relied_on() {
         assert_eq!(is.is_shared(), matches!(name, "robust" | "shared"), "{name}");
         assert_eq!(is.has_plain_word(), name == "shared", "{name}");
         assert!(!is.lets_anyone_unlock() && !is.is_recursive(), "{name}");
+        assert_eq!(glibc::uses_spare_word(Kind::Mutex, mutex.words()), is.is_shared(), "{name}");
+        assert_eq!(glibc::traits(Kind::Mutex, mutex.words()), TraitBits::ROBUST.when(name == "robust"), "{name}");
         assert_eq!(mutex.state(Kind::Mutex), LockState::Unclear, "{name}");
         if name != "protects" {
             assert!(!mutex.is_taken(Kind::Mutex), "{name}");
@@ -246,12 +250,13 @@ fn rwlocks_with_options() {
     // 0: readers, 1: writers (which does nothing), 2: writers, where no reader reads again.
     for (preference, writers_first) in [(0, false), (1, false), (2, true)] {
         let lock = rwlock(|attributes| ok(unsafe { pthread_rwlockattr_setkind_np(attributes, preference) }));
-        assert_eq!(RwlockType::read(lock.words()).lets_writers_first(), writers_first, "{preference}");
+        let traits = glibc::traits(Kind::Rwlock, lock.words());
+        assert_eq!(traits, TraitBits::WRITERS_FIRST.when(writers_first), "{preference}");
     }
     let shared = rwlock(|attributes| {
         ok(unsafe { libc::pthread_rwlockattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) });
     });
-    assert!(RwlockType::read(shared.words()).is_shared());
+    assert!(glibc::uses_spare_word(Kind::Rwlock, shared.words()));
     ok(unsafe { libc::pthread_rwlock_wrlock(shared.at()) });
     assert_eq!(shared.state(Kind::Rwlock), LockState::Unclear);
     assert!(shared.is_taken(Kind::Rwlock));

@@ -14,6 +14,7 @@
 
 use super::LockState;
 use crate::Kind;
+use crate::lock::TraitBits;
 
 /// Numbers of words of four bytes.
 mod word {
@@ -153,6 +154,27 @@ impl OnceWord {
     }
 }
 
+/// What a lock's type says of it, by its own words.
+pub fn traits(kind: Kind, words: impl Fn(usize) -> u32) -> TraitBits {
+    match kind {
+        Kind::Mutex => {
+            let is = MutexType::read(words);
+            (TraitBits::RECURSIVE.when(is.is_recursive())).with(TraitBits::ROBUST.when(is.is_robust()))
+        }
+        Kind::Rwlock => TraitBits::WRITERS_FIRST.when(RwlockType::read(words).lets_writers_first()),
+        _ => TraitBits::default(),
+    }
+}
+
+/// Whether glibc itself, or another process, may use the word that [`spare_word`] tells of.
+pub fn uses_spare_word(kind: Kind, words: impl Fn(usize) -> u32) -> bool {
+    match kind {
+        Kind::Mutex => MutexType::read(&words).is_robust() || MutexType::read(&words).is_shared(),
+        Kind::Rwlock => RwlockType::read(words).is_shared(),
+        _ => false,
+    }
+}
+
 /// Bytes within which a thread that waits for such an object sleeps in a futex: the object's size, for a join that of the
 /// thread's control block.
 pub const fn size(kind: Kind) -> u64 {
@@ -243,7 +265,7 @@ pub fn semaphore_value(words: impl Fn(usize) -> u32) -> u32 {
     words(word::SEMAPHORE_VALUE)
 }
 
-/// The number of a word of *eight* bytes that glibc neither reads nor writes in a lock that no process shares: `__list` of
+/// The number of a word of *eight* bytes that glibc neither reads nor writes, but for what [`uses_spare_word`] says: `__list` of
 /// a mutex, which only robust ones use, `__pad3` and `__pad4` of a read-write lock. None in the other kinds.
 #[inline(always)]
 pub const fn spare_word(kind: Kind) -> Option<usize> {
