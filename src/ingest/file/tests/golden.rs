@@ -12,7 +12,7 @@ fn path_of(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Something in every table, every enum value at least once.
+/// Something in every table, every enum value at least once, but for kinds of locks that came after the stored files.
 pub fn golden_session() -> Session {
     let mut session = session_without_hangs();
     add_hangs(&mut session);
@@ -105,7 +105,9 @@ fn session_without_hangs() -> Session {
 
     use NameSource::*;
     let sources = [User, Global, Source, Function, Address];
-    for (at, kind) in Kind::ALL.into_iter().enumerate() {
+    /// As many kinds as there were when the files were written; new ones come behind them.
+    const KINDS: usize = 12;
+    for (at, kind) in Kind::ALL.into_iter().take(KINDS).enumerate() {
         let name = sources.get(at).map(|source| LockName { text: format!("lock {at}"), source: *source });
         let is = |bit: usize| at == 2 * bit;
         session.locks.push(Lock {
