@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use super::hang::Rows;
 use super::ids::{LockId, ModuleId, ProcessId, SiteId, StackId, ThreadId};
-use super::order::{ChainId, Life, Link, Mark, MarkWhat, Misuse, Order, Request, RequestKey};
+use super::order::{ChainId, Link, Misuse, Order, Request, RequestKey, SyncPoint, SyncWhat, ThreadTimeline};
 use super::profile::{Site, SiteKey, ThreadShare, WaitEvent, WaitKey};
 use super::session::Session;
 use super::stacks::{CodeAddress, Stacks};
@@ -288,19 +288,23 @@ impl Order {
                 }
             }
         }
-        for (at, life) in other.lives.iter().enumerate() {
+        for (at, timeline) in other.timelines.iter().enumerate() {
             let thread = ThreadId::from(at);
-            if *life == Life::default() || !moved.has_thread(thread) {
+            if *timeline == ThreadTimeline::default() || !moved.has_thread(thread) {
                 continue;
             }
-            let to = self.life(moved.thread(thread));
-            *to = life.clone();
-            to.creator = life.creator.map(|(thread, mark)| (moved.thread(thread), mark));
+            let to = self.timeline(moved.thread(thread));
+            *to = timeline.clone();
+            to.creator = timeline.creator.map(|(thread, sync_point)| (moved.thread(thread), sync_point));
             for gate in &mut to.gates {
                 (gate.lock, gate.stack) = (moved.lock(gate.lock), moved.stack(gate.stack));
             }
-            for mark in &mut to.marks {
-                *mark = Mark { what: moved.mark(mark.what), stack: moved.stack(mark.stack), ..*mark };
+            for sync_point in &mut to.sync_points {
+                *sync_point = SyncPoint {
+                    what: moved.sync_point(sync_point.what),
+                    stack: moved.stack(sync_point.stack),
+                    ..*sync_point
+                };
             }
         }
         for (misuse, (thread, count)) in other.misuses.iter().filter(|(misuse, _)| moved.has_lock(misuse.lock)) {
@@ -319,14 +323,14 @@ impl Order {
 }
 
 impl Moved {
-    fn mark(&self, what: MarkWhat) -> MarkWhat {
+    fn sync_point(&self, what: SyncWhat) -> SyncWhat {
         match what {
-            MarkWhat::Created(child) => MarkWhat::Created(child.map(|child| self.thread(child))),
-            MarkWhat::Joined(child) => MarkWhat::Joined(child.map(|child| self.thread(child))),
-            MarkWhat::Barrier { lock, count } => MarkWhat::Barrier { lock: self.lock(lock), count },
-            MarkWhat::Posted(lock) => MarkWhat::Posted(self.lock(lock)),
-            MarkWhat::Taken(lock) => MarkWhat::Taken(self.lock(lock)),
-            MarkWhat::Outlived(owner) => MarkWhat::Outlived(owner.map(|owner| self.thread(owner))),
+            SyncWhat::Created(child) => SyncWhat::Created(child.map(|child| self.thread(child))),
+            SyncWhat::Joined(child) => SyncWhat::Joined(child.map(|child| self.thread(child))),
+            SyncWhat::Barrier { lock, count } => SyncWhat::Barrier { lock: self.lock(lock), count },
+            SyncWhat::Posted(lock) => SyncWhat::Posted(self.lock(lock)),
+            SyncWhat::Taken(lock) => SyncWhat::Taken(self.lock(lock)),
+            SyncWhat::Outlived(owner) => SyncWhat::Outlived(owner.map(|owner| self.thread(owner))),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use lockprof::ingest::{file, live::Collector};
-use lockprof::model::order::{How, MarkWhat, MisuseKind, Request};
+use lockprof::model::order::{How, MisuseKind, Request, SyncWhat};
 use lockprof::model::{Kind, LockId, Mode, Session, ThreadId};
 use lockprof_wire::ENV_SESSION;
 
@@ -88,15 +88,15 @@ impl Seen {
 
     /// Threads that were created, with the locks that guard them.
     fn children(&self) -> Vec<(ThreadId, Vec<String>)> {
-        let lives = self.session.order.lives.iter().zip(0..);
-        lives
-            .filter(|(life, _)| life.creator.is_some())
-            .map(|(life, at)| (ThreadId(at), life.gates.iter().map(|gate| self.name(gate.lock)).collect()))
+        let timelines = self.session.order.timelines.iter().zip(0..);
+        timelines
+            .filter(|(timeline, _)| timeline.creator.is_some())
+            .map(|(timeline, at)| (ThreadId(at), timeline.gates.iter().map(|gate| self.name(gate.lock)).collect()))
             .collect()
     }
 
-    fn marks(&self, thread: ThreadId) -> Vec<MarkWhat> {
-        self.session.order.lives[thread.index()].marks.iter().map(|mark| mark.what).collect()
+    fn sync_points(&self, thread: ThreadId) -> Vec<SyncWhat> {
+        self.session.order.timelines[thread.index()].sync_points.iter().map(|sync_point| sync_point.what).collect()
     }
 }
 
@@ -163,17 +163,17 @@ fn every_thread_has_its_creator_and_is_joined() {
     ] {
         let children = seen.children();
         assert_eq!(children.len(), 300);
-        let (creator, _) = seen.session.order.lives[children[0].0.index()].creator.expect("a creator");
-        let marks = seen.marks(creator);
+        let (creator, _) = seen.session.order.timelines[children[0].0.index()].creator.expect("a creator");
+        let sync_points = seen.sync_points(creator);
         for (child, _) in children {
-            let created = MarkWhat::Created(Some(child));
-            let places: Vec<_> = marks.iter().filter(|what| **what == created).collect();
+            let created = SyncWhat::Created(Some(child));
+            let places: Vec<_> = sync_points.iter().filter(|what| **what == created).collect();
             assert_eq!(places.len(), 1, "{child:?}");
         }
         // Each is joined before the next one is created.
         let joined =
-            |pair: &[MarkWhat]| matches!(pair, [MarkWhat::Created(who), MarkWhat::Joined(whom)] if who == whom);
-        assert!(marks.len() == 600 && marks.chunks(2).all(joined), "{marks:?}");
+            |pair: &[SyncWhat]| matches!(pair, [SyncWhat::Created(who), SyncWhat::Joined(whom)] if who == whom);
+        assert!(sync_points.len() == 600 && sync_points.chunks(2).all(joined), "{sync_points:?}");
     }
 }
 
@@ -204,16 +204,16 @@ fn a_lock_that_a_thread_takes_with_it() {
 fn hand_overs_are_marks() {
     let seen = Seen::recorded("order_kin", &["handed-over"]);
     let [(child, _)] = seen.children()[..] else { panic!("one child") };
-    let posted: Vec<_> = (seen.marks(child).into_iter())
+    let posted: Vec<_> = (seen.sync_points(child).into_iter())
         .map(|what| match what {
-            MarkWhat::Posted(lock) => seen.name(lock),
+            SyncWhat::Posted(lock) => seen.name(lock),
             other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(posted, ["ready", "cond"]);
-    let (parent, _) = seen.session.order.lives[child.index()].creator.expect("a creator");
-    let taken = |what: &MarkWhat| matches!(what, MarkWhat::Taken(lock) if seen.name(*lock) == "ready");
-    assert_eq!(seen.marks(parent).iter().filter(|what| taken(what)).count(), 1);
+    let (parent, _) = seen.session.order.timelines[child.index()].creator.expect("a creator");
+    let taken = |what: &SyncWhat| matches!(what, SyncWhat::Taken(lock) if seen.name(*lock) == "ready");
+    assert_eq!(seen.sync_points(parent).iter().filter(|what| taken(what)).count(), 1);
 }
 
 /// What was held, as bits by the locks' numbers, and what was wanted.

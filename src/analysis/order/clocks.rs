@@ -1,8 +1,8 @@
 //! What came before what: a graph of segments of threads, and clocks read from it.
 //!
-//! Segment n of a thread lies before its mark n. A thread's clock at a segment says of every other thread how many
+//! Segment n of a thread lies before its sync point n. A thread's clock at a segment says of every other thread how many
 //! of its segments had ended by then. Clocks are not kept for all segments, as Fidge and Mattern do: few are asked
-//! for, so each is found by a walk backwards over the marks that let something in. Where threads are only created
+//! for, so each is found by a walk backwards over the sync points that let something in. Where threads are only created
 //! and joined by their creators, which is so in most programs, no clock is needed: two walks up the tree do.
 
 use std::rc::Rc;
@@ -35,7 +35,7 @@ const DEEPEST_TREE: usize = 64;
 impl<'a> Clocks<'a> {
     /// Entries of clocks that are remembered: 128 MiB.
     const MOST_KEPT: usize = 16 << 20;
-    /// Marks that are walked over in all: some seconds. Beyond it nothing is known to be ordered.
+    /// Sync points that are walked over in all: some seconds. Beyond it nothing is known to be ordered.
     const MOST_STEPS: u64 = 1 << 30;
 
     pub fn new(links: &'a Links) -> Self {

@@ -34,7 +34,7 @@ pub(super) enum Care {
 pub(super) enum Closed {
     /// Reached: so many events of each thread.
     Reached(Vec<u32>),
-    /// No instance is left of one of the requests: the last time, an event of this number (an acquisition or a mark)
+    /// No instance is left of one of the requests: the last time, an event of this number (an acquisition or a sync point)
     /// needed what comes after the request.
     Not(Option<u32>),
     /// There was too much to look at.
@@ -172,7 +172,7 @@ impl Closure<'_> {
                         }
                     }
                     What::Release => {}
-                    What::Mark(mark) => self.links_into(state, thread, mark + 1, number),
+                    What::SyncPoint(sync_point) => self.links_into(state, thread, sync_point + 1, number),
                 }
             }
         }
@@ -187,9 +187,9 @@ impl Closure<'_> {
             if let Some(round) = self.links.round(link.node) {
                 let number = link.node as usize - (self.links.nodes() - self.links.rounds.len());
                 if !std::mem::replace(&mut state.rounds[number], true) {
-                    for (thread, mark) in &round.met {
+                    for (thread, sync_point) in &round.met {
                         // All must have come, but none need have gone on.
-                        let place = self.trace.mark(*thread, *mark).unwrap_or(0);
+                        let place = self.trace.sync_point(*thread, *sync_point).unwrap_or(0);
                         self.raise(state, thread.0, place, cause);
                     }
                 }
@@ -198,7 +198,7 @@ impl Closure<'_> {
             let upto = match link.via {
                 Via::Joined | Via::Outlived => self.trace.by_thread.get(link.node as usize).map_or(0, Vec::len) as u32,
                 // The creation or the post itself is needed too.
-                _ => self.trace.mark(ThreadId(link.node), link.upto - 1).map_or(0, |place| place + 1),
+                _ => self.trace.sync_point(ThreadId(link.node), link.upto - 1).map_or(0, |place| place + 1),
             };
             self.raise(state, link.node, upto, cause);
         }

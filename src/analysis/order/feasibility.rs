@@ -11,7 +11,7 @@ use super::search::Candidate;
 use super::trace::{Event, Trace, What};
 use super::wants::{Want, Wants, holds};
 use super::{Action, Step};
-use crate::model::order::MarkWhat;
+use crate::model::order::SyncWhat;
 use crate::model::{Kind, LockId, Session, Stacks, ThreadId};
 
 /// What was found out.
@@ -111,15 +111,16 @@ impl<'a> Feasibility<'a> {
 /// have waited, as what it waits for was so already.
 fn signals(session: &Session, trace: &Trace) -> Signals {
     let mut signals = Signals::default();
-    let marks = || session.order.lives.iter().flat_map(|life| &life.marks);
-    let awaited: FxHashSet<LockId> =
-        marks().filter_map(|mark| if let MarkWhat::Taken(lock) = mark.what { Some(lock) } else { None }).collect();
+    let sync_points = || session.order.timelines.iter().flat_map(|timeline| &timeline.sync_points);
+    let awaited: FxHashSet<LockId> = sync_points()
+        .filter_map(|sync_point| if let SyncWhat::Taken(lock) = sync_point.what { Some(lock) } else { None })
+        .collect();
     let condition = |lock: LockId| {
         session.locks.get(lock.index()).is_some_and(|row| matches!(row.kind, Kind::Condvar | Kind::Cond))
     };
     let unawaited =
-        |what: MarkWhat| matches!(what, MarkWhat::Posted(lock) if condition(lock) && !awaited.contains(&lock));
-    if !marks().any(|mark| unawaited(mark.what)) {
+        |what: SyncWhat| matches!(what, SyncWhat::Posted(lock) if condition(lock) && !awaited.contains(&lock));
+    if !sync_points().any(|sync_point| unawaited(sync_point.what)) {
         return signals;
     }
     let mut held: FxHashMap<ThreadId, Vec<LockId>> = FxHashMap::default();
@@ -128,9 +129,11 @@ fn signals(session: &Session, trace: &Trace) -> Signals {
         match event.what {
             What::Acquire(_) => held.push(event.lock),
             What::Release => held.retain(|lock| *lock != event.lock),
-            What::Mark(mark) => {
-                let life = session.order.lives.get(event.thread.index());
-                let is = life.and_then(|life| life.marks.get(mark as usize)).is_some_and(|mark| unawaited(mark.what));
+            What::SyncPoint(sync_point) => {
+                let timeline = session.order.timelines.get(event.thread.index());
+                let is = timeline
+                    .and_then(|timeline| timeline.sync_points.get(sync_point as usize))
+                    .is_some_and(|sync_point| unawaited(sync_point.what));
                 for lock in held.iter().filter(|_| is) {
                     let Some(all) = trace.by_lock.get(lock) else { continue };
                     let next = all.partition_point(|other| *other < number);
@@ -154,18 +157,20 @@ fn witness(session: &Session, wants: &Wants<'_>, trace: &Trace, upto: &[u32], si
     let all: Vec<&Event> = trace.events.iter().filter(known).collect();
     let inside: FxHashSet<LockId> = sides.iter().map(|want| want.lock).collect();
     let threads: FxHashSet<ThreadId> = sides.iter().map(|want| want.thread).collect();
-    let mark = |event: &Event, mark: u32| {
-        let life = session.order.lives.get(event.thread.index());
-        life.and_then(|life| life.marks.get(mark as usize)).map(|mark| mark.what)
+    let sync_point = |event: &Event, sync_point: u32| {
+        let timeline = session.order.timelines.get(event.thread.index());
+        timeline.and_then(|timeline| timeline.sync_points.get(sync_point as usize)).map(|sync_point| sync_point.what)
     };
     let tree = |event: &Event| match event.what {
-        What::Mark(number) => matches!(mark(event, number), Some(MarkWhat::Created(_) | MarkWhat::Joined(_))),
+        What::SyncPoint(number) => {
+            matches!(sync_point(event, number), Some(SyncWhat::Created(_) | SyncWhat::Joined(_)))
+        }
         _ => false,
     };
     let kept: Vec<&Event> = if all.len() <= Feasibility::MOST_FULL {
         all
     } else {
-        // Too long for people: what is about the locks of the cycle or held in the end, and the lives of threads.
+        // Too long for people: what is about the locks of the cycle or held in the end, and the timelines of threads.
         let end: FxHashSet<LockId> = all
             .iter()
             .filter(|event| matches!(event.what, What::Acquire(_)) && !given(event))
@@ -173,7 +178,8 @@ fn witness(session: &Session, wants: &Wants<'_>, trace: &Trace, upto: &[u32], si
             .collect();
         let about = |event: &&&Event| {
             tree(event)
-                || !matches!(event.what, What::Mark(_)) && (inside.contains(&event.lock) || end.contains(&event.lock))
+                || !matches!(event.what, What::SyncPoint(_))
+                    && (inside.contains(&event.lock) || end.contains(&event.lock))
         };
         let some: Vec<&Event> = all.iter().filter(about).copied().collect();
         if some.len() <= Feasibility::MOST_FULL {
@@ -183,15 +189,16 @@ fn witness(session: &Session, wants: &Wants<'_>, trace: &Trace, upto: &[u32], si
             let last = |event: &&&Event| match event.what {
                 What::Acquire(_) => threads.contains(&event.thread) && !given(event),
                 What::Release => false,
-                What::Mark(number) => match mark(event, number) {
-                    Some(MarkWhat::Created(Some(child))) => threads.contains(&child),
+                What::SyncPoint(number) => match sync_point(event, number) {
+                    Some(SyncWhat::Created(Some(child))) => threads.contains(&child),
                     _ => false,
                 },
             };
             some.iter().filter(last).copied().collect()
         }
     };
-    let mut open: VecDeque<Step> = kept.into_iter().filter_map(|event| step(session, wants, event, &mark)).collect();
+    let mut open: VecDeque<Step> =
+        kept.into_iter().filter_map(|event| step(session, wants, event, &sync_point)).collect();
     open.extend(sides.iter().map(|want| Step {
         thread: want.thread,
         action: Action::Block(want.mode),
@@ -206,7 +213,7 @@ fn step(
     session: &Session,
     wants: &Wants<'_>,
     event: &Event,
-    mark: &impl Fn(&Event, u32) -> Option<MarkWhat>,
+    sync_point: &impl Fn(&Event, u32) -> Option<SyncWhat>,
 ) -> Option<Step> {
     let is_lock = |lock: LockId| session.locks.get(lock.index()).is_some_and(holds);
     let end = |child: Option<ThreadId>| child.and_then(|child| wants.lock_of(wants.end_of(child)));
@@ -215,13 +222,13 @@ fn step(
         What::Release if is_lock(event.lock) => (Action::Release, Some(event.lock), None),
         What::Acquire(_) => (Action::Take, Some(event.lock), None),
         What::Release => (Action::Post, Some(event.lock), None),
-        What::Mark(number) => match mark(event, number)? {
-            MarkWhat::Created(child) => (Action::Create, end(child), child),
-            MarkWhat::Joined(child) => (Action::Join, end(child), child),
-            MarkWhat::Barrier { lock, .. } => (Action::Barrier, Some(lock), None),
-            MarkWhat::Posted(lock) => (Action::Post, Some(lock), None),
-            MarkWhat::Taken(lock) => (Action::Take, Some(lock), None),
-            MarkWhat::Outlived(_) => return None,
+        What::SyncPoint(number) => match sync_point(event, number)? {
+            SyncWhat::Created(child) => (Action::Create, end(child), child),
+            SyncWhat::Joined(child) => (Action::Join, end(child), child),
+            SyncWhat::Barrier { lock, .. } => (Action::Barrier, Some(lock), None),
+            SyncWhat::Posted(lock) => (Action::Post, Some(lock), None),
+            SyncWhat::Taken(lock) => (Action::Take, Some(lock), None),
+            SyncWhat::Outlived(_) => return None,
         },
     };
     // Where a lock was given back is not recorded: the event knows where it was taken.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::model::order::{Life, MarkWhat};
+use crate::model::order::{SyncWhat, ThreadTimeline};
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
 /// A lock held on behalf of a thread.
@@ -26,7 +26,7 @@ const MOST_ANCESTORS: usize = 64;
 /// The gates of threads.
 #[derive(Debug)]
 pub(super) struct Gates<'a> {
-    lives: &'a [Life],
+    timelines: &'a [ThreadTimeline],
     /// Threads that their creator joined.
     joined: FxHashSet<ThreadId>,
     memo: FxHashMap<ThreadId, Rc<[Holding]>>,
@@ -34,13 +34,13 @@ pub(super) struct Gates<'a> {
 
 impl<'a> Gates<'a> {
     pub fn new(session: &'a Session) -> Self {
-        let lives = &session.order.lives;
+        let timelines = &session.order.timelines;
         let mut joined = FxHashSet::default();
-        if lives.iter().any(|life| !life.gates.is_empty()) {
-            for (at, life) in lives.iter().enumerate() {
-                for mark in &life.marks {
-                    if let MarkWhat::Joined(Some(child)) = mark.what {
-                        let creator = lives.get(child.index()).and_then(|life| life.creator);
+        if timelines.iter().any(|timeline| !timeline.gates.is_empty()) {
+            for (at, timeline) in timelines.iter().enumerate() {
+                for sync_point in &timeline.sync_points {
+                    if let SyncWhat::Joined(Some(child)) = sync_point.what {
+                        let creator = timelines.get(child.index()).and_then(|timeline| timeline.creator);
                         if creator.is_some_and(|(creator, _)| creator.index() == at) {
                             joined.insert(child);
                         }
@@ -48,7 +48,7 @@ impl<'a> Gates<'a> {
                 }
             }
         }
-        Self { lives, joined, memo: FxHashMap::default() }
+        Self { timelines, joined, memo: FxHashMap::default() }
     }
 
     /// What is held on behalf of a thread from its beginning to its end. A gate of its creator counts where the
@@ -60,9 +60,9 @@ impl<'a> Gates<'a> {
         let mut found = Vec::new();
         let mut at = thread;
         for _ in 0..MOST_ANCESTORS {
-            let Some(life) = self.lives.get(at.index()) else { break };
-            let Some((creator, _)) = life.creator.filter(|_| self.joined.contains(&at)) else { break };
-            found.extend(life.gates.iter().map(|gate| Holding {
+            let Some(timeline) = self.timelines.get(at.index()) else { break };
+            let Some((creator, _)) = timeline.creator.filter(|_| self.joined.contains(&at)) else { break };
+            found.extend(timeline.gates.iter().map(|gate| Holding {
                 lock: gate.lock,
                 mode: gate.mode,
                 stack: gate.stack,

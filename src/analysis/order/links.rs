@@ -1,4 +1,4 @@
-//! What joins the lives of threads: creations, joins, barriers and hand-overs as links between segments.
+//! What joins the timelines of threads: creations, joins, barriers and hand-overs as links between segments.
 //!
 //! Links that must hold in every run: a creation, a join, a robust mutex whose owner is told to have ended, and a round
 //! of a barrier that the same threads meet at each time. Soft ones, which ordered the threads in this run only: a semaphore's post that a wait needed, the
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::order::{Fold, Life, MarkWhat};
+use crate::model::order::{Fold, SyncWhat, ThreadTimeline};
 use crate::model::{Kind, Lock, LockId, Session, ThreadId};
 
 /// What a link is made of.
@@ -41,11 +41,11 @@ pub(super) struct In {
 /// A round of a barrier.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
-    /// Who met, and which of its marks it was.
+    /// Who met, and which of its sync points it was.
     pub met: Vec<(ThreadId, u32)>,
 }
 
-/// When a thread came to a barrier and went on, which thread, which of its marks.
+/// When a thread came to a barrier and went on, which thread, which of its sync points.
 type Arrival = (u64, u64, ThreadId, u32);
 
 /// The links of a session. Nodes are threads, and behind them the rounds of barriers.
@@ -67,43 +67,48 @@ pub(super) struct Links {
 impl Links {
     /// `soft`: hand-overs as well.
     pub fn new(session: &Session, soft: bool) -> Self {
-        let lives = &session.order.lives;
+        let timelines = &session.order.timelines;
         let mut links = Self {
-            into: vec![Vec::new(); lives.len()],
-            threads: lives.len(),
-            creators: vec![None; lives.len()],
+            into: vec![Vec::new(); timelines.len()],
+            threads: timelines.len(),
+            creators: vec![None; timelines.len()],
             is_tree: true,
-            dropped: lives.iter().any(|life| life.must_dropped > 0 || life.soft_dropped > 0),
+            dropped: timelines.iter().any(|timeline| timeline.hard_dropped > 0 || timeline.soft_dropped > 0),
             ..Self::default()
         };
-        let known = |thread: ThreadId| thread.index() < lives.len();
-        for (at, life) in lives.iter().enumerate() {
-            if let Some((creator, mark)) = life.creator.filter(|(creator, _)| known(*creator)) {
-                links.creators[at] = Some((creator.0, mark.saturating_add(1)));
-                links.into[at].push(In { seg: 0, node: creator.0, upto: mark.saturating_add(1), via: Via::Created });
+        let known = |thread: ThreadId| thread.index() < timelines.len();
+        for (at, timeline) in timelines.iter().enumerate() {
+            if let Some((creator, sync_point)) = timeline.creator.filter(|(creator, _)| known(*creator)) {
+                links.creators[at] = Some((creator.0, sync_point.saturating_add(1)));
+                links.into[at].push(In {
+                    seg: 0,
+                    node: creator.0,
+                    upto: sync_point.saturating_add(1),
+                    via: Via::Created,
+                });
             }
-            for (mark, what) in (1..).zip(life.marks.iter().map(|mark| mark.what)) {
-                if let MarkWhat::Joined(Some(child)) = what
+            for (sync_point, what) in (1..).zip(timeline.sync_points.iter().map(|sync_point| sync_point.what)) {
+                if let SyncWhat::Joined(Some(child)) = what
                     && known(child)
                     && child.index() != at
                 {
-                    let by_creator = lives[child.index()].creator.is_some_and(|(creator, _)| creator.index() == at);
+                    let by_creator = timelines[child.index()].creator.is_some_and(|(creator, _)| creator.index() == at);
                     links.is_tree &= by_creator;
-                    links.joined.entry(child.0).or_insert((at as u32, mark));
-                    links.into[at].push(In { seg: mark, node: child.0, upto: u32::MAX, via: Via::Joined });
+                    links.joined.entry(child.0).or_insert((at as u32, sync_point));
+                    links.into[at].push(In { seg: sync_point, node: child.0, upto: u32::MAX, via: Via::Joined });
                 }
-                if let MarkWhat::Outlived(Some(owner)) = what
+                if let SyncWhat::Outlived(Some(owner)) = what
                     && known(owner)
                     && owner.index() != at
                 {
                     links.is_tree = false;
-                    links.into[at].push(In { seg: mark, node: owner.0, upto: u32::MAX, via: Via::Outlived });
+                    links.into[at].push(In { seg: sync_point, node: owner.0, upto: u32::MAX, via: Via::Outlived });
                 }
             }
         }
-        links.meet(lives, soft);
+        links.meet(timelines, soft);
         if soft {
-            links.hand_over(lives, &session.locks);
+            links.hand_over(timelines, &session.locks);
         }
         for into in &mut links.into {
             into.sort_by_key(|link| link.seg);
@@ -137,14 +142,14 @@ impl Links {
     }
 
     /// With a count of N, the first N arrivals are a round, the next N the second one, and so on.
-    fn meet(&mut self, lives: &[Life], soft: bool) {
+    fn meet(&mut self, timelines: &[ThreadTimeline], soft: bool) {
         // What was not kept any more at one thread leaves the later rounds of all unknown.
-        let complete_until_ns = horizon(lives, Fold::MOST_MARKS, |life| life.must_dropped);
+        let complete_until_ns = horizon(timelines, Fold::MOST_SYNC_POINTS, |timeline| timeline.hard_dropped);
         let mut arrivals: BTreeMap<(LockId, u32), Vec<Arrival>> = BTreeMap::new();
-        for (at, life) in lives.iter().enumerate() {
-            for (number, mark) in life.marks.iter().enumerate() {
-                if let MarkWhat::Barrier { lock, count } = mark.what {
-                    let arrival = (mark.at_ns, mark.until_ns, ThreadId::from(at), number as u32);
+        for (at, timeline) in timelines.iter().enumerate() {
+            for (number, sync_point) in timeline.sync_points.iter().enumerate() {
+                if let SyncWhat::Barrier { lock, count } = sync_point.what {
+                    let arrival = (sync_point.at_ns, sync_point.until_ns, ThreadId::from(at), number as u32);
                     arrivals.entry((lock, count)).or_default().push(arrival);
                 }
             }
@@ -175,34 +180,40 @@ impl Links {
     fn add_round(&mut self, must: bool, met: Vec<(ThreadId, u32)>) {
         self.soft |= !must;
         let (node, via) = (self.into.len() as u32, Via::Met { must });
-        let arrival = |(thread, mark): &(ThreadId, u32)| In { seg: 0, node: thread.0, upto: mark + 1, via };
+        let arrival = |(thread, sync_point): &(ThreadId, u32)| In { seg: 0, node: thread.0, upto: sync_point + 1, via };
         self.into.push(met.iter().map(arrival).collect());
-        for (thread, mark) in &met {
-            self.into[thread.index()].push(In { seg: mark + 1, node, upto: 1, via });
+        for (thread, sync_point) in &met {
+            self.into[thread.index()].push(In { seg: sync_point + 1, node, upto: 1, via });
         }
         self.rounds.push(Round { met });
     }
 
     /// Which post a wait needed, which signal fell into a condition wait.
-    fn hand_over(&mut self, lives: &[Life], locks: &[Lock]) {
-        let complete_until_ns = horizon(lives, Fold::MOST_SOFT_MARKS, |life| life.soft_dropped + life.must_dropped);
+    fn hand_over(&mut self, timelines: &[ThreadTimeline], locks: &[Lock]) {
+        let complete_until_ns =
+            horizon(timelines, Fold::MOST_SOFT_SYNC_POINTS, |timeline| timeline.soft_dropped + timeline.hard_dropped);
         #[derive(Default)]
         struct Traffic {
-            /// When, who, which mark.
+            /// When, who, which sync point.
             posts: Vec<(u64, u32, u32)>,
-            /// When it had it and when it asked, who, which mark.
+            /// When it had it and when it asked, who, which sync point.
             takes: Vec<(u64, u64, u32, u32)>,
         }
         let mut traffic: BTreeMap<LockId, Traffic> = BTreeMap::new();
-        for (at, life) in lives.iter().enumerate() {
-            for (number, mark) in life.marks.iter().enumerate() {
+        for (at, timeline) in timelines.iter().enumerate() {
+            for (number, sync_point) in timeline.sync_points.iter().enumerate() {
                 let (thread, number) = (at as u32, number as u32);
-                match mark.what {
-                    MarkWhat::Posted(lock) => {
-                        traffic.entry(lock).or_default().posts.push((mark.at_ns, thread, number));
+                match sync_point.what {
+                    SyncWhat::Posted(lock) => {
+                        traffic.entry(lock).or_default().posts.push((sync_point.at_ns, thread, number));
                     }
-                    MarkWhat::Taken(lock) => {
-                        traffic.entry(lock).or_default().takes.push((mark.until_ns, mark.at_ns, thread, number));
+                    SyncWhat::Taken(lock) => {
+                        traffic.entry(lock).or_default().takes.push((
+                            sync_point.until_ns,
+                            sync_point.at_ns,
+                            thread,
+                            number,
+                        ));
                     }
                     _ => {}
                 }
@@ -214,7 +225,7 @@ impl Links {
             takes.sort_unstable();
             self.is_tree &= takes.is_empty();
             let condition = matches!(lock.kind, Kind::Condvar | Kind::Cond);
-            for (number, (until_ns, at_ns, thread, mark)) in takes.iter().copied().enumerate() {
+            for (number, (until_ns, at_ns, thread, sync_point)) in takes.iter().copied().enumerate() {
                 if until_ns > complete_until_ns {
                     break;
                 }
@@ -232,7 +243,7 @@ impl Links {
                 }
                 if poster != thread {
                     self.soft = true;
-                    let link = In { seg: mark + 1, node: poster, upto: posted + 1, via: Via::Posted };
+                    let link = In { seg: sync_point + 1, node: poster, upto: posted + 1, via: Via::Posted };
                     self.into[thread as usize].push(link);
                 }
             }
@@ -240,8 +251,10 @@ impl Links {
     }
 }
 
-/// Up to when marks are complete: those of a thread that had too many of them end `most` marks in.
-fn horizon(lives: &[Life], most: usize, dropped: impl Fn(&Life) -> u64) -> u64 {
-    let cut = lives.iter().filter(|life| dropped(life) > 0);
-    cut.map(|life| life.marks.get(most - 1).map_or(0, |mark| mark.at_ns)).min().unwrap_or(u64::MAX)
+/// Up to when sync points are complete: those of a thread that had too many of them end `most` sync points in.
+fn horizon(timelines: &[ThreadTimeline], most: usize, dropped: impl Fn(&ThreadTimeline) -> u64) -> u64 {
+    let cut = timelines.iter().filter(|timeline| dropped(timeline) > 0);
+    cut.map(|timeline| timeline.sync_points.get(most - 1).map_or(0, |sync_point| sync_point.at_ns))
+        .min()
+        .unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@ use super::links::{In, Via};
 use super::places::Places;
 use super::verdict::{Cause, Verdict};
 use super::{Class, Side};
-use crate::model::order::{Mark, MarkWhat};
+use crate::model::order::{SyncPoint, SyncWhat};
 use crate::model::{Hang, HangKind, Kind, LockId, Mode, Session, Stacks, ThreadId};
 
 /// What to do about a join under a lock.
@@ -189,12 +189,14 @@ impl Words<'_> {
 
     /// A link in words.
     fn link(&self, (to, link): (u32, In)) -> String {
-        let mark = |thread: u32, number: u32| -> Option<&Mark> {
-            self.session.order.lives.get(thread as usize)?.marks.get(number as usize)
+        let sync_point = |thread: u32, number: u32| -> Option<&SyncPoint> {
+            self.session.order.timelines.get(thread as usize)?.sync_points.get(number as usize)
         };
-        let at = |mark: Option<&Mark>| mark.map_or_else(|| "an unknown place".to_owned(), |m| self.places.at(m.stack));
-        let name = |mark: Option<&Mark>| match mark.map(|mark| mark.what) {
-            Some(MarkWhat::Barrier { lock, .. } | MarkWhat::Posted(lock) | MarkWhat::Taken(lock)) => {
+        let at = |sync_point: Option<&SyncPoint>| {
+            sync_point.map_or_else(|| "an unknown place".to_owned(), |m| self.places.at(m.stack))
+        };
+        let name = |sync_point: Option<&SyncPoint>| match sync_point.map(|sync_point| sync_point.what) {
+            Some(SyncWhat::Barrier { lock, .. } | SyncWhat::Posted(lock) | SyncWhat::Taken(lock)) => {
                 self.places.lock(lock)
             }
             _ => "it".to_owned(),
@@ -203,26 +205,29 @@ impl Words<'_> {
             Via::Created => {
                 format!(
                     "a thread is created in {} only after the other side",
-                    at(mark(link.node, link.upto.saturating_sub(1)))
+                    at(sync_point(link.node, link.upto.saturating_sub(1)))
                 )
             }
             Via::Joined => {
-                format!("a thread is joined in {} before the other side", at(mark(to, link.seg.saturating_sub(1))))
+                format!(
+                    "a thread is joined in {} before the other side",
+                    at(sync_point(to, link.seg.saturating_sub(1)))
+                )
             }
             Via::Outlived => format!(
                 "the answer in {} says that the mutex's owner, the other side, had ended",
-                at(mark(to, link.seg.saturating_sub(1)))
+                at(sync_point(to, link.seg.saturating_sub(1)))
             ),
             Via::Met { .. } => {
-                // Into a round by an arrival; out of it by the mark before the segment.
-                let arrival =
-                    mark(link.node, link.upto.saturating_sub(1)).filter(|m| matches!(m.what, MarkWhat::Barrier { .. }));
-                let mark = arrival.or_else(|| mark(to, link.seg.saturating_sub(1)));
-                format!("the threads meet at the barrier {} in {} between the two", name(mark), at(mark))
+                // Into a round by an arrival; out of it by the sync point before the segment.
+                let arrival = sync_point(link.node, link.upto.saturating_sub(1))
+                    .filter(|m| matches!(m.what, SyncWhat::Barrier { .. }));
+                let sync_point = arrival.or_else(|| sync_point(to, link.seg.saturating_sub(1)));
+                format!("the threads meet at the barrier {} in {} between the two", name(sync_point), at(sync_point))
             }
             Via::Posted => {
                 let (posted, taken) =
-                    (mark(link.node, link.upto.saturating_sub(1)), mark(to, link.seg.saturating_sub(1)));
+                    (sync_point(link.node, link.upto.saturating_sub(1)), sync_point(to, link.seg.saturating_sub(1)));
                 format!("{} is posted in {} and waited for in {}", name(posted), at(posted), at(taken))
             }
         }

@@ -239,13 +239,19 @@ impl<'a> Pairs<'a> {
 
     /// When a segment began.
     fn begin_ns(&self, thread: ThreadId, segment: u32) -> u64 {
-        let mark = |thread: ThreadId, mark: u32| {
-            self.session.order.lives.get(thread.index())?.marks.get(mark as usize).map(|mark| mark.until_ns)
+        let sync_point = |thread: ThreadId, sync_point: u32| {
+            self.session
+                .order
+                .timelines
+                .get(thread.index())?
+                .sync_points
+                .get(sync_point as usize)
+                .map(|sync_point| sync_point.until_ns)
         };
-        let creator = || self.session.order.lives.get(thread.index())?.creator;
+        let creator = || self.session.order.timelines.get(thread.index())?.creator;
         let before = match segment.checked_sub(1) {
-            Some(before) => mark(thread, before),
-            None => creator().and_then(|(creator, at)| mark(creator, at)),
+            Some(before) => sync_point(thread, before),
+            None => creator().and_then(|(creator, at)| sync_point(creator, at)),
         };
         before.unwrap_or(0)
     }

@@ -3,7 +3,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::wants::{Want, holds};
-use crate::model::order::{ChainId, How, Link, Logged, LoggedWhat, MarkWhat, Run};
+use crate::model::order::{ChainId, How, Link, Logged, LoggedWhat, Run, SyncWhat};
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
 /// What happens.
@@ -11,8 +11,8 @@ use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 pub(super) enum What {
     Acquire(Mode),
     Release,
-    /// Passes the mark with this number.
-    Mark(u32),
+    /// Passes the sync point with this number.
+    SyncPoint(u32),
 }
 
 /// Which part of what was logged.
@@ -31,7 +31,7 @@ pub(super) struct Event {
     pub at_ns: u64,
     pub thread: ThreadId,
     pub what: What,
-    /// The lock; `LockId(0)` for marks.
+    /// The lock; `LockId(0)` for sync points.
     pub lock: LockId,
     pub stack: StackId,
     /// The release of an acquisition, the acquisition of a release.
@@ -52,8 +52,8 @@ pub(super) struct Trace {
     pub by_thread: Vec<Vec<u32>>,
     /// The acquisitions of each lock, and the place of each among them.
     pub by_lock: FxHashMap<LockId, Vec<u32>>,
-    /// By thread: where its marks are among its events.
-    marks: Vec<FxHashMap<u32, u32>>,
+    /// By thread: where its sync points are among its events.
+    sync_points: Vec<FxHashMap<u32, u32>>,
     /// By thread: events that lie in the part of the recording of which not everything is known.
     pub before: Vec<u32>,
     /// What is taken and given back but does not keep anybody out: it only hands over.
@@ -65,7 +65,7 @@ pub(super) struct Trace {
 impl Trace {
     pub fn new(session: &Session) -> Self {
         let log = &session.order.log;
-        let threads = session.threads.len().max(session.order.lives.len());
+        let threads = session.threads.len().max(session.order.timelines.len());
         let mut raw: Vec<(u64, u32, Part, &Logged)> = Vec::with_capacity(log.len());
         let mut taken: FxHashMap<(ThreadId, LockId), u32> = FxHashMap::default();
         for (number, event) in (1u32..).zip(log.events().filter(|event| event.thread.index() < threads)) {
@@ -74,7 +74,7 @@ impl Trace {
                     raw.push((event.at_ns, number, Part::Begin, event));
                     raw.push((event.until_ns.max(event.at_ns), number, Part::End, event));
                 }
-                LoggedWhat::Mark => raw.push((event.until_ns.max(event.at_ns), number, Part::Begin, event)),
+                LoggedWhat::SyncPoint => raw.push((event.until_ns.max(event.at_ns), number, Part::Begin, event)),
                 LoggedWhat::Acquired(_) | LoggedWhat::Tried(..) => {
                     *taken.entry((event.thread, event.lock)).or_default() += 1;
                     raw.push((event.at_ns, number, Part::Begin, event));
@@ -92,7 +92,7 @@ impl Trace {
         raw.sort_by_key(|(at_ns, number, part, _)| (*at_ns, *number, *part));
         let mut trace = Self {
             by_thread: vec![Vec::new(); threads],
-            marks: vec![FxHashMap::default(); threads],
+            sync_points: vec![FxHashMap::default(); threads],
             before: vec![0; threads],
             complete: log.dropped == 0,
             ..Self::default()
@@ -130,10 +130,10 @@ impl Trace {
     ) {
         let Logged { thread, lock, stack, .. } = *event;
         let mode = match event.what {
-            LoggedWhat::Mark => {
-                let number = self.push(at_ns, thread, What::Mark(lock.0), LockId(0), stack);
+            LoggedWhat::SyncPoint => {
+                let number = self.push(at_ns, thread, What::SyncPoint(lock.0), LockId(0), stack);
                 let place = self.events[number as usize].place;
-                self.marks[thread.index()].insert(lock.0, place);
+                self.sync_points[thread.index()].insert(lock.0, place);
                 return;
             }
             _ if part == Part::End => None,
@@ -185,9 +185,9 @@ impl Trace {
         }
     }
 
-    /// The place of a thread's mark among its events: behind them where it was not kept.
-    pub fn mark(&self, thread: ThreadId, mark: u32) -> Option<u32> {
-        self.marks.get(thread.index())?.get(&mark).copied()
+    /// The place of a thread's sync point among its events: behind them where it was not kept.
+    pub fn sync_point(&self, thread: ThreadId, sync_point: u32) -> Option<u32> {
+        self.sync_points.get(thread.index())?.get(&sync_point).copied()
     }
 
     /// Where a request was made: places among the events of its thread, ascending.
@@ -196,11 +196,14 @@ impl Trace {
         let before = self.before[want.thread.index()];
         let mut places = Vec::new();
         if is_join {
-            let marks = session.order.lives.get(want.thread.index()).map_or(&[][..], |life| &life.marks);
-            let joins = |run: &Run| run.first..=run.last.min(marks.len() as u32);
-            places.extend(want.runs.iter().flat_map(joins).filter_map(|mark| {
-                let joins = marks.get(mark as usize).is_some_and(|mark| matches!(mark.what, MarkWhat::Joined(_)));
-                self.mark(want.thread, mark).filter(|_| joins)
+            let sync_points =
+                session.order.timelines.get(want.thread.index()).map_or(&[][..], |timeline| &timeline.sync_points);
+            let joins = |run: &Run| run.first..=run.last.min(sync_points.len() as u32);
+            places.extend(want.runs.iter().flat_map(joins).filter_map(|sync_point| {
+                let joins = sync_points
+                    .get(sync_point as usize)
+                    .is_some_and(|sync_point| matches!(sync_point.what, SyncWhat::Joined(_)));
+                self.sync_point(want.thread, sync_point).filter(|_| joins)
             }));
         } else if want.how != How::Try {
             places.extend(events.iter().filter_map(|number| {

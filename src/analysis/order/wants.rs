@@ -5,7 +5,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::model::order::{ChainId, How, LoggedWhat, MarkWhat, Request, Run};
+use crate::model::order::{ChainId, How, LoggedWhat, Request, Run, SyncWhat};
 use crate::model::{Kind, Lock, LockId, Mode, Session, StackId, ThreadId};
 
 /// Whether a thread holds it from taking it until it gives it back.
@@ -127,19 +127,21 @@ impl<'a> Wants<'a> {
         self.session.locks.get(lock.index()).is_some_and(|lock| lock.kind == kind)
     }
 
-    fn marks(&self, thread: ThreadId) -> &'a [crate::model::order::Mark] {
-        self.session.order.lives.get(thread.index()).map_or(&[], |life| &life.marks)
+    fn sync_points(&self, thread: ThreadId) -> &'a [crate::model::order::SyncPoint] {
+        self.session.order.timelines.get(thread.index()).map_or(&[], |timeline| &timeline.sync_points)
     }
 
     /// A join with locks held, once for each thread that it joined.
     fn join(&mut self, request: &Request, child: bool, needed: &mut Vec<ThreadId>) {
         let key = request.key;
-        let marks = self.marks(key.thread);
+        let sync_points = self.sync_points(key.thread);
         let mut found: Vec<(ThreadId, Vec<Run>)> = Vec::new();
         for run in &request.runs {
-            for seg in run.first..=run.last.min(marks.len() as u32) {
-                let mark = marks.get(seg as usize).filter(|mark| mark.stack == key.stack || run.first == run.last);
-                if let Some(MarkWhat::Joined(Some(joined))) = mark.map(|mark| mark.what) {
+            for seg in run.first..=run.last.min(sync_points.len() as u32) {
+                let sync_point = sync_points
+                    .get(seg as usize)
+                    .filter(|sync_point| sync_point.stack == key.stack || run.first == run.last);
+                if let Some(SyncWhat::Joined(Some(joined))) = sync_point.map(|sync_point| sync_point.what) {
                     let run = Run { first: seg, last: seg, count: 1 };
                     match found.iter_mut().find(|(known, _)| *known == joined) {
                         Some((_, runs)) => runs.push(run),
@@ -177,21 +179,21 @@ impl<'a> Wants<'a> {
 
     /// Whom a join that never ended waits for: the last thread of this name, or the only one that nobody joined.
     fn never_joined(&self, joiner: ThreadId, lock: LockId) -> Option<ThreadId> {
-        let lives = &self.session.order.lives;
-        let joined: FxHashSet<ThreadId> = lives
+        let timelines = &self.session.order.timelines;
+        let joined: FxHashSet<ThreadId> = timelines
             .iter()
-            .flat_map(|life| &life.marks)
-            .filter_map(|mark| if let MarkWhat::Joined(child) = mark.what { child } else { None })
+            .flat_map(|timeline| &timeline.sync_points)
+            .filter_map(|sync_point| if let SyncWhat::Joined(child) = sync_point.what { child } else { None })
             .collect();
         let process = |thread: ThreadId| self.session.threads.get(thread.index()).map(|row| row.process);
         let key = self.session.locks.get(lock.index()).map_or(0, |lock| lock.address);
         let left =
             |thread: &ThreadId| *thread != joiner && !joined.contains(thread) && process(*thread) == process(joiner);
-        let threads = || (0..lives.len()).map(ThreadId::from).filter(left);
-        let named = threads().filter(|thread| key != 0 && lives[thread.index()].key == key);
+        let threads = || (0..timelines.len()).map(ThreadId::from).filter(left);
+        let named = threads().filter(|thread| key != 0 && timelines[thread.index()].key == key);
         named.max_by_key(|thread| self.session.threads.get(thread.index()).map(|row| row.start_ns)).or_else(|| {
-            let mut children =
-                threads().filter(|thread| lives[thread.index()].key == 0 && lives[thread.index()].creator.is_some());
+            let mut children = threads()
+                .filter(|thread| timelines[thread.index()].key == 0 && timelines[thread.index()].creator.is_some());
             children.next().filter(|_| children.next().is_none())
         })
     }
@@ -201,8 +203,8 @@ impl<'a> Wants<'a> {
         let mut needed: FxHashSet<ThreadId> = FxHashSet::default();
         while let Some(thread) = open.pop() {
             if needed.insert(thread) {
-                let joined = self.marks(thread).iter().filter_map(|mark| match mark.what {
-                    MarkWhat::Joined(child) => child,
+                let joined = self.sync_points(thread).iter().filter_map(|sync_point| match sync_point.what {
+                    SyncWhat::Joined(child) => child,
                     _ => None,
                 });
                 open.extend(joined.filter(|child| child.index() < self.session.threads.len()));
@@ -237,8 +239,8 @@ impl<'a> Wants<'a> {
         let mut threads: Vec<ThreadId> = needed.iter().copied().collect();
         threads.sort_unstable();
         for thread in &threads {
-            for (number, mark) in self.marks(*thread).iter().enumerate() {
-                let MarkWhat::Joined(Some(joined)) = mark.what else { continue };
+            for (number, sync_point) in self.sync_points(*thread).iter().enumerate() {
+                let SyncWhat::Joined(Some(joined)) = sync_point.what else { continue };
                 if joined.index() < session.threads.len()
                     && !locked.contains(&(*thread, number as u32))
                     && let Some(lock) = self.ends.get(&joined).copied().or_else(|| self.ends.values().copied().min())
@@ -247,7 +249,7 @@ impl<'a> Wants<'a> {
                     let seg = number as u32;
                     let runs = vec![Run { first: seg, last: seg, count: 1 }];
                     let node = self.end_of(joined);
-                    self.alone(*thread, node, lock, (Mode::Exclusive, How::Block), mark.stack, runs);
+                    self.alone(*thread, node, lock, (Mode::Exclusive, How::Block), sync_point.stack, runs);
                 }
             }
         }
@@ -304,12 +306,13 @@ impl<'a> Wants<'a> {
                     }
                     continue;
                 }
-                LoggedWhat::Mark => continue,
+                LoggedWhat::SyncPoint => continue,
             };
             if !alone || how == How::Try {
                 continue;
             }
-            let seg = self.marks(event.thread).partition_point(|mark| mark.at_ns <= event.at_ns) as u32;
+            let seg =
+                self.sync_points(event.thread).partition_point(|sync_point| sync_point.at_ns <= event.at_ns) as u32;
             let runs = taken.entry((event.thread, event.lock, event.stack, mode, how)).or_default();
             match runs.last_mut() {
                 Some(last) if last.last == seg => last.count += 1,
@@ -329,7 +332,7 @@ impl<'a> Wants<'a> {
         for ((thread, site), share) in profile.by_thread.iter().filter(|((thread, _), _)| needed.contains(thread)) {
             let Some(key) = profile.sites.get(site.index()).map(|site| site.key) else { continue };
             if share.acquisitions > 0 {
-                let run = Run { first: 0, last: self.marks(*thread).len() as u32, count: share.acquisitions };
+                let run = Run { first: 0, last: self.sync_points(*thread).len() as u32, count: share.acquisitions };
                 taken.push(((*thread, key.lock, key.stack, key.mode, How::Block), vec![run]));
             }
         }

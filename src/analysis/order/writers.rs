@@ -119,11 +119,12 @@ fn find(session: &Session) -> FxHashMap<LockId, Vec<Writer>> {
                     }
                     false
                 }
-                LoggedWhat::Mark => false,
+                LoggedWhat::SyncPoint => false,
             };
             if written && is(event.lock) {
-                let marks = order.lives.get(event.thread.index()).map_or(&[][..], |life| &life.marks);
-                let seg = marks.partition_point(|mark| mark.at_ns <= event.at_ns) as u32;
+                let sync_points =
+                    order.timelines.get(event.thread.index()).map_or(&[][..], |timeline| &timeline.sync_points);
+                let seg = sync_points.partition_point(|sync_point| sync_point.at_ns <= event.at_ns) as u32;
                 let runs = alone.entry((event.lock, event.thread, event.stack)).or_default();
                 if runs.last().is_none_or(|last| last.last != seg) {
                     runs.push(Run { first: seg, last: seg, count: 1 });
@@ -136,7 +137,7 @@ fn find(session: &Session) -> FxHashMap<LockId, Vec<Writer>> {
             let Some(key) = session.profile.sites.get(site.index()).map(|site| site.key) else { continue };
             let under = nested.get(&(*thread, key.lock, key.stack)).copied().unwrap_or(0);
             if key.mode == Mode::Exclusive && is(key.lock) && share.acquisitions > under {
-                let last = order.lives.get(thread.index()).map_or(0, |life| life.marks.len() as u32);
+                let last = order.timelines.get(thread.index()).map_or(0, |timeline| timeline.sync_points.len() as u32);
                 let run = Run { first: 0, last, count: share.acquisitions };
                 alone.insert((key.lock, *thread, key.stack), vec![run]);
             }

@@ -132,11 +132,11 @@ fn miss_sync_point(key: AggregateKey, thread: ThreadId, count: u64, reducer: &mu
         }
         _ => return,
     };
-    let life = reducer.session.order.life(thread);
+    let timeline = reducer.session.order.timeline(thread);
     if is_hard {
-        life.must_dropped += count;
+        timeline.hard_dropped += count;
     } else {
-        life.soft_dropped += count;
+        timeline.soft_dropped += count;
     }
 }
 
@@ -163,10 +163,10 @@ impl Lists {
         let SiteKey { mode, stack, .. } = reducer.site_key(access);
         let (how, reacquired) = (access.how(), flags.is_reacquired());
         let key = RequestKey { thread, lock, mode, how, reacquired, stack, held };
-        let life = reducer.session.order.life(thread);
+        let timeline = reducer.session.order.timeline(thread);
         let segments = match nesting.hard_before {
-            None => (0, life.marks.len() as u32),
-            Some(hard) => life.segments(hard),
+            None => (0, timeline.sync_points.len() as u32),
+            Some(hard) => timeline.segments(hard),
         };
         reducer.session.order.requested(key, segments, count);
         Some(())

@@ -20,7 +20,7 @@ use crate::ingest::clock::{Rate, monotonic_ns};
 use crate::ingest::drain::Drain;
 use crate::ingest::image::Image;
 use crate::ingest::polls::Polls;
-use crate::model::order::{How, LoggedWhat, MarkWhat, Order};
+use crate::model::order::{How, LoggedWhat, Order, SyncWhat};
 use crate::model::{LockId, Mode, Session};
 
 /// Rows: mutexes, and from there on one of each of the others.
@@ -262,7 +262,7 @@ fn a_restart_tells_what_is_still_held() {
 }
 
 #[test]
-fn marks() {
+fn sync_points() {
     let mut made = Made::new();
     let done = |lock, extra| record(Op::Done, 10, lock, extra);
     made.read(&[
@@ -276,19 +276,19 @@ fn marks() {
         record(Op::Posted, 21, 1, 0),
         record(Op::ThreadEnd, 30, 0, 0),
     ]);
-    let life = &made.session.order.lives[made.session.threads.len() - 1];
-    let what: Vec<_> = (life.marks.iter())
-        .map(|mark| match mark.what {
-            MarkWhat::Created(None) => (0, 0),
-            MarkWhat::Joined(None) => (1, 0),
-            MarkWhat::Barrier { lock, count } => (made.lock(lock), count),
-            MarkWhat::Posted(lock) => (made.lock(lock), 100),
-            MarkWhat::Taken(lock) => (made.lock(lock), 200),
+    let timeline = &made.session.order.timelines[made.session.threads.len() - 1];
+    let what: Vec<_> = (timeline.sync_points.iter())
+        .map(|sync_point| match sync_point.what {
+            SyncWhat::Created(None) => (0, 0),
+            SyncWhat::Joined(None) => (1, 0),
+            SyncWhat::Barrier { lock, count } => (made.lock(lock), count),
+            SyncWhat::Posted(lock) => (made.lock(lock), 100),
+            SyncWhat::Taken(lock) => (made.lock(lock), 200),
             other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(what, [(0, 0), (BARRIER, 4), (SEMAPHORE, 200), (CONDVAR, 200), (1, 0), (CONDVAR, 100)]);
-    assert_eq!((life.marks[1].at_ns, life.marks[1].until_ns), (10, 15));
+    assert_eq!((timeline.sync_points[1].at_ns, timeline.sync_points[1].until_ns), (10, 15));
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn folds_that_make_no_sense_are_counted_as_missing() {
 }
 
 #[test]
-fn folded_marks_are_missed() {
+fn aggregated_sync_points_are_missed() {
     let mut made = Made::new();
     let [done, posted, created] = [Op::Done, Op::Posted, Op::Created].map(|op| op as u32);
     let table = made.fold(
@@ -400,8 +400,8 @@ fn folded_marks_are_missed() {
         0,
     );
     made.read_folds(table);
-    let life = &made.session.order.lives[0];
-    assert_eq!((life.must_dropped, life.soft_dropped), (7, 70));
+    let timeline = &made.session.order.timelines[0];
+    assert_eq!((timeline.hard_dropped, timeline.soft_dropped), (7, 70));
 }
 
 /// The same program, recorded with every nested acquisition in the ring, and with all of them folded.

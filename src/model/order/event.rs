@@ -67,7 +67,7 @@ pub enum What {
         /// How it holds it.
         mode: Mode,
     },
-    /// Took a lock and gave it back, with nothing taken under it. Marks may lie in between.
+    /// Took a lock and gave it back, with nothing taken under it. Sync points may lie in between.
     Section {
         /// The lock.
         lock: LockId,

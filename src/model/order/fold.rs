@@ -1,11 +1,11 @@
-//! Events become requests, lives and log.
+//! Events become requests, timelines and log.
 //!
 //! Each thread's events come in its own order; threads come in any order among each other (the collector reads
 //! one ring after the other), so what joins two threads is resolved later, by [`Fold::settle`].
 
 use super::kin::{Heir, Join, Kin, Span};
 use super::{
-    ChainId, Event, Gate, How, Link, Logged, LoggedWhat, Mark, MarkWhat, Order, Request, RequestKey, Run, What,
+    ChainId, Event, Gate, How, Link, Logged, LoggedWhat, Order, Request, RequestKey, Run, SyncPoint, SyncWhat, What,
 };
 use crate::model::ids::{LockId, ProcessId, StackId, ThreadId};
 use crate::model::profile::Mode;
@@ -44,7 +44,7 @@ struct State {
 /// A join that was over.
 #[derive(Clone, Copy, Debug)]
 struct Joining {
-    mark: u32,
+    sync_point: u32,
     lock: LockId,
     how: How,
     stack: StackId,
@@ -61,10 +61,10 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Hand-overs of one thread that are kept as marks.
-    pub const MOST_SOFT_MARKS: usize = 4096;
-    /// Marks of one thread that are kept.
-    pub const MOST_MARKS: usize = 1 << 16;
+    /// Hand-overs of one thread that are kept as sync points.
+    pub const MOST_SOFT_SYNC_POINTS: usize = 4096;
+    /// Sync points of one thread that are kept.
+    pub const MOST_SYNC_POINTS: usize = 1 << 16;
     /// Locks that a thread holds at one time; requests under more are counted as dropped.
     pub const MOST_HELD: usize = 1 << 16;
 
@@ -135,8 +135,8 @@ impl Fold {
                 }
             }
             What::OwnerDied { lock } => {
-                if let Some(mark) = self.mark(order, thread, event, at_ns, MarkWhat::Outlived(None)) {
-                    self.kin.outlived(Heir { thread, mark, lock, at_ns });
+                if let Some(sync_point) = self.sync_point(order, thread, event, at_ns, SyncWhat::Outlived(None)) {
+                    self.kin.outlived(Heir { thread, sync_point, lock, at_ns });
                 }
             }
             What::Wanted { lock, mode, how } => {
@@ -149,14 +149,14 @@ impl Fold {
             What::Started { process, key, token } => {
                 let state = &mut self.states[thread.index()];
                 *state = State { process, key, ..State::default() };
-                order.life(thread).key = key;
+                order.timeline(thread).key = key;
                 self.kin.named(process, key, thread, at_ns);
                 self.kin.started(order, process, thread, token);
             }
             What::Created { token } => {
-                if let Some(mark) = self.mark(order, thread, event, at_ns, MarkWhat::Created(None)) {
+                if let Some(sync_point) = self.sync_point(order, thread, event, at_ns, SyncWhat::Created(None)) {
                     let process = self.states[thread.index()].process;
-                    self.kin.created(order, process, token, (thread, mark));
+                    self.kin.created(order, process, token, (thread, sync_point));
                 }
             }
             What::Joined { lock, key, until_ns } => {
@@ -166,13 +166,13 @@ impl Fold {
                 self.joined(order, thread, event, (lock, how), key, until_ns);
             }
             What::Barrier { lock, count, until_ns } => {
-                self.mark(order, thread, event, until_ns, MarkWhat::Barrier { lock, count });
+                self.sync_point(order, thread, event, until_ns, SyncWhat::Barrier { lock, count });
             }
             What::Posted { lock } => {
-                self.mark(order, thread, event, at_ns, MarkWhat::Posted(lock));
+                self.sync_point(order, thread, event, at_ns, SyncWhat::Posted(lock));
             }
             What::Taken { lock, until_ns } => {
-                self.mark(order, thread, event, until_ns, MarkWhat::Taken(lock));
+                self.sync_point(order, thread, event, until_ns, SyncWhat::Taken(lock));
             }
             What::Ended => {
                 self.make_room(order, thread, at_ns, 0, false);
@@ -215,7 +215,7 @@ impl Fold {
         if held == ChainId::EMPTY {
             return None;
         }
-        let segment = order.lives.get(thread.index()).map_or(0, |life| life.marks.len() as u32);
+        let segment = order.timelines.get(thread.index()).map_or(0, |timeline| timeline.sync_points.len() as u32);
         let key = RequestKey { thread, lock, mode, how, reacquired, stack, held };
         order.request(key, Run { first: segment, last: segment, count: 1 })
     }
@@ -235,11 +235,11 @@ impl Fold {
         if how != How::Try && !unsure {
             self.request(order, thread, lock, Mode::Exclusive, how, false, stack);
         }
-        if let Some(mark) = self.mark(order, thread, event, until_ns, MarkWhat::Joined(None)) {
+        if let Some(sync_point) = self.sync_point(order, thread, event, until_ns, SyncWhat::Joined(None)) {
             if how != How::Try {
-                self.states[thread.index()].joins.push(Joining { mark, lock, how, stack, at_ns, unsure });
+                self.states[thread.index()].joins.push(Joining { sync_point, lock, how, stack, at_ns, unsure });
             }
-            self.kin.joined(Join { process, thread, mark, key, at_ns, until_ns });
+            self.kin.joined(Join { process, thread, sync_point, key, at_ns, until_ns });
         }
     }
 
@@ -249,7 +249,7 @@ impl Fold {
         let state = &self.states[thread.index()];
         let since = state.joins.iter().rev().take_while(|join| join.at_ns >= since_ns);
         let under: Vec<_> = since.filter(|join| !told || join.unsure).copied().collect();
-        for Joining { mark, lock, how, stack, .. } in under {
+        for Joining { sync_point, lock, how, stack, .. } in under {
             let Gate { lock: held, mode, stack: taken } = gate;
             let Some(held) = order.chains.try_intern(Link { outer: ChainId::EMPTY, lock: held, mode, stack: taken })
             else {
@@ -257,11 +257,11 @@ impl Fold {
                 continue;
             };
             let key = RequestKey { thread, lock, mode: Mode::Exclusive, how, reacquired: false, stack, held };
-            order.request(key, Run { first: mark, last: mark, count: 1 });
+            order.request(key, Run { first: sync_point, last: sync_point, count: 1 });
         }
     }
 
-    /// A lock was held alone, with marks in between: it may be what guards a thread, and threads were joined under it.
+    /// A lock was held alone, with sync points in between: it may be what guards a thread, and threads were joined under it.
     pub fn spanned(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, at_ns: u64, until_ns: u64) {
         self.meet(thread);
         self.joined_under(order, thread, gate, at_ns, false);
@@ -276,7 +276,7 @@ impl Fold {
 
     fn guards(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, at_ns: u64, until_ns: u64) {
         if self.states[thread.index()].joins.last().is_some_and(|join| join.at_ns >= at_ns) {
-            order.life(thread);
+            order.timeline(thread);
             self.kin.spanned(Span { thread, gate, at_ns, until_ns });
         }
     }
@@ -330,24 +330,24 @@ impl Fold {
         Some(released)
     }
 
-    fn mark(
+    fn sync_point(
         &mut self,
         order: &mut Order,
         thread: ThreadId,
         event: Event,
         until_ns: u64,
-        what: MarkWhat,
+        what: SyncWhat,
     ) -> Option<u32> {
-        let life = order.life(thread);
-        let at = life.marks.len();
-        let most = if what.is_must() { Self::MOST_MARKS } else { Self::MOST_SOFT_MARKS };
+        let timeline = order.timeline(thread);
+        let at = timeline.sync_points.len();
+        let most = if what.is_hard() { Self::MOST_SYNC_POINTS } else { Self::MOST_SOFT_SYNC_POINTS };
         if at >= most {
-            life.must_dropped += u64::from(what.is_must());
-            life.soft_dropped += u64::from(!what.is_must());
+            timeline.hard_dropped += u64::from(what.is_hard());
+            timeline.soft_dropped += u64::from(!what.is_hard());
             return None;
         }
-        life.marks.push(Mark { at_ns: event.at_ns, until_ns, what, stack: event.stack });
-        let (lock, stack, what) = (LockId(at as u32), event.stack, LoggedWhat::Mark);
+        timeline.sync_points.push(SyncPoint { at_ns: event.at_ns, until_ns, what, stack: event.stack });
+        let (lock, stack, what) = (LockId(at as u32), event.stack, LoggedWhat::SyncPoint);
         order.log.push(Logged { at_ns: event.at_ns, until_ns, thread, lock, stack, what });
         Some(at as u32)
     }

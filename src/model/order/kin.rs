@@ -6,7 +6,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Gate, MarkWhat, Order};
+use super::{Gate, Order, SyncWhat};
 use crate::model::ids::{LockId, ProcessId, ThreadId};
 
 /// A join whose thread is not known yet.
@@ -14,7 +14,7 @@ use crate::model::ids::{LockId, ProcessId, ThreadId};
 pub(super) struct Join {
     pub process: ProcessId,
     pub thread: ThreadId,
-    pub mark: u32,
+    pub sync_point: u32,
     pub key: u64,
     pub at_ns: u64,
     pub until_ns: u64,
@@ -24,7 +24,7 @@ pub(super) struct Join {
 #[derive(Debug)]
 pub(super) struct Heir {
     pub thread: ThreadId,
-    pub mark: u32,
+    pub sync_point: u32,
     pub lock: LockId,
     pub at_ns: u64,
 }
@@ -50,7 +50,7 @@ pub(super) struct Span {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Kin {
-    /// Creators and their marks, by process and token.
+    /// Creators and their sync points, by process and token.
     creations: FxHashMap<(ProcessId, u32), (ThreadId, u32)>,
     /// Threads whose creation was not read yet, by process and token.
     started: FxHashMap<(ProcessId, u32), ThreadId>,
@@ -146,21 +146,21 @@ impl Kin {
         ripe.sort_by_key(|join| join.until_ns);
         for join in ripe {
             if let Some(child) = self.bearer(&join) {
-                order.life(join.thread).marks[join.mark as usize].what = MarkWhat::Joined(Some(child));
+                order.timeline(join.thread).sync_points[join.sync_point as usize].what = SyncWhat::Joined(Some(child));
             }
         }
         if all {
             self.spans.drain(..).for_each(|span| guard(order, &span));
-            for Heir { thread, mark, lock, at_ns } in self.heirs.drain(..) {
+            for Heir { thread, sync_point, lock, at_ns } in self.heirs.drain(..) {
                 let owners = self.kept.get(&lock).into_iter().flatten();
                 let last = owners.filter(|(taken_ns, owner)| *taken_ns <= at_ns && *owner != thread).max();
                 if let Some((_, owner)) = last {
-                    order.life(thread).marks[mark as usize].what = MarkWhat::Outlived(Some(*owner));
+                    order.timeline(thread).sync_points[sync_point as usize].what = SyncWhat::Outlived(Some(*owner));
                 }
             }
-            order.lives.iter_mut().for_each(|life| {
-                life.gates.sort();
-                life.gates.dedup();
+            order.timelines.iter_mut().for_each(|timeline| {
+                timeline.gates.sort();
+                timeline.gates.dedup();
             });
         }
     }
@@ -187,24 +187,24 @@ impl Kin {
 }
 
 fn parent(order: &mut Order, creator: (ThreadId, u32), child: ThreadId) {
-    order.life(child).creator = Some(creator);
-    order.life(creator.0).marks[creator.1 as usize].what = MarkWhat::Created(Some(child));
+    order.timeline(child).creator = Some(creator);
+    order.timeline(creator.0).sync_points[creator.1 as usize].what = SyncWhat::Created(Some(child));
 }
 
 /// Threads that were created and joined within the hold are guarded by it.
 fn guard(order: &mut Order, span: &Span) {
-    let marks = &order.life(span.thread).marks;
-    let first = marks.partition_point(|mark| mark.until_ns < span.at_ns);
+    let sync_points = &order.timeline(span.thread).sync_points;
+    let first = sync_points.partition_point(|sync_point| sync_point.until_ns < span.at_ns);
     let mut created = FxHashSet::default();
     let mut guarded = Vec::new();
-    for mark in marks[first..].iter().take_while(|mark| mark.until_ns <= span.until_ns) {
-        match mark.what {
-            MarkWhat::Created(Some(child)) if mark.at_ns >= span.at_ns => _ = created.insert(child),
-            MarkWhat::Joined(Some(child)) if created.contains(&child) => guarded.push(child),
+    for sync_point in sync_points[first..].iter().take_while(|sync_point| sync_point.until_ns <= span.until_ns) {
+        match sync_point.what {
+            SyncWhat::Created(Some(child)) if sync_point.at_ns >= span.at_ns => _ = created.insert(child),
+            SyncWhat::Joined(Some(child)) if created.contains(&child) => guarded.push(child),
             _ => {}
         }
     }
     for child in guarded {
-        order.life(child).gates.push(span.gate);
+        order.timeline(child).gates.push(span.gate);
     }
 }

@@ -15,10 +15,10 @@ pub enum LoggedWhat {
     Tried(Mode, How),
     /// Gave it back. `until_ns` is 0.
     Released,
-    /// Took a lock and gave it back at `until_ns`, and asked for no other meanwhile (marks may lie in between).
+    /// Took a lock and gave it back at `until_ns`, and asked for no other meanwhile (sync points may lie in between).
     Section(Mode),
-    /// Passed a mark: `lock` holds its position in the thread's marks.
-    Mark,
+    /// Passed a sync point: `lock` holds its position in the thread's sync points.
+    SyncPoint,
 }
 
 /// One event.

@@ -2,7 +2,7 @@
 //!
 //! [`Fold::apply`] is the one way in: the collector and the tests' simulated programs both go through it.
 //! Kept are the *requests* (a lock asked for while others were held: the edges of the lock-order graph, all of
-//! them), the *lives* of threads (what must have come before what) and a *log* of single events as far as there
+//! them), the *timelines* of threads (what came before what) and a *log* of single events as far as there
 //! is room (it takes part in witnesses only).
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ pub struct RequestKey {
 /// Segments of a thread in which a request was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// The first segment: number of marks of the thread before it.
+    /// The first segment: number of sync points of the thread before it.
     pub first: u32,
     /// The last one; more than `first` where single segments are not known any more.
     pub last: u32,
@@ -94,22 +94,22 @@ impl Request {
     }
 }
 
-/// A point in a thread's life that orders it with others.
+/// A point in a thread's timeline that orders it with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct SyncPoint {
     /// When it began, ns since the start of the session.
     pub at_ns: u64,
     /// When it was over (waits), else as `at_ns`.
     pub until_ns: u64,
     /// What.
-    pub what: MarkWhat,
+    pub what: SyncWhat,
     /// Where.
     pub stack: StackId,
 }
 
-/// What a [`Mark`] is. Hand-overs order the two sides in this run only; the others must hold in every run.
+/// What a [`SyncPoint`] is. Hand-overs order the two sides in this run only; the others must hold in every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MarkWhat {
+pub enum SyncWhat {
     /// Created this thread (`None`: it was never seen).
     Created(Option<ThreadId>),
     /// Joined this thread.
@@ -129,9 +129,9 @@ pub enum MarkWhat {
     Outlived(Option<ThreadId>),
 }
 
-impl MarkWhat {
+impl SyncWhat {
     /// Whether the order holds in every run.
-    pub fn is_must(self) -> bool {
+    pub fn is_hard(self) -> bool {
         matches!(self, Self::Created(_) | Self::Joined(_) | Self::Barrier { .. } | Self::Outlived(_))
     }
 }
@@ -147,31 +147,31 @@ pub struct Gate {
     pub stack: StackId,
 }
 
-/// A thread's life, as far as it orders it with others.
+/// A thread's timeline, as far as it orders it with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Life {
+pub struct ThreadTimeline {
     /// What joiners call it (its `pthread_t`): the address of the lock of kind `Join` that stands for it; 0 where
     /// unknown.
     pub key: u64,
-    /// Who created it, and the position of the mark `Created` in the creator's marks.
+    /// Who created it, and the position of the sync point `Created` in the creator's sync points.
     pub creator: Option<(ThreadId, u32)>,
-    /// In the thread's order. Segment n lies before mark n; the last segment behind all marks.
-    pub marks: Vec<Mark>,
+    /// In the thread's order. Segment n lies before sync point n; the last segment behind all sync points.
+    pub sync_points: Vec<SyncPoint>,
     /// Held by the creator all the while.
     pub gates: Vec<Gate>,
-    /// Hand-overs that were not kept as marks any more, as there were too many.
+    /// Hand-overs that were not kept as sync points any more, as there were too many.
     pub soft_dropped: u64,
     /// Creations, joins and barriers that were not kept.
-    pub must_dropped: u64,
+    pub hard_dropped: u64,
 }
 
-impl Life {
-    /// The segments between two marks that must hold, as numbers of segments between all marks: those behind the
-    /// `must`-th such mark and before the next, first and last.
-    pub fn segments(&self, must: u32) -> (u32, u32) {
-        let all = self.marks.len() as u32;
-        let mut places = (0..all).filter(|at| self.marks[*at as usize].what.is_must());
-        let first = match must.checked_sub(1) {
+impl ThreadTimeline {
+    /// The segments between two hard sync points, as numbers of segments between all sync points: those behind the
+    /// `hard`-th hard one and before the next, first and last.
+    pub fn segments(&self, hard: u32) -> (u32, u32) {
+        let all = self.sync_points.len() as u32;
+        let mut places = (0..all).filter(|at| self.sync_points[*at as usize].what.is_hard());
+        let first = match hard.checked_sub(1) {
             None => 0,
             Some(before) => places.nth(before as usize).map_or(all, |at| at + 1),
         };
@@ -233,7 +233,7 @@ pub struct Order {
     pub requests: Vec<Request>,
     index: FxHashMap<RequestKey, u32>,
     /// By thread.
-    pub lives: Vec<Life>,
+    pub timelines: Vec<ThreadTimeline>,
     /// Single events, as far as there is room.
     pub log: Log,
     /// By what, by whom first, how often.
@@ -292,19 +292,21 @@ impl Order {
         self.request(key, Run { first, last, count });
     }
 
-    /// A thread's life, made where it is new.
-    pub fn life(&mut self, thread: ThreadId) -> &mut Life {
-        if thread.index() >= self.lives.len() {
-            self.lives.resize_with(thread.index() + 1, Life::default);
+    /// A thread's timeline, made where it is new.
+    pub fn timeline(&mut self, thread: ThreadId) -> &mut ThreadTimeline {
+        if thread.index() >= self.timelines.len() {
+            self.timelines.resize_with(thread.index() + 1, ThreadTimeline::default);
         }
-        &mut self.lives[thread.index()]
+        &mut self.timelines[thread.index()]
     }
 
     /// Where a thread was created; the unknown stack where that was not seen.
     pub fn created_at(&self, thread: ThreadId) -> StackId {
-        let creation = self.lives.get(thread.index()).and_then(|life| life.creator);
-        let mark = creation.and_then(|(creator, mark)| self.lives.get(creator.index())?.marks.get(mark as usize));
-        mark.map_or(Stacks::UNKNOWN, |mark| mark.stack)
+        let creation = self.timelines.get(thread.index()).and_then(|timeline| timeline.creator);
+        let sync_point = creation.and_then(|(creator, sync_point)| {
+            self.timelines.get(creator.index())?.sync_points.get(sync_point as usize)
+        });
+        sync_point.map_or(Stacks::UNKNOWN, |sync_point| sync_point.stack)
     }
 
     /// Where a thread that ended had taken a lock that it held still; where another one had, if it is not known of this one.

@@ -207,7 +207,7 @@ fn logged_holds(session: &Session) -> Vec<(ThreadId, Slice)> {
         |lock: LockId, thread: ThreadId| lock.index() < session.locks.len() && thread.index() < session.threads.len();
     for event in session.order.log.events() {
         let (thread, lock, stack) = (event.thread, event.lock, event.stack);
-        if event.what == LoggedWhat::Mark || !known(lock, thread) {
+        if event.what == LoggedWhat::SyncPoint || !known(lock, thread) {
             continue;
         }
         let hold = |mode, end: u64| {
@@ -225,7 +225,7 @@ fn logged_holds(session: &Session) -> Vec<(ThreadId, Slice)> {
                     holds.push((thread, slice));
                 }
             }
-            LoggedWhat::Mark => {}
+            LoggedWhat::SyncPoint => {}
         }
     }
     for ((thread, _), slices) in open {

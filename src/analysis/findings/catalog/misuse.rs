@@ -9,7 +9,7 @@ use super::{
 use crate::analysis::findings::{Collector, Scope, Sighting};
 use crate::analysis::order::places::Places;
 use crate::analysis::order::wants::holds;
-use crate::model::order::{How, MarkWhat, Misuse, MisuseKind, Request};
+use crate::model::order::{How, Misuse, MisuseKind, Request, SyncWhat};
 use crate::model::{Exit, Hang, LockId, Mode, ProcessId, Session, Stacks, ThreadId};
 
 /// Adds misuses and requests of a thread that waits for itself.
@@ -120,13 +120,13 @@ impl<'a> KeptToTheEnd<'a> {
         if !session.order.misuses.keys().any(|misuse| misuse.kind == MisuseKind::HeldAtThreadExit) {
             return kept;
         }
-        for (life, thread) in session.order.lives.iter().zip(&session.threads) {
-            for mark in &life.marks {
-                match mark.what {
-                    MarkWhat::Joined(Some(joined)) => _ = kept.joined.insert(joined),
-                    MarkWhat::Created(_) => {
+        for (timeline, thread) in session.order.timelines.iter().zip(&session.threads) {
+            for sync_point in &timeline.sync_points {
+                match sync_point.what {
+                    SyncWhat::Joined(Some(joined)) => _ = kept.joined.insert(joined),
+                    SyncWhat::Created(_) => {
                         let last = kept.last_creation_ns.entry(thread.process).or_default();
-                        *last = (*last).max(mark.at_ns);
+                        *last = (*last).max(sync_point.at_ns);
                     }
                     _ => {}
                 }

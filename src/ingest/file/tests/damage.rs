@@ -39,7 +39,13 @@ fn assert_part_of(part: &Session, whole: &Session) {
     let (order, all) = (&part.order, &whole.order);
     assert!(all.chains.links().starts_with(order.chains.links()) && all.requests.starts_with(&order.requests));
     assert!(order.misuses.iter().all(|(misuse, count)| all.misuses[misuse] == *count));
-    assert!(order.lives.iter().zip(&all.lives).all(|(part, whole)| whole.marks.starts_with(&part.marks)));
+    assert!(
+        order
+            .timelines
+            .iter()
+            .zip(&all.timelines)
+            .all(|(part, whole)| whole.sync_points.starts_with(&part.sync_points))
+    );
     assert!(order.requests.len() == all.requests.len() || order.dropped > 0, "edges are missing, and nobody says so");
     assert!(order.log == all.log || order.log.complete_from_ns == u64::MAX, "so are events");
     assert!(part.profile.by_thread.iter().all(|(key, share)| whole.profile.by_thread[key] == *share));

@@ -198,7 +198,7 @@ fn golden_order(main: StackId, work: StackId) -> Order {
     ] {
         order.misused(Misuse { kind, lock: LockId(1), stack: work, holder }, child, 2);
     }
-    (order.lives[1].soft_dropped, order.lives[1].must_dropped, order.lives[1].key) = (6, 7, 0x7f00);
+    (order.timelines[1].soft_dropped, order.timelines[1].hard_dropped, order.timelines[1].key) = (6, 7, 0x7f00);
     (order.dropped, order.log.dropped, order.log.complete_from_ns) = (4, 5, 1);
     order
 }
@@ -225,7 +225,7 @@ fn the_current_version_is_read() {
         write_to_path(&golden_session(), &path).unwrap();
     }
     assert_eq!(read(&path).unwrap(), golden_session());
-    assert!(!golden_session().order.log.is_empty() && !golden_session().order.lives[1].gates.is_empty());
+    assert!(!golden_session().order.log.is_empty() && !golden_session().order.timelines[1].gates.is_empty());
 }
 
 /// The session of the example in the specification.

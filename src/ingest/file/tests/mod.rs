@@ -60,25 +60,29 @@ fn exercise(session: &Session) {
         session.lock(request.key.lock);
         session.stacks.node(request.key.stack);
         assert!(order.chains.walk(request.key.held).next().is_some() && !request.runs.is_empty());
-        let marks = order.lives.get(request.key.thread.index()).map_or(0, |life| life.marks.len());
-        assert!(request.runs.iter().all(|run| run.first <= run.last && run.last as usize <= marks));
+        let sync_points =
+            order.timelines.get(request.key.thread.index()).map_or(0, |timeline| timeline.sync_points.len());
+        assert!(request.runs.iter().all(|run| run.first <= run.last && run.last as usize <= sync_points));
     }
-    for (at, life) in order.lives.iter().enumerate() {
+    for (at, timeline) in order.timelines.iter().enumerate() {
         session.thread(ThreadId::from(at));
-        life.gates.iter().for_each(|gate| assert!(gate.lock.index() < session.locks.len()));
+        timeline.gates.iter().for_each(|gate| assert!(gate.lock.index() < session.locks.len()));
         // Whoever follows creators comes to an end.
-        let mut next = life.creator;
+        let mut next = timeline.creator;
         let mut steps = 0;
-        while let Some((creator, mark)) = next {
-            assert!((mark as usize) < order.lives[creator.index()].marks.len() && steps < order.lives.len());
-            next = order.lives[creator.index()].creator;
+        while let Some((creator, sync_point)) = next {
+            assert!(
+                (sync_point as usize) < order.timelines[creator.index()].sync_points.len()
+                    && steps < order.timelines.len()
+            );
+            next = order.timelines[creator.index()].creator;
             steps += 1;
         }
     }
     for event in order.log.events() {
         match event.what {
-            order::LoggedWhat::Mark => {
-                assert!(event.lock.index() < order.lives[event.thread.index()].marks.len());
+            order::LoggedWhat::SyncPoint => {
+                assert!(event.lock.index() < order.timelines[event.thread.index()].sync_points.len());
             }
             _ => _ = session.lock(event.lock),
         }

@@ -21,7 +21,7 @@ impl Progress {
         self.read == self.total
     }
 
-    /// Marks a session as cut: the flag, a note, and a coverage that claims only what was read.
+    /// Sync points a session as cut: the flag, a note, and a coverage that claims only what was read.
     pub fn settle(&self, session: &mut Session, damage: &Damage, offset: u64) {
         session.meta.cut = true;
         session.coverage.notes.push(self.note(damage, offset));

@@ -1,4 +1,4 @@
-//! Rows of the order of locks: lists of held locks, lives of threads, requests, misuses, single events.
+//! Rows of the order of locks: lists of held locks, timelines of threads, requests, misuses, single events.
 //!
 //! As in `rows`: only ever add fields at the end; references are checked by the reader.
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::{mode, mode_number, number};
 use crate::model::order::{
-    ChainId, Gate, How, Life, Link, Logged, LoggedWhat, Mark, MarkWhat, Misuse, MisuseKind, Order, Request, RequestKey,
-    Run,
+    ChainId, Gate, How, Link, Logged, LoggedWhat, Misuse, MisuseKind, Order, Request, RequestKey, Run, SyncPoint,
+    SyncWhat, ThreadTimeline,
 };
 use crate::model::{LockId, Mode, StackId, ThreadId};
 
@@ -28,7 +28,7 @@ const EVENTS: [LoggedWhat; 10] = [
     LoggedWhat::Released,
     LoggedWhat::Section(Mode::Exclusive),
     LoggedWhat::Section(Mode::Shared),
-    LoggedWhat::Mark,
+    LoggedWhat::SyncPoint,
     LoggedWhat::Tried(Mode::Exclusive, How::Timed),
     LoggedWhat::Tried(Mode::Shared, How::Timed),
     LoggedWhat::Tried(Mode::Exclusive, How::Try),
@@ -73,9 +73,9 @@ impl ChainRow {
     }
 }
 
-/// `MARK`: a point in a thread's life; ascending by thread, then in the thread's order.
+/// `MARK`: a point in a thread's timeline; ascending by thread, then in the thread's order.
 #[derive(Serialize, Deserialize)]
-pub struct MarkRow {
+pub struct SyncPointRow {
     /// The thread's number less that of the row before (of 0 before the first).
     pub thread_step: u32,
     what: u8,
@@ -89,68 +89,68 @@ pub struct MarkRow {
     pub stack: u32,
 }
 
-impl MarkRow {
-    pub fn new(thread_step: u32, last_ns: u64, mark: &Mark) -> Self {
-        let (what, other, count) = match mark.what {
-            MarkWhat::Created(thread) => (0, thread.map(|thread| thread.0), 0),
-            MarkWhat::Joined(thread) => (1, thread.map(|thread| thread.0), 0),
-            MarkWhat::Barrier { lock, count } => (2, Some(lock.0), count),
-            MarkWhat::Posted(lock) => (3, Some(lock.0), 0),
-            MarkWhat::Taken(lock) => (4, Some(lock.0), 0),
-            MarkWhat::Outlived(thread) => (5, thread.map(|thread| thread.0), 0),
+impl SyncPointRow {
+    pub fn new(thread_step: u32, last_ns: u64, sync_point: &SyncPoint) -> Self {
+        let (what, other, count) = match sync_point.what {
+            SyncWhat::Created(thread) => (0, thread.map(|thread| thread.0), 0),
+            SyncWhat::Joined(thread) => (1, thread.map(|thread| thread.0), 0),
+            SyncWhat::Barrier { lock, count } => (2, Some(lock.0), count),
+            SyncWhat::Posted(lock) => (3, Some(lock.0), 0),
+            SyncWhat::Taken(lock) => (4, Some(lock.0), 0),
+            SyncWhat::Outlived(thread) => (5, thread.map(|thread| thread.0), 0),
         };
         Self {
             thread_step,
             what,
             other,
             count,
-            at_step_ns: mark.at_ns.wrapping_sub(last_ns) as i64,
-            wait_ns: mark.until_ns.wrapping_sub(mark.at_ns),
-            stack: mark.stack.0,
+            at_step_ns: sync_point.at_ns.wrapping_sub(last_ns) as i64,
+            wait_ns: sync_point.until_ns.wrapping_sub(sync_point.at_ns),
+            stack: sync_point.stack.0,
         }
     }
 
     /// `None` where a number has no meaning here.
-    pub fn mark(&self, at_ns: u64) -> Option<Mark> {
+    pub fn sync_point(&self, at_ns: u64) -> Option<SyncPoint> {
         let lock = || self.other.map(LockId);
         let what = match self.what {
-            0 => MarkWhat::Created(self.other.map(ThreadId)),
-            1 => MarkWhat::Joined(self.other.map(ThreadId)),
-            2 => MarkWhat::Barrier { lock: lock()?, count: self.count },
-            3 => MarkWhat::Posted(lock()?),
-            4 => MarkWhat::Taken(lock()?),
-            5 => MarkWhat::Outlived(self.other.map(ThreadId)),
+            0 => SyncWhat::Created(self.other.map(ThreadId)),
+            1 => SyncWhat::Joined(self.other.map(ThreadId)),
+            2 => SyncWhat::Barrier { lock: lock()?, count: self.count },
+            3 => SyncWhat::Posted(lock()?),
+            4 => SyncWhat::Taken(lock()?),
+            5 => SyncWhat::Outlived(self.other.map(ThreadId)),
             _ => return None,
         };
-        Some(Mark { at_ns, until_ns: at_ns.wrapping_add(self.wait_ns), what, stack: StackId(self.stack) })
+        Some(SyncPoint { at_ns, until_ns: at_ns.wrapping_add(self.wait_ns), what, stack: StackId(self.stack) })
     }
 }
 
 /// `LIFE`: what else orders a thread with others. Row n is thread n.
 #[derive(Serialize, Deserialize)]
-pub struct LifeRow {
-    /// Who created it, and the position of that in the creator's marks.
+pub struct TimelineRow {
+    /// Who created it, and the position of that in the creator's sync points.
     pub creator: Option<(u32, u32)>,
     pub gates: Vec<HeldRow>,
     pub soft_dropped: u64,
-    pub must_dropped: u64,
+    pub hard_dropped: u64,
     /// What joiners call it.
     pub key: u64,
 }
 
-impl From<&Life> for LifeRow {
-    fn from(life: &Life) -> Self {
+impl From<&ThreadTimeline> for TimelineRow {
+    fn from(timeline: &ThreadTimeline) -> Self {
         Self {
-            creator: life.creator.map(|(thread, mark)| (thread.0, mark)),
-            gates: life.gates.iter().map(|gate| HeldRow::new(gate.lock, gate.mode, gate.stack)).collect(),
-            soft_dropped: life.soft_dropped,
-            must_dropped: life.must_dropped,
-            key: life.key,
+            creator: timeline.creator.map(|(thread, sync_point)| (thread.0, sync_point)),
+            gates: timeline.gates.iter().map(|gate| HeldRow::new(gate.lock, gate.mode, gate.stack)).collect(),
+            soft_dropped: timeline.soft_dropped,
+            hard_dropped: timeline.hard_dropped,
+            key: timeline.key,
         }
     }
 }
 
-impl LifeRow {
+impl TimelineRow {
     /// `None` where a number has no meaning here.
     pub fn gates(&self) -> Option<Vec<Gate>> {
         let gate = |row: &HeldRow| row.parts().map(|(lock, mode, stack)| Gate { lock, mode, stack });
@@ -261,19 +261,19 @@ impl MissingRow {
 pub struct OrderEventRow {
     pub thread: u32,
     what: u8,
-    /// A mark: its position in the thread's marks.
+    /// A sync point: its position in the thread's sync points.
     pub lock: u32,
     pub stack: u32,
     /// When it began, ns, less that of the row before (0 before the first row), modulo 2^64.
     pub at_step_ns: i64,
-    /// Sections and marks: how long it took.
+    /// Sections and sync points: how long it took.
     length_ns: u64,
 }
 
 impl OrderEventRow {
     pub fn new(last_ns: u64, event: &Logged) -> Self {
         let Logged { at_ns, until_ns, thread, lock, stack, what } = *event;
-        let lasts = matches!(what, LoggedWhat::Section(_) | LoggedWhat::Mark);
+        let lasts = matches!(what, LoggedWhat::Section(_) | LoggedWhat::SyncPoint);
         Self {
             thread: thread.0,
             what: number(&EVENTS, what),
@@ -287,7 +287,7 @@ impl OrderEventRow {
     /// `None` where a number has no meaning here.
     pub fn event(&self, at_ns: u64) -> Option<Logged> {
         let what = *EVENTS.get(usize::from(self.what))?;
-        let lasts = matches!(what, LoggedWhat::Section(_) | LoggedWhat::Mark);
+        let lasts = matches!(what, LoggedWhat::Section(_) | LoggedWhat::SyncPoint);
         Some(Logged {
             at_ns,
             until_ns: if lasts { at_ns.wrapping_add(self.length_ns) } else { 0 },

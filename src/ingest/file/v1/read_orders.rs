@@ -1,17 +1,17 @@
 //! The order of locks, out of its rows.
 
-use super::orders::{ChainRow, LifeRow, MarkRow, MissingRow, MisuseRow, OrderEventRow, RequestRow};
+use super::orders::{ChainRow, MissingRow, MisuseRow, OrderEventRow, RequestRow, SyncPointRow, TimelineRow};
 use super::read::{Builder, check};
 use crate::ingest::file::container::Damage;
-use crate::model::order::{ChainId, Gate, Life, Link, LoggedWhat, Mark, MarkWhat, Request, Run};
+use crate::model::order::{ChainId, Gate, Link, LoggedWhat, Request, Run, SyncPoint, SyncWhat, ThreadTimeline};
 use crate::model::{LockId, StackId, ThreadId};
 
 /// What the rows to come refer to.
 #[derive(Default)]
 pub struct Reached {
-    mark_thread: u32,
-    mark_ns: u64,
-    lives: usize,
+    sync_point_thread: u32,
+    sync_point_ns: u64,
+    timelines: usize,
     event_ns: u64,
 }
 
@@ -31,42 +31,42 @@ impl Builder {
         Ok(())
     }
 
-    pub(super) fn mark(&mut self, row: MarkRow) -> Result<(), Damage> {
-        self.charge(size_of::<Mark>() as u64)?;
-        let thread = self.reached.mark_thread.saturating_add(row.thread_step);
-        let at_ns = self.reached.mark_ns.wrapping_add(row.at_step_ns as u64);
-        self.life_of(thread)?;
-        let mark = row.mark(at_ns).ok_or(Damage::Senseless("a mark that has no meaning"))?;
-        match mark.what {
-            MarkWhat::Created(other) | MarkWhat::Joined(other) | MarkWhat::Outlived(other) => {
+    pub(super) fn sync_point(&mut self, row: SyncPointRow) -> Result<(), Damage> {
+        self.charge(size_of::<SyncPoint>() as u64)?;
+        let thread = self.reached.sync_point_thread.saturating_add(row.thread_step);
+        let at_ns = self.reached.sync_point_ns.wrapping_add(row.at_step_ns as u64);
+        self.timeline_of(thread)?;
+        let sync_point = row.sync_point(at_ns).ok_or(Damage::Senseless("a mark that has no meaning"))?;
+        match sync_point.what {
+            SyncWhat::Created(other) | SyncWhat::Joined(other) | SyncWhat::Outlived(other) => {
                 other.map_or(Ok(()), |other| self.known_thread(other))
             }
-            MarkWhat::Barrier { lock, .. } | MarkWhat::Posted(lock) | MarkWhat::Taken(lock) => self.known_lock(lock),
+            SyncWhat::Barrier { lock, .. } | SyncWhat::Posted(lock) | SyncWhat::Taken(lock) => self.known_lock(lock),
         }?;
-        self.known_stack(mark.stack)?;
-        self.session.order.lives[thread as usize].marks.push(mark);
-        (self.reached.mark_thread, self.reached.mark_ns) = (thread, at_ns);
+        self.known_stack(sync_point.stack)?;
+        self.session.order.timelines[thread as usize].sync_points.push(sync_point);
+        (self.reached.sync_point_thread, self.reached.sync_point_ns) = (thread, at_ns);
         Ok(())
     }
 
-    pub(super) fn life(&mut self, row: LifeRow) -> Result<(), Damage> {
+    pub(super) fn timeline(&mut self, row: TimelineRow) -> Result<(), Damage> {
         self.charge((row.gates.len() * size_of::<Gate>()) as u64)?;
         let gates = row.gates().ok_or(Damage::Senseless("a gate that has no meaning"))?;
         for gate in &gates {
             self.known_lock(gate.lock)?;
             self.known_stack(gate.stack)?;
         }
-        if let Some((creator, mark)) = row.creator {
-            self.known_mark(creator, mark)?;
+        if let Some((creator, sync_point)) = row.creator {
+            self.known_sync_point(creator, sync_point)?;
         }
-        let at = self.reached.lives;
-        self.life_of(at as u32)?;
-        let life = &mut self.session.order.lives[at];
-        life.creator = row.creator.map(|(thread, mark)| (ThreadId(thread), mark));
-        life.gates = gates;
-        (life.soft_dropped, life.must_dropped) = (row.soft_dropped, row.must_dropped);
-        life.key = row.key;
-        self.reached.lives += 1;
+        let at = self.reached.timelines;
+        self.timeline_of(at as u32)?;
+        let timeline = &mut self.session.order.timelines[at];
+        timeline.creator = row.creator.map(|(thread, sync_point)| (ThreadId(thread), sync_point));
+        timeline.gates = gates;
+        (timeline.soft_dropped, timeline.hard_dropped) = (row.soft_dropped, row.hard_dropped);
+        timeline.key = row.key;
+        self.reached.timelines += 1;
         Ok(())
     }
 
@@ -80,9 +80,10 @@ impl Builder {
         self.known_stack(key.stack)?;
         let chains = self.session.order.chains.len();
         check((key.held.index()).wrapping_sub(1), chains, "a request under locks that are not there")?;
-        let marks = self.session.order.lives.get(key.thread.index()).map_or(0, |life| life.marks.len());
+        let sync_points =
+            self.session.order.timelines.get(key.thread.index()).map_or(0, |timeline| timeline.sync_points.len());
         for run in &request.runs {
-            check(run.last as usize, marks + 1, "a request at a time that is not there")?;
+            check(run.last as usize, sync_points + 1, "a request at a time that is not there")?;
         }
         if !self.session.order.insert(request) {
             return Err(Damage::Senseless("a request is there twice"));
@@ -116,7 +117,7 @@ impl Builder {
         self.known_thread(event.thread)?;
         self.known_stack(event.stack)?;
         match event.what {
-            LoggedWhat::Mark => self.known_mark(event.thread.0, event.lock.0)?,
+            LoggedWhat::SyncPoint => self.known_sync_point(event.thread.0, event.lock.0)?,
             _ => self.known_lock(event.lock)?,
         }
         self.session.order.log.push(event);
@@ -126,16 +127,16 @@ impl Builder {
 
     /// Threads that create each other in a ring: no program does that.
     pub(super) fn untangle(&mut self) {
-        let lives = &mut self.session.order.lives;
+        let timelines = &mut self.session.order.timelines;
         // 0: not looked at; otherwise the walk that came by.
-        let mut walks = vec![0usize; lives.len()];
-        for start in 0..lives.len() {
+        let mut walks = vec![0usize; timelines.len()];
+        for start in 0..timelines.len() {
             let mut at = start;
             while walks[at] == 0 {
                 walks[at] = start + 1;
-                let Some((creator, _)) = lives[at].creator else { break };
+                let Some((creator, _)) = timelines[at].creator else { break };
                 if walks.get(creator.index()).is_none_or(|walk| *walk == start + 1) {
-                    lives[at].creator = None;
+                    timelines[at].creator = None;
                     break;
                 }
                 at = creator.index();
@@ -143,17 +144,18 @@ impl Builder {
         }
     }
 
-    fn life_of(&mut self, thread: u32) -> Result<(), Damage> {
+    fn timeline_of(&mut self, thread: u32) -> Result<(), Damage> {
         self.known_thread(ThreadId(thread))?;
-        let missing = (thread as usize + 1).saturating_sub(self.session.order.lives.len());
-        self.charge((missing * size_of::<Life>()) as u64)?;
-        self.session.order.life(ThreadId(thread));
+        let missing = (thread as usize + 1).saturating_sub(self.session.order.timelines.len());
+        self.charge((missing * size_of::<ThreadTimeline>()) as u64)?;
+        self.session.order.timeline(ThreadId(thread));
         Ok(())
     }
 
-    fn known_mark(&self, thread: u32, mark: u32) -> Result<(), Damage> {
-        let marks = self.session.order.lives.get(thread as usize).map_or(0, |life| life.marks.len());
-        check(mark as usize, marks, "a mark that is not there")
+    fn known_sync_point(&self, thread: u32, sync_point: u32) -> Result<(), Damage> {
+        let sync_points =
+            self.session.order.timelines.get(thread as usize).map_or(0, |timeline| timeline.sync_points.len());
+        check(sync_point as usize, sync_points, "a mark that is not there")
     }
 
     fn known_lock(&self, lock: LockId) -> Result<(), Damage> {

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
-use super::orders::{ChainRow, LifeRow, MarkRow, MissingRow, MisuseRow, OrderEventRow, RequestRow};
+use super::orders::{ChainRow, MissingRow, MisuseRow, OrderEventRow, RequestRow, SyncPointRow, TimelineRow};
 use super::rows::{
     EndRow, FrameRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, RunRow, SymbolRow, ThreadRow, clip,
 };
@@ -17,7 +17,7 @@ use super::{END, FRAMES_LIMIT, META, STRING_LIMIT, Table, hangs};
 use crate::ingest::file::container::{CHUNK_TARGET, ChunkWriter, Tag};
 use crate::ingest::file::error::WriteError;
 use crate::ingest::file::{FORMAT_MAJOR, FORMAT_MINOR};
-use crate::model::order::{Logged, Mark};
+use crate::model::order::{Logged, SyncPoint};
 use crate::model::{Frame, Kind, Session, StackId, WaitKey};
 
 /// See [`write`](crate::ingest::file::write).
@@ -74,17 +74,20 @@ pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
                 let links = order.chains.links().iter().zip(1..);
                 writer.rows(tag, links.map(|(link, number)| ChainRow::new(number, link)))
             }
-            Table::Marks => {
+            Table::SyncPoints => {
                 let (mut last, mut last_ns) = (0, 0);
-                let marks =
-                    order.lives.iter().zip(0..).flat_map(|(life, at)| life.marks.iter().map(move |mark| (mark, at)));
-                let row = |(mark, thread): (&Mark, u32)| {
+                let sync_points = order
+                    .timelines
+                    .iter()
+                    .zip(0..)
+                    .flat_map(|(timeline, at)| timeline.sync_points.iter().map(move |sync_point| (sync_point, at)));
+                let row = |(sync_point, thread): (&SyncPoint, u32)| {
                     let step = thread - std::mem::replace(&mut last, thread);
-                    MarkRow::new(step, std::mem::replace(&mut last_ns, mark.at_ns), mark)
+                    SyncPointRow::new(step, std::mem::replace(&mut last_ns, sync_point.at_ns), sync_point)
                 };
-                writer.rows(tag, marks.map(row))
+                writer.rows(tag, sync_points.map(row))
             }
-            Table::Lives => writer.rows(tag, order.lives.iter().map(LifeRow::from)),
+            Table::Timelines => writer.rows(tag, order.timelines.iter().map(TimelineRow::from)),
             Table::Requests => writer.rows(tag, order.requests.iter().map(RequestRow::from)),
             Table::Misuses => {
                 let mut misuses: Vec<_> = order.misuses.iter().map(|(misuse, count)| (*misuse, *count)).collect();
@@ -154,8 +157,8 @@ fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[Wait
         Table::Waits => session.profile.waits.len(),
         Table::WaitEvents => session.profile.wait_events.len(),
         Table::Chains => session.order.chains.len(),
-        Table::Marks => session.order.lives.iter().map(|life| life.marks.len()).sum(),
-        Table::Lives => session.order.lives.len(),
+        Table::SyncPoints => session.order.timelines.iter().map(|timeline| timeline.sync_points.len()).sum(),
+        Table::Timelines => session.order.timelines.len(),
         Table::Requests => session.order.requests.len(),
         Table::Misuses => session.order.misuses.len(),
         Table::Missing => usize::from(MissingRow::new(&session.order, logged).is_some()),

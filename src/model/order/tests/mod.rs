@@ -50,7 +50,7 @@ fn read(program: &Program, seed: u64) -> Order {
         let held = held.iter().fold(ChainId::EMPTY, |outer, gate| order.chains.intern(link(outer, gate)));
         let (thread, Gate { lock, mode, stack }) = (*thread, *lock);
         let key = RequestKey { thread, lock, mode, how: How::Block, reacquired: false, stack, held };
-        let segments = order.life(thread).segments(*must);
+        let segments = order.timeline(thread).segments(*must);
         order.requested(key, segments, 1);
     }
     order.log.sort();
@@ -70,21 +70,24 @@ fn every_request_with_what_was_held() {
 }
 
 #[test]
-fn lives_and_gates() {
+fn timelines_and_gates() {
     let mut gates = 0;
     for seed in 0..200 {
         let program = Program::random(seed, 0);
         let order = read(&program, seed);
         for (child, expected) in &program.kin {
-            let life = &order.lives[child.index()];
-            let (creator, mark) = life.creator.unwrap();
+            let timeline = &order.timelines[child.index()];
+            let (creator, sync_point) = timeline.creator.unwrap();
             assert_eq!(creator, expected.creator, "seed {seed}");
-            assert_eq!(order.lives[creator.index()].marks[mark as usize].what, MarkWhat::Created(Some(*child)));
-            let joined = |mark: &&Mark| mark.what == MarkWhat::Joined(Some(*child));
-            let joins = order.lives[creator.index()].marks.iter().filter(joined).count();
+            assert_eq!(
+                order.timelines[creator.index()].sync_points[sync_point as usize].what,
+                SyncWhat::Created(Some(*child))
+            );
+            let joined = |sync_point: &&SyncPoint| sync_point.what == SyncWhat::Joined(Some(*child));
+            let joins = order.timelines[creator.index()].sync_points.iter().filter(joined).count();
             assert_eq!(joins, usize::from(expected.joined), "seed {seed}: {child:?}");
-            assert_eq!(life.gates.iter().copied().collect::<BTreeSet<_>>(), expected.gates, "seed {seed}");
-            gates += life.gates.len();
+            assert_eq!(timeline.gates.iter().copied().collect::<BTreeSet<_>>(), expected.gates, "seed {seed}");
+            gates += timeline.gates.len();
         }
     }
     assert!(gates > 50, "{gates}");
@@ -98,7 +101,7 @@ fn the_order_of_reading_does_not_show() {
         for other in 2..6 {
             let order = read(&program, other);
             assert_eq!(requests(&order), requests(&first), "seed {seed}, {other}");
-            assert_eq!(order.lives, first.lives, "seed {seed}, {other}");
+            assert_eq!(order.timelines, first.timelines, "seed {seed}, {other}");
             let events = |order: &Order| {
                 let mut events: Vec<_> = order.log.events().copied().collect();
                 events.sort_by_key(|event| (event.thread, event.at_ns.max(event.until_ns)));
@@ -158,7 +161,9 @@ fn the_log_says_what_was_held_when() {
                 LoggedWhat::Section(_) => {
                     holds.insert((event.thread, event.lock, event.at_ns, event.until_ns));
                 }
-                LoggedWhat::Mark => assert!(event.lock.index() < order.lives[event.thread.index()].marks.len()),
+                LoggedWhat::SyncPoint => {
+                    assert!(event.lock.index() < order.timelines[event.thread.index()].sync_points.len())
+                }
             }
         }
         assert_eq!(holds, program.holds, "seed {seed}");
@@ -170,13 +175,14 @@ fn apply(order: &mut Order, fold: &mut Fold, thread: u32, at_ns: u64, what: What
 }
 
 #[test]
-fn segments_between_marks_that_must_hold() {
-    let mark = |what| Mark { at_ns: 0, until_ns: 0, what, stack: StackId(0) };
-    let soft = || mark(MarkWhat::Posted(LockId(0)));
-    let must = || mark(MarkWhat::Created(None));
-    let life = Life { marks: vec![soft(), must(), soft(), soft(), must()], ..Life::default() };
-    assert_eq!([0, 1, 2, 3, 9].map(|at| life.segments(at)), [(0, 1), (2, 4), (5, 5), (5, 5), (5, 5)]);
-    assert_eq!(Life::default().segments(0), (0, 0));
+fn segments_between_hard_sync_points() {
+    let sync_point = |what| SyncPoint { at_ns: 0, until_ns: 0, what, stack: StackId(0) };
+    let soft = || sync_point(SyncWhat::Posted(LockId(0)));
+    let must = || sync_point(SyncWhat::Created(None));
+    let timeline =
+        ThreadTimeline { sync_points: vec![soft(), must(), soft(), soft(), must()], ..ThreadTimeline::default() };
+    assert_eq!([0, 1, 2, 3, 9].map(|at| timeline.segments(at)), [(0, 1), (2, 4), (5, 5), (5, 5), (5, 5)]);
+    assert_eq!(ThreadTimeline::default().segments(0), (0, 0));
 }
 
 #[test]

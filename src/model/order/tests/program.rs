@@ -42,7 +42,7 @@ pub struct Kinship {
 pub struct Program {
     pub rings: Vec<Vec<Written>>,
     pub end: u64,
-    /// Requests that were folded: what was held, and the marks before.
+    /// Requests that were folded: what was held, and the sync points before.
     pub folded: Vec<(ThreadId, Gate, Vec<Gate>, u32)>,
     pub requests: BTreeMap<Plain, u64>,
     pub kin: BTreeMap<ThreadId, Kinship>,
@@ -63,7 +63,7 @@ struct Thread {
     key: u64,
     /// Children that were not joined yet, with what was held at their creation.
     children: Vec<(u32, BTreeSet<(Gate, u64)>)>,
-    marks: u32,
+    sync_points: u32,
     full: bool,
     restart: bool,
     ended: bool,
@@ -168,7 +168,7 @@ impl Run {
         let plain = (thread, lock, mode, How::Block, gate.stack, held.clone());
         *self.program.requests.entry(plain).or_default() += 1;
         if self.threads[at].full {
-            self.program.folded.push((thread, gate, held, self.threads[at].marks));
+            self.program.folded.push((thread, gate, held, self.threads[at].sync_points));
             return;
         }
         let anew = self.threads[at].restart;
@@ -206,7 +206,7 @@ impl Run {
         let creator = ThreadId(at as u32);
         self.tell(at, now, StackId(4), What::Created { token: child });
         let since = self.threads[at].since();
-        self.threads[at].marks += 1;
+        self.threads[at].sync_points += 1;
         self.threads[at].children.push((child, since));
         self.start(child);
         self.program.kin.insert(ThreadId(child), Kinship { creator, joined: false, gates: BTreeSet::new() });
@@ -224,7 +224,7 @@ impl Run {
         let until_ns = self.tick();
         let (thread, lock, key) = (ThreadId(at as u32), LockId(JOINS + child), self.threads[child as usize].key);
         self.tell(at, began, StackId(5), What::Joined { lock, key, until_ns });
-        self.threads[at].marks += 1;
+        self.threads[at].sync_points += 1;
         let held = self.threads[at].gates();
         if !held.is_empty() {
             let plain = (thread, lock, Mode::Exclusive, How::Block, StackId(5), held);
