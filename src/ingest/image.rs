@@ -315,6 +315,6 @@ fn set<T: Copy>(table: &mut Vec<Option<T>>, number: u32, id: T) {
 }
 
 fn thread_name(pid: u32, tid: u32) -> Option<String> {
-    let name = fs::read_to_string(procfs::folder(pid).join(format!("task/{tid}/comm"))).ok()?;
+    let name = procfs::text(procfs::folder(pid).join(format!("task/{tid}/comm"))).ok()?;
     Some(name.trim_end().to_owned())
 }

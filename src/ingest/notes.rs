@@ -63,7 +63,7 @@ impl Image {
             "more libraries were opened than there is room for: call stacks in the later ones are unknown",
         );
         say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
-        let unrecorded = self.believe(self.segment.header().unrecorded.load(Ordering::Relaxed));
+        let unrecorded = self.unrecorded();
         if unrecorded > 0 {
             said.push(format!(
                 "process {}: {unrecorded} acquisitions are counted without lock and call stack (made while the recorder \
@@ -73,6 +73,11 @@ impl Image {
         }
         self.foreign_notes(&mut said);
         said
+    }
+
+    /// Acquisitions of which neither lock nor call stack is known.
+    pub fn unrecorded(&self) -> u64 {
+        self.believe(self.segment.header().unrecorded.load(Ordering::Relaxed))
     }
 
     /// What went past the shim.

@@ -6,6 +6,7 @@
 //! the program makes, and not for a `lockprof` in a namespace that kept the `/proc` of the one outside.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -18,13 +19,22 @@ pub fn folder(pid: u32) -> PathBuf {
     Path::new("/proc").join(entry(pid).unwrap_or(0).to_string())
 }
 
+/// A text of the kernel's about a process. Names in it are any bytes: the kernel cuts a program's name at 15, inside a
+/// character, too.
+///
+/// # Errors
+/// Where there is no such process, or it may not be looked at.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+}
+
 /// The name of that folder; `None` where the process is gone.
 pub fn entry(pid: u32) -> Option<u32> {
     if depth() == 0 {
         return Some(pid);
     }
     let process = open(pid)?;
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
+    let info = text(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
 }
 
@@ -46,7 +56,7 @@ pub fn open(pid: u32) -> Option<OwnedFd> {
 fn depth() -> usize {
     static DEPTH: OnceLock<usize> = OnceLock::new();
     *DEPTH.get_or_init(|| {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = text("/proc/self/status").unwrap_or_default();
         numbers(&status).map_or(0, |numbers| numbers.len().saturating_sub(1))
     })
 }
@@ -60,7 +70,7 @@ fn numbers(status: &str) -> Option<Vec<u32>> {
 /// The numbers of a process or a thread that `path` tells of: by which this process knows it, and by which it knows
 /// itself; `None` where it is gone or not below this process's namespace.
 pub fn known_as(folder: &Path) -> Option<(u32, u32)> {
-    let status = fs::read_to_string(folder.join("status")).ok()?;
+    let status = text(folder.join("status")).ok()?;
     match numbers(&status) {
         Some(numbers) => Some((*numbers.get(depth())?, *numbers.last()?)),
         // A kernel without namespaces.
@@ -82,14 +92,14 @@ pub fn namespace(folder: &Path) -> Option<u64> {
 
 /// The number here of a process's parent; `None` where that one is not below this process's namespace.
 pub fn parent(folder: &Path) -> Option<u32> {
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let stat = text(folder.join("stat")).ok()?;
     let entry: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
     known_as(&Path::new("/proc").join(entry.to_string())).map(|(pid, _)| pid)
 }
 
 /// When a process was started, clock ticks since the machine's; `None` where it is gone.
 pub fn started(folder: &Path) -> Option<u64> {
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let stat = text(folder.join("stat")).ok()?;
     // The name may hold anything, parentheses too; behind it this is the 20th word.
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }

@@ -31,7 +31,7 @@ pub fn living_in(folder: &Path) -> impl Iterator<Item = u32> + use<> {
     let entries = fs::read_dir(&tasks).into_iter().flatten().flatten();
     let tids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     tids.filter(move |tid| {
-        let stat = fs::read_to_string(tasks.join(format!("{tid}/stat")));
+        let stat = procfs::text(tasks.join(format!("{tid}/stat")));
         stat.is_ok_and(|stat| state(&stat).is_some_and(|state| !is_over(state)))
     })
 }
@@ -44,7 +44,7 @@ pub fn folder(pid: u32) -> PathBuf {
 
 /// The same of a process by its own folder.
 pub fn memory_of(folder: &Path) -> PathBuf {
-    let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+    let stat = procfs::text(folder.join("stat")).unwrap_or_default();
     let other = || living_in(folder).next().map(|tid| folder.join(format!("task/{tid}")));
     state(&stat).filter(|state| is_over(state)).and_then(|_| other()).unwrap_or_else(|| folder.to_path_buf())
 }

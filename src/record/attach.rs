@@ -172,7 +172,7 @@ fn maps_file(maps: &str, file: &fs::Metadata) -> bool {
 /// A server may have changed its user since it made the folder, where it has to make its segment. Only root can help, and
 /// only with a folder of its own.
 fn hand_over(folder: &Directory, pid: u32) {
-    let status = fs::read_to_string(procfs::folder(pid).join("status")).unwrap_or_default();
+    let status = procfs::text(procfs::folder(pid).join("status")).unwrap_or_default();
     // Real, effective, saved and file system's.
     let id = |line: &str| -> Option<u32> {
         status.lines().find_map(|at| at.strip_prefix(line))?.split_whitespace().nth(3)?.parse().ok()
@@ -198,7 +198,7 @@ fn settle(pids: impl IntoIterator<Item = u32>) {
     const LONGER_THAN_A_HOOK_NS: u64 = 200_000;
     let used = |task: &Path| -> Option<u64> {
         // The first number of `schedstat` is the time on a processor, ns.
-        let text = fs::read_to_string(task.join("schedstat")).ok()?;
+        let text = procfs::text(task.join("schedstat")).ok()?;
         text.split(' ').next()?.parse().ok()
     };
     let tasks = |pid: u32| fs::read_dir(procfs::folder(pid).join("task")).into_iter().flatten().flatten();
@@ -209,7 +209,7 @@ fn settle(pids: impl IntoIterator<Item = u32>) {
     let begin = Instant::now();
     loop {
         running.retain(|(task, before)| {
-            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+            let stat = procfs::text(task.join("stat")).unwrap_or_default();
             tasks::state(&stat) == Some("R") && used(task).is_some_and(|now| now - before < LONGER_THAN_A_HOOK_NS)
         });
         if running.is_empty() || begin.elapsed() > LIMIT {

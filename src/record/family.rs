@@ -33,7 +33,7 @@ pub fn is_alive(pid: u32) -> bool {
 /// A process that is not over.
 fn living_kin(entry: u32) -> Option<Kin> {
     let folder = Path::new("/proc").join(entry.to_string());
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let stat = procfs::text(folder.join("stat")).ok()?;
     kin(entry, &stat, || tasks::living_in(&folder).next().is_some())
 }
 

@@ -18,7 +18,7 @@ use super::leftover::{self, OWNER, Owner, UNWRITTEN};
 use crate::ingest::file;
 use crate::model::Session;
 
-use crate::ingest::tasks;
+use crate::ingest::{procfs, tasks};
 
 /// Names the place by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHM";
@@ -145,7 +145,7 @@ fn own(folder: &Path, owner: &Owner) -> io::Result<File> {
 /// # Errors
 /// Where there is no such process, or it is another user's.
 pub(super) fn maps(pid: u32) -> anyhow::Result<String> {
-    fs::read_to_string(tasks::folder(pid).join("maps")).or_else(|error| match error.kind() {
+    procfs::text(tasks::folder(pid).join("maps")).or_else(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
             bail!("process {pid} belongs to another user: look at it as that user, or as root")
         }

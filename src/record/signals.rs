@@ -21,6 +21,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
+use crate::ingest::procfs;
+
 /// Those that faults raise (blocked, they would end us without a word), our own children's, and those that nobody can take.
 const OURS: [i32; 9] = [
     libc::SIGSEGV,
@@ -297,7 +299,7 @@ fn die_of(signal: i32) {
 
 /// State and parent of a process (proc(5)): behind its name, which may hold anything.
 fn state_and_parent(pid: i32) -> Option<(String, i32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = procfs::text(format!("/proc/{pid}/stat")).ok()?;
     let mut words = stat.rsplit_once(')')?.1.split_whitespace();
     Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
 }

@@ -67,7 +67,7 @@ struct Stat {
 
 impl Stat {
     fn of(entry: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{entry}/stat")).ok()?)
+        Self::parse(&procfs::text(format!("/proc/{entry}/stat")).ok()?)
     }
 
     fn parse(stat: &str) -> Option<Self> {
@@ -241,7 +241,7 @@ impl<'a> Unseen<'a> {
     /// Remembers what the command's process is called, as long as that can be read: behind its end too, until its parent
     /// has fetched the code.
     pub fn remember(&mut self, pid: u32) {
-        if let Ok(comm) = fs::read_to_string(procfs::folder(pid).join("comm")) {
+        if let Ok(comm) = procfs::text(procfs::folder(pid).join("comm")) {
             trim_into(&comm, &mut self.comm);
         }
     }

@@ -1,6 +1,7 @@
 //! Deadlocks that happen are told while they stand, with who waits for what and who has it; what only takes long is not.
 
 use std::fs;
+use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,15 @@ struct Running {
 
 /// Starts a mode of the fixture.
 fn run(options: &[&str], mode: &[&str]) -> Running {
+    run_as(&fixture("deadlocks"), options, mode)
+}
+
+/// The same, of a copy of it.
+fn run_as(program: &Path, options: &[&str], mode: &[&str]) -> Running {
     let folder = folder();
     let mut command = lockprof();
     command.arg("run").args(options).arg("-o").arg(folder.path().join("t.lockprof")).arg("--");
-    command.arg(fixture("deadlocks")).args(mode).env("HANGS_FOLDER", folder.path()).env("COLUMNS", "80");
+    command.arg(program).args(mode).env("HANGS_FOLDER", folder.path()).env("COLUMNS", "80");
     Running { child: start(&mut command, folder.path()), folder }
 }
 
@@ -389,4 +395,17 @@ fn the_report_tells_it_again() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("Ctrl-C"), "{text}");
+}
+
+/// The kernel cuts a program's name at 15 bytes, inside a character as well: what it says of the process is understood all
+/// the same.
+#[test]
+fn a_program_whose_name_is_cut_inside_a_character() {
+    let folder = folder();
+    let program = folder.path().join("deadlock-aaaaaäa");
+    fs::copy(fixture("deadlocks"), &program).expect("a copy");
+    let (outcome, report, _) =
+        run_as(&program, &[], &["ring", "2"]).until_said("Ctrl-C ends it").asked(libc::SIGTERM).end();
+    assert_eq!(outcome.code(), 143, "{}", outcome.stderr);
+    assert_eq!(list(&report.0["hangs"]).len(), 1);
 }

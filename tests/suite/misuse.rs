@@ -1,6 +1,7 @@
 //! Locks used as they may not be are told, and what only looks so is not.
 
 use lockprof_wire::Op;
+use lockprof_wire::layout::note;
 use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::misuse::{DESTROYED_WHILE_HELD, UNLOCK_NOT_LOCKED, UNLOCK_NOT_OWNER};
 
@@ -57,6 +58,14 @@ fn unlocked_while_nobody_has_it() {
 fn destroyed_while_held() {
     let expected = ["a", "rw", "spin"].map(|name| (name, DESTROYED_WHILE_HELD));
     assert_eq!(misuses(&story("destroying")), expected);
+}
+
+/// The one mistake is told, and not also that calls went past the recorder.
+#[test]
+fn destroyed_while_held_and_forgotten() {
+    let story = story("destroying-unaware");
+    assert_eq!(misuses(&story), [("c", DESTROYED_WHILE_HELD)]);
+    assert_eq!(story.raw.notes & note::UNSEEN_RELEASE, 0);
 }
 
 #[test]

@@ -72,6 +72,39 @@ fn what_a_filter_allows_is_recorded() {
     assert_eq!(recording.report.coverage("stacks_truncated"), 0, "{}", recording.report.overview());
 }
 
+/// Where a filter forbids to ask whether memory is there, a held lock's words cannot be read, and it counts as held.
+#[test]
+fn what_cannot_be_looked_at_is_still_held() {
+    if !can_install() {
+        return;
+    }
+    let recording = Target::new(fixture("sandboxed")).args(["masked"]).record();
+    assert_eq!(recording.outcome.code(), 0, "{}", recording.outcome.stderr);
+    recording.report.assert_accounted();
+    let notes = recording.report.notes();
+    assert!(!notes.iter().any(|note| note.contains("given back by calls")), "{notes:?}");
+    assert_eq!(recording.report.coverage("acquisitions"), told(&recording.outcome.stdout));
+}
+
+/// What is only counted may be taken in any order.
+#[test]
+fn of_locks_that_are_only_counted_no_order_is_known() {
+    if !can_install() {
+        return;
+    }
+    let folder = folder();
+    for (strict, code, verdict) in [(false, 0, "pass"), (true, 3, "incomplete")] {
+        let mut command = lockprof();
+        command.args(["check", "--format", "json"]).args(strict.then_some("--strict"));
+        command.arg("--").arg(fixture("sandboxed")).arg("strict");
+        let outcome = finish(command.current_dir(folder.path()), LIMIT);
+        let start = outcome.stdout.find('{').expect("JSON");
+        let check: serde_json::Value = serde_json::from_str(&outcome.stdout[start..]).expect("JSON");
+        assert_eq!((outcome.code(), check["verdict"].as_str()), (code, Some(verdict)), "{check}");
+        assert!(check["incomplete"].to_string().contains("not every request"), "{check}");
+    }
+}
+
 /// A filter stays over an exec: the next program is not killed for what its shim does at its start.
 #[test]
 fn a_filter_from_before_an_exec_kills_nothing() {

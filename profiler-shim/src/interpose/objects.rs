@@ -129,6 +129,8 @@ pub unsafe fn destroy_lock(object: Ptr, kind: Kind, entry: Entry, real: impl FnO
         }
         if answer == 0 {
             probe::destroyed(object as u64);
+        } else {
+            probe::not_destroyed(object as u64);
         }
         answer
     }

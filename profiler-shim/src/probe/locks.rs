@@ -120,6 +120,13 @@ pub fn destroyed(address: u64) {
     }
 }
 
+/// A lock was to be destroyed, and is still there: the program may not look at that.
+pub fn not_destroyed(address: u64) {
+    if let Some(held) = thread().and_then(|thread| recorder::find_held(thread.0, address)) {
+        held.entry.flags.fetch_or(recorder::DOOMED, Ordering::Relaxed);
+    }
+}
+
 /// What this thread holds of an object that is no more ends now: nobody will give it back.
 fn no_longer_held(thread: Thread, address: u64) {
     while let Some(held) = recorder::find_held(thread.0, address) {

@@ -24,7 +24,8 @@ pub use acquisition::{
 };
 pub use caller::{Caller, Entry, Thread, caller, hot_caller, hot_thread, not_recorded, thread};
 pub use locks::{
-    FirstUse, Lock, LockTraits, destroyed, find_or_make, initialised, is_reentry, known, name, not_a_lock, renewed,
+    FirstUse, Lock, LockTraits, destroyed, find_or_make, initialised, is_reentry, known, name, not_a_lock,
+    not_destroyed, renewed,
 };
 pub use misuse::{before_destroy, before_release, refused_to_owner};
 pub use operation::{Operation, operation_done};

@@ -18,6 +18,9 @@ pub const RELEASED: u64 = u64::MAX;
 /// Bit of [`HeldEntry::flags`], beside [`TOLD`]: its `Hold` is written or about to be, so nobody tells it any more.
 pub const ENDED: u64 = TOLD << 1;
 
+/// Another: the lock's destruction was asked for and refused.
+pub const DOOMED: u64 = ENDED << 1;
+
 /// The held entry at a position.
 #[inline(always)]
 pub fn entry_at(local: &Local, at: u32) -> Option<&'static HeldEntry> {

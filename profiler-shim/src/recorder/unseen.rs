@@ -16,7 +16,7 @@ use lockprof_wire::lock_layout::LockState;
 use lockprof_wire::lock_layout::glibc;
 use lockprof_wire::{Flags, HeldEntry, Kind};
 
-use super::held::{ENDED, Held, entry_at, live};
+use super::held::{DOOMED, ENDED, Held, entry_at, live};
 use super::release::release;
 use crate::state::dormant;
 use crate::state::local::{CHECKED_PAIRS, Local};
@@ -80,8 +80,11 @@ fn drop_below(local: &Local, end: u32, within: Option<(u64, bool)>) {
         let Some(tables) = local.tables() else { return };
         let elsewhere = local.on_slow_path(|| is_elsewhere(tables, local, entry, within));
         if elsewhere == Some(true) {
-            LEFT.store(FOUND, Ordering::Relaxed);
-            tables.note(note::UNSEEN_RELEASE);
+            // Of one that was to be destroyed, the program may have used the memory for something else.
+            if entry.flags.load(Ordering::Relaxed) & DOOMED == 0 {
+                LEFT.store(FOUND, Ordering::Relaxed);
+                tables.note(note::UNSEEN_RELEASE);
+            }
             release(local, Held { at, entry }, clock::now(), Flags::NONE);
         } else if let Some(pair) = pair {
             pair.set(mark);
@@ -115,9 +118,11 @@ fn is_elsewhere(tables: &Tables, local: &Local, entry: &HeldEntry, within: Optio
     }
     // A spin lock has four bytes, so the word that it lies in.
     let mut words = [0u64; 4];
-    if !sys::peek(address & !7, &mut words[..bytes.div_ceil(8)]) {
+    match sys::peek(address & !7, &mut words[..bytes.div_ceil(8)]) {
+        Some(true) => {}
         // There is nothing any more, so nothing is held.
-        return true;
+        Some(false) => return true,
+        None => return false,
     }
     let first = address as usize % 8 / 4;
     let half = |number: usize| (words[(first + number) / 2 % 4] >> ((first + number) % 2 * 32)) as u32;

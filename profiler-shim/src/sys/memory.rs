@@ -90,11 +90,26 @@ fn mapped(at: u64, len: u64) -> Option<bool> {
 
 /// Whether every page of the range can be read: a guard page is mapped, but it cannot.
 pub fn is_readable(at: u64, len: u64) -> bool {
+    readable(at, len) == Some(true)
+}
+
+/// The same; `None` where a filter forbids to ask.
+fn readable(at: u64, len: u64) -> Option<bool> {
     const EINVAL: isize = -22;
-    // The kernel reads the new mask before it looks at what to do with it.
-    // SAFETY: nothing is changed; an address that cannot be read is an error.
-    let can_read = |page: u64| unsafe { call!(RT_SIGPROCMASK, NO_SUCH_ACTION, page, 0, 8) } == EINVAL;
-    mapped(at, len) != Some(false) && (at & !4095..at + len).step_by(4096).all(can_read)
+    const EFAULT: isize = -14;
+    if mapped(at, len) == Some(false) {
+        return Some(false);
+    }
+    for page in (at & !4095..at + len).step_by(4096) {
+        // The kernel reads the new mask before it looks at what to do with it.
+        // SAFETY: nothing is changed; an address that cannot be read is an error.
+        match unsafe { call!(RT_SIGPROCMASK, NO_SUCH_ACTION, page, 0, 8) } {
+            EINVAL => {}
+            EFAULT => return Some(false),
+            _ => return None,
+        }
+    }
+    Some(true)
 }
 
 /// Copies memory of this process that another thread may give back now; false if any of it is not there.
@@ -102,7 +117,7 @@ pub fn read_memory(at: u64, into: &mut [u64]) -> bool {
     // SAFETY: no memory is involved.
     if unsafe { call!(PRCTL, GET_SECCOMP) } != 0 {
         // In a filter that was there before the program, a call that it does not know may be the last one.
-        return peek(at, into);
+        return peek(at, into) == Some(true);
     }
     let len = size_of_val(into) as u64;
     let (to, from) = ([into.as_mut_ptr() as u64, len], [at, len]);
@@ -110,16 +125,17 @@ pub fn read_memory(at: u64, into: &mut [u64]) -> bool {
     unsafe { call!(PROCESS_VM_READV, getpid(), to.as_ptr(), 1, from.as_ptr(), 1, 0) == len as isize }
 }
 
-/// Copies memory of this process that may have been given back some time ago; false if any of it is not there.
-pub fn peek(at: u64, into: &mut [u64]) -> bool {
-    if !is_readable(at, size_of_val(into) as u64) {
-        return false;
+/// Copies memory of this process that may have been given back some time ago: whether all of it is there, and `None` where
+/// a filter forbids to ask.
+pub fn peek(at: u64, into: &mut [u64]) -> Option<bool> {
+    let readable = readable(at, size_of_val(into) as u64);
+    if readable == Some(true) {
+        for (number, word) in into.iter_mut().enumerate() {
+            // SAFETY: it can be read.
+            *word = unsafe { (at as *const u64).add(number).read_volatile() };
+        }
     }
-    for (number, word) in into.iter_mut().enumerate() {
-        // SAFETY: it can be read.
-        *word = unsafe { (at as *const u64).add(number).read_volatile() };
-    }
-    true
+    readable
 }
 
 /// Makes pages of a loaded object writable, or not again.

@@ -256,8 +256,9 @@ pub fn orders(session: &Session) -> Orders {
     let mut orders = Orders { findings, complete: true, ..Orders::default() };
     if session.order.dropped > 0 {
         orders.complete = false;
-        let dropped = session.order.dropped;
-        orders.notes.push(format!("{dropped} requests had no room: cycles that need them are missing"));
+        orders
+            .notes
+            .push("not every request for a lock could be noted: cycles that need the others are missing".into());
     }
     if session.coverage.contended_only {
         orders.complete = false;

@@ -263,7 +263,7 @@ fn folds_by_lock(profile: &Profile) -> Vec<FoldsNow> {
 
 /// CPU time of a process so far, ns.
 fn cpu_ns(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(procfs::folder(pid).join("stat")).ok()?;
+    let stat = procfs::text(procfs::folder(pid).join("stat")).ok()?;
     // The name may hold anything, parentheses too. Behind it `utime` and `stime` are the 12th and 13th word.
     let mut words = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks = words.next()?.parse::<u64>().ok()? + words.next()?.parse::<u64>().ok()?;

@@ -24,7 +24,9 @@ pub fn finish(reducer: &mut Reducer) {
         }
     }
     let notes = reducer.image.segment.header().notes.load(Ordering::Relaxed);
-    reducer.session.order.dropped += u64::from(notes & note::ORDER_CUT != 0);
+    // Of what is counted without its lock, or with others', no order is known.
+    let apart = notes & (note::ORDER_CUT | note::LOCKS_FULL) == 0 && reducer.image.unrecorded() == 0;
+    reducer.session.order.dropped += u64::from(!apart);
 }
 
 /// A hold without anything beside it: only single events tell of it.

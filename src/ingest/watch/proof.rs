@@ -5,7 +5,6 @@
 //! asleep in the very word of memory that it is said to wait for, and no lock may name another owner or none. What cannot
 //! be read (hardened kernels, programs that gave up their rights) proves nothing in either direction.
 
-use std::fs;
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 
@@ -64,7 +63,7 @@ pub fn nobody_is_left(pid: u32, segment: &Path, all: &[Seen], tid: &dyn Fn(u32) 
 }
 
 fn status(pid: u32) -> String {
-    fs::read_to_string(tasks::folder(pid).join("status")).unwrap_or_default()
+    procfs::text(tasks::folder(pid).join("status")).unwrap_or_default()
 }
 
 /// Whether thread ids mean the same to the program and to us: it is in no process-id namespace of its own. There the id of
@@ -91,7 +90,7 @@ fn is_left_alone(status: &str) -> bool {
 
 /// Whether all these addresses lie in memory that the process has for itself.
 fn are_private(pid: u32, addresses: &[u64]) -> bool {
-    let Ok(maps) = fs::read_to_string(tasks::folder(pid).join("maps")) else { return false };
+    let Ok(maps) = procfs::text(tasks::folder(pid).join("maps")) else { return false };
     addresses.iter().all(|address| is_private(&maps, *address))
 }
 
@@ -110,7 +109,7 @@ fn is_private(maps: &str, address: u64) -> bool {
 /// Whether a child runs in the process's memory or in a copy of it that it has not left yet: the shared segment tells.
 fn is_shared_with_a_child(pid: u32, segment: &Path) -> bool {
     tasks::living(pid).any(|tid| {
-        let children = fs::read_to_string(procfs::folder(pid).join(format!("task/{tid}/children"))).unwrap_or_default();
+        let children = procfs::text(procfs::folder(pid).join(format!("task/{tid}/children"))).unwrap_or_default();
         children.split_whitespace().filter_map(|child| child.parse().ok()).any(|child| is_mapped(child, segment))
     })
 }
@@ -122,7 +121,7 @@ fn sleeps_for_ever(pid: u32, tid: u32, waiter: &Seen) -> bool {
         return sleeps(pid, tid, waiter);
     }
     let call = procfs::folder(pid).join(format!("task/{tid}/syscall"));
-    let Ok(call) = fs::read_to_string(call) else { return false };
+    let Ok(call) = procfs::text(call) else { return false };
     let inside = waiter.kind == Kind::Condvar || is_sleep_in(&call, waiter.address, glibc::size(waiter.kind));
     // A semaphore that can be had is about to be.
     let posted = || {
@@ -150,10 +149,10 @@ fn sleeps(pid: u32, tid: u32, waiter: &Seen) -> bool {
     if waiter.kind.spins() {
         return task.exists();
     }
-    match fs::read_to_string(task.join("syscall")) {
+    match procfs::text(task.join("syscall")) {
         Ok(call) => is_sleep_in(&call, waiter.address, glibc::size(waiter.kind)),
         Err(error) if is_gone(&error) => false,
-        Err(_) => match fs::read_to_string(task.join("stat")) {
+        Err(_) => match procfs::text(task.join("stat")) {
             Ok(stat) => matches!(tasks::state(&stat), Some("S" | "D")),
             Err(error) => !is_gone(&error),
         },
