@@ -15,7 +15,7 @@ use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, FORBIDS_NOTHING, opti
 use super::counters::Running;
 use super::execs::Execs;
 use super::limits::Limits;
-use super::{Options, Output, sanitizer, signals};
+use super::{Options, Output, sanitizer, signals, standard};
 use crate::model::{Counters, Exit};
 
 /// What to run.
@@ -86,17 +86,19 @@ impl Launch<'_> {
         if let Some(workload) = self.options.workload {
             command.env(workload, "1");
         }
-        match &self.options.output {
-            Output::Own => {}
+        let given: &[i32] = match &self.options.output {
+            Output::Own => &[],
             Output::ToStderr => {
                 let own = std::io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error twice")?;
                 command.stdout(own);
+                &[libc::STDOUT_FILENO]
             }
             Output::File(file) => {
                 let twice = || file.try_clone().context("cannot use the log file twice");
                 command.stdin(Stdio::null()).stdout(twice()?).stderr(twice()?);
+                &[libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO]
             }
-        }
+        };
         let mut options = Vec::new();
         if self.options.no_follow {
             options.push(option::NO_FOLLOW);
@@ -114,6 +116,7 @@ impl Launch<'_> {
         let inherited = signals::inherited();
         let restore = move || {
             inherited.restore();
+            standard::close_again(given);
             Ok(())
         };
         // SAFETY: the closure makes system calls only.

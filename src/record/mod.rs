@@ -22,6 +22,7 @@ mod sanitizer;
 pub mod serve;
 pub mod shim;
 pub mod signals;
+mod standard;
 mod unseen;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,6 @@
 //! Programs with little room: small stacks, a limited address space, no file descriptors.
 
+use std::fs;
 use std::process::Command;
 
 use crate::util::build::Build;
@@ -200,4 +201,23 @@ fn a_file_size_limit_set_before_lockprof_starts() {
     let refused = run("-f 1000");
     assert_eq!(refused.code(), 2, "{refused:?}");
     assert!(refused.stdout.is_empty() && refused.stderr.contains("ulimit -f"), "{refused:?}");
+}
+
+/// A program that is started without standard descriptors is started without them under lockprof, too.
+#[test]
+fn closed_standard_descriptors_stay_closed() {
+    let folder = folder();
+    for closing in ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"] {
+        let seen = |name: &str, before: &[&str]| {
+            let script = format!("exec {closing}; exec \"$@\"");
+            let told = format!("ls /proc/$$/fd > {name}; exit 4");
+            let mut command = Command::new("sh");
+            command.args(["-c", &script, "sh"]).args(before).args(["sh", "-c", &told]);
+            assert_eq!(finish(command.current_dir(folder.path()), LIMIT).code(), 4, "{closing}");
+            fs::read_to_string(folder.path().join(name)).expect("what the program wrote")
+        };
+        let lockprof = lockprof().get_program().to_str().expect("a path").to_owned();
+        let bare = seen("bare", &[]);
+        assert_eq!(seen("recorded", &[&lockprof, "run", "-q", "-o", "t.lockprof", "--"]), bare, "{closing}");
+    }
 }
