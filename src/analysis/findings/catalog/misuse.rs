@@ -105,8 +105,10 @@ struct KeptToTheEnd<'a> {
     joined: FxHashSet<ThreadId>,
     /// When each process created its last thread, ns.
     last_creation_ns: FxHashMap<ProcessId, u64>,
-    /// Locks that somebody asked for in vain, or still waits for.
-    missed: FxHashSet<LockId>,
+    /// Locks that somebody still waits for.
+    awaited: FxHashSet<LockId>,
+    /// Locks that somebody asked for in vain, at whatever time.
+    refused: FxHashSet<LockId>,
 }
 
 impl<'a> KeptToTheEnd<'a> {
@@ -115,7 +117,8 @@ impl<'a> KeptToTheEnd<'a> {
             session,
             joined: FxHashSet::default(),
             last_creation_ns: FxHashMap::default(),
-            missed: FxHashSet::default(),
+            awaited: FxHashSet::default(),
+            refused: FxHashSet::default(),
         };
         if !session.order.misuses.keys().any(|misuse| misuse.kind == MisuseKind::HeldAtThreadExit) {
             return kept;
@@ -133,15 +136,21 @@ impl<'a> KeptToTheEnd<'a> {
             }
         }
         let sites = session.profile.sites.iter().filter(|site| site.timeouts + site.try_failures + site.failures > 0);
-        kept.missed.extend(sites.map(|site| site.key.lock));
+        kept.refused.extend(sites.map(|site| site.key.lock));
         let unanswered = session.order.requests.iter().filter(|request| request.unanswered);
-        kept.missed.extend(unanswered.map(|request| request.key.lock));
-        kept.missed.extend(session.hangs.iter().flat_map(Hang::waiting).map(|waiting| waiting.lock));
+        kept.awaited.extend(unanswered.map(|request| request.key.lock));
+        kept.awaited.extend(session.hangs.iter().flat_map(Hang::waiting).map(|waiting| waiting.lock));
         kept
     }
 
-    /// It was not the first thread, nobody joined it, no thread was created after its end, nobody asked for the lock in vain, and the process
-    /// ended by itself.
+    /// Whether everything ended at once after this moment.
+    fn is_at_the_end(&self, moment_ns: u64) -> bool {
+        const AT_ONCE_NS: u64 = 500_000_000;
+        self.session.runs() == 1 && self.session.meta.duration_ns.saturating_sub(moment_ns) < AT_ONCE_NS
+    }
+
+    /// It was not the first thread, nobody joined it, no thread was created after its end, nobody waits for the lock, and the process
+    /// ended by itself; at once, where somebody has asked for the lock in vain: before that, then.
     fn is(&self, misuse: &Misuse, thread: ThreadId, count: u64) -> bool {
         let Some(row) = self.session.threads.get(thread.index()) else { return false };
         let process = self.session.processes.get(row.process.index());
@@ -153,7 +162,8 @@ impl<'a> KeptToTheEnd<'a> {
             && !is_first
             && row.end_ns.is_some_and(|end_ns| end_ns >= last_ns)
             && !self.joined.contains(&thread)
-            && !self.missed.contains(&misuse.lock)
+            && !self.awaited.contains(&misuse.lock)
+            && (!self.refused.contains(&misuse.lock) || row.end_ns.is_some_and(|end_ns| self.is_at_the_end(end_ns)))
     }
 }
 
