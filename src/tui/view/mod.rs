@@ -186,7 +186,8 @@ fn banner(state: &State, width: usize) -> Option<Line<'static>> {
     let room = width.saturating_sub(columns(hint) + 12);
     let text = format!(" DEADLOCK: {}{hint}", fit_start(&hang.title, room));
     let look = look(Style::Bad).add_modifier(Modifier::REVERSED);
-    Some(Line::from(Span::styled(format!("{text:<width$}"), look)))
+    let rest = " ".repeat(width.saturating_sub(columns(&text)));
+    Some(Line::from(Span::styled(text + &rest, look)))
 }
 
 fn footer(state: &State, width: usize) -> Line<'static> {
