@@ -15,8 +15,8 @@ use crate::analysis::order::{By, Graph, graph, orders};
 use crate::cli::{self, ExportArgs, ExportFormat, ExportTable};
 use crate::exit_code::ExitCode;
 use crate::model::Session;
-use crate::render::export::tables::{self, Made, Named};
-use crate::render::export::{chrome, columns, csv, pprof, prometheus, speedscope};
+use crate::render::export::tables::{self, Labels, TableInput};
+use crate::render::export::{chrome, pprof, prometheus, speedscope};
 use crate::render::flamegraph;
 
 pub(super) fn export(console: &Console, args: &ExportArgs) -> anyhow::Result<ExitCode> {
@@ -45,21 +45,22 @@ pub(super) fn export(console: &Console, args: &ExportArgs) -> anyhow::Result<Exi
         ExportFormat::Prometheus => prometheus::prometheus(&session, &contention).into_bytes(),
         ExportFormat::Csv => {
             let graph = if args.table == ExportTable::Edges { graph_of(&session) } else { Graph::default() };
-            let made = Made { session: &session, contention: &contention, graph: &graph, named: Named::default() };
+            let input =
+                TableInput { session: &session, contention: &contention, graph: &graph, labels: Labels::default() };
             let table = match args.table {
-                ExportTable::Locks => tables::locks(&made),
-                ExportTable::Sites => tables::sites(&made),
-                ExportTable::Waits => tables::waits(&made),
-                ExportTable::Edges => tables::edges(&made),
+                ExportTable::Locks => tables::locks(&input),
+                ExportTable::Sites => tables::sites(&input),
+                ExportTable::Waits => tables::waits(&input),
+                ExportTable::Edges => tables::edges(&input),
             };
-            csv::csv(&table).into_bytes()
+            tables::csv(&table).into_bytes()
         }
         ExportFormat::Parquet => {
-            let named = Named { host: args.host.clone(), release: args.release.clone() };
+            let labels = Labels { host: args.host.clone(), release: args.release.clone() };
             let graph = graph_of(&session);
-            let made = Made { session: &session, contention: &contention, graph: &graph, named };
+            let input = TableInput { session: &session, contention: &contention, graph: &graph, labels };
             if let Target::File(folder) = &target {
-                write_tables(&made, folder)?;
+                write_tables(&input, folder)?;
                 console.say(&format!("wrote the tables to {}", folder.display()));
             }
             return Ok(ExitCode::Success);
@@ -95,11 +96,11 @@ fn graph_of(session: &Session) -> Graph {
     graph(session, &orders(session), By::Instance, false)
 }
 
-fn write_tables(made: &Made<'_>, folder: &Path) -> anyhow::Result<()> {
+fn write_tables(input: &TableInput<'_>, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}; name a writable place by -o FOLDER", folder.display()))?;
-    for table in tables::all(made) {
-        let bytes = columns::parquet(&table).with_context(|| format!("cannot write the table {}", table.name))?;
+    for table in tables::all(input) {
+        let bytes = tables::parquet(&table).with_context(|| format!("cannot write the table {}", table.name))?;
         Target::File(folder.join(table.name).with_extension("parquet")).write(&bytes)?;
     }
     Ok(())

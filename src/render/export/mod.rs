@@ -4,8 +4,6 @@
 //! Folded stacks are those of the flame graph ([`flamegraph::folded`](super::flamegraph::folded)).
 
 pub mod chrome;
-pub mod columns;
-pub mod csv;
 mod lanes;
 pub mod pprof;
 pub mod prometheus;

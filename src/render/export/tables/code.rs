@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Made, Rows, Table, hash};
+use super::{Rows, Table, TableInput, hash};
 use crate::model::stacks::Node;
 use crate::model::{Frame, Session, StackId, Stacks};
 use crate::render::paint::printable;
@@ -37,8 +37,8 @@ fn frame_id(session: &Session, node: &Node, frame: Option<&Frame>) -> u64 {
 }
 
 /// The stacks that the other tables name.
-fn used(made: &Made<'_>) -> BTreeSet<StackId> {
-    let (session, contention) = (made.session, made.contention);
+fn used(input: &TableInput<'_>) -> BTreeSet<StackId> {
+    let (session, contention) = (input.session, input.contention);
     let shown = |lock| contention.row_of(lock).is_some();
     let sites = session.profile.sites.iter().filter(|site| shown(site.key.lock)).map(|site| site.key.stack);
     let waits = session.profile.waits.keys().filter(|key| shown(key.lock));
@@ -46,17 +46,17 @@ fn used(made: &Made<'_>) -> BTreeSet<StackId> {
     let events = session.profile.wait_events.iter().map(|event| &event.key).filter(|key| shown(key.lock));
     let events = events.flat_map(|key| [key.waiter, key.holder]);
     let origins = contention.locks.iter().flat_map(|row| &row.members).map(|id| session.lock(*id).origin_stack);
-    let edges = made.graph.edges.iter().flat_map(|edge| [edge.stacks.0, edge.stacks.1]);
+    let edges = input.graph.edges.iter().flat_map(|edge| [edge.stacks.0, edge.stacks.1]);
     let mut used: BTreeSet<StackId> = sites.chain(waits).chain(events).chain(origins).chain(edges).collect();
     used.remove(&Stacks::UNKNOWN);
     used
 }
 
 /// `stacks`: a row for each frame of each stack.
-pub fn stacks(made: &Made<'_>) -> Table {
-    let session = made.session;
+pub fn stacks(input: &TableInput<'_>) -> Table {
+    let session = input.session;
     let mut rows: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-    for id in used(made) {
+    for id in used(input) {
         let own = stack(session, id);
         let frames = session.stacks.walk(id).flat_map(|node| frames_of(node).map(move |frame| (node, frame)));
         for (position, (node, frame)) in (0..).zip(frames) {
@@ -64,7 +64,7 @@ pub fn stacks(made: &Made<'_>) -> Table {
         }
     }
     let rows: Vec<_> = rows.into_iter().collect();
-    Rows::new(made, &rows)
+    Rows::new(input, &rows)
         .id("stack", |row| row.0.0)
         .int("position", |row| row.0.1)
         .id("frame", |row| row.1)
@@ -72,17 +72,17 @@ pub fn stacks(made: &Made<'_>) -> Table {
 }
 
 /// `frames`: a row for each function at each address.
-pub fn frames(made: &Made<'_>) -> Table {
-    let session = made.session;
+pub fn frames(input: &TableInput<'_>) -> Table {
+    let session = input.session;
     let mut rows: BTreeMap<u64, (&Node, Option<&Frame>)> = BTreeMap::new();
-    for id in used(made) {
+    for id in used(input) {
         for node in session.stacks.walk(id) {
             rows.extend(frames_of(node).map(|frame| (frame_id(session, node, frame), (node, frame))));
         }
     }
     let rows: Vec<_> = rows.into_iter().map(|(id, (node, frame))| (id, node, frame)).collect();
     let module = |node: &Node| node.address.module.and_then(|id| session.stacks.modules.get(id.index()));
-    Rows::new(made, &rows)
+    Rows::new(input, &rows)
         .id("frame", |row| row.0)
         .maybe_text("function", |row| row.2.and_then(|frame| frame.function.as_deref()).map(printable))
         .maybe_text("file", |row| row.2.and_then(|frame| frame.file.as_deref()).map(printable))

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::code::stack;
-use super::{Made, Rows, SCHEMA_VERSION, Table, class, lock, mode};
+use super::{Rows, SCHEMA_VERSION, Table, TableInput, class, lock, mode};
 use crate::analysis::contention::{Cut, lock_name};
 use crate::model::{Kind, LockId, SiteId, StackId, ThreadId};
 use crate::render::frames::headline;
@@ -15,21 +15,21 @@ pub(super) fn hex(bytes: &[u8]) -> Option<String> {
 }
 
 /// `meta`: one row, the run.
-pub fn meta(made: &Made<'_>) -> Table {
-    let session = made.session;
+pub fn meta(input: &TableInput<'_>) -> Table {
+    let session = input.session;
     let (meta, seen) = (&session.meta, &session.coverage);
     let main = session.processes.first();
     let module = session.stacks.modules.iter().find(|module| main.is_some_and(|main| main.exe == module.path));
-    let notes = super::super::notes(session, made.contention).join("\n");
-    Rows::new(made, &[()])
+    let notes = super::super::notes(session, input.contention).join("\n");
+    Rows::new(input, &[()])
         .int("schema_version", |()| SCHEMA_VERSION)
         .text("lockprof_version", |()| printable(&meta.version))
-        .text("host", |()| printable(made.named.host.as_deref().unwrap_or(&meta.host)))
+        .text("host", |()| printable(input.labels.host.as_deref().unwrap_or(&meta.host)))
         .text("machine", |()| printable(&meta.host))
         .text("command", |()| printable(&meta.command.join(" ")))
         .maybe_text("exe", |()| main.map(|main| printable(&main.exe)))
         .maybe_text("build_id", |()| module.and_then(|module| hex(&module.build_id)))
-        .maybe_text("release", |()| made.named.release.as_deref().map(printable))
+        .maybe_text("release", |()| input.labels.release.as_deref().map(printable))
         .moment("started", |()| meta.started_unix_ns)
         .int("duration_ns", |()| meta.duration_ns)
         .int("acquisitions", |()| seen.acquisitions)
@@ -43,10 +43,10 @@ pub fn meta(made: &Made<'_>) -> Table {
 }
 
 /// `locks`: a row for each lock of the view.
-pub fn locks(made: &Made<'_>) -> Table {
-    let session = made.session;
+pub fn locks(input: &TableInput<'_>) -> Table {
+    let session = input.session;
     let first = |row: &crate::analysis::LockReport| row.members.first().copied().unwrap_or_default();
-    Rows::new(made, &made.contention.locks)
+    Rows::new(input, &input.contention.locks)
         .id("lock", |row| lock(session, first(row)))
         .id("class_id", |row| class(session, first(row)))
         .text("id", |row| row.id.clone())
@@ -82,39 +82,39 @@ pub(super) trait OfLock {
 }
 
 impl<'a, T: OfLock> Rows<'a, T> {
-    fn of_lock(self, made: &Made<'_>) -> Self {
-        let session = made.session;
+    fn of_lock(self, input: &TableInput<'_>) -> Self {
+        let session = input.session;
         let kind = |row: &T| -> Kind { session.lock(row.lock()).kind };
         self.id("lock", |row| lock(session, row.lock()))
             .id("class_id", |row| class(session, row.lock()))
-            .text("id", |row| made.contention.row_of(row.lock()).map_or_else(String::new, |row| row.id.clone()))
+            .text("id", |row| input.contention.row_of(row.lock()).map_or_else(String::new, |row| row.id.clone()))
             .text("name", |row| printable(&lock_name(session, row.lock())))
             .text("kind", |row| kind(row).name().to_owned())
             .flag("is_lock", |row| kind(row).is_lock())
     }
 }
 
-/// Texts and ids of stacks, each made once.
+/// Texts and ids of stacks, each input once.
 struct Places<'a> {
-    made: &'a Made<'a>,
+    input: &'a TableInput<'a>,
     known: FxHashMap<StackId, (u64, String)>,
 }
 
 impl<'a> Places<'a> {
-    fn of(made: &'a Made<'a>, stacks: impl Iterator<Item = StackId>) -> Self {
+    fn of(input: &'a TableInput<'a>, stacks: impl Iterator<Item = StackId>) -> Self {
         let mut known = FxHashMap::default();
         for id in stacks {
-            known.entry(id).or_insert_with(|| (stack(made.session, id), headline(made.session, id)));
+            known.entry(id).or_insert_with(|| (stack(input.session, id), headline(input.session, id)));
         }
-        Self { made, known }
+        Self { input, known }
     }
 
     fn id(&self, id: StackId) -> u64 {
-        self.known.get(&id).map_or_else(|| stack(self.made.session, id), |known| known.0)
+        self.known.get(&id).map_or_else(|| stack(self.input.session, id), |known| known.0)
     }
 
     fn place(&self, id: StackId) -> String {
-        self.known.get(&id).map_or_else(|| headline(self.made.session, id), |known| known.1.clone())
+        self.known.get(&id).map_or_else(|| headline(self.input.session, id), |known| known.1.clone())
     }
 }
 
@@ -132,20 +132,20 @@ impl OfLock for SiteRow {
 }
 
 /// `sites`: a row for each call path to each lock.
-pub fn sites(made: &Made<'_>) -> Table {
-    let session = made.session;
-    let cut = Cut::new(session, made.contention.query.filter.thread.as_ref());
+pub fn sites(input: &TableInput<'_>) -> Table {
+    let session = input.session;
+    let cut = Cut::new(session, input.contention.query.filter.thread.as_ref());
     let mut rows: Vec<SiteRow> = (session.profile.sites.iter().enumerate())
-        .filter(|(_, site)| made.contention.row_of(site.key.lock).is_some())
+        .filter(|(_, site)| input.contention.row_of(site.key.lock).is_some())
         .filter_map(|(at, site)| {
             let share = cut.site(SiteId::from(at))?.share;
             Some(SiteRow { lock: site.key.lock, stack: site.key.stack, mode: site.key.mode, share })
         })
         .collect();
-    rows.sort_by_key(|row| (made.contention.row_index(row.lock), row.lock, row.stack, row.mode));
-    let places = Places::of(made, rows.iter().map(|row| row.stack));
-    Rows::new(made, &rows)
-        .of_lock(made)
+    rows.sort_by_key(|row| (input.contention.row_index(row.lock), row.lock, row.stack, row.mode));
+    let places = Places::of(input, rows.iter().map(|row| row.stack));
+    Rows::new(input, &rows)
+        .of_lock(input)
         .id("stack", |row| places.id(row.stack))
         .text("place", |row| places.place(row.stack))
         .text("mode", |row| mode(row.mode))
@@ -169,8 +169,8 @@ impl OfLock for WaitRow {
 }
 
 impl<'a> Rows<'a, WaitRow> {
-    fn sides(self, made: &Made<'_>, places: &Places<'_>) -> Self {
-        let session = made.session;
+    fn sides(self, input: &TableInput<'_>, places: &Places<'_>) -> Self {
+        let session = input.session;
         let name = |id: ThreadId| printable(&session.thread(id).name);
         let tid = |id: ThreadId| u64::from(session.thread(id).tid);
         self.int("pid", |row| u64::from(session.process(session.thread(row.key.thread).process).pid))
@@ -186,28 +186,28 @@ impl<'a> Rows<'a, WaitRow> {
     }
 }
 
-fn kept(made: &Made<'_>, rows: impl Iterator<Item = WaitRow>) -> Vec<WaitRow> {
-    let cut = Cut::new(made.session, made.contention.query.filter.thread.as_ref());
-    rows.filter(|row| made.contention.row_of(row.key.lock).is_some() && cut.keeps_thread(row.key.thread)).collect()
+fn kept(input: &TableInput<'_>, rows: impl Iterator<Item = WaitRow>) -> Vec<WaitRow> {
+    let cut = Cut::new(input.session, input.contention.query.filter.thread.as_ref());
+    rows.filter(|row| input.contention.row_of(row.key.lock).is_some() && cut.keeps_thread(row.key.thread)).collect()
 }
 
-fn places_of<'a>(made: &'a Made<'a>, rows: &[WaitRow]) -> Places<'a> {
-    Places::of(made, rows.iter().flat_map(|row| [row.key.waiter, row.key.holder]))
+fn places_of<'a>(input: &'a TableInput<'a>, rows: &[WaitRow]) -> Places<'a> {
+    Places::of(input, rows.iter().flat_map(|row| [row.key.waiter, row.key.holder]))
 }
 
 /// `waits`: who waited for whom, added up: complete.
-pub fn waits(made: &Made<'_>) -> Table {
-    let waits = made.session.profile.waits.iter();
+pub fn waits(input: &TableInput<'_>) -> Table {
+    let waits = input.session.profile.waits.iter();
     let row = |key: &_, stats: &crate::model::WaitStats| WaitRow {
         key: *key,
         numbers: [stats.count, stats.wait_ns, stats.max_ns],
     };
-    let mut rows = kept(made, waits.map(|(key, stats)| row(key, stats)));
-    rows.sort_by_key(|row| (made.contention.row_index(row.key.lock), std::cmp::Reverse(row.numbers[1]), row.key));
-    let places = places_of(made, &rows);
-    Rows::new(made, &rows)
-        .of_lock(made)
-        .sides(made, &places)
+    let mut rows = kept(input, waits.map(|(key, stats)| row(key, stats)));
+    rows.sort_by_key(|row| (input.contention.row_index(row.key.lock), std::cmp::Reverse(row.numbers[1]), row.key));
+    let places = places_of(input, &rows);
+    Rows::new(input, &rows)
+        .of_lock(input)
+        .sides(input, &places)
         .int("count", |row| row.numbers[0])
         .int("wait_ns", |row| row.numbers[1])
         .int("wait_max_ns", |row| row.numbers[2])
@@ -215,19 +215,19 @@ pub fn waits(made: &Made<'_>) -> Table {
 }
 
 /// `events`: waits one by one, as far as they were kept.
-pub fn events(made: &Made<'_>) -> Table {
-    let events = made.session.profile.wait_events.iter();
+pub fn events(input: &TableInput<'_>) -> Table {
+    let events = input.session.profile.wait_events.iter();
     let row = |event: &crate::model::WaitEvent| WaitRow {
         key: event.key,
         numbers: [event.start_ns, event.wait_ns, event.hold_ns],
     };
-    let mut rows = kept(made, events.map(row));
+    let mut rows = kept(input, events.map(row));
     rows.sort_by_key(|row| (row.numbers[0], row.key));
-    let places = places_of(made, &rows);
-    let started = made.session.meta.started_unix_ns;
-    Rows::new(made, &rows)
-        .of_lock(made)
-        .sides(made, &places)
+    let places = places_of(input, &rows);
+    let started = input.session.meta.started_unix_ns;
+    Rows::new(input, &rows)
+        .of_lock(input)
+        .sides(input, &places)
         .moment("at", |row| started.saturating_add(row.numbers[0]))
         .int("start_ns", |row| row.numbers[0])
         .int("wait_ns", |row| row.numbers[1])
@@ -236,13 +236,13 @@ pub fn events(made: &Made<'_>) -> Table {
 }
 
 /// `edges`: the lock-order graph, by single locks.
-pub fn edges(made: &Made<'_>) -> Table {
-    let (session, graph) = (made.session, made.graph);
+pub fn edges(input: &TableInput<'_>) -> Table {
+    let (session, graph) = (input.session, input.graph);
     let node = |at: u32| graph.nodes.get(at as usize);
     let own = |at: u32| node(at).map_or(0, |node| lock(session, node.lock));
     let of_class = |at: u32| node(at).map_or(0, |node| class(session, node.lock));
     let name = |at: u32| node(at).map_or_else(String::new, |node| printable(&node.name));
-    Rows::new(made, &graph.edges)
+    Rows::new(input, &graph.edges)
         .id("held_lock", |edge| own(edge.from))
         .id("held_class_id", |edge| of_class(edge.from))
         .text("held", |edge| name(edge.from))

@@ -1,4 +1,6 @@
-//! The tables that Parquet and CSV have in common: columns with a name, a kind and values.
+//! Tables of a recording, and the two formats that they are written in: Parquet and CSV.
+//!
+//! A table has columns, each with a name, a kind and values; the formats know nothing else of a recording.
 //!
 //! Ids are hashes of content (FNV-1a of 64 bits, as a signed number), so that tables of many runs and machines can be put
 //! behind each other: those of classes, stacks and frames are the same wherever the same code runs, those of locks are of
@@ -6,6 +8,8 @@
 
 mod code;
 mod counts;
+mod csv;
+mod parquet;
 
 use crate::analysis::Contention;
 use crate::analysis::order::{Fnv, Graph};
@@ -13,6 +17,8 @@ use crate::model::{LockId, Mode, Session};
 
 pub use code::{frames, stacks};
 pub use counts::{edges, events, locks, meta, sites, waits};
+pub use csv::csv;
+pub use parquet::parquet;
 
 /// Version of the columns: it changes when one is renamed or dropped, not when one is added.
 pub const SCHEMA_VERSION: u64 = 1;
@@ -55,7 +61,7 @@ pub struct Table {
 }
 
 /// What the tables are made of.
-pub struct Made<'a> {
+pub struct TableInput<'a> {
     /// The recording.
     pub session: &'a Session,
     /// What of it is looked at.
@@ -63,12 +69,12 @@ pub struct Made<'a> {
     /// Its lock-order graph, by single locks.
     pub graph: &'a Graph,
     /// What only whoever exports it knows.
-    pub named: Named,
+    pub labels: Labels,
 }
 
 /// What no recording knows of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct Labels {
     /// The machine's name; the recording's description of the machine without it.
     pub host: Option<String>,
     /// The release of the program.
@@ -76,8 +82,17 @@ pub struct Named {
 }
 
 /// All tables, in the order of their definition.
-pub fn all(made: &Made<'_>) -> Vec<Table> {
-    vec![meta(made), locks(made), sites(made), waits(made), events(made), edges(made), stacks(made), frames(made)]
+pub fn all(input: &TableInput<'_>) -> Vec<Table> {
+    vec![
+        meta(input),
+        locks(input),
+        sites(input),
+        waits(input),
+        events(input),
+        edges(input),
+        stacks(input),
+        frames(input),
+    ]
 }
 
 /// Numbers that Parquet's and SQL's signed ones cannot hold end at the greatest one.
@@ -93,8 +108,8 @@ struct Rows<'a, T> {
 
 impl<'a, T> Rows<'a, T> {
     /// Every table begins with the run.
-    fn new(made: &Made<'_>, rows: &'a [T]) -> Self {
-        let run = run(made.session);
+    fn new(input: &TableInput<'_>, rows: &'a [T]) -> Self {
+        let run = run(input.session);
         Self { rows, columns: Vec::new() }.id("run", |_| run)
     }
 

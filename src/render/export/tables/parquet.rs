@@ -10,7 +10,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
 
-use super::tables::{Column, Table, Values};
+use super::{Column, Table, Values};
 
 /// The file of a table.
 ///
@@ -101,13 +101,13 @@ mod tests {
     use crate::analysis::testing::server;
     use crate::model::Session;
     use crate::model::arbitrary::arbitrary_session;
-    use crate::render::export::tables::{self, Made, Named};
+    use crate::render::export::tables::{self, Labels, TableInput};
 
     fn tables_of(session: &Session) -> (Contention, Vec<Table>) {
         let contention = Contention::of(session, &Query::default());
         let graph = order::graph(session, &order::orders(session), By::Instance, false);
-        let named = Named { host: Some("web-1".into()), release: None };
-        let tables = tables::all(&Made { session, contention: &contention, graph: &graph, named });
+        let labels = Labels { host: Some("web-1".into()), release: None };
+        let tables = tables::all(&TableInput { session, contention: &contention, graph: &graph, labels });
         (contention, tables)
     }
 

@@ -1,6 +1,6 @@
 //! CSV (RFC 4180): a table with a heading, for spreadsheets. Ids for joins are left out: a spreadsheet rounds them.
 
-use super::tables::{Table, Values};
+use super::{Table, Values};
 
 /// The table. Lines end in CR LF; what is unknown is empty.
 pub fn csv(table: &Table) -> String {
@@ -51,7 +51,7 @@ mod tests {
     use crate::analysis::contention::{Contention, Query};
     use crate::analysis::order::Graph;
     use crate::analysis::testing::server;
-    use crate::render::export::tables::{self, Column, Made, Named};
+    use crate::render::export::tables::{self, Column, Labels, TableInput};
     use crate::render::golden;
 
     #[test]
@@ -74,8 +74,8 @@ mod tests {
         let session = server();
         let contention = Contention::of(&session, &Query::default());
         let graph = Graph::default();
-        let made = Made { session: &session, contention: &contention, graph: &graph, named: Named::default() };
-        golden::check("locks.csv", &csv(&tables::locks(&made)));
-        golden::check("sites.csv", &csv(&tables::sites(&made)));
+        let input = TableInput { session: &session, contention: &contention, graph: &graph, labels: Labels::default() };
+        golden::check("locks.csv", &csv(&tables::locks(&input)));
+        golden::check("sites.csv", &csv(&tables::sites(&input)));
     }
 }
