@@ -7,6 +7,7 @@ pub mod contention;
 pub mod diff;
 pub mod filter;
 pub mod findings;
+pub(crate) mod fingerprint;
 pub mod groups;
 pub mod histograms;
 pub mod names;

@@ -13,8 +13,7 @@ use super::run::{Recorded, session_of};
 use super::settings::{self, CheckSettings};
 use super::{sources, trace};
 use crate::analysis::Glob;
-use crate::analysis::order::Orders;
-use crate::analysis::order::orders;
+use crate::analysis::findings::{self, Findings};
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::exit_code::ExitCode;
 use crate::gate::{
@@ -26,11 +25,11 @@ use crate::render::check::{self, github};
 use crate::render::json;
 use crate::render::sources::Sources;
 
-/// A recording with its name and its orders.
+/// A recording with its name and what was found in it.
 struct Judged {
     name: String,
     session: Session,
-    orders: Orders,
+    findings: Findings,
 }
 
 pub(super) fn check(console: &Console, args: &CheckArgs) -> anyhow::Result<ExitCode> {
@@ -47,7 +46,7 @@ pub(super) fn check(console: &Console, args: &CheckArgs) -> anyhow::Result<ExitC
     }
     let (judged, ended) = recordings(console, args, &settings)?;
     let recordings: Vec<Recording<'_>> =
-        (judged.iter()).map(|at| Recording { name: &at.name, session: &at.session, orders: &at.orders }).collect();
+        (judged.iter()).map(|at| Recording { name: &at.name, session: &at.session, findings: &at.findings }).collect();
     if let Some(path) = baseline.filter(|_| args.write_baseline) {
         let known = Baseline::of(judge(&recordings, &policy, ended).failing());
         Target::File(path.clone()).write(known.to_text().as_bytes())?;
@@ -111,7 +110,7 @@ fn recordings(
     args: &CheckArgs,
     settings: &CheckSettings,
 ) -> anyhow::Result<(Vec<Judged>, Option<Ended>)> {
-    let judged = |name: String, session: Session| Judged { name, orders: orders(&session), session };
+    let judged = |name: String, session: Session| Judged { name, findings: findings::find(&session), session };
     if !args.command.is_empty() {
         let (name, session, ended) = record(console, args, args.timeout.or(settings.timeout))?;
         return Ok((vec![judged(name, session)], Some(ended)));
@@ -132,18 +131,17 @@ fn recordings(
     Ok((all, None))
 }
 
-/// What only several runs together show: cycles whose sides were seen in different ones.
+/// What only several runs together show: cycles whose legs were seen in different ones.
 fn together(all: &[Judged]) -> Judged {
     let mut session = Session::default();
     all.iter().for_each(|one| session.absorb(&one.session));
-    let mut orders = orders(&session);
+    let mut findings = findings::find(&session);
     let known: HashSet<&str> =
-        all.iter().flat_map(|one| &one.orders.cycles).map(|cycle| cycle.fingerprint.as_str()).collect();
-    orders.cycles.retain(|cycle| !known.contains(cycle.fingerprint.as_str()));
-    // All else is told of each run.
-    orders.findings.clear();
+        all.iter().flat_map(|one| one.findings.cycles()).map(|cycle| cycle.fingerprint.as_str()).collect();
+    // All but cycles is reported of each run.
+    findings.list.retain(|finding| finding.cycle().is_some() && !known.contains(finding.fingerprint.as_str()));
     (session.profile, session.hangs) = (Profile::default(), Vec::new());
-    Judged { name: format!("{} runs together", all.len()), session, orders }
+    Judged { name: format!("{} runs together", all.len()), session, findings }
 }
 
 /// Records a program. Its recording is kept only where that is asked for.
@@ -188,7 +186,7 @@ fn write(console: &Console, args: &CheckArgs, verdict: &Verdict<'_>, folder: &Pa
     let layout = match &target {
         Target::Stdout => console.stdout_layout(),
         // A file is read by others, with other colours or none.
-        Target::File(_) => crate::render::paint::Layout { color: false, ..console.stdout_layout() },
+        Target::File(_) => crate::render::style::Layout { color: false, ..console.stdout_layout() },
     };
     let text = match format {
         CheckFormat::Text => {

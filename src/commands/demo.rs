@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::output::{Console, Target};
 use super::run::{Recorded, session_of};
 use crate::analysis::contention::{Contention, Query};
-use crate::analysis::order::orders;
+use crate::analysis::findings;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
 use crate::record::launch::Program;
@@ -31,7 +31,7 @@ pub(super) fn demo(console: &Console) -> anyhow::Result<ExitCode> {
     Target::File(PICTURE.into()).write(&draw(&session, &contention, &options).svg)?;
     if !console.quiet() {
         let options = text::SummaryOptions { layout: console.stderr_layout(), verbose: console.verbose() };
-        console.write_stderr(&text::summary(&session, &contention, &orders(&session), TRACE, &options));
+        console.write_stderr(&text::summary(&session, &contention, &findings::find(&session), TRACE, &options));
         console.say(&format!("wrote {TRACE}, and {PICTURE}: open it in a browser"));
     }
     Ok(ExitCode::Success)

@@ -7,7 +7,7 @@ use crate::analysis::diff::{DEFAULT_FLOOR_NS, Diff, Measure, Question};
 use crate::cli::{DiffArgs, DiffMetric, Format};
 use crate::exit_code::ExitCode;
 use crate::render::json::{self, Judgement};
-use crate::render::paint::printable;
+use crate::render::style::printable;
 use crate::render::text::{self, DiffOptions, Named, growth};
 use crate::render::units::duration;
 

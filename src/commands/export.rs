@@ -93,7 +93,7 @@ fn folded(session: &Session, contention: &Contention, whose: Whose) -> String {
 }
 
 fn graph_of(session: &Session) -> Graph {
-    graph(session, &orders(session), By::Instance, false)
+    graph(session, &orders(session).cycles, By::Instance, false)
 }
 
 fn write_tables(input: &TableInput<'_>, folder: &Path) -> anyhow::Result<()> {

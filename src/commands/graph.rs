@@ -7,6 +7,7 @@ use super::trace;
 use crate::analysis::order::{self, By};
 use crate::cli::{GraphArgs, GraphBy, GraphFormat};
 use crate::exit_code::ExitCode;
+use crate::render::explain;
 use crate::render::graph::{Fitted, MOST_EDGES, MOST_NODES, Options, dot, mermaid, svg};
 use crate::render::json;
 
@@ -14,9 +15,9 @@ pub(super) fn graph(console: &Console, args: &GraphArgs) -> anyhow::Result<ExitC
     let trace = trace::load(console, args.trace.as_deref())?;
     let session = &trace.session;
     let orders = order::orders(session);
-    let graph = order::graph(session, &orders, args.by.into(), args.cycles_only);
+    let graph = order::graph(session, &orders.cycles, args.by.into(), args.cycles_only);
     for note in &orders.notes {
-        console.say(note);
+        console.say(&explain::verdict::note(*note));
     }
     let by_class = args.by == GraphBy::Class;
     let title = format!("Lock order of {}", session.meta.command.join(" "));

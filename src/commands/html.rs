@@ -10,7 +10,7 @@ use anyhow::bail;
 use super::output::{Console, Target};
 use super::trace;
 use crate::analysis::contention::{Contention, Query};
-use crate::analysis::order::orders;
+use crate::analysis::findings;
 use crate::cli::HtmlArgs;
 use crate::exit_code::ExitCode;
 use crate::render::html::page;
@@ -28,7 +28,7 @@ pub(super) fn html(console: &Console, args: &HtmlArgs) -> anyhow::Result<ExitCod
         None => Target::Stdout,
     };
     let contention = Contention::of(&trace.session, &Query { merge_alike: true, ..Query::default() });
-    let page = page(&trace.session, &contention, &orders(&trace.session));
+    let page = page(&trace.session, &contention, &findings::find(&trace.session));
     if let Some(notice) = &page.notice {
         console.say(notice);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cli::{ColorWhen, Global};
-use crate::render::paint::{Layout, Style};
+use crate::render::style::{Layout, Style};
 
 /// Columns where the output is no terminal.
 const DEFAULT_WIDTH: usize = 80;

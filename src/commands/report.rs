@@ -4,7 +4,7 @@ use super::output::{Console, Target, write_stdout};
 use super::trace;
 use crate::analysis::Filter;
 use crate::analysis::contention::{Contention, GroupBy, Query, SortKey};
-use crate::analysis::order::orders;
+use crate::analysis::findings;
 use crate::cli::{By, ReportArgs, ReportFormat, Sort};
 use crate::exit_code::ExitCode;
 use crate::render::{json, text};
@@ -18,18 +18,18 @@ pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<Exi
         merge_alike: !args.every_lock,
     };
     let contention = Contention::of(&session, &query);
-    let orders = orders(&session);
+    let findings = findings::find(&session);
     let limit = args.limit.map(|limit| limit as usize);
     let out = match args.format {
         ReportFormat::Json => {
-            write_stdout(|out| json::report(&session, &contention, &orders, limit, out))?;
+            write_stdout(|out| json::report(&session, &contention, &findings, limit, out))?;
             return Ok(ExitCode::Success);
         }
-        ReportFormat::Md => text::markdown(&session, &contention, &orders, limit),
+        ReportFormat::Md => text::markdown(&session, &contention, &findings, limit),
         ReportFormat::Text => text::report(
             &session,
             &contention,
-            &orders,
+            &findings,
             &text::Options { layout: console.stdout_layout(), limit, verbose: console.verbose() },
         ),
     };

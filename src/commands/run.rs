@@ -11,7 +11,7 @@ use super::hangs::Hangs;
 use super::output::Console;
 use super::{names, trace};
 use crate::analysis::contention::{Contention, Query};
-use crate::analysis::order::orders;
+use crate::analysis::findings;
 use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
@@ -20,7 +20,7 @@ use crate::record::desk::{Clerk, Desk};
 use crate::record::folder::Folder;
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, cost, preflight, recover, shim};
-use crate::render::paint::Layout;
+use crate::render::style::Layout;
 use crate::render::text;
 use crate::render::units::duration;
 use crate::symbols;
@@ -73,8 +73,8 @@ pub(super) fn write_trace(session: &Session, path: &Path, folder: Option<Folder>
 pub(super) fn summary(session: &Session, path: &Path, layout: &Layout, verbose: bool) -> String {
     let contention = Contention::of(session, &Query { merge_alike: true, ..Query::default() });
     let options = text::SummaryOptions { layout: *layout, verbose };
-    let orders = orders(session);
-    text::summary(session, &contention, &orders, &path.display().to_string(), &options)
+    let findings = findings::find(session);
+    text::summary(session, &contention, &findings, &path.display().to_string(), &options)
 }
 
 /// The program's own exit code.

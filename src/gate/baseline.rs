@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use super::fail_on::named;
 use super::{BaselineUse, Entry};
-use crate::analysis::findings::{Area, Rule};
-use crate::analysis::order::Class;
+use crate::analysis::findings::Rule;
 
 /// The format's version.
 const VERSION: u64 = 1;
@@ -36,7 +35,7 @@ pub enum Found {
     /// It is known.
     Known,
     /// It is known, but was less serious then.
-    LessSerious(Class),
+    LessSerious(&'static Rule),
 }
 
 impl Baseline {
@@ -68,9 +67,9 @@ impl Baseline {
     pub fn of<'e>(entries: impl Iterator<Item = &'e Entry<'e>>) -> Self {
         let mut known: Vec<Known> = entries
             .filter_map(|entry| {
-                let rule = Some(entry.rule()).filter(|rule| rule.area != Area::Budget)?;
+                let rule = Some(entry.rule()).filter(|rule| rule.is_selectable())?;
                 let what = entry.lock_names().join(" ↔ ");
-                Some(Known { fingerprint: entry.fingerprint(), rule, what })
+                Some(Known { fingerprint: entry.fingerprint().to_owned(), rule, what })
             })
             .collect();
         // An order that depends on nothing else: the file's differences are readable.
@@ -107,25 +106,19 @@ impl Baseline {
 
     /// What it says of an entry.
     pub(super) fn look_up(&self, entry: &Entry<'_>) -> Found {
-        let fingerprint = entry.fingerprint();
-        let mut same = self.find(&fingerprint);
+        let mut same = self.find(entry.fingerprint());
         if same.is_empty() {
             same = entry.former_fingerprint().map_or_else(Vec::new, |former| self.find(&former));
         }
         let rule = entry.rule();
-        let mut same = same.into_iter().map(|known| known.rule);
-        match rule.area {
-            Area::Order => {
-                // The most serious class is the least.
-                let class = same.filter_map(|known| Class::ALL.into_iter().find(|class| class.rule() == known)).min();
-                match class {
-                    Some(class) if rule.position() >= class.rule().position() => Found::Known,
-                    Some(class) => Found::LessSerious(class),
-                    None => Found::New,
-                }
-            }
-            Area::Misuse if same.any(|known| known == rule) => Found::Known,
-            Area::Misuse | Area::Budget => Found::New,
+        let mut same = same.into_iter().map(|known| known.rule).filter(|known| known.area == rule.area);
+        if !rule.area.is_graded() {
+            return if same.any(|known| known == rule && rule.is_selectable()) { Found::Known } else { Found::New };
+        }
+        match same.min_by_key(|known| known.position()) {
+            Some(known) if rule.position() >= known.position() => Found::Known,
+            Some(known) => Found::LessSerious(known),
+            None => Found::New,
         }
     }
 
@@ -136,7 +129,7 @@ impl Baseline {
     pub(super) fn usage(&self, entries: &[Entry<'_>]) -> BaselineUse {
         let met: FxHashSet<String> = (entries.iter())
             .flat_map(|entry| {
-                let fingerprint = entry.fingerprint();
+                let fingerprint = entry.fingerprint().to_owned();
                 let former = self.find(&fingerprint).is_empty().then(|| entry.former_fingerprint()).flatten();
                 [Some(fingerprint), former]
             })

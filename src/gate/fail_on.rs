@@ -1,6 +1,6 @@
 //! `--fail-on`: which classes of cycles and other rules fail.
 
-use crate::analysis::findings::Rule;
+use crate::analysis::findings::{Finding, Rule};
 
 /// The rule of this id, where a policy may name it.
 pub(super) fn named(id: &str) -> Option<&'static Rule> {
@@ -10,7 +10,7 @@ pub(super) fn named(id: &str) -> Option<&'static Rule> {
 /// What fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailOn {
-    /// What fails by its own nature (`Cycle::fails`, `Finding::fails`).
+    /// What fails by its own nature ([`Finding::fails`]).
     default: bool,
     rules: Vec<&'static Rule>,
 }
@@ -42,9 +42,9 @@ impl FailOn {
         Ok(result)
     }
 
-    /// Whether a finding of this rule fails, which does so by its own nature or does not.
-    pub(super) fn fails(&self, rule: &Rule, by_nature: bool) -> bool {
-        (self.default && by_nature) || self.rules.contains(&rule)
+    /// Whether a finding fails.
+    pub(super) fn fails(&self, finding: &Finding) -> bool {
+        (self.default && finding.fails()) || self.rules.contains(&finding.rule)
     }
 }
 

@@ -205,7 +205,7 @@ fn names(glob: &Glob, frame: Option<&Frame>) -> bool {
 /// Whether any frame of any stack passes; code without symbols has its module only.
 fn any_frame(entry: &Entry<'_>, mut test: impl FnMut(Option<&Frame>, Option<&str>) -> bool) -> bool {
     let stacks = &entry.recording.session.stacks;
-    entry.stacks().into_iter().any(|stack| {
+    entry.finding.subject.stacks().any(|stack| {
         stacks.walk(stack).any(|node| {
             let module = node.address.module.map(|module| stacks.modules[module.index()].path.as_str());
             let mut frames = node.frames.iter();

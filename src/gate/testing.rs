@@ -1,13 +1,14 @@
 //! A recording with orders of every kind, made by hand, for tests of the gate and its renderers.
 
-use crate::analysis::findings::{Finding, Rule, catalog};
-use crate::analysis::order::{Action, Class, Cycle, Held, Orders, Side, Step};
+use crate::analysis::findings::catalog::misuse::{Deed, Misuse};
+use crate::analysis::findings::{Evidence, Finding, Findings, Rule, Severity, Subject, catalog};
+use crate::analysis::order::{Action, Cause, Class, Cycle, GuardLock, Held, Leg, Step};
 use crate::analysis::testing::Builder;
 use crate::model::{Kind, LockId, Mode, Session, StackId, ThreadId};
 
-/// A side without anything special.
-fn side(thread: ThreadId, held: (LockId, StackId), wanted: (LockId, StackId), count: u64) -> Side {
-    Side {
+/// A leg without anything special.
+fn leg(thread: ThreadId, held: (LockId, StackId), wanted: (LockId, StackId), count: u64) -> Leg {
+    Leg {
         thread,
         held: Held { lock: held.0, mode: Mode::Exclusive, stack: held.1 },
         wanted: wanted.0,
@@ -20,25 +21,31 @@ fn side(thread: ThreadId, held: (LockId, StackId), wanted: (LockId, StackId), co
     }
 }
 
-fn cycle(fingerprint: &str, class: Class, fails: bool, reason: &str, advice: &str, sides: Vec<Side>) -> Cycle {
+fn cycle(fingerprint: &str, class: Class, fails: bool, cause: Cause, legs: Vec<Leg>) -> Cycle {
     Cycle {
         fingerprint: fingerprint.into(),
         class,
-        hang: None,
         fails,
-        reason: reason.into(),
-        advice: advice.into(),
-        sides,
+        cause,
+        other_classes: Vec::new(),
+        legs,
         witness: Vec::new(),
         instances: 1,
         component: None,
-        heat: 1.0,
+        score: 1.0,
+        foreseen: None,
     }
+}
+
+/// Makes a cycle one of another class.
+pub(crate) fn reclassify(finding: &mut Finding, class: Class) {
+    let Evidence::Cycle(cycle) = &mut finding.evidence else { panic!("{finding:?} is no cycle") };
+    (cycle.class, finding.rule) = (class, class.rule());
 }
 
 /// A bank: accounts against the journal (feasible), three locks round about (possible), a table for readers
 /// (needs a writer), what a gate, a hand-over and one thread keep apart, and two misuses.
-pub(crate) fn bank() -> (Session, Orders) {
+pub(crate) fn bank() -> (Session, Findings) {
     let mut b = Builder::new();
     let journal = b.lock("journal.mu", Kind::Mutex);
     let account = b.lock("acct->lock", Kind::Mutex);
@@ -78,15 +85,13 @@ pub(crate) fn bank() -> (Session, Orders) {
         "5f0c2a9d41be77e3",
         Class::Feasible,
         true,
-        "nothing keeps Bank::pay (bank.cc:9) and Account::settle (account.h:5) apart, and a reordering of the \
-         recorded events lets both threads wait for each other.",
-        "Take journal.mu and acct->lock in one order everywhere: release journal.mu before settling the account.",
+        Cause::Schedule,
         vec![
-            side(worker, (account, pay_account), (journal, pay_journal), 12_345),
-            side(flusher, (journal, flush_journal), (account, flush_account), 3),
+            leg(worker, (account, pay_account), (journal, pay_journal), 12_345),
+            leg(flusher, (journal, flush_journal), (account, flush_account), 3),
         ],
     );
-    feasible.sides[0].also_held.push(Held { lock: gate, mode: Mode::Exclusive, stack: gate_stack });
+    feasible.legs[0].also_held.push(Held { lock: gate, mode: Mode::Exclusive, stack: gate_stack });
     feasible.instances = 4;
     let step = |thread, action, lock, stack| Step { thread, action, lock: Some(lock), other: None, stack };
     feasible.witness = vec![
@@ -99,87 +104,83 @@ pub(crate) fn bank() -> (Session, Orders) {
         "88d1f0aa07c45b12",
         Class::Possible,
         true,
-        "the schedule is not known: the single events of thread audit were not kept.",
-        "Take the two accounts in the order of their addresses.",
+        Cause::NotKept,
         vec![
-            side(worker, (account, pay_account), (other_account, pay_journal), 40),
-            side(audit, (other_account, audit_one), (pool, audit_two), 2),
-            side(flusher, (pool, bare), (account, flush_account), 1),
+            leg(worker, (account, pay_account), (other_account, pay_journal), 40),
+            leg(audit, (other_account, audit_one), (pool, audit_two), 2),
+            leg(flusher, (pool, bare), (account, flush_account), 1),
         ],
     );
     let mut needs_writer = cycle(
         "c0ffee0012345678",
         Class::NeedsWriter,
         false,
-        "both sides only read; no writer of table.rw was seen, and its policy lets readers pass.",
-        "It becomes a deadlock when a writer of table.rw or index.rw appears and readers then wait behind it.",
+        Cause::Readers(table, None),
         vec![
-            side(worker, (table, pay_account), (index, pay_journal), 9),
-            side(flusher, (index, flush_journal), (table, flush_account), 8),
+            leg(worker, (table, pay_account), (index, pay_journal), 9),
+            leg(flusher, (index, flush_journal), (table, flush_account), 8),
         ],
     );
-    for side in &mut needs_writer.sides {
-        side.held.mode = Mode::Shared;
-        side.wanted_mode = Mode::Shared;
+    for leg in &mut needs_writer.legs {
+        leg.held.mode = Mode::Shared;
+        leg.wanted_mode = Mode::Shared;
     }
+    let guard = |owner| GuardLock { lock: gate, mode: Mode::Exclusive, stack: gate_stack, owner };
     let guarded = cycle(
         "1122334455667788",
         Class::Guarded,
         false,
-        "every side holds config_lock exclusively (taken in load_config, config.cc:9).",
-        "Keep config_lock around both.",
+        Cause::Guard(guard(worker), guard(flusher)),
         vec![
-            side(worker, (table, pay_account), (journal, pay_journal), 100),
-            side(flusher, (journal, flush_journal), (table, flush_account), 100),
+            leg(worker, (table, pay_account), (journal, pay_journal), 100),
+            leg(flusher, (journal, flush_journal), (table, flush_account), 100),
         ],
     );
     let same = cycle(
         "99aabbccddeeff00",
         Class::SameThread,
         false,
-        "only thread audit took both orders.",
-        "It becomes a deadlock when a second thread does the same.",
+        Cause::OneThread,
         vec![
-            side(audit, (table, audit_one), (pool, audit_two), 1),
-            side(audit, (pool, audit_two), (table, audit_one), 1),
+            leg(audit, (table, audit_one), (pool, audit_two), 1),
+            leg(audit, (pool, audit_two), (table, audit_one), 1),
         ],
     );
-    let finding = |rule: &'static Rule, fingerprint: &str, lock, message: &str, stacks| Finding {
+    let finding = |rule: &'static Rule, fingerprint: &str, lock, deed, at, taken| Finding {
         rule,
+        subject: Subject {
+            locks: vec![lock],
+            threads: vec![worker],
+            at: vec![at],
+            related: vec![taken],
+            also_held: Vec::new(),
+        },
+        evidence: Evidence::Misuse(Misuse { deed, at, taken }),
+        severity: Severity::Error,
         fingerprint: fingerprint.into(),
-        fails: true,
-        lock,
-        thread: worker,
-        message: message.into(),
-        stacks,
         count: 5,
     };
-    let findings = vec![
-        finding(
-            &catalog::SELF_DEADLOCK,
-            "0a0b0c0d0e0f1011",
-            gate,
-            "load_config (config.cc:9) takes config_lock, which the thread holds already: it waits for itself.",
-            vec![gate_stack, pay_account],
-        ),
+    let misuses = [
+        finding(&catalog::SELF_DEADLOCK, "0a0b0c0d0e0f1011", gate, Deed::TakesAgain, gate_stack, pay_account),
         finding(
             &catalog::UNLOCK_NOT_OWNER,
             "ab54a98ceb1f0ad2",
             table,
-            "Account::settle (account.h:5) unlocks table.rw, which another thread holds.",
-            vec![flush_account, pay_journal],
+            Deed::UnlocksAnothers,
+            flush_account,
+            pay_journal,
         ),
     ];
     b.take(journal, worker, pay_journal, Mode::Exclusive, 12_345, 2_000);
     b.take(account, worker, pay_account, Mode::Exclusive, 12_345, 7_000);
     b.take(gate, worker, gate_stack, Mode::Exclusive, 1, 9_000_000);
     b.wait(journal, worker, pay_journal, Mode::Exclusive, 8_400_000, 2_000, Some((flusher, flush_journal)));
-    let cycles = vec![feasible, possible, needs_writer, guarded, same];
-    (b.session, Orders { cycles, findings, notes: Vec::new(), complete: true })
+    let cycles = [feasible, possible, needs_writer, guarded, same].map(Finding::from);
+    (b.session, Findings { list: cycles.into_iter().chain(misuses).collect(), notes: Vec::new(), complete: true })
 }
 
 /// A recording in which nothing is wrong.
-pub(crate) fn clean() -> (Session, Orders) {
-    let (session, orders) = bank();
-    (session, Orders { cycles: Vec::new(), findings: Vec::new(), ..orders })
+pub(crate) fn clean() -> (Session, Findings) {
+    let (session, findings) = bank();
+    (session, Findings { list: Vec::new(), ..findings })
 }

@@ -1,17 +1,23 @@
-//! What fails, what does not, and what is told of it.
+//! What fails, what does not, and what is said of it.
 
-use super::testing::{bank, clean};
+use super::testing::{bank, clean, reclassify};
 use super::*;
 use crate::analysis::Glob;
+use crate::analysis::findings::{Severity, catalog};
+use crate::analysis::order::{Class, Note};
 
 fn words(verdict: &Verdict<'_>) -> Vec<&'static str> {
     verdict.failing().map(Entry::word).collect()
 }
 
 fn with<R>(policy: &Policy, ended: Option<Ended>, check: impl FnOnce(&Verdict<'_>) -> R) -> R {
-    let (session, orders) = bank();
-    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let (session, findings) = bank();
+    let recordings = [Recording { name: "a", session: &session, findings: &findings }];
     check(&judge(&recordings, policy, ended))
+}
+
+fn gaps(verdict: &Verdict<'_>) -> Vec<Gap> {
+    verdict.incomplete.iter().map(|about| about.what.clone()).collect()
 }
 
 fn suppressing(text: &str) -> Policy {
@@ -42,16 +48,16 @@ fn fail_on_replaces_the_default() {
 #[test]
 fn the_programs_end_fails_too() {
     let none = Policy { fail_on: FailOn::parse(["none"]).unwrap(), ..Policy::default() };
-    for (ended, want) in [
-        (Ended::Code(0), None),
-        (Ended::Code(7), Some("the program failed: exit code 7")),
-        (Ended::Signal(11), Some("the program failed: signal 11 ended it")),
-        (Ended::Hung, Some("the program deadlocked and was ended")),
-        (Ended::TimedOut(1_500_000_000), Some("the program was not done after 1.5 s and was ended")),
+    for (ended, fails) in [
+        (Ended::Code(0), false),
+        (Ended::Code(7), true),
+        (Ended::Signal(11), true),
+        (Ended::Hung, true),
+        (Ended::TimedOut(1_500_000_000), true),
     ] {
         with(&none, Some(ended), |verdict| {
-            assert_eq!(verdict.program.as_deref(), want);
-            assert_eq!(verdict.outcome == Outcome::Fail, want.is_some());
+            assert_eq!(verdict.program, fails.then_some(ended));
+            assert_eq!(verdict.outcome == Outcome::Fail, fails);
         });
     }
 }
@@ -108,14 +114,15 @@ fn a_baseline_knows_what_it_was_made_of_and_nothing_more_serious() {
         assert_eq!(verdict.outcome, Outcome::Pass);
         assert_eq!(verdict.baseline, Some(BaselineUse { known: 4, not_met: Vec::new() }));
     });
-    let (session, mut orders) = bank();
-    orders.cycles[1].class = Class::Feasible;
-    orders.cycles[0].class = Class::Possible;
-    orders.findings.clear();
-    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let (session, mut findings) = bank();
+    reclassify(&mut findings.list[1], Class::Feasible);
+    reclassify(&mut findings.list[0], Class::Possible);
+    findings.list.retain(|finding| finding.cycle().is_some());
+    let recordings = [Recording { name: "a", session: &session, findings: &findings }];
     let verdict = judge(&recordings, &policy, None);
-    let failing: Vec<_> = verdict.failing().map(|entry| (entry.fingerprint(), entry.standing.clone())).collect();
-    assert_eq!(failing, [("88d1f0aa07c45b12".to_owned(), Standing::Fails(Some(Class::Possible)))]);
+    let failing: Vec<_> =
+        verdict.failing().map(|entry| (entry.fingerprint().to_owned(), entry.standing.clone())).collect();
+    assert_eq!(failing, [("88d1f0aa07c45b12".to_owned(), Standing::Fails(Some(&catalog::POSSIBLE)))]);
     assert_eq!(verdict.known().count(), 1);
     assert_eq!(verdict.baseline.unwrap().not_met.len(), 2);
 }
@@ -130,59 +137,59 @@ fn budgets_fail_and_tell_what_they_did_not_cover() {
         budget(Measure::Wait, "nobody", 1),
     ];
     let policy = Policy { budgets, ..Policy::default() };
-    let (session, orders) = clean();
-    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let (session, findings) = clean();
+    let recordings = [Recording { name: "a", session: &session, findings: &findings }];
     let verdict = judge(&recordings, &policy, None);
     let failing: Vec<_> = verdict.failing().map(Entry::fingerprint).collect();
     assert_eq!(failing, ["max-wait:journal*", "max-hold:*"]);
     assert_eq!(verdict.failing().nth(1).unwrap().lock_names(), ["config_lock"]);
-    assert!(verdict.notes[0].starts_with("--max-wait nobody: no lock of that name"), "{:?}", verdict.notes);
+    assert_eq!(verdict.notes[0].what, Remark::NoSuchLock(policy.budgets[3].clone()));
 }
 
 #[test]
 fn incomplete_recordings_count_only_when_strict() {
-    let (mut session, mut orders) = clean();
+    let (mut session, mut findings) = clean();
     session.coverage.lost = 3;
     session.meta.cut = true;
-    orders.complete = false;
-    orders.notes.push("too much".into());
-    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    findings.complete = false;
+    findings.notes.push(Note::TooManyCombinations);
+    let recordings = [Recording { name: "a", session: &session, findings: &findings }];
     let strict = Policy { strict: true, ..Policy::default() };
     assert_eq!(judge(&recordings, &Policy::default(), None).outcome, Outcome::Pass);
     let verdict = judge(&recordings, &strict, None);
     assert_eq!(verdict.outcome, Outcome::Incomplete);
-    assert_eq!(verdict.incomplete, ["3 acquisitions were lost", "the trace was cut short", "too much"]);
+    assert_eq!(gaps(&verdict), [Gap::Lost(3), Gap::Cut, Gap::Order(Note::TooManyCombinations)]);
     assert!(verdict.notes.is_empty(), "nothing is said twice");
     assert_eq!(judge(&recordings, &strict, Some(Ended::Code(1))).outcome, Outcome::Fail);
 
-    let (mut session, orders) = clean();
+    let (mut session, findings) = clean();
     session.coverage = crate::model::Coverage::default();
     session.coverage.notes.push("the program is static".into());
-    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let recordings = [Recording { name: "a", session: &session, findings: &findings }];
     let verdict = judge(&recordings, &strict, None);
-    assert_eq!(verdict.incomplete, ["no lock operation was seen (the program is static)"]);
+    assert_eq!(gaps(&verdict), [Gap::Empty("the program is static".into())]);
 }
 
 #[test]
 fn locks_that_are_known_and_were_not_recorded_do_not_pass() {
-    let (mut session, orders) = clean();
+    let (mut session, findings) = clean();
     session.coverage.notes.push(crate::model::Coverage::in_part("the library x has locks of its own"));
-    let recordings = [Recording { name: "a", session: &session, orders: &orders }];
+    let recordings = [Recording { name: "a", session: &session, findings: &findings }];
     let policy = Policy::default();
     let verdict = judge(&recordings, &policy, None);
     assert_eq!(verdict.outcome, Outcome::Incomplete);
-    assert_eq!(verdict.incomplete, ["the library x has locks of its own"]);
+    assert_eq!(gaps(&verdict), [Gap::NotSeen("the library x has locks of its own".into())]);
 }
 
 #[test]
 fn several_recordings_tell_each_cycle_once_at_its_worst() {
     let ((one, mut first), (two, second)) = (bank(), bank());
-    first.cycles[0].class = Class::Guarded;
-    first.cycles[0].fails = false;
-    first.notes.push("cut".into());
+    reclassify(&mut first.list[0], Class::Guarded);
+    first.list[0].severity = Severity::Warning;
+    first.notes.push(Note::TooManyCombinations);
     let recordings = [
-        Recording { name: "a", session: &one, orders: &first },
-        Recording { name: "b", session: &two, orders: &second },
+        Recording { name: "a", session: &one, findings: &first },
+        Recording { name: "b", session: &two, findings: &second },
     ];
     let policy = Policy::default();
     let verdict = judge(&recordings, &policy, None);
@@ -190,5 +197,6 @@ fn several_recordings_tell_each_cycle_once_at_its_worst() {
     assert_eq!(words(&verdict), ["feasible", "possible", "self-deadlock", "unlock-not-owner"]);
     let feasible = verdict.failing().next().unwrap();
     assert_eq!((feasible.recording.name, feasible.met_in, feasible.times), ("b", 2, 8));
-    assert_eq!(verdict.notes, ["a: cut"]);
+    let note = About { recording: Some("a"), what: Remark::Order(Note::TooManyCombinations) };
+    assert_eq!(verdict.notes, [note]);
 }

@@ -1,7 +1,7 @@
 //! Call stacks for people's eyes: library frames skipped, names shortened.
 
 use super::names::{short_file, short_function};
-use super::paint::printable;
+use super::style::printable;
 use crate::analysis::groups::{Place, place};
 use crate::model::lock_frames::is_library;
 use crate::model::stacks::Node;

@@ -4,15 +4,17 @@
 //! the same output to the byte.
 
 pub mod check;
+pub mod explain;
 pub mod export;
 pub mod flamegraph;
 pub mod frames;
 pub mod graph;
 pub mod html;
 pub mod json;
+pub(crate) mod locations;
 pub use crate::analysis::names;
-pub mod paint;
 pub mod sources;
+pub mod style;
 pub mod table;
 pub mod text;
 pub mod units;

@@ -1,7 +1,7 @@
 //! Columns that line up, one of which takes what room is left.
 
 use super::names::fit_end;
-use super::paint::{Layout, Style, columns};
+use super::style::{Layout, Style, columns};
 
 /// Which side a column's text keeps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

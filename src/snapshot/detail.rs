@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::contention::{Contention, Query};
 use crate::model::{LockId, Session, StackId, ThreadId};
+use crate::render::explain::contention::advice;
 use crate::render::frames::{Line, first_lines};
-use crate::render::paint::printable;
-use crate::render::text::advice;
+use crate::render::style::printable;
 
 /// Stacks of each side.
 const STACKS: usize = 10;

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::findings::Area;
-use crate::analysis::order::{By, graph, orders};
+use crate::analysis::findings;
+use crate::analysis::order::{By, graph};
 use crate::gate::{Entry, Policy, Recording, judge};
 use crate::model::Session;
 use crate::render::check;
-use crate::render::paint::{Layout, printable};
+use crate::render::explain;
+use crate::render::style::{Layout, printable};
 
 /// Edges that are sent.
 const EDGES: usize = 500;
@@ -63,8 +64,8 @@ pub struct EdgeRow {
 
 /// Judges the session so far.
 pub fn judged(session: &Session, at_ns: u64) -> Judged {
-    let orders = &orders(session);
-    let recordings = [Recording { name: "", session, orders }];
+    let findings = &findings::find(session);
+    let recordings = [Recording { name: "", session, findings }];
     let policy = Policy::default();
     let verdict = judge(&recordings, &policy, None);
     let all: Vec<&Entry<'_>> = verdict.failing().chain(verdict.passing()).collect();
@@ -72,11 +73,11 @@ pub fn judged(session: &Session, at_ns: u64) -> Judged {
     let entry = |entry: &&Entry<'_>| JudgedEntry {
         class: entry.word().to_owned(),
         fails: entry.fails(),
-        title: check::words::title(entry),
+        title: explain::title(session, &entry.finding),
         text: check::entry_text(entry, &layout).lines().map(str::to_owned).collect(),
     };
-    let is_cycle = |entry: &&&Entry<'_>| entry.rule().area == Area::Order;
-    let found = graph(session, orders, By::Class, false);
+    let is_cycle = |entry: &&&Entry<'_>| entry.finding.cycle().is_some();
+    let found = graph(session, findings.cycles(), By::Class, false);
     let name = |node: u32| found.nodes.get(node as usize).map_or_else(String::new, |node| printable(&node.name));
     let mut edges: Vec<EdgeRow> = (found.edges.iter())
         .map(|edge| EdgeRow {
@@ -100,7 +101,7 @@ pub fn judged(session: &Session, at_ns: u64) -> Judged {
         findings: all.iter().filter(|entry| !is_cycle(entry)).map(entry).collect(),
         edges,
         more_edges,
-        notes: orders.notes.iter().map(|note| printable(note)).collect(),
-        complete: orders.complete,
+        notes: findings.notes.iter().map(|note| explain::verdict::note(*note)).collect(),
+        complete: findings.complete,
     }
 }

@@ -6,8 +6,9 @@ use super::detail::detail;
 use super::{HangRow, LockRow, Snapshot, Spread, ThreadRow, Want};
 use crate::analysis::lock_name;
 use crate::model::{Histogram, Kind, LockId, Mode, Now, Session, ThreadId, ThreadNow};
-use crate::render::paint::{Layout, printable};
-use crate::render::text::{HangOptions, hang, hang_title};
+use crate::render::explain;
+use crate::render::style::{Layout, printable};
+use crate::render::text::{HangOptions, hang};
 
 /// Columns of the deadlock's text: it is shown on any screen.
 const TEXT_WIDTH: usize = 78;
@@ -138,7 +139,7 @@ fn thread_row(session: &Session, now: &Now, of: &ThreadNow, standing: &Standing)
 fn hang_row(session: &Session, found: &crate::model::Hang) -> HangRow {
     let options = HangOptions { layout: Layout { color: false, width: TEXT_WIDTH }, verbose: true, note: "" };
     HangRow {
-        title: hang_title(session, found),
+        title: explain::hang::title(session, found),
         text: hang(session, found, &options).lines().map(str::to_owned).collect(),
         at_ns: found.at_ns,
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::model::Histogram;
-use crate::render::paint::{Layout, Style};
+use crate::render::style::{Layout, Style};
 use crate::render::table::{Column, table as columns_of};
 use crate::render::units::{count, duration, percent, short_count};
 use crate::snapshot::window::since;

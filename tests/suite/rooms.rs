@@ -155,6 +155,33 @@ fn add_paths<'a>(mut path: String, mut code: &'a str, found: &mut Vec<String>) -
     }
 }
 
+/// `order` looks for cycles, `findings` makes findings of them.
+#[test]
+fn orders_know_nothing_of_findings() {
+    for file in files_of("analysis").iter().filter(|file| file.components().any(|part| part.as_os_str() == "order")) {
+        assert!(!has_word(&code_of(file), "findings"), "{} imports findings", file.display());
+    }
+}
+
+/// What the analysis found is told in facts; the catalogue's constants are the only words, and what a comparison or a
+/// filter lacks.
+#[test]
+fn findings_are_facts_and_not_sentences() {
+    let rooms = ["order", "findings", "fingerprint"];
+    for file in files_of("analysis") {
+        let within = |part: std::path::Component<'_>| rooms.iter().any(|room| part.as_os_str() == *room);
+        if !file.components().any(within) || file.ends_with("catalog.rs") || is_test(&file) {
+            continue;
+        }
+        let code = code_of(&file);
+        let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for text in code.split('"').skip(1).step_by(2) {
+            let words = text.split(' ').filter(|word| word.len() > 1 && word.chars().all(|sign| sign.is_alphabetic()));
+            assert!(words.count() < 4, "{}: a sentence: {text}", file.display());
+        }
+    }
+}
+
 #[test]
 fn libraries_stay_in_their_rooms() {
     for (library, allowed) in table("| library | rooms |") {
@@ -184,6 +211,14 @@ fn imports_are_found_in_every_form() {
     assert_eq!(imports(&code), ["model", "ingest", "render", "record"].map(str::to_owned).into());
     assert!(has_word("use serde::Serialize;", "serde") && !has_word("use serde_json::Value;", "serde"));
     assert!(may(&[EVERYTHING.to_owned()].into(), "model") && !may(&["model".to_owned()].into(), "render"));
+}
+
+fn files_of(room: &str) -> Vec<PathBuf> {
+    rooms("src").remove(room).unwrap_or_default()
+}
+
+fn is_test(file: &Path) -> bool {
+    file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
 }
 
 fn may(allowed: &BTreeSet<String>, import: &str) -> bool {

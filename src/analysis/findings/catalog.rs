@@ -2,11 +2,12 @@
 //!
 //! A new rule is a detector in a file of its own, a row here, and its id in the page that the row names. All forms of
 //! `check`, `--fail-on`, baselines and suppressions read this table. The words here are constants; what is made of a
-//! recording is not.
-//!
-//! Above 400 lines, as it is one table.
+//! recording is not, and has its place in `render::explain`.
 
-mod misuse;
+pub mod misuse;
+mod rule;
+
+pub use rule::{Area, Fails, Rule, Wording};
 
 use super::{Collector, Scope};
 
@@ -15,102 +16,6 @@ pub(super) type Detector = fn(&Scope<'_>, &mut Collector<'_>);
 
 /// Every detector.
 pub(super) static DETECTORS: [Detector; 1] = [misuse::find];
-
-/// What a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Area {
-    /// Cycles in the order of locks.
-    Order,
-    /// Locks used as they may not be.
-    Misuse,
-    /// Limits given by options.
-    Budget,
-}
-
-impl Area {
-    /// Every area, in the order in which findings are listed.
-    pub const ALL: [Self; 3] = [Self::Order, Self::Misuse, Self::Budget];
-
-    /// The word of the contract: `lockprof.order` in JUnit, `lock-order/...` in SARIF.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Order => "order",
-            Self::Misuse => "misuse",
-            Self::Budget => "budget",
-        }
-    }
-
-    /// What one and what several findings are called where they are counted.
-    pub fn nouns(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Order => ("cycle", "cycles"),
-            Self::Misuse => ("misuse", "misuses"),
-            Self::Budget => ("broken budget", "broken budgets"),
-        }
-    }
-}
-
-/// Whether findings of a rule fail the gate by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fails {
-    /// All of them.
-    Always,
-    /// It depends on what was seen.
-    Sometimes,
-    /// None.
-    Never,
-}
-
-/// The texts of a rule that is told by the places of its finding. `X` stands for the lock.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Wording {
-    /// What is wrong, in one line.
-    pub line: &'static str,
-    /// What to do.
-    pub advice: &'static str,
-    /// What happens at the finding's first and second place.
-    pub places: [&'static str; 2],
-}
-
-/// A rule.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// The word of the contract, in `--fail-on`, JSON, baselines and suppressions.
-    pub id: &'static str,
-    /// What it is about.
-    pub area: Area,
-    /// Its name in SARIF.
-    pub name: &'static str,
-    /// What is wrong, of any lock.
-    pub title: &'static str,
-    /// Why that is wrong, and what helps.
-    pub help: &'static str,
-    /// The page of the documentation that names it.
-    pub page: &'static str,
-    /// Whether its findings fail by default.
-    pub fails: Fails,
-    /// Kinds of ThreadSanitizer's suppressions that allow it.
-    pub sanitizer: &'static [&'static str],
-    /// Its texts; `None` where they depend on more than the rule.
-    pub wording: Option<Wording>,
-}
-
-impl Rule {
-    /// The rule of this id.
-    pub fn of(id: &str) -> Option<&'static Self> {
-        RULES.into_iter().find(|rule| rule.id == id)
-    }
-
-    /// Rules that `--fail-on`, baselines and suppressions may name: a budget is asked for by its own option.
-    pub fn selectable() -> impl Iterator<Item = &'static Self> {
-        RULES.into_iter().filter(|rule| rule.area != Area::Budget)
-    }
-
-    /// Its place in the catalogue: the more serious cycle comes first.
-    pub fn position(&self) -> usize {
-        RULES.iter().position(|rule| rule.id == self.id).unwrap_or(RULES.len())
-    }
-}
 
 /// The program was deadlocked.
 pub static HUNG: Rule = Rule {

@@ -172,6 +172,6 @@ impl<'a> Clocks<'a> {
 
     /// Whether a path leads over a hand-over, and over which.
     pub fn soft_on(path: &[(u32, In)]) -> Option<(u32, In)> {
-        path.iter().copied().find(|(_, link)| matches!(link.via, Via::Posted | Via::Met { must: false, .. }))
+        path.iter().copied().find(|(_, link)| matches!(link.via, Via::Posted | Via::Met { hard: false, .. }))
     }
 }

@@ -41,10 +41,10 @@ pub(super) enum Closed {
     Exhausted,
 }
 
-/// A side: its thread and the places of its instances.
+/// A leg: its thread and the places of its instances.
 pub(super) type Instances = (ThreadId, Rc<[u32]>);
 
-/// A signal under a lock, and the acquisition behind it that saw what it told.
+/// A signal under a lock, and the acquisition behind it that saw what it reported.
 pub(super) type Signals = FxHashMap<u32, (ThreadId, u32)>;
 
 /// See the module.
@@ -81,8 +81,8 @@ struct State {
 }
 
 impl Closure<'_> {
-    /// Looks for instances of all sides that can be reached together.
-    pub fn run(&self, sides: &[Instances], steps: &mut u64) -> Closed {
+    /// Looks for instances of all legs that can be reached together.
+    pub fn run(&self, legs: &[Instances], steps: &mut u64) -> Closed {
         let threads = self.trace.by_thread.len();
         let mut state = State {
             upto: self.trace.before.clone(),
@@ -94,9 +94,9 @@ impl Closure<'_> {
             rounds: vec![false; self.links.rounds.len()],
         };
         self.begin(&mut state);
-        let mut at = vec![0usize; sides.len()];
+        let mut at = vec![0usize; legs.len()];
         loop {
-            for ((thread, places), at) in sides.iter().zip(&at) {
+            for ((thread, places), at) in legs.iter().zip(&at) {
                 let Some(place) = places.get(*at) else { return Closed::Not(None) };
                 self.raise(&mut state, thread.0, *place, NONE);
             }
@@ -104,7 +104,7 @@ impl Closure<'_> {
                 return if *steps == 0 { Closed::Exhausted } else { Closed::Not(None) };
             }
             let mut moved = false;
-            for ((thread, places), at) in sides.iter().zip(&mut at) {
+            for ((thread, places), at) in legs.iter().zip(&mut at) {
                 let upto = state.upto[thread.index()];
                 if places[*at] < upto {
                     let cause = state.cause[thread.index()];

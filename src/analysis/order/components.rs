@@ -8,7 +8,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// From edges that are told twice, in any order: once to be counted, once to be kept.
+    /// From edges that are reported twice, in any order: once to be counted, once to be kept.
     pub fn new(nodes: usize, each: impl Fn(&mut dyn FnMut(u32, u32))) -> Self {
         let mut starts = vec![0u32; nodes + 1];
         each(&mut |from, _| starts[from as usize + 1] += 1);

@@ -3,7 +3,7 @@
 //! Each cycle is found once, from its smallest node on (Tiernan 1970; Johnson 1975 adds the pruning of dead ends).
 //! Here a cycle of length n is found by a walk of at most n steps that never goes where the way back would be too
 //! long, so short cycles are found first, and dead ends are not entered at all. The number of cycles may be
-//! exponential: the work is bounded, and who asks is told.
+//! exponential: the work is bounded, and who asks is reported.
 
 use std::collections::VecDeque;
 
@@ -12,35 +12,35 @@ use std::collections::VecDeque;
 pub(super) struct Limits {
     /// Edges that are looked at.
     pub steps: u64,
-    /// Cycles of two nodes that are told.
+    /// Cycles of two nodes that are reported.
     pub pairs: u64,
-    /// Longer cycles that are told.
+    /// Longer cycles that are reported.
     pub longer: u64,
 }
 
-/// Tells the cycles of a graph whose edges are sorted by target. Returns whether all were told, and the edges that
+/// Reports the cycles of a graph whose edges are sorted by target. Returns whether all were reported, and the edges that
 /// were looked at.
-pub(super) fn cycles(edges: &[Vec<u32>], limits: Limits, mut tell: impl FnMut(&[u32])) -> (bool, u64) {
-    let (mut steps, mut told) = (0, 0);
+pub(super) fn cycles(edges: &[Vec<u32>], limits: Limits, mut report: impl FnMut(&[u32])) -> (bool, u64) {
+    let (mut steps, mut reported) = (0, 0);
     for (from, targets) in (0u32..).zip(edges) {
         for to in targets.iter().copied().filter(|to| *to > from) {
             steps += 1;
             if edges[to as usize].binary_search(&from).is_ok() {
-                if told >= limits.pairs {
+                if reported >= limits.pairs {
                     return (false, steps);
                 }
-                told += 1;
-                tell(&[from, to]);
+                reported += 1;
+                report(&[from, to]);
             }
         }
     }
     let mut search = Search::new(edges, limits.steps.saturating_sub(steps));
-    let all = longer(&mut search, limits.longer, &mut tell);
+    let all = longer(&mut search, limits.longer, &mut report);
     (all, limits.steps.saturating_sub(search.steps))
 }
 
 /// The cycles of more than two nodes.
-fn longer(search: &mut Search<'_>, most: u64, tell: &mut impl FnMut(&[u32])) -> bool {
+fn longer(search: &mut Search<'_>, most: u64, report: &mut impl FnMut(&[u32])) -> bool {
     let count = search.edges.len();
     // Nodes from which on there are cycles, with the length of the shortest.
     let mut starts: Vec<(u32, usize)> = Vec::new();
@@ -51,7 +51,7 @@ fn longer(search: &mut Search<'_>, most: u64, tell: &mut impl FnMut(&[u32])) -> 
             Some(length) => starts.push((node, length.max(3))),
         }
     }
-    let mut told = 0;
+    let mut reported = 0;
     let mut length = 3;
     loop {
         starts.retain(|(node, _)| length <= count - *node as usize);
@@ -59,9 +59,9 @@ fn longer(search: &mut Search<'_>, most: u64, tell: &mut impl FnMut(&[u32])) -> 
         length = length.max(least);
         for (node, _) in starts.iter().filter(|(node, least)| *least <= length && length <= count - *node as usize) {
             let all = search.of_length(*node, length, |cycle| {
-                told += 1;
-                tell(cycle);
-                told < most
+                reported += 1;
+                report(cycle);
+                reported < most
             });
             if !all {
                 return false;
@@ -143,8 +143,8 @@ impl<'a> Search<'a> {
         self.measure(start, FAR - 1, true)
     }
 
-    /// Tells the cycles of a length from a node on. Returns whether all were told.
-    fn of_length(&mut self, start: u32, length: usize, mut tell: impl FnMut(&[u32]) -> bool) -> bool {
+    /// Reports the cycles of a length from a node on. Returns whether all were reported.
+    fn of_length(&mut self, start: u32, length: usize, mut report: impl FnMut(&[u32]) -> bool) -> bool {
         if self.measure(start, length as u32 - 1, false).is_none() {
             return false;
         }
@@ -167,7 +167,7 @@ impl<'a> Search<'a> {
             }
             let left = length - path.len();
             if left == 0 {
-                if to == start && !tell(&path) {
+                if to == start && !report(&path) {
                     return false;
                 }
                 continue;

@@ -6,7 +6,7 @@
 //! than the recording, however deep locks are nested.
 
 use super::components::{Rows, components};
-use super::wants::{Want, Wants, holds};
+use super::requests::{RequestView, Requests, holds};
 use crate::model::order::{How, Link};
 use crate::model::{LockId, Mode, Session, StackId};
 
@@ -22,7 +22,7 @@ pub(super) struct Edge {
 
 /// What may be part of a cycle.
 #[derive(Debug, Default)]
-pub(super) struct Knots {
+pub(super) struct CyclicEdges {
     /// Edges within a component of several nodes: by component, then by `from`, `to` and `want`.
     pub edges: Vec<Edge>,
     /// Where each component begins in `edges`, and the end.
@@ -39,19 +39,19 @@ const MOST_EDGES: usize = 16 << 20;
 const NONE: u32 = u32::MAX;
 
 /// Finds them.
-pub(super) fn knots(session: &Session, wants: &Wants<'_>) -> Knots {
+pub(super) fn cyclic_edges(session: &Session, requests: &Requests<'_>) -> CyclicEdges {
     let chains = &session.order.chains;
-    let mut knots = Knots::default();
-    let mut targets: Vec<u32> = Vec::with_capacity(wants.len() as usize);
-    for number in 0..wants.len() {
-        let want = wants.get(number);
+    let mut cyclic = CyclicEdges::default();
+    let mut targets: Vec<u32> = Vec::with_capacity(requests.len() as usize);
+    for number in 0..requests.len() {
+        let want = requests.get(number);
         let own = want.as_ref().is_some_and(|want| chains.walk(want.held).any(|link| link.lock == want.lock));
         if own {
-            knots.own.push(number);
+            cyclic.own.push(number);
         }
         targets.push(want.filter(|_| !own).map_or(NONE, |want| want.node));
     }
-    let nodes = wants.nodes();
+    let nodes = requests.nodes();
     let is_lock = |lock: LockId| session.locks.get(lock.index()).is_some_and(holds);
     let graph = Rows::new(nodes + chains.len(), |edge| {
         for (at, link) in chains.links().iter().enumerate() {
@@ -67,12 +67,12 @@ pub(super) fn knots(session: &Session, wants: &Wants<'_>) -> Knots {
             if *target == NONE {
                 continue;
             }
-            if let Some(want) = wants.get(number) {
+            if let Some(want) = requests.get(number) {
                 if let Some(list) = want.held.index().checked_sub(1) {
                     edge((nodes + list) as u32, *target);
                 }
                 if want.child {
-                    edge(wants.end_of(want.thread), *target);
+                    edge(requests.end_of(want.thread), *target);
                 }
             }
         }
@@ -90,13 +90,13 @@ pub(super) fn knots(session: &Session, wants: &Wants<'_>) -> Knots {
             continue;
         }
         let of = component[target as usize];
-        let Some(want) = wants.get(number) else { continue };
-        for edge in edges_of(session, wants, number, &want) {
+        let Some(want) = requests.get(number) else { continue };
+        for edge in edges_of(session, requests, number, &want) {
             if component[edge.from as usize] != of {
                 continue;
             }
             if keyed.len() >= MOST_EDGES {
-                knots.cut = true;
+                cyclic.cut = true;
                 break;
             }
             keyed.push((of, edge));
@@ -106,29 +106,29 @@ pub(super) fn knots(session: &Session, wants: &Wants<'_>) -> Knots {
     let mut last = NONE;
     for (at, (of, _)) in keyed.iter().enumerate() {
         if *of != last {
-            knots.starts.push(at);
+            cyclic.starts.push(at);
             last = *of;
         }
     }
-    knots.starts.push(keyed.len());
-    knots.edges = keyed.into_iter().map(|(_, edge)| edge).collect();
-    knots
+    cyclic.starts.push(keyed.len());
+    cyclic.edges = keyed.into_iter().map(|(_, edge)| edge).collect();
+    cyclic
 }
 
 /// The edges of a want: one from each lock that is held.
 pub(super) fn edges_of<'a>(
     session: &'a Session,
-    wants: &'a Wants<'a>,
+    requests: &'a Requests<'a>,
     number: u32,
-    want: &Want<'_>,
+    want: &RequestView<'_>,
 ) -> impl Iterator<Item = Edge> + 'a {
     let chains = &session.order.chains;
     let (to, held) = (want.node, want.held);
     let end = want.child.then(|| {
         let held_stack = session.order.created_at(want.thread);
-        Edge { from: wants.end_of(want.thread), to, want: number, held_mode: Mode::Exclusive, held_stack }
+        Edge { from: requests.end_of(want.thread), to, want: number, held_mode: Mode::Exclusive, held_stack }
     });
-    // A reader may hold a lock twice: told once.
+    // A reader may hold a lock twice: reported once.
     let again = move |link: &Link| {
         let row = session.locks.get(link.lock.index());
         row.is_some_and(|row| row.kind.has_readers()) && chains.walk(link.outer).any(|outer| outer.lock == link.lock)
@@ -145,7 +145,7 @@ pub(super) fn edges_of<'a>(
 }
 
 /// A read lock that is read again by its reader.
-pub(super) fn reads_again(session: &Session, want: &Want<'_>) -> Option<Link> {
+pub(super) fn reads_again(session: &Session, want: &RequestView<'_>) -> Option<Link> {
     let row = session.locks.get(want.lock.index())?;
     if !row.kind.has_readers() || want.mode != Mode::Shared || want.how == How::Try || row.merged > 1 {
         return None;

@@ -7,9 +7,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::closure::{Care, Closed, Closure, Instances, Signals};
 use super::links::Links;
+use super::requests::{RequestView, Requests, holds};
 use super::search::Candidate;
 use super::trace::{Event, Trace, What};
-use super::wants::{Want, Wants, holds};
 use super::{Action, Step};
 use crate::model::order::SyncWhat;
 use crate::model::{Kind, LockId, Session, Stacks, ThreadId};
@@ -33,14 +33,14 @@ pub(super) enum Outcome {
     TooMuch,
 }
 
-/// Judges requests by the trace, which is made when it is asked for first.
+/// Looks for schedules in the trace, which is made when it is asked for first.
 pub(super) struct Feasibility<'a> {
     session: &'a Session,
-    wants: &'a Wants<'a>,
+    requests: &'a Requests<'a>,
     links: &'a Links,
     trace: Option<(Trace, Signals)>,
     /// Where requests were made, by their numbers.
-    places: FxHashMap<u32, Rc<[u32]>>,
+    identities: FxHashMap<u32, Rc<[u32]>>,
     /// Events that may still be looked at.
     steps: u64,
 }
@@ -48,11 +48,11 @@ pub(super) struct Feasibility<'a> {
 impl<'a> Feasibility<'a> {
     /// Events that are looked at in all: some seconds.
     const MOST_STEPS: u64 = 150_000_000;
-    /// Steps of a schedule that are told in full.
+    /// Steps of a schedule that are reported in full.
     const MOST_FULL: usize = 40;
 
-    pub fn new(session: &'a Session, wants: &'a Wants<'a>, links: &'a Links) -> Self {
-        Self { session, wants, links, trace: None, places: FxHashMap::default(), steps: Self::MOST_STEPS }
+    pub fn new(session: &'a Session, requests: &'a Requests<'a>, links: &'a Links) -> Self {
+        Self { session, requests, links, trace: None, identities: FxHashMap::default(), steps: Self::MOST_STEPS }
     }
 
     /// Events that may still be looked at.
@@ -61,45 +61,47 @@ impl<'a> Feasibility<'a> {
     }
 
     /// Whether these requests can all be waiting at the same time.
-    pub fn judge(&mut self, choice: &[Candidate]) -> Outcome {
+    pub fn reach(&mut self, choice: &[Candidate]) -> Outcome {
         if self.links.dropped {
             return Outcome::Dropped;
         }
         if self.steps == 0 {
             return Outcome::TooMuch;
         }
-        let numbered = choice.iter().filter_map(|side| Some((side.want, self.wants.get(side.want)?)));
-        let (numbers, wants): (Vec<u32>, Vec<Want<'_>>) = numbered.unzip();
+        let numbered = choice.iter().filter_map(|leg| Some((leg.want, self.requests.get(leg.want)?)));
+        let (numbers, requests): (Vec<u32>, Vec<RequestView<'_>>) = numbered.unzip();
         let (trace, signals) = self.trace.get_or_insert_with(|| {
             let trace = Trace::new(self.session);
             let signals = signals(self.session, &trace);
             (trace, signals)
         });
-        let is_join = |want: &Want<'_>| self.wants.thread_of(want.node).is_some();
-        let mut instances = |(number, want): (&u32, &Want<'_>)| {
+        let is_join = |want: &RequestView<'_>| self.requests.thread_of(want.node).is_some();
+        let mut instances = |(number, want): (&u32, &RequestView<'_>)| {
             let make = || trace.instances(self.session, want, is_join(want)).into();
-            (want.thread, self.places.entry(*number).or_insert_with(make).clone())
+            (want.thread, self.identities.entry(*number).or_insert_with(make).clone())
         };
-        let sides: Vec<Instances> = numbers.iter().zip(&wants).map(&mut instances).collect();
-        if sides.iter().any(|(_, places)| places.is_empty()) {
+        let legs: Vec<Instances> = numbers.iter().zip(&requests).map(&mut instances).collect();
+        if legs.iter().any(|(_, identities)| identities.is_empty()) {
             return Outcome::NotKept;
         }
-        let inside: Vec<LockId> = wants.iter().map(|want| want.lock).collect();
+        let inside: Vec<LockId> = requests.iter().map(|want| want.lock).collect();
         let mut closure = Closure { trace, links: self.links, signals, care: Care::Strict, inside: &inside };
-        let cause = match closure.run(&sides, &mut self.steps) {
-            Closed::Reached(upto) => return Outcome::Feasible(witness(self.session, self.wants, trace, &upto, &wants)),
+        let cause = match closure.run(&legs, &mut self.steps) {
+            Closed::Reached(upto) => {
+                return Outcome::Feasible(witness(self.session, self.requests, trace, &upto, &requests));
+            }
             Closed::Exhausted => return Outcome::TooMuch,
             Closed::Not(cause) => cause,
         };
         let event = |cause: Option<u32>| cause.and_then(|cause| trace.events.get(cause as usize).copied());
         closure.care = Care::Signals;
-        let signal = match closure.run(&sides, &mut self.steps) {
+        let signal = match closure.run(&legs, &mut self.steps) {
             Closed::Reached(_) => return event(cause).map_or(Outcome::NoWitness, Outcome::HandOver),
             Closed::Exhausted => return Outcome::TooMuch,
             Closed::Not(signal) => signal,
         };
         closure.care = Care::Plain;
-        match closure.run(&sides, &mut self.steps) {
+        match closure.run(&legs, &mut self.steps) {
             Closed::Reached(_) if trace.complete => event(signal).map_or(Outcome::NoWitness, Outcome::Signal),
             Closed::Exhausted => Outcome::TooMuch,
             _ => Outcome::NoWitness,
@@ -150,13 +152,19 @@ fn signals(session: &Session, trace: &Trace) -> Signals {
 }
 
 /// The schedule: what was taken in, in the order of the trace, and then the requests that wait for each other.
-fn witness(session: &Session, wants: &Wants<'_>, trace: &Trace, upto: &[u32], sides: &[Want<'_>]) -> Vec<Step> {
+fn witness(
+    session: &Session,
+    requests: &Requests<'_>,
+    trace: &Trace,
+    upto: &[u32],
+    legs: &[RequestView<'_>],
+) -> Vec<Step> {
     let within = |event: &Event| upto.get(event.thread.index()).is_some_and(|upto| event.place < *upto);
     let given = |event: &Event| trace.events.get(event.mate as usize).is_some_and(&within);
     let known = |event: &&Event| within(event) && event.place >= trace.before[event.thread.index()];
     let all: Vec<&Event> = trace.events.iter().filter(known).collect();
-    let inside: FxHashSet<LockId> = sides.iter().map(|want| want.lock).collect();
-    let threads: FxHashSet<ThreadId> = sides.iter().map(|want| want.thread).collect();
+    let inside: FxHashSet<LockId> = legs.iter().map(|want| want.lock).collect();
+    let threads: FxHashSet<ThreadId> = legs.iter().map(|want| want.thread).collect();
     let sync_point = |event: &Event, sync_point: u32| {
         let timeline = session.order.timelines.get(event.thread.index());
         timeline.and_then(|timeline| timeline.sync_points.get(sync_point as usize)).map(|sync_point| sync_point.what)
@@ -185,7 +193,7 @@ fn witness(session: &Session, wants: &Wants<'_>, trace: &Trace, upto: &[u32], si
         if some.len() <= Feasibility::MOST_FULL {
             some
         } else {
-            // Still too long: what the sides hold in the end, and how they came to be.
+            // Still too long: what the legs hold in the end, and how they came to be.
             let last = |event: &&&Event| match event.what {
                 What::Acquire(_) => threads.contains(&event.thread) && !given(event),
                 What::Release => false,
@@ -198,12 +206,12 @@ fn witness(session: &Session, wants: &Wants<'_>, trace: &Trace, upto: &[u32], si
         }
     };
     let mut open: VecDeque<Step> =
-        kept.into_iter().filter_map(|event| step(session, wants, event, &sync_point)).collect();
-    open.extend(sides.iter().map(|want| Step {
+        kept.into_iter().filter_map(|event| step(session, requests, event, &sync_point)).collect();
+    open.extend(legs.iter().map(|want| Step {
         thread: want.thread,
         action: Action::Block(want.mode),
         lock: Some(want.lock),
-        other: wants.thread_of(want.node),
+        other: requests.thread_of(want.node),
         stack: want.stack,
     }));
     open.into()
@@ -211,12 +219,12 @@ fn witness(session: &Session, wants: &Wants<'_>, trace: &Trace, upto: &[u32], si
 
 fn step(
     session: &Session,
-    wants: &Wants<'_>,
+    requests: &Requests<'_>,
     event: &Event,
     sync_point: &impl Fn(&Event, u32) -> Option<SyncWhat>,
 ) -> Option<Step> {
     let is_lock = |lock: LockId| session.locks.get(lock.index()).is_some_and(holds);
-    let end = |child: Option<ThreadId>| child.and_then(|child| wants.lock_of(wants.end_of(child)));
+    let end = |child: Option<ThreadId>| child.and_then(|child| requests.lock_of(requests.end_of(child)));
     let (action, lock, other) = match event.what {
         What::Acquire(mode) if is_lock(event.lock) => (Action::Acquire(mode), Some(event.lock), None),
         What::Release if is_lock(event.lock) => (Action::Release, Some(event.lock), None),

@@ -6,9 +6,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::components::{Rows, components};
 use super::edges::edges_of;
-use super::places::Places;
-use super::wants::Wants;
-use super::{By, Class, Graph, GraphEdge, GraphNode, Orders};
+use super::requests::Requests;
+use super::{By, Class, Cycle, Graph, GraphEdge, GraphNode};
+use crate::analysis::fingerprint::identities::Identities;
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
 /// What is known of an edge.
@@ -24,19 +24,20 @@ struct Sum {
 const MOST_EDGES: u64 = 50_000_000;
 
 /// Makes the graph. With `cycles_only` it shows only what lies on cycles.
-pub(super) fn graph(session: &Session, orders: &Orders, by: By, cycles_only: bool) -> Graph {
-    let wants = Wants::new(session);
-    let places = Places::new(session);
-    let mut keys = Keys { wants: &wants, places: &places, by, numbers: FxHashMap::default(), rows: Vec::new() };
+pub(super) fn graph(session: &Session, cycles: &mut dyn Iterator<Item = &Cycle>, by: By, cycles_only: bool) -> Graph {
+    let requests = Requests::new(session);
+    let identities = Identities::new(session);
+    let mut keys =
+        Keys { requests: &requests, identities: &identities, by, numbers: FxHashMap::default(), rows: Vec::new() };
     let mut sums: BTreeMap<(u32, u32), Sum> = BTreeMap::new();
     let mut left = MOST_EDGES;
-    for number in 0..wants.len() {
-        let Some(want) = wants.get(number) else { continue };
+    for number in 0..requests.len() {
+        let Some(want) = requests.get(number) else { continue };
         if session.order.chains.walk(want.held).any(|link| link.lock == want.lock) {
             continue;
         }
         let count = want.runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.count));
-        for edge in edges_of(session, &wants, number, &want) {
+        for edge in edges_of(session, &requests, number, &want) {
             left = left.saturating_sub(1);
             let (Some(from), Some(to)) = (keys.number(edge.from), keys.number(edge.to)) else { continue };
             if left == 0 {
@@ -57,14 +58,14 @@ pub(super) fn graph(session: &Session, orders: &Orders, by: By, cycles_only: boo
     component.iter().for_each(|of| *members.entry(*of).or_default() += 1);
     let looped: FxHashSet<u32> =
         sums.keys().filter(|(from, to)| from == to).map(|(from, _)| component[*from as usize]).collect();
-    let told = told(orders, &places);
+    let reported = classes(cycles, &identities);
     let classes_of =
-        |from: u32, to: u32| (places.class(rows[from as usize].lock), places.class(rows[to as usize].lock));
+        |from: u32, to: u32| (identities.class(rows[from as usize].lock), identities.class(rows[to as usize].lock));
     // Classes come round where their locks do not: a list whose nodes are locked from the first to the last. So there the
     // cycles that were found decide.
     let inside = sums.keys().filter(|(from, to)| component[*from as usize] == component[*to as usize]);
     let found: FxHashSet<u32> = inside
-        .filter(|(from, to)| told.contains_key(&classes_of(*from, *to)))
+        .filter(|(from, to)| reported.contains_key(&classes_of(*from, *to)))
         .map(|(from, _)| component[*from as usize])
         .collect();
     let knotted = |of: u32| match by {
@@ -72,7 +73,7 @@ pub(super) fn graph(session: &Session, orders: &Orders, by: By, cycles_only: boo
         By::Instance => members.get(&of).is_some_and(|count| *count > 1) || looped.contains(&of),
     };
     let levels = levels(&succ, &component);
-    // Places in the graph that is told: by level, then by name.
+    // Places in the graph that is reported: by level, then by name.
     let mut order: Vec<u32> = (0..rows.len() as u32).collect();
     order.retain(|at| !cycles_only || knotted(component[*at as usize]));
     order.sort_by(|a, b| {
@@ -95,7 +96,7 @@ pub(super) fn graph(session: &Session, orders: &Orders, by: By, cycles_only: boo
         if cycles_only && !inside {
             return None;
         }
-        let cycle = told.get(&classes_of(*from, *to)).copied().filter(|_| inside);
+        let cycle = reported.get(&classes_of(*from, *to)).copied().filter(|_| inside);
         let ((held, wanted, held_mode, wanted_mode), _) =
             sum.pairs.iter().max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)))?;
         Some(GraphEdge {
@@ -119,10 +120,10 @@ struct Row {
     locks: u64,
 }
 
-/// Numbers of nodes of the told graph.
+/// Numbers of nodes of the reported graph.
 struct Keys<'a> {
-    wants: &'a Wants<'a>,
-    places: &'a Places<'a>,
+    requests: &'a Requests<'a>,
+    identities: &'a Identities<'a>,
     by: By,
     numbers: FxHashMap<u64, u32>,
     rows: Vec<Row>,
@@ -130,15 +131,15 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn number(&mut self, node: u32) -> Option<u32> {
-        let lock = self.wants.lock_of(node)?;
+        let lock = self.requests.lock_of(node)?;
         let of_node = u64::from(node) << 1 | 1;
         if let Some(known) = self.numbers.get(&of_node) {
             return Some(*known);
         }
-        let class = (self.by == By::Class).then(|| self.places.class(lock) & !1);
+        let class = (self.by == By::Class).then(|| self.identities.class(lock) & !1);
         let known = class.and_then(|class| self.numbers.get(&class).copied());
         let number = known.unwrap_or_else(|| {
-            let (name, next) = (self.places.bare(lock), self.rows.len() as u32);
+            let (name, next) = (self.identities.bare(lock), self.rows.len() as u32);
             self.rows.push(Row { lock, name, locks: 0 });
             class.map(|class| self.numbers.insert(class, next));
             next
@@ -166,15 +167,15 @@ fn levels(succ: &Rows, component: &[u32]) -> Vec<u32> {
     levels
 }
 
-/// The most serious class of the told cycles, by the classes of a side's locks.
-fn told(orders: &Orders, places: &Places<'_>) -> FxHashMap<(u64, u64), Class> {
-    let mut told: FxHashMap<(u64, u64), Class> = FxHashMap::default();
-    for cycle in &orders.cycles {
-        for side in &cycle.sides {
-            let key = (places.class(side.held.lock), places.class(side.wanted));
-            let known = told.entry(key).or_insert(cycle.class);
+/// The most serious class of the reported cycles, by the classes of a leg's locks.
+fn classes(cycles: &mut dyn Iterator<Item = &Cycle>, identities: &Identities<'_>) -> FxHashMap<(u64, u64), Class> {
+    let mut reported: FxHashMap<(u64, u64), Class> = FxHashMap::default();
+    for cycle in cycles {
+        for leg in &cycle.legs {
+            let key = (identities.class(leg.held.lock), identities.class(leg.wanted));
+            let known = reported.entry(key).or_insert(cycle.class);
             *known = (*known).min(cycle.class);
         }
     }
-    told
+    reported
 }

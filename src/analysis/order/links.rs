@@ -1,6 +1,6 @@
 //! What joins the timelines of threads: creations, joins, barriers and hand-overs as links between segments.
 //!
-//! Links that must hold in every run: a creation, a join, a robust mutex whose owner is told to have ended, and a round
+//! Links that must hold in every run: a creation, a join, a robust mutex whose owner is reported to have ended, and a round
 //! of a barrier that the same threads meet at each time. Soft ones, which ordered the threads in this run only: a semaphore's post that a wait needed, the
 //! signal within a condition wait, and a barrier at which more threads meet than it counts.
 
@@ -23,7 +23,7 @@ pub(super) enum Via {
     /// A round of a barrier, into it and out of it.
     Met {
         /// Whether the same threads meet each time.
-        must: bool,
+        hard: bool,
     },
     /// A semaphore was posted, a condition signalled.
     Posted,
@@ -161,8 +161,8 @@ impl Links {
             threads.sort_unstable();
             threads.dedup();
             // Where others may meet in another run, the round orders this run only.
-            let must = threads.len() == count as usize;
-            if !must && !soft {
+            let hard = threads.len() == count as usize;
+            if !hard && !soft {
                 continue;
             }
             for round in arrivals.chunks_exact(count.max(1) as usize) {
@@ -172,14 +172,14 @@ impl Links {
                     // The threads did not meet as the count says: nothing that follows is certain.
                     break;
                 }
-                self.add_round(must, round.iter().map(|arrival| (arrival.2, arrival.3)).collect());
+                self.add_round(hard, round.iter().map(|arrival| (arrival.2, arrival.3)).collect());
             }
         }
     }
 
-    fn add_round(&mut self, must: bool, met: Vec<(ThreadId, u32)>) {
-        self.soft |= !must;
-        let (node, via) = (self.into.len() as u32, Via::Met { must });
+    fn add_round(&mut self, hard: bool, met: Vec<(ThreadId, u32)>) {
+        self.soft |= !hard;
+        let (node, via) = (self.into.len() as u32, Via::Met { hard });
         let arrival = |(thread, sync_point): &(ThreadId, u32)| In { seg: 0, node: thread.0, upto: sync_point + 1, via };
         self.into.push(met.iter().map(arrival).collect());
         for (thread, sync_point) in &met {
@@ -220,7 +220,7 @@ impl Links {
             }
         }
         for (lock, Traffic { mut posts, mut takes }) in traffic {
-            let Some(lock) = locks.get(lock.index()).filter(|lock| !super::wants::holds(lock)) else { continue };
+            let Some(lock) = locks.get(lock.index()).filter(|lock| !super::requests::holds(lock)) else { continue };
             posts.sort_unstable();
             takes.sort_unstable();
             self.is_tree &= takes.is_empty();

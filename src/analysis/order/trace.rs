@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::wants::{Want, holds};
+use super::requests::{RequestView, holds};
 use crate::model::order::{ChainId, How, Link, Logged, LoggedWhat, Run, SyncWhat};
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
@@ -191,32 +191,32 @@ impl Trace {
     }
 
     /// Where a request was made: places among the events of its thread, ascending.
-    pub fn instances(&self, session: &Session, want: &Want<'_>, is_join: bool) -> Vec<u32> {
+    pub fn instances(&self, session: &Session, want: &RequestView<'_>, is_join: bool) -> Vec<u32> {
         let Some(events) = self.by_thread.get(want.thread.index()) else { return Vec::new() };
         let before = self.before[want.thread.index()];
-        let mut places = Vec::new();
+        let mut identities = Vec::new();
         if is_join {
             let sync_points =
                 session.order.timelines.get(want.thread.index()).map_or(&[][..], |timeline| &timeline.sync_points);
             let joins = |run: &Run| run.first..=run.last.min(sync_points.len() as u32);
-            places.extend(want.runs.iter().flat_map(joins).filter_map(|sync_point| {
+            identities.extend(want.runs.iter().flat_map(joins).filter_map(|sync_point| {
                 let joins = sync_points
                     .get(sync_point as usize)
                     .is_some_and(|sync_point| matches!(sync_point.what, SyncWhat::Joined(_)));
                 self.sync_point(want.thread, sync_point).filter(|_| joins)
             }));
         } else if want.how != How::Try {
-            places.extend(events.iter().filter_map(|number| {
+            identities.extend(events.iter().filter_map(|number| {
                 let event = &self.events[*number as usize];
                 let same = event.lock == want.lock && event.stack == want.stack && event.held == Some(want.held);
                 (same && event.what == What::Acquire(want.mode)).then_some(event.place)
             }));
         }
-        places.retain(|place| *place >= before);
-        places.sort_unstable();
+        identities.retain(|place| *place >= before);
+        identities.sort_unstable();
         if want.unanswered {
-            places.push(events.len() as u32);
+            identities.push(events.len() as u32);
         }
-        places
+        identities
     }
 }

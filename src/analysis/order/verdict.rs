@@ -1,22 +1,22 @@
-//! How serious a cycle is: the most serious combination of requests at its sides decides.
+//! How serious a cycle is: the most serious combination of requests at its legs decides.
 
 use std::rc::Rc;
 
 use super::feasibility::{Feasibility, Outcome};
-use super::gates::Holding;
+use super::guard_locks::GuardLock;
+use super::requests::Requests;
 use super::search::{Candidate, End, Group, Level, Next, Pairs};
 use super::trace::Event;
-use super::wants::Wants;
 use super::writers::{Writer, Writers};
 use super::{Class, Step};
 use crate::model::{LockId, Mode, Session, ThreadId};
 
 /// Why a verdict is what it is.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Cause {
+pub(super) enum Grounds {
     /// A schedule was found.
     Schedule,
-    /// A side gives up after a time.
+    /// A leg gives up after a time.
     Timed,
     /// A lock's row stands for many locks.
     Merged(LockId),
@@ -35,15 +35,15 @@ pub(super) enum Cause {
     /// A signal came before.
     Signal(Event),
     /// The links from the end of the one's segment to the beginning of the other's; a lock that both hold as well.
-    Before { earlier: (ThreadId, u32), later: (ThreadId, u32), gate: Option<LockId> },
+    Before { earlier: (ThreadId, u32), later: (ThreadId, u32), guard: Option<LockId> },
     /// A common lock.
-    Gate(Holding, Holding),
+    Guard(GuardLock, GuardLock),
     /// No two threads.
     OneThread,
-    /// The sides were seen in different runs.
-    Apart,
+    /// The legs were seen in different runs.
+    CrossRun,
     /// The same, and all of them held a lock of this one's class.
-    ApartUnder(LockId),
+    CrossRunUnder(LockId),
 }
 
 /// A verdict with the requests that it is about.
@@ -52,7 +52,7 @@ pub(super) struct Verdict {
     pub class: Class,
     pub fails: bool,
     pub choice: Vec<Candidate>,
-    pub cause: Cause,
+    pub grounds: Grounds,
     pub witness: Vec<Step>,
 }
 
@@ -71,9 +71,9 @@ const MOST_BENIGN: usize = 256;
 const CHEAP: u64 = 1024;
 
 /// What verdicts are made with.
-pub(super) struct Court<'a> {
+pub(super) struct Classifier<'a> {
     pub session: &'a Session,
-    pub wants: &'a Wants<'a>,
+    pub requests: &'a Requests<'a>,
     pub pairs: Pairs<'a>,
     pub feasibility: Feasibility<'a>,
     pub writers: Writers<'a>,
@@ -81,9 +81,9 @@ pub(super) struct Court<'a> {
     pub soft: bool,
 }
 
-impl Court<'_> {
-    /// Judges a cycle: `locks[i]` is wanted by side `i` and held by the next one.
-    pub fn judge(&mut self, groups: &[Rc<Group>], locks: &[LockId]) -> Verdict {
+impl Classifier<'_> {
+    /// Classifies a cycle: `locks[i]` is wanted by leg `i` and held by the next one.
+    pub fn classify(&mut self, groups: &[Rc<Group>], locks: &[LockId]) -> Verdict {
         let next = |at: usize| &groups[(at + 1) % groups.len()];
         let readers: Vec<LockId> = (0..groups.len())
             .filter(|at| groups[*at].wanted_mode == Mode::Shared && next(*at).held_mode == Mode::Shared)
@@ -92,41 +92,41 @@ impl Court<'_> {
         let merged = locks.iter().copied().find(|lock| self.session.lock(*lock).merged > 1);
         let timed = groups.iter().any(|group| group.timed);
         let mut found = Found::default();
-        let Self { pairs, feasibility, writers, wants, .. } = self;
+        let Self { pairs, feasibility, writers, requests, .. } = self;
         let mut end = End::Complete;
-        // First one choice for each candidate of the first side, then all: who comes first often decides.
+        // First one choice for each candidate of the first leg, then all: who comes first often decides.
         let ways = if readers.is_empty() { &[Next::Other, Next::On][..] } else { &[Next::On] };
         for way in ways {
             found.tries = 0;
             let left = feasibility.steps_left();
             end = pairs.search(groups, Level::Free, |pairs, choice| {
                 if !readers.is_empty() {
-                    let (cause, fails) = writers.between(pairs, wants, &readers, choice);
-                    found.offer(Class::NeedsWriter, fails && !timed, choice, cause);
+                    let (grounds, fails) = writers.between(pairs, requests, &readers, choice);
+                    found.offer(Class::NeedsWriter, fails && !timed, choice, grounds);
                     return if !fails && found.tries < MOST_BENIGN { *way } else { Next::Stop };
                 }
                 if let Some(lock) = merged {
-                    found.offer(Class::Possible, !timed, choice, Cause::Merged(lock));
+                    found.offer(Class::Possible, !timed, choice, Grounds::Merged(lock));
                     return Next::Stop;
                 }
                 if timed {
-                    found.offer(Class::Possible, false, choice, Cause::Timed);
+                    found.offer(Class::Possible, false, choice, Grounds::Timed);
                     return Next::Stop;
                 }
-                match feasibility.judge(choice) {
+                match feasibility.reach(choice) {
                     Outcome::Feasible(witness) => {
-                        found.offer(Class::Feasible, true, choice, Cause::Schedule);
+                        found.offer(Class::Feasible, true, choice, Grounds::Schedule);
                         if let Some(best) = &mut found.best {
                             best.witness = witness;
                         }
                         return Next::Stop;
                     }
-                    Outcome::Signal(event) => found.offer(Class::SoftOrdered, false, choice, Cause::Signal(event)),
-                    Outcome::HandOver(event) => found.offer(Class::Possible, true, choice, Cause::HandOver(event)),
-                    Outcome::NoWitness => found.offer(Class::Possible, true, choice, Cause::NoWitness),
-                    Outcome::NotKept => found.offer(Class::Possible, true, choice, Cause::NotKept),
-                    Outcome::Dropped => found.offer(Class::Possible, true, choice, Cause::Dropped),
-                    Outcome::TooMuch => found.offer(Class::Possible, true, choice, Cause::TooMany),
+                    Outcome::Signal(event) => found.offer(Class::SoftOrdered, false, choice, Grounds::Signal(event)),
+                    Outcome::HandOver(event) => found.offer(Class::Possible, true, choice, Grounds::HandOver(event)),
+                    Outcome::NoWitness => found.offer(Class::Possible, true, choice, Grounds::NoWitness),
+                    Outcome::NotKept => found.offer(Class::Possible, true, choice, Grounds::NotKept),
+                    Outcome::Dropped => found.offer(Class::Possible, true, choice, Grounds::Dropped),
+                    Outcome::TooMuch => found.offer(Class::Possible, true, choice, Grounds::TooMany),
                 }
                 // Combinations that differ in their threads only come out alike, but one that is not reached may hide
                 // one that is.
@@ -144,11 +144,11 @@ impl Court<'_> {
         {
             return self.too_many(groups, &readers, timed);
         }
-        let met = (self.pairs.met_order, self.pairs.met_gate);
+        let met = (self.pairs.met_order, self.pairs.met_guard);
         found.best.unwrap_or_else(|| self.kept_apart(groups, &readers, timed, met))
     }
 
-    /// What keeps the sides apart, as nothing else is left.
+    /// What keeps the legs apart, as nothing else is left.
     fn kept_apart(&mut self, groups: &[Rc<Group>], readers: &[LockId], timed: bool, met: (bool, bool)) -> Verdict {
         // What keeps them apart for ever says more than a gate, but finding it out may be too much.
         let levels = [
@@ -162,15 +162,15 @@ impl Court<'_> {
                 (found, end) = self.any(groups, Level::GuardedOrOrdered);
             }
             if let Some(choice) = found {
-                let cause = self.cause(&choice, class);
-                return Verdict { class, fails: false, choice, cause, witness: Vec::new() };
+                let grounds = self.grounds(&choice, class);
+                return Verdict { class, fails: false, choice, grounds, witness: Vec::new() };
             }
             if end == End::Exhausted {
                 return self.too_many(groups, readers, timed);
             }
         }
-        let choice = groups.iter().filter_map(|group| group.alike.first()?.candidates.first().copied()).collect();
-        Verdict { class: Class::SameThread, fails: false, choice, cause: Cause::OneThread, witness: Vec::new() }
+        let choice = groups.iter().filter_map(|group| group.equivalents.first()?.candidates.first().copied()).collect();
+        Verdict { class: Class::SameThread, fails: false, choice, grounds: Grounds::OneThread, witness: Vec::new() }
     }
 
     /// Any choice that this level allows.
@@ -185,20 +185,20 @@ impl Court<'_> {
 
     /// The most serious that it can be, as not everything was looked at.
     fn too_many(&self, groups: &[Rc<Group>], readers: &[LockId], timed: bool) -> Verdict {
-        let first = |group: &Rc<Group>| group.alike.first()?.candidates.first().copied();
+        let first = |group: &Rc<Group>| group.equivalents.first()?.candidates.first().copied();
         let choice = groups.iter().filter_map(first).collect();
         let class = if readers.is_empty() { Class::Possible } else { Class::NeedsWriter };
         let blocks = readers.iter().all(|lock| self.session.lock(*lock).traits.writers_first);
-        Verdict { class, fails: blocks && !timed, choice, cause: Cause::TooMany, witness: Vec::new() }
+        Verdict { class, fails: blocks && !timed, choice, grounds: Grounds::TooMany, witness: Vec::new() }
     }
 
-    fn cause(&mut self, choice: &[Candidate], class: Class) -> Cause {
-        let wants: Vec<_> = choice.iter().filter_map(|candidate| self.wants.get(candidate.want)).collect();
-        for (at, one) in wants.iter().enumerate() {
-            for other in &wants[at + 1..] {
+    fn grounds(&mut self, choice: &[Candidate], class: Class) -> Grounds {
+        let requests: Vec<_> = choice.iter().filter_map(|candidate| self.requests.get(candidate.want)).collect();
+        for (at, one) in requests.iter().enumerate() {
+            for other in &requests[at + 1..] {
                 if class == Class::Guarded {
-                    if let Some((a, b)) = self.pairs.gate(one, other) {
-                        return Cause::Gate(a, b);
+                    if let Some((a, b)) = self.pairs.guard(one, other) {
+                        return Grounds::Guard(a, b);
                     }
                     continue;
                 }
@@ -206,24 +206,24 @@ impl Court<'_> {
                 if !self.pairs.concurrent(soft, one, other)
                     && let (Some(a), Some(b)) = (one.runs.first(), other.runs.first())
                 {
-                    let clocks = if soft { &mut self.pairs.soft } else { &mut self.pairs.must };
+                    let clocks = if soft { &mut self.pairs.soft } else { &mut self.pairs.hard };
                     let forth = clocks.before(one.thread, a.last, other.thread, b.first);
                     let ((one, a), (other, b)) = if forth { ((one, a), (other, b)) } else { ((other, b), (one, a)) };
-                    let gate = self.pairs.gate(one, other).filter(|_| !soft).map(|(held, _)| held.lock);
-                    return Cause::Before { earlier: (one.thread, a.last), later: (other.thread, b.first), gate };
+                    let guard = self.pairs.guard(one, other).filter(|_| !soft).map(|(held, _)| held.lock);
+                    return Grounds::Before { earlier: (one.thread, a.last), later: (other.thread, b.first), guard };
                 }
             }
         }
         // Every two of them could run at the same time, but not all together: one of the orders that matter.
-        let clocks = if class == Class::SoftOrdered { &mut self.pairs.soft } else { &mut self.pairs.must };
+        let clocks = if class == Class::SoftOrdered { &mut self.pairs.soft } else { &mut self.pairs.hard };
         let ordered =
-            wants.iter().flat_map(|one| wants.iter().map(move |other| (one, other))).find_map(|(one, other)| {
+            requests.iter().flat_map(|one| requests.iter().map(move |other| (one, other))).find_map(|(one, other)| {
                 let (a, b) = (one.runs.first()?, other.runs.first()?);
                 let (earlier, later) = ((one.thread, a.last), (other.thread, b.first));
                 let before = one.thread != other.thread && clocks.before(earlier.0, earlier.1, later.0, later.1);
-                before.then_some(Cause::Before { earlier, later, gate: None })
+                before.then_some(Grounds::Before { earlier, later, guard: None })
             });
-        ordered.unwrap_or(Cause::TooMany)
+        ordered.unwrap_or(Grounds::TooMany)
     }
 }
 
@@ -234,11 +234,11 @@ struct Found {
 }
 
 impl Found {
-    fn offer(&mut self, class: Class, fails: bool, choice: &[Candidate], cause: Cause) {
+    fn offer(&mut self, class: Class, fails: bool, choice: &[Candidate], grounds: Grounds) {
         self.tries += 1;
         let offered = (class, !fails);
         if self.best.as_ref().is_none_or(|best| offered < best.rank()) {
-            self.best = Some(Verdict { class, fails, choice: choice.to_vec(), cause, witness: Vec::new() });
+            self.best = Some(Verdict { class, fails, choice: choice.to_vec(), grounds, witness: Vec::new() });
         }
     }
 }

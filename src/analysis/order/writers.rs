@@ -1,4 +1,4 @@
-//! Who else writes a lock that the sides of a cycle only read.
+//! Who else writes a lock that the legs of a cycle only read.
 //!
 //! Readers do not wait for each other, unless the lock lets a waiting writer go first: then a reader may wait behind
 //! a writer who waits for another reader. A third thread has to write for that, and it must not be certain that it
@@ -6,9 +6,9 @@
 
 use rustc_hash::FxHashMap;
 
+use super::requests::{RequestView, Requests};
 use super::search::{Candidate, Pairs};
-use super::verdict::Cause;
-use super::wants::{Want, Wants};
+use super::verdict::Grounds;
 use crate::model::order::{ChainId, How, LoggedWhat, Run};
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
@@ -36,33 +36,33 @@ impl<'a> Writers<'a> {
     pub fn between(
         &mut self,
         pairs: &mut Pairs<'_>,
-        wants: &Wants<'_>,
+        requests: &Requests<'_>,
         locks: &[LockId],
-        sides: &[Candidate],
-    ) -> (Cause, bool) {
-        let sides: Vec<Want<'_>> = sides.iter().filter_map(|side| wants.get(side.want)).collect();
+        legs: &[Candidate],
+    ) -> (Grounds, bool) {
+        let legs: Vec<RequestView<'_>> = legs.iter().filter_map(|leg| requests.get(leg.want)).collect();
         let mut first = None;
         for lock in locks {
-            let writer = self.writer(pairs, *lock, &sides);
+            let writer = self.writer(pairs, *lock, &legs);
             let fails = writer.is_some() && self.session.lock(*lock).traits.writers_first;
             if !fails {
-                return (Cause::Readers(*lock, writer), false);
+                return (Grounds::Readers(*lock, writer), false);
             }
             first = first.or(Some((*lock, writer)));
         }
         let (lock, writer) = first.unwrap_or((LockId(0), None));
         let fails = writer.is_some();
-        (Cause::Readers(lock, writer), fails)
+        (Grounds::Readers(lock, writer), fails)
     }
 
-    /// A thread that writes the lock and may do so while the sides hold and want it.
-    pub fn writer(&mut self, pairs: &mut Pairs<'_>, lock: LockId, sides: &[Want<'_>]) -> Option<Writer> {
+    /// A thread that writes the lock and may do so while the legs hold and want it.
+    pub fn writer(&mut self, pairs: &mut Pairs<'_>, lock: LockId, legs: &[RequestView<'_>]) -> Option<Writer> {
         let known = self.known.get_or_insert_with(|| find(self.session));
         let writers = known.get(&lock)?;
         writers
             .iter()
             .find(|writer| {
-                let want = Want {
+                let want = RequestView {
                     thread: writer.thread,
                     node: lock.0,
                     lock,
@@ -75,10 +75,10 @@ impl<'a> Writers<'a> {
                     child: false,
                     runs: &writer.runs,
                 };
-                sides.iter().all(|side| {
-                    side.thread != want.thread
-                        && pairs.gate(side, &want).is_none()
-                        && pairs.concurrent(false, side, &want)
+                legs.iter().all(|leg| {
+                    leg.thread != want.thread
+                        && pairs.guard(leg, &want).is_none()
+                        && pairs.concurrent(false, leg, &want)
                 })
             })
             .cloned()

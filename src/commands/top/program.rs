@@ -18,7 +18,7 @@ use crate::model::Exit;
 use crate::record::desk::{Desk, Viewer};
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, Output, preflight, signals};
-use crate::render::paint::Layout;
+use crate::render::style::Layout;
 
 /// A program that runs.
 pub(super) struct Watched {

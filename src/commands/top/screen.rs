@@ -11,13 +11,13 @@ use super::super::output::{Console, Target};
 use super::Source;
 use super::program::{Finished, Watched};
 use crate::analysis::contention::{Contention, Query};
-use crate::analysis::order::orders;
+use crate::analysis::findings;
 use crate::cli::TopArgs;
 use crate::ingest::file;
 use crate::record::desk::Stop;
 use crate::record::serve::SessionAt;
 use crate::record::{cost, shim, signals};
-use crate::render::paint::{Layout, Style};
+use crate::render::style::{Layout, Style};
 use crate::render::text;
 use crate::snapshot::Want;
 use crate::symbols;
@@ -204,6 +204,6 @@ fn write(moment: SessionAt, stem: &str) -> anyhow::Result<()> {
     file::write_to_path(&session, Path::new(&format!("{stem}.lockprof")))?;
     let contention = Contention::of(&session, &Query::default());
     let options = text::Options { layout: SUMMARY, ..text::Options::default() };
-    let report = text::report(&session, &contention, &orders(&session), &options);
+    let report = text::report(&session, &contention, &findings::find(&session), &options);
     Target::File(format!("{stem}.txt").into()).write(report.as_bytes())
 }

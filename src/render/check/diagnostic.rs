@@ -1,90 +1,61 @@
 //! One entry of a verdict in full, in the manner of rustc: what, where, why, what to do.
 
-use super::names::Names;
 use super::snippet::{Mark, gutter, snippet};
 use super::witness::witness;
-use super::words::{Spot, advice, callers, place, reason, spot, title};
-use crate::analysis::order::{Cycle, Side};
-use crate::gate::{Entry, Standing, Subject};
-use crate::model::{HangKind, Kind, Session, StackId, Stacks};
+use crate::gate::{Entry, Standing};
+use crate::model::{Session, Stacks};
+use crate::render::explain::names::Names;
+use crate::render::explain::{self, Part, Point};
+use crate::render::locations::{CodeLocation, callers, location};
 use crate::render::names::fit_end;
-use crate::render::paint::{Layout, Style, columns, fill, printable, wrap};
 use crate::render::sources::{Source, Sources};
+use crate::render::style::{Layout, Style, columns, fill, printable, wrap};
 use crate::render::units::{count, plural};
 
-/// Callers told of a stack.
+/// Callers shown of a stack.
 const CALLERS: usize = 4;
-/// Sides told of a component that stands for many cycles.
-const MOST_SIDES: usize = 12;
-
-/// What a side does at a place.
-struct Point {
-    stack: StackId,
-    label: String,
-}
+/// Legs shown of a component that stands for many cycles.
+const MOST_PARTS: usize = 12;
 
 /// The entry in full, ending in a line break.
 pub(super) fn diagnostic(entry: &Entry<'_>, sources: &Sources, layout: &Layout) -> String {
     let session = entry.recording.session;
-    let names = Names::of(entry);
+    let finding = &*entry.finding;
+    let names = Names::of(session, finding);
     let (severity, style) = match &entry.standing {
         Standing::Fails(_) => ("error", Style::Bad),
         _ => ("note", Style::Good),
     };
     let word = format!("{severity}[{}]", entry.word());
-    let head = fill(&words(&title(entry)), layout.width, &format!("{word}: "), "  ");
+    let head = fill(&words(&explain::title(session, finding)), layout.width, &format!("{word}: "), "  ");
     let mut out = layout.paint(style, &word) + &layout.paint(Style::Strong, head.trim_end()[word.len()..].trim_end());
     out.push('\n');
     // One width for all line numbers of the entry.
-    let lines = entry.stacks().into_iter().filter_map(|stack| spot(session, stack, sources)).map(|spot| spot.line);
+    let lines = finding.subject.stacks().filter_map(|stack| location(session, stack, sources)).map(|place| place.line);
     let page = Page { session, sources, layout, gutter: gutter(lines.max().unwrap_or(0)) };
     let mut notes = Notes { layout, indent: page.gutter + 3, out: String::new() };
-    match &entry.subject {
-        Subject::Cycle(cycle) => {
-            out.push('\n');
-            for at in 0..cycle.sides.len().min(MOST_SIDES) {
-                out.push_str(&page.side(cycle, at, &names));
-            }
-            if cycle.sides.len() > MOST_SIDES {
-                out.push_str(&format!("    … and {} more threads\n\n", cycle.sides.len() - MOST_SIDES));
-            }
-            notes.add("why", &reason(entry));
-            advice(entry).iter().for_each(|advice| notes.add("help", advice));
-            if !cycle.witness.is_empty() {
-                notes.add("how", "this schedule reaches it:");
-                let known: Vec<_> = cycle.sides.iter().flat_map(|side| [side.held.stack, side.wanted_stack]).collect();
-                let indent = notes.indent + 2;
-                notes.out.push_str(&witness(session, &cycle.witness, &names, &known, indent, layout));
-            }
-        }
-        Subject::Finding(finding) => {
-            let labels = finding.rule.wording.as_ref().map_or(["", ""], |wording| wording.places);
-            let lock = names.lock(finding.lock);
-            let told = finding.stacks.iter().zip(labels).map(|(stack, label)| (*stack, label.replace('X', &lock)));
-            let points: Vec<_> = told.map(|(stack, label)| Point { stack, label }).collect();
-            out.push_str(&page.points(&points, Vec::new()));
-            notes.add("why", &reason(entry));
-            advice(entry).iter().for_each(|advice| notes.add("help", advice));
-        }
-        Subject::Budget(breach) => {
-            let lock = names.lock(breach.lock);
-            let label = match breach.budget.measure {
-                crate::gate::Measure::Wait => format!("waits for {lock}"),
-                crate::gate::Measure::Hold => format!("takes {lock} and keeps it"),
-            };
-            let mut points = vec![Point { stack: breach.stack, label }];
-            points.extend(breach.holder.map(|stack| Point { stack, label: format!("had taken {lock}") }));
-            out.push_str(&page.points(&points, Vec::new()));
-            notes.add("why", &reason(entry));
-            advice(entry).iter().for_each(|advice| notes.add("help", advice));
-        }
+    let parts = explain::parts(session, finding, &names);
+    if finding.cycle().is_some() {
+        out.push('\n');
+    }
+    parts.iter().take(MOST_PARTS).enumerate().for_each(|(at, part)| out.push_str(&page.part(at, part)));
+    if parts.len() > MOST_PARTS {
+        out.push_str(&format!("    … and {} more threads\n\n", parts.len() - MOST_PARTS));
+    }
+    notes.add("why", &explain::reason(session, finding));
+    explain::advice(session, finding).iter().for_each(|advice| notes.add("help", advice));
+    if let Some(cycle) = finding.cycle().filter(|cycle| !cycle.witness.is_empty()) {
+        notes.add("how", "this schedule reaches it:");
+        let known: Vec<_> = finding.subject.places().collect();
+        let indent = notes.indent + 2;
+        notes.out.push_str(&witness(session, &cycle.witness, &names, &known, indent, layout));
     }
     for file in page.changed(entry) {
         notes.add("note", &format!("{file} is newer than the recording: lines may have moved"));
     }
     match &entry.standing {
-        Standing::Fails(Some(class)) => {
-            notes.add("note", &format!("the baseline knows it as {}: it is more serious now", class.name()));
+        Standing::Fails(Some(rule)) => {
+            notes.add("note", &format!("the baseline knows it as {}: it is more serious now", rule.id));
         }
         Standing::Known => notes.add("note", "the baseline knows it"),
         Standing::Suppressed(by) => notes.add("note", &format!("suppressed by {}", printable(by))),
@@ -94,13 +65,13 @@ pub(super) fn diagnostic(entry: &Entry<'_>, sources: &Sources, layout: &Layout) 
     out + &notes.out
 }
 
-/// ` (met 4 times, in 2 of 3 recordings)`.
+/// ` · met 4 times, in 2 recordings`.
 fn met(entry: &Entry<'_>) -> String {
     let mut parts = Vec::new();
     if entry.times > 1 {
-        parts.push(match &entry.subject {
-            Subject::Cycle(_) => format!("{} sets of locks like these", count(entry.times)),
-            _ => format!("met {} times", count(entry.times)),
+        parts.push(match entry.finding.cycle() {
+            Some(_) => format!("{} sets of locks like these", count(entry.times)),
+            None => format!("met {} times", count(entry.times)),
         });
     }
     if entry.met_in > 1 {
@@ -132,7 +103,7 @@ fn note(word: &str, text: &str, indent: usize, layout: &Layout) -> String {
     format!("{head}{}", &text[first.len() - 1..])
 }
 
-/// What places are told with.
+/// What places are shown with.
 struct Page<'a> {
     session: &'a Session,
     sources: &'a Sources,
@@ -142,75 +113,66 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// A side: who holds what, where, and what it wants where.
-    fn side(&self, cycle: &Cycle, at: usize, names: &Names<'_>) -> String {
-        let side: &Side = &cycle.sides[at];
-        let mut head = vec![format!("{}.", at + 1)];
-        head.extend(words(&names.side(side)));
-        if side.count > 1 {
-            head.push(format!("({})", plural(side.count, "time", "times")));
+    /// A leg, numbered: who holds what, where, and what it wants where; or the places of a finding without legs.
+    fn part(&self, at: usize, part: &Part) -> String {
+        let mut out = String::new();
+        if !part.heading.is_empty() {
+            let mut head = vec![format!("{}.", at + 1)];
+            head.extend(words(&part.heading));
+            // On one line.
+            head.extend((part.count > 1).then(|| format!("({})", plural(part.count, "time", "times"))));
+            out.push_str(&self.layout.paint(Style::Strong, fill(&head, self.layout.width, "", "   ").trim_end()));
+            out.push('\n');
         }
-        let mut out = self.layout.paint(Style::Strong, fill(&head, self.layout.width, "", "   ").trim_end());
-        out.push('\n');
-        let next = &cycle.sides[(at + 1) % cycle.sides.len()];
-        let is_join = self.session.lock(side.wanted).kind == Kind::Join;
-        let holder = match cycle.hang {
-            Some(HangKind::Deadlock) if !is_join => format!(", held by {}", names.thread(next.thread)),
-            _ => String::new(),
-        };
-        let deeds = names.deeds(side).into_iter();
-        let mut points: Vec<_> = deeds.map(|deed| Point { stack: deed.stack, label: deed.label }).collect();
-        if let Some(last) = points.last_mut() {
-            last.label.push_str(&holder);
-        }
-        let mut notes = Vec::new();
-        for held in &side.also_held {
-            let place = place(self.session, held.stack);
-            let mode = names.mode(held.lock, held.mode);
-            notes.push(format!("also holds {}{mode}, taken in {place}", names.lock(held.lock)));
-        }
-        out + &self.points(&points, notes)
+        out + &self.points(&part.points, &part.notes)
     }
 
     /// Places with their source lines; those in one function share a snippet.
-    fn points(&self, points: &[Point], notes: Vec<String>) -> String {
-        let spots: Vec<_> = points.iter().map(|point| (point, spot(self.session, point.stack, self.sources))).collect();
+    fn points(&self, points: &[Point], notes: &[String]) -> String {
+        let located: Vec<_> =
+            points.iter().map(|point| (point, location(self.session, point.stack, self.sources))).collect();
+        let label = |point: &Point| format!("{}{}", point.label, point.more);
         let mut out = String::new();
         let mut done: Vec<usize> = Vec::new();
-        for (at, (point, spot)) in spots.iter().enumerate() {
+        for (at, (point, place)) in located.iter().enumerate() {
             if done.contains(&at) {
                 continue;
             }
             let arrow = format!("{}{} ", " ".repeat(self.gutter + 1), if done.is_empty() { "-->" } else { ":::" });
             done.push(at);
-            let Some(spot) = spot else {
-                out.push_str(&self.headed(&arrow, "a call stack that was not seen", Some(&point.label)));
+            let Some(place) = place else {
+                out.push_str(&self.headed(&arrow, "a call stack that was not seen", Some(&label(point))));
                 continue;
             };
-            let Some(source) = self.source(spot) else {
-                out.push_str(&self.headed(&arrow, &location(spot, self.sources), Some(&point.label)));
+            let Some(source) = self.source(place) else {
+                out.push_str(&self.headed(&arrow, &head_of(place, self.sources), Some(&label(point))));
                 continue;
             };
-            let mut marks = vec![mark(point, spot)];
-            for (other_at, (other, other_spot)) in spots.iter().enumerate().skip(at + 1) {
-                if let Some(other_spot) = other_spot
-                    && (other_spot.file, &other_spot.function) == (spot.file, &spot.function)
-                    && source.line(other_spot.line).is_some()
+            let mark = |point: &Point, place: &CodeLocation<'_>| Mark {
+                line: place.line,
+                column: place.column,
+                label: label(point),
+            };
+            let mut marks = vec![mark(point, place)];
+            for (other_at, (other, other_place)) in located.iter().enumerate().skip(at + 1) {
+                if let Some(other_place) = other_place
+                    && (other_place.file, &other_place.function) == (place.file, &place.function)
+                    && source.line(other_place.line).is_some()
                 {
-                    marks.push(mark(other, other_spot));
+                    marks.push(mark(other, other_place));
                     done.push(other_at);
                 }
             }
-            out.push_str(&self.headed(&arrow, &location(spot, self.sources), None));
+            out.push_str(&self.headed(&arrow, &head_of(place, self.sources), None));
             out.push_str(&snippet(source, &marks, self.gutter, self.layout));
         }
-        let mut told: Vec<Vec<String>> = Vec::new();
-        for (point, spot) in &spots {
-            let Some(spot) = spot.as_ref().filter(|_| point.stack != Stacks::UNKNOWN) else { continue };
-            let chain = callers(self.session, point.stack, spot, CALLERS);
-            if !chain.is_empty() && !told.contains(&chain) {
-                out.push_str(&self.note(&format!("{} is called by {}", spot.function, chain.join(" ← "))));
-                told.push(chain);
+        let mut shown: Vec<Vec<String>> = Vec::new();
+        for (point, place) in &located {
+            let Some(place) = place.as_ref().filter(|_| point.stack != Stacks::UNKNOWN) else { continue };
+            let chain = callers(self.session, point.stack, place, CALLERS);
+            if !chain.is_empty() && !shown.contains(&chain) {
+                out.push_str(&self.note(&format!("{} is called by {}", place.function, chain.join(" ← "))));
+                shown.push(chain);
             }
         }
         notes.iter().for_each(|text| out.push_str(&self.note(text)));
@@ -222,16 +184,17 @@ impl Page<'_> {
         note("note", text, self.gutter + 3, self.layout)
     }
 
-    /// The file of a spot, where its line can be shown.
-    fn source(&self, spot: &Spot<'_>) -> Option<&Source> {
-        spot.file.and_then(|file| self.sources.get(file)).filter(|source| source.line(spot.line).is_some())
+    /// The file of a location, where its line can be shown.
+    fn source(&self, place: &CodeLocation<'_>) -> Option<&Source> {
+        place.file.and_then(|file| self.sources.get(file)).filter(|source| source.line(place.line).is_some())
     }
 
     /// Files that were shown and are newer than the recording.
     fn changed(&self, entry: &Entry<'_>) -> Vec<String> {
-        let spots = entry.stacks().into_iter().filter_map(|stack| spot(self.session, stack, self.sources));
-        let mut files: Vec<String> = spots
-            .filter_map(|spot| self.source(&spot))
+        let stacks = entry.finding.subject.stacks();
+        let mut files: Vec<String> = stacks
+            .filter_map(|stack| location(self.session, stack, self.sources))
+            .filter_map(|place| self.source(&place))
             .filter(|source| source.changed)
             .map(|source| printable(&source.path))
             .collect();
@@ -258,14 +221,10 @@ impl Page<'_> {
     }
 }
 
-fn mark(point: &Point, spot: &Spot<'_>) -> Mark {
-    Mark { line: spot.line, column: spot.column, label: point.label.clone() }
-}
-
-fn location(spot: &Spot<'_>, sources: &Sources) -> String {
-    let Some(file) = spot.file else { return spot.function.clone() };
-    let column = if spot.column > 0 { format!(":{}", spot.column) } else { String::new() };
-    format!("{}:{}{column} in {}", printable(sources.path(file)), spot.line, spot.function)
+fn head_of(place: &CodeLocation<'_>, sources: &Sources) -> String {
+    let Some(file) = place.file else { return place.function.clone() };
+    let column = if place.column > 0 { format!(":{}", place.column) } else { String::new() };
+    format!("{}:{}{column} in {}", printable(sources.path(file)), place.line, place.function)
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -1,10 +1,11 @@
 //! `check --format github`: workflow commands, which GitHub shows at the lines that they name.
 
-use super::names::Names;
-use super::words::{advice, reason, spot, title};
-use crate::gate::{Entry, Subject, Verdict};
-use crate::render::paint::printable;
+use crate::gate::{Entry, Verdict};
+use crate::render::explain::names::Names;
+use crate::render::explain::{self, verdict as said};
+use crate::render::locations::location;
 use crate::render::sources::Sources;
+use crate::render::style::printable;
 
 /// One command a line, ending in a line with the answer.
 pub fn github(verdict: &Verdict<'_>, sources: &Sources) -> String {
@@ -15,12 +16,12 @@ pub fn github(verdict: &Verdict<'_>, sources: &Sources) -> String {
     let mut say = |level: &str, title: &str, text: &str| {
         out.push_str(&format!("::{level} title={}::{}\n", property(title), data(text)));
     };
-    if let Some(program) = &verdict.program {
-        say("error", "lockprof: the program failed", program);
+    if let Some(program) = said::program(verdict) {
+        say("error", "lockprof: the program failed", &program);
     }
     let level = if verdict.strict { "error" } else { "warning" };
-    for reason in &verdict.incomplete {
-        say(level, "lockprof: the recording is incomplete", reason);
+    for reason in said::incomplete(verdict) {
+        say(level, "lockprof: the recording is incomplete", &reason);
     }
     for rule in &verdict.unused {
         say("warning", "lockprof: unused suppression", &format!("{rule} matches nothing: remove it"));
@@ -29,57 +30,44 @@ pub fn github(verdict: &Verdict<'_>, sources: &Sources) -> String {
         say("warning", "lockprof: expired suppression", &format!("{rule}; it is not applied"));
     }
     // No line of its own may begin with two colons.
-    let facts = super::text::facts(verdict).join(" · ");
+    let facts = said::facts(verdict).join(" · ");
     out + &format!("lock order: {}: {}\n", verdict.outcome.name(), printable(&facts))
 }
 
 fn annotation(entry: &Entry<'_>, sources: &Sources) -> String {
     let session = entry.recording.session;
-    let names = Names::of(entry);
-    let mut text = vec![reason(entry)];
-    let at = |stack| match spot(session, stack, sources) {
-        Some(spot) => match spot.file {
-            Some(file) => format!("{} ({}:{})", spot.function, printable(sources.path(file)), spot.line),
-            None => spot.function,
+    let names = Names::of(session, &entry.finding);
+    let mut text = vec![explain::reason(session, &entry.finding)];
+    let at = |stack| match location(session, stack, sources) {
+        Some(place) => match place.file {
+            Some(file) => format!("{} ({}:{})", place.function, printable(sources.path(file)), place.line),
+            None => place.function,
         },
         None => "a call stack that was not seen".into(),
     };
-    if let Subject::Cycle(cycle) = &entry.subject {
-        for side in &cycle.sides {
-            let deeds = names.deeds(side).into_iter().map(|deed| format!("{} in {}", deed.label, at(deed.stack)));
-            text.push(format!("{}: {}", names.thread(side.thread), deeds.collect::<Vec<_>>().join(", ")));
+    for part in explain::parts(session, &entry.finding, &names) {
+        if let Some(thread) = part.thread {
+            let points = part.points.iter().map(|point| format!("{} in {}", point.label, at(point.stack)));
+            text.push(format!("{}: {}", names.thread(thread), points.collect::<Vec<_>>().join(", ")));
         }
     }
-    text.extend(advice(entry));
+    text.extend(explain::advice(session, &entry.finding));
     text.push(format!("id: {}", entry.fingerprint()));
     let mut properties = Vec::new();
-    let spots = primary(entry).into_iter().filter_map(|stack| spot(session, stack, sources));
+    let known = entry.finding.subject.places().filter_map(|stack| location(session, stack, sources));
+    let known: Vec<_> = known.filter_map(|place| Some((place.file?, place.line, place.column))).collect();
     // A place that GitHub can show, or else none: a file outside the repository is of no use there.
-    let place = spots.clone().find(|spot| spot.file.and_then(|file| sources.get(file)).is_some_and(|file| file.inside));
-    let place = place.or_else(|| spots.clone().find(|spot| spot.file.is_some()));
-    if let Some(place) = place
-        && let Some(file) = place.file
-    {
+    let place = known.iter().find(|(file, ..)| sources.get(file).is_some_and(|file| file.inside));
+    if let Some((file, line, column)) = place.or(known.first()) {
         properties.push(format!("file={}", property(sources.path(file))));
-        properties.push(format!("line={}", place.line));
-        if place.column > 0 {
-            properties.push(format!("col={}", place.column));
+        properties.push(format!("line={line}"));
+        if *column > 0 {
+            properties.push(format!("col={column}"));
         }
     }
-    properties.push(format!("title={}", property(&format!("{} [{}]", title(entry), entry.word()))));
+    let title = explain::title(session, &entry.finding);
+    properties.push(format!("title={}", property(&format!("{title} [{}]", entry.word()))));
     format!("::error {}::{}\n", properties.join(","), data(&text.join("\n")))
-}
-
-/// The stacks at which an entry is shown, the best first: where the second lock is wanted.
-pub(super) fn primary(entry: &Entry<'_>) -> Vec<crate::model::StackId> {
-    match &entry.subject {
-        Subject::Cycle(cycle) => {
-            let wanted = cycle.sides.iter().map(|side| side.wanted_stack);
-            wanted.chain(cycle.sides.iter().map(|side| side.held.stack)).collect()
-        }
-        Subject::Finding(finding) => finding.stacks.clone(),
-        Subject::Budget(breach) => std::iter::once(breach.stack).chain(breach.holder).collect(),
-    }
 }
 
 /// Text of a command: a line break would end it.

@@ -1,9 +1,8 @@
 //! `check --format junit`: a test case for each thing found, as GitLab, Jenkins and GitHub's viewers read it.
 
-use super::text::facts;
-use super::words::{reason, title};
 use super::{plain, xml};
 use crate::gate::{Outcome, Standing, Verdict};
+use crate::render::explain::{self, verdict as said};
 use crate::render::sources::Sources;
 
 /// The XML, ending in a line break.
@@ -12,13 +11,15 @@ pub fn junit(verdict: &Verdict<'_>, sources: &Sources) -> String {
     let (mut failures, mut errors, mut skipped) = (0, 0, 0);
     for entry in &verdict.entries {
         let class = format!("lockprof.{}", entry.rule().area.name());
+        let session = entry.recording.session;
+        let (title, reason) = (explain::title(session, &entry.finding), explain::reason(session, &entry.finding));
         // The fingerprint keeps the name apart from others', and the same from run to run.
-        let name = format!("{} [{}] {}", title(entry), entry.word(), entry.fingerprint());
+        let name = format!("{title} [{}] {}", entry.word(), entry.fingerprint());
         let inside = match &entry.standing {
             Standing::Fails(_) => {
                 failures += 1;
                 let told = plain(entry, sources);
-                let (message, body) = (xml(&reason(entry)), xml(told.trim_end()));
+                let (message, body) = (xml(&reason), xml(told.trim_end()));
                 format!("\n      <failure message=\"{message}\" type=\"{}\">{body}</failure>\n    ", entry.word())
             }
             Standing::Known => {
@@ -30,7 +31,7 @@ pub fn junit(verdict: &Verdict<'_>, sources: &Sources) -> String {
                 format!("\n      <skipped message=\"suppressed by {}\"/>\n    ", xml(by))
             }
             Standing::Passes => {
-                format!("\n      <system-out>{}</system-out>\n    ", xml(&reason(entry)))
+                format!("\n      <system-out>{}</system-out>\n    ", xml(&reason))
             }
         };
         cases.push(format!(
@@ -38,16 +39,16 @@ pub fn junit(verdict: &Verdict<'_>, sources: &Sources) -> String {
             xml(&name)
         ));
     }
-    if let Some(program) = &verdict.program {
+    if let Some(program) = said::program(verdict) {
         failures += 1;
         cases.push(format!(
             "    <testcase classname=\"lockprof.program\" name=\"the program succeeds\" time=\"0\">\n      \
              <failure message=\"{}\" type=\"program\"/>\n    </testcase>\n",
-            xml(program)
+            xml(&program)
         ));
     }
     if !verdict.incomplete.is_empty() {
-        let reasons = xml(&verdict.incomplete.join("; "));
+        let reasons = xml(&said::incomplete(verdict).join("; "));
         let inside = if verdict.strict {
             errors += 1;
             format!("\n      <error message=\"{reasons}\" type=\"incomplete\"/>\n    ")
@@ -59,7 +60,7 @@ pub fn junit(verdict: &Verdict<'_>, sources: &Sources) -> String {
         ));
     }
     if verdict.outcome == Outcome::Pass {
-        let text = xml(&facts(verdict).join(" · "));
+        let text = xml(&said::facts(verdict).join(" · "));
         cases.insert(
             0,
             format!(

@@ -1,11 +1,11 @@
 //! `check --format md`: a comment on a pull request, or GitHub's step summary.
 
 use super::plain;
-use super::text::facts;
-use super::words::{reason, spot, title};
 use crate::gate::{Entry, Outcome, Verdict};
-use crate::render::paint::{markdown_escaped as escape, printable};
+use crate::render::explain::{self, verdict as said};
+use crate::render::locations::location;
 use crate::render::sources::Sources;
+use crate::render::style::{markdown_escaped as escape, printable};
 
 /// Told in full: a comment may have 65,536 characters.
 const MOST_DETAILS: usize = 10;
@@ -19,12 +19,12 @@ pub fn markdown(verdict: &Verdict<'_>, sources: &Sources) -> String {
         Outcome::Fail => "❌ fail",
         Outcome::Incomplete => "⚠️ incomplete",
     };
-    let mut out = format!("### Lock order: {answer}\n\n{}\n", escape(&facts(verdict).join(" · ")));
-    if let Some(program) = &verdict.program {
-        out.push_str(&format!("\n**{}**\n", escape(program)));
+    let mut out = format!("### Lock order: {answer}\n\n{}\n", escape(&said::facts(verdict).join(" · ")));
+    if let Some(program) = said::program(verdict) {
+        out.push_str(&format!("\n**{}**\n", escape(&program)));
     }
-    for reason in &verdict.incomplete {
-        out.push_str(&format!("\n⚠️ The recording is incomplete: {}\n", escape(reason)));
+    for reason in said::incomplete(verdict) {
+        out.push_str(&format!("\n⚠️ The recording is incomplete: {}\n", escape(&reason)));
     }
     let failing: Vec<_> = verdict.failing().collect();
     if !failing.is_empty() {
@@ -47,22 +47,28 @@ pub fn markdown(verdict: &Verdict<'_>, sources: &Sources) -> String {
             told.trim_end()
         ));
     }
-    out.push_str(&folded("Does not fail", verdict.passing().map(|entry| (entry, reason(entry)))));
-    out.push_str(&folded("Known by the baseline", verdict.known().map(|entry| (entry, entry.fingerprint()))));
-    out.push_str(&folded("Suppressed", verdict.suppressed().map(|(entry, by)| (entry, printable(by)))));
-    let mut told = Vec::new();
-    told.extend(verdict.unused.iter().map(|rule| format!("unused suppression: {rule}")));
-    told.extend(verdict.expired.iter().map(|rule| format!("expired suppression: {rule}")));
-    told.extend(verdict.notes.iter().cloned());
-    if !told.is_empty() {
+    out.push_str(&collapsed(
+        "Does not fail",
+        verdict.passing().map(|entry| (entry, explain::reason(entry.recording.session, &entry.finding))),
+    ));
+    out.push_str(&collapsed(
+        "Known by the baseline",
+        verdict.known().map(|entry| (entry, entry.fingerprint().to_owned())),
+    ));
+    out.push_str(&collapsed("Suppressed", verdict.suppressed().map(|(entry, by)| (entry, printable(by)))));
+    let mut remarks = Vec::new();
+    remarks.extend(verdict.unused.iter().map(|rule| format!("unused suppression: {rule}")));
+    remarks.extend(verdict.expired.iter().map(|rule| format!("expired suppression: {rule}")));
+    remarks.extend(said::notes(verdict));
+    if !remarks.is_empty() {
         out.push('\n');
-        told.iter().for_each(|text| out.push_str(&format!("- {}\n", escape(text))));
+        remarks.iter().for_each(|text| out.push_str(&format!("- {}\n", escape(text))));
     }
     out
 }
 
 /// A list that opens when somebody wants to see it.
-fn folded<'e, 'a: 'e>(head: &str, entries: impl Iterator<Item = (&'e Entry<'a>, String)>) -> String {
+fn collapsed<'e, 'a: 'e>(head: &str, entries: impl Iterator<Item = (&'e Entry<'a>, String)>) -> String {
     let entries: Vec<_> = entries.collect();
     if entries.is_empty() {
         return String::new();
@@ -78,20 +84,18 @@ fn folded<'e, 'a: 'e>(head: &str, entries: impl Iterator<Item = (&'e Entry<'a>, 
     out + "\n</details>\n"
 }
 
-/// Where the sides want their second lock.
+fn title(entry: &Entry<'_>) -> String {
+    explain::title(entry.recording.session, &entry.finding)
+}
+
+/// Where it happens.
 fn places(entry: &Entry<'_>, sources: &Sources) -> String {
-    let session = entry.recording.session;
     let mut places: Vec<String> = Vec::new();
-    let sides = super::github::primary(entry);
-    let number = match &entry.subject {
-        crate::gate::Subject::Cycle(cycle) => cycle.sides.len(),
-        _ => 1,
-    };
-    for stack in sides.into_iter().take(number) {
-        let place = match spot(session, stack, sources) {
-            Some(spot) => match spot.file {
-                Some(file) => format!("{}:{}", printable(sources.path(file)), spot.line),
-                None => spot.function,
+    for stack in &entry.finding.subject.at {
+        let place = match location(entry.recording.session, *stack, sources) {
+            Some(place) => match place.file {
+                Some(file) => format!("{}:{}", printable(sources.path(file)), place.line),
+                None => place.function,
             },
             None => continue,
         };

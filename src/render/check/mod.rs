@@ -6,34 +6,32 @@ mod diagnostic;
 pub mod github;
 mod junit;
 mod markdown;
-mod names;
 mod sarif;
 mod snippet;
 mod text;
 mod witness;
-pub(crate) mod words;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use super::paint::Layout;
 use super::sources::{Sources, files_of};
+use super::style::Layout;
 use crate::gate::{Entry, Verdict};
 use crate::model::Session;
 
 pub use junit::junit;
 pub use markdown::markdown;
 pub use sarif::{Run, sarif};
-pub use text::{Options, answer, line, text};
+pub use text::{Options, answer, text};
 
 /// The source files that the text shows, each with the earliest start of a recording that knows it (ns since 1970).
 pub fn wanted_sources(verdict: &Verdict<'_>) -> BTreeMap<String, u64> {
     let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
     for entry in &verdict.entries {
         let session: &Session = entry.recording.session;
-        for file in files_of(session, entry.stacks()) {
+        for file in files_of(session, entry.finding.subject.stacks()) {
             let started = session.meta.started_unix_ns;
             wanted.entry(file).and_modify(|first| *first = (*first).min(started)).or_insert(started);
         }

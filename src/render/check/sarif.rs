@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::github::primary;
-use super::names::Names;
-use super::words::{Spot, advice, reason, spot, title};
 use crate::analysis::findings::Rule;
 use crate::analysis::order::{Action, Cycle, Step};
-use crate::gate::{Entry, Standing, Subject, Verdict};
+use crate::gate::{Entry, Standing, Verdict};
 use crate::model::{Session, StackId, Stacks};
-use crate::render::paint::printable;
+use crate::render::explain::names::Names;
+use crate::render::explain::{self, Part, verdict as said};
+use crate::render::locations::{self, CodeLocation};
 use crate::render::sources::Sources;
+use crate::render::style::printable;
 
 /// Where the schema is published.
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
@@ -50,12 +50,12 @@ pub fn sarif(verdict: &Verdict<'_>, sources: &Sources, run: &Run<'_>) -> String 
     let mut notify = |level: &str, text: &str| {
         notifications.push(json!({ "level": level, "message": { "text": text } }));
     };
-    verdict.program.iter().for_each(|text| notify("error", text));
+    said::program(verdict).iter().for_each(|text| notify("error", text));
     let level = if verdict.strict { "error" } else { "warning" };
-    verdict.incomplete.iter().for_each(|text| notify(level, &format!("the recording is incomplete: {text}")));
+    said::incomplete(verdict).iter().for_each(|text| notify(level, &format!("the recording is incomplete: {text}")));
     verdict.unused.iter().for_each(|rule| notify("warning", &format!("unused suppression: {rule}")));
     verdict.expired.iter().for_each(|rule| notify("warning", &format!("expired suppression: {rule}")));
-    verdict.notes.iter().for_each(|text| notify("note", text));
+    said::notes(verdict).iter().for_each(|text| notify("note", text));
     let run_id = run.id;
     let file = json!({
         "$schema": SCHEMA,
@@ -65,7 +65,7 @@ pub fn sarif(verdict: &Verdict<'_>, sources: &Sources, run: &Run<'_>) -> String 
                 "name": "lockprof",
                 "version": run.version,
                 "semanticVersion": run.version,
-                "rules": rules.values().map(|rule| told_rule(rule)).collect::<Vec<_>>(),
+                "rules": rules.values().map(|rule| rule_of(rule)).collect::<Vec<_>>(),
             }},
             // What comes before the last slash is the category: GitHub replaces results by category.
             "automationDetails": { "id": format!("lockprof/{run_id}/") },
@@ -87,7 +87,7 @@ pub fn sarif(verdict: &Verdict<'_>, sources: &Sources, run: &Run<'_>) -> String 
     text
 }
 
-fn told_rule(rule: &Rule) -> Value {
+fn rule_of(rule: &Rule) -> Value {
     json!({
         "id": id(rule),
         "name": rule.name,
@@ -105,11 +105,13 @@ fn told_rule(rule: &Rule) -> Value {
 
 fn result(verdict: &Verdict<'_>, entry: &Entry<'_>, sources: &Sources, rule: &str, index: usize) -> Value {
     let session = entry.recording.session;
-    let mut text = vec![format!("{}.", title(entry)), reason(entry)];
-    text.extend(advice(entry));
-    let stacks = primary(entry);
-    let first = stacks.iter().copied().find(|stack| spot(session, *stack, sources).is_some_and(|at| at.file.is_some()));
-    let first = first.or(stacks.first().copied());
+    let finding = &*entry.finding;
+    let mut text = vec![format!("{}.", explain::title(session, finding)), explain::reason(session, finding)];
+    text.extend(explain::advice(session, finding));
+    let has_file = |stack: &StackId| locations::location(session, *stack, sources).is_some_and(|at| at.file.is_some());
+    let first = finding.subject.places().find(has_file).or(finding.subject.places().next());
+    let names = Names::of(session, finding);
+    let parts = explain::parts(session, finding, &names);
     let mut result = json!({
         "ruleId": rule,
         "ruleIndex": index,
@@ -123,18 +125,19 @@ fn result(verdict: &Verdict<'_>, entry: &Entry<'_>, sources: &Sources, rule: &st
         },
         "properties": { "class": entry.word(), "locks": entry.lock_names(), "times": entry.times },
     });
-    let related: Vec<Value> = (related(entry).into_iter().enumerate())
-        .map(|(at, (stack, message))| {
-            let mut location = location(session, stack, sources, Some(&message));
+    let points = parts.iter().flat_map(|part| &part.points);
+    let related: Vec<Value> = (points.enumerate())
+        .map(|(at, point)| {
+            let mut location = location(session, point.stack, sources, Some(&point.here));
             location["id"] = json!(at + 1);
             location
         })
         .collect();
     result["relatedLocations"] = json!(related);
-    if let Subject::Cycle(cycle) = &entry.subject {
+    if let Some(cycle) = finding.cycle() {
         result["codeFlows"] = json!([{
             "message": { "text": if cycle.witness.is_empty() { "What each thread does" } else { "A schedule that reaches the deadlock" } },
-            "threadFlows": flows(entry, cycle, sources),
+            "threadFlows": flows(session, cycle, &parts, &names, sources),
         }]);
     }
     if let Standing::Suppressed(by) = &entry.standing {
@@ -150,41 +153,20 @@ fn result(verdict: &Verdict<'_>, entry: &Entry<'_>, sources: &Sources, rule: &st
     result
 }
 
-/// Every place of an entry, with what happens there.
-fn related(entry: &Entry<'_>) -> Vec<(StackId, String)> {
-    let names = Names::of(entry);
-    match &entry.subject {
-        Subject::Cycle(cycle) => (cycle.sides.iter())
-            .flat_map(|side| names.deeds(side))
-            .map(|deed| (deed.stack, format!("{} here", deed.sentence)))
-            .collect(),
-        Subject::Finding(finding) => (finding.stacks.iter().enumerate())
-            .map(|(at, stack)| (*stack, if at == 0 { "here" } else { "it was taken here" }.to_owned()))
-            .collect(),
-        Subject::Budget(breach) => {
-            let holder = breach.holder.map(|stack| (stack, "the lock was held from here on".to_owned()));
-            std::iter::once((breach.stack, "here".to_owned())).chain(holder).collect()
-        }
-    }
-}
-
 /// A flow for each thread: its part of the witness, or its two requests.
-fn flows(entry: &Entry<'_>, cycle: &Cycle, sources: &Sources) -> Vec<Value> {
-    let session = entry.recording.session;
-    let names = Names::of(entry);
+fn flows(session: &Session, cycle: &Cycle, parts: &[Part], names: &Names<'_>, sources: &Sources) -> Vec<Value> {
     let mut flows: Vec<(String, Vec<Value>)> = Vec::new();
     let mut add = |thread: String, step: Value| match flows.iter_mut().find(|(other, _)| *other == thread) {
         Some((_, steps)) => steps.push(step),
         None => flows.push((thread, vec![step])),
     };
     if cycle.witness.is_empty() {
-        for side in &cycle.sides {
-            let thread = names.thread(side.thread);
-            let deeds = names.deeds(side);
-            let last = deeds.len().saturating_sub(1);
-            for (at, deed) in deeds.iter().enumerate() {
+        for part in parts {
+            let thread = part.thread.map_or_else(String::new, |thread| names.thread(thread));
+            let last = part.points.len().saturating_sub(1);
+            for (at, point) in part.points.iter().enumerate() {
                 let importance = if at == last { "essential" } else { "important" };
-                let location = location(session, deed.stack, sources, Some(&deed.sentence));
+                let location = location(session, point.stack, sources, Some(&point.sentence));
                 add(thread.clone(), json!({ "location": location, "importance": importance }));
             }
         }
@@ -203,12 +185,12 @@ fn flows(entry: &Entry<'_>, cycle: &Cycle, sources: &Sources) -> Vec<Value> {
 
 /// A place. Code without a source line is told by the module it is in, since a place without a file is refused.
 fn location(session: &Session, stack: StackId, sources: &Sources, message: Option<&str>) -> Value {
-    let spot = spot(session, stack, sources);
-    let mut location = match &spot {
-        Some(spot @ Spot { file: Some(file), .. }) => {
-            let mut region = json!({ "startLine": spot.line.max(1) });
-            if spot.column > 0 {
-                region["startColumn"] = json!(spot.column);
+    let place = locations::location(session, stack, sources);
+    let mut location = match &place {
+        Some(place @ CodeLocation { file: Some(file), .. }) => {
+            let mut region = json!({ "startLine": place.line.max(1) });
+            if place.column > 0 {
+                region["startColumn"] = json!(place.column);
             }
             json!({ "physicalLocation": { "artifactLocation": artifact(sources, file), "region": region } })
         }
@@ -221,8 +203,8 @@ fn location(session: &Session, stack: StackId, sources: &Sources, message: Optio
             }})
         }
     };
-    if let Some(spot) = &spot {
-        location["logicalLocations"] = json!([{ "fullyQualifiedName": spot.function, "kind": "function" }]);
+    if let Some(place) = &place {
+        location["logicalLocations"] = json!([{ "fullyQualifiedName": place.function, "kind": "function" }]);
     }
     if let Some(message) = message {
         location["message"] = json!({ "text": message });

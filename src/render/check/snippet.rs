@@ -1,8 +1,8 @@
 //! Lines of source code with marks under them, in the manner of rustc.
 
 use crate::render::names::fit_start;
-use crate::render::paint::{Layout, Style, columns, printable};
 use crate::render::sources::Source;
+use crate::render::style::{Layout, Style, columns, printable};
 
 /// A place to point at.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::analysis::Glob;
-use crate::analysis::order::{Class, Orders};
+use crate::analysis::findings::Findings;
+use crate::analysis::order::Class;
 use crate::gate::testing::{bank, clean};
 use crate::gate::{Baseline, Budget, Ended, FailOn, Measure, Policy, Recording, Suppressions, judge};
 use crate::model::Session;
 use crate::render::golden;
-use crate::render::paint::{Style, columns};
 use crate::render::sources::Source;
+use crate::render::style::{Style, columns};
 
 /// The bank's source, so that excerpts can be shown.
 fn sources() -> Sources {
@@ -45,19 +46,19 @@ fn policy() -> Policy {
 
 fn judged<R>(
     session: &Session,
-    orders: &Orders,
+    findings: &Findings,
     policy: &Policy,
     ended: Option<Ended>,
     see: impl FnOnce(&Verdict<'_>) -> R,
 ) -> R {
-    let recordings = [Recording { name: "server.4242.lockprof", session, orders }];
+    let recordings = [Recording { name: "server.4242.lockprof", session, findings }];
     see(&judge(&recordings, policy, ended))
 }
 
 /// The bank under a policy of everything.
 fn with<R>(see: impl FnOnce(&Verdict<'_>) -> R) -> R {
-    let (session, orders) = bank();
-    judged(&session, &orders, &policy(), Some(Ended::Code(3)), see)
+    let (session, findings) = bank();
+    judged(&session, &findings, &policy(), Some(Ended::Code(3)), see)
 }
 
 fn text_at(verdict: &Verdict<'_>, width: usize, verbose: bool) -> String {
@@ -75,8 +76,8 @@ fn golden_texts() {
         golden::check("check-verbose-120.txt", &text_at(verdict, 120, true));
         text_at(verdict, 60, true);
     });
-    let (session, orders) = clean();
-    judged(&session, &orders, &Policy::default(), None, |verdict| {
+    let (session, findings) = clean();
+    judged(&session, &findings, &Policy::default(), None, |verdict| {
         golden::check("check-clean.txt", &text_at(verdict, 80, false));
     });
 }
@@ -166,15 +167,15 @@ fn sarif_has_what_github_reads() {
         assert_eq!(results.iter().filter(|result| result.get("suppressions").is_some()).count(), 1);
     });
     // Without sources, with a baseline, and with nothing at all.
-    let (session, orders) = bank();
-    let baseline = judged(&session, &orders, &Policy::default(), None, |verdict| Baseline::of(verdict.failing()));
+    let (session, findings) = bank();
+    let baseline = judged(&session, &findings, &Policy::default(), None, |verdict| Baseline::of(verdict.failing()));
     let policy = Policy { baseline: Some(baseline), strict: true, ..Policy::default() };
-    judged(&session, &orders, &policy, None, |verdict| {
+    judged(&session, &findings, &policy, None, |verdict| {
         let json = valid(verdict, &Sources::default());
         assert_eq!(json["runs"][0]["results"][0]["baselineState"], "unchanged");
     });
-    let (session, orders) = clean();
-    judged(&session, &orders, &Policy::default(), None, |verdict| {
+    let (session, findings) = clean();
+    judged(&session, &findings, &Policy::default(), None, |verdict| {
         assert_eq!(valid(verdict, &Sources::default())["runs"][0]["results"], serde_json::json!([]));
     });
 }
@@ -182,16 +183,14 @@ fn sarif_has_what_github_reads() {
 /// Names that mean something to the formats, everywhere that a name can be.
 #[test]
 fn odd_names_do_no_harm() {
-    let (mut session, mut orders) = bank();
+    let (mut session, findings) = bank();
     let odd = "a,b:c%d\n::error::x <i>&\"'`|*_ \u{1b}[31m";
     for lock in &mut session.locks {
         lock.name.as_mut().unwrap().text = odd.into();
     }
     session.threads.iter_mut().for_each(|thread| thread.name = odd.into());
-    orders.cycles[0].reason = odd.into();
-    orders.findings[0].message = odd.into();
     let fail = Policy { fail_on: FailOn::parse(Class::ALL.map(Class::name)).unwrap(), ..Policy::default() };
-    judged(&session, &orders, &fail, None, |verdict| {
+    judged(&session, &findings, &fail, None, |verdict| {
         let sources = sources();
         let text = text_at(verdict, 80, true);
         assert!(!text.contains('\u{1b}') && !text.contains("\n::error"));
@@ -209,18 +208,4 @@ fn odd_names_do_no_harm() {
         assert!(!outside.contains("<i>&") && !md.contains('\u{1b}'));
         serde_json::from_str::<serde_json::Value>(&sarif(verdict, &sources, &RUN)).unwrap();
     });
-}
-
-#[test]
-fn one_line_for_other_commands() {
-    let (session, mut orders) = bank();
-    assert_eq!(
-        line(&orders, &session),
-        "lock order: 2 cycles (1 feasible, 1 possible), 2 misuses: acct->lock ↔ journal.mu can deadlock"
-    );
-    orders.findings.clear();
-    orders.cycles.drain(..2);
-    assert_eq!(line(&orders, &session), "lock order: 3 cycles, none that fails the gate");
-    orders.cycles.clear();
-    assert_eq!(line(&orders, &session), "lock order: no cycle");
 }

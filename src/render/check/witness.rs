@@ -1,11 +1,11 @@
 //! The schedule that reaches a deadlock: a column for each thread, or numbered steps where there is no room.
 
-use super::names::Names;
-use super::words::place;
 use crate::analysis::order::{Action, Step};
 use crate::model::{Session, StackId, Stacks, ThreadId};
+use crate::render::explain::names::Names;
+use crate::render::frames::headline;
 use crate::render::names::fit_start;
-use crate::render::paint::{Layout, Style, columns, wrap};
+use crate::render::style::{Layout, Style, columns, wrap};
 
 /// A column narrower than this says nothing.
 const LEAST_COLUMN: usize = 26;
@@ -48,7 +48,7 @@ pub(super) fn witness(
         let style = if matches!(step.action, Action::Block(_)) { Style::Bad } else { Style::Plain };
         let action = names.action(step);
         let seen = step.stack == Stacks::UNKNOWN || known.contains(&step.stack);
-        let place = (!seen).then(|| place(session, step.stack));
+        let place = (!seen).then(|| headline(session, step.stack));
         if let Some(width) = columns {
             let cell = |text: &str| {
                 let of = |thread: &ThreadId| if *thread == step.thread { text.to_owned() } else { String::new() };

@@ -22,7 +22,7 @@ use crate::analysis::seen_holds::seen_holds;
 use crate::model::order::LoggedWhat;
 use crate::model::{LockId, Mode, Session, StackId, Stacks, Thread, ThreadId};
 use crate::render::frames::{Line, first_lines, headline};
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 /// A wait's end and the acquisition that followed are one moment; their clocks may differ by this, ns.
 const SAME_MOMENT_NS: u64 = 2_000;

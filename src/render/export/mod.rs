@@ -11,7 +11,7 @@ pub mod speedscope;
 pub mod tables;
 
 use super::frames::code_label;
-use super::paint::printable;
+use super::style::printable;
 use crate::analysis::Contention;
 use crate::analysis::blame::Whose;
 use crate::model::stacks::Node;

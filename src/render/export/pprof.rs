@@ -14,7 +14,7 @@ use crate::analysis::blame::{Part, Whose, parts};
 use crate::model::stacks::Node;
 use crate::model::{CodeAddress, Frame, Frames, ModuleId, Session, Stacks};
 use crate::pprof::{Function, Label, Line, Location, Mapping, Profile, SIDE_COMMENT, Sample, ValueType, encode};
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 /// Each module has a range of addresses of this size: as one file at one time may be loaded at any address, none of the
 /// recorded ones is of use. The same size everywhere lets pprof see that two profiles are of the same file.

@@ -10,7 +10,7 @@ use crate::analysis::Contention;
 use crate::analysis::contention::Cut;
 use crate::model::histogram::bucket;
 use crate::model::{Histogram, Session, SiteId};
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 /// Bounds of the buckets are one less than these powers of two, ns: 255 ns to 17 s. The recorded histogram has an edge
 /// there, so every bucket is exact.

@@ -13,7 +13,7 @@ use crate::model::{Session, Stacks};
 use crate::render::flamegraph::labels;
 use crate::render::frames::code_label;
 use crate::render::names::short_function;
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
 

@@ -13,7 +13,7 @@ use crate::model::stacks::Node;
 use crate::model::{CodeAddress, Frame, Session, StackId, Stacks};
 use crate::render::frames::code_label;
 use crate::render::names::short_function;
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 /// How wide a frame is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

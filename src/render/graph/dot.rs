@@ -2,7 +2,7 @@
 
 use super::{Fitted, Options, Tone, facts, kind, story, tone};
 use crate::model::Session;
-use crate::render::paint::printable;
+use crate::render::style::printable;
 use crate::render::units::short_count;
 
 /// The graph, ending in a line break.

@@ -14,8 +14,8 @@ mod tests;
 
 use crate::analysis::order::{Class, Graph, GraphEdge, GraphNode};
 use crate::model::{Mode, Session};
-use crate::render::check::words::place;
-use crate::render::paint::printable;
+use crate::render::frames::headline;
+use crate::render::style::printable;
 use crate::render::units::{count, plural};
 
 pub use dot::dot;
@@ -177,7 +177,7 @@ fn story(session: &Session, graph: &Graph, edge: &GraphEdge) -> String {
         lines.push(format!("{verb} {lock}:"));
         let frames = crate::render::frames::lines(session, stack);
         if frames.is_empty() {
-            lines.push(format!("  {}", place(session, stack)));
+            lines.push(format!("  {}", headline(session, stack)));
         }
         lines.extend(frames.iter().take(8).map(|line| format!("  {}", line.one())));
     }

@@ -8,7 +8,7 @@ use crate::analysis::order::{Graph, GraphEdge, GraphNode};
 use crate::model::Session;
 use crate::render::check::xml;
 use crate::render::names::{columns, fit_end, fit_start};
-use crate::render::paint::printable;
+use crate::render::style::printable;
 use crate::render::units::{plural, short_count};
 
 /// Height of a lock's box, px.
@@ -355,7 +355,7 @@ fn legend(graph: &Graph, fitted: &Fitted) -> Vec<(Option<Tone>, String)> {
         }
     }
     if let Some(notice) = fitted.notice() {
-        legend.extend(crate::render::paint::wrap(&notice, 96, "", "").lines().map(|line| (None, line.to_owned())));
+        legend.extend(crate::render::style::wrap(&notice, 96, "", "").lines().map(|line| (None, line.to_owned())));
     }
     legend
 }

@@ -13,9 +13,9 @@ use crate::analysis::histograms::{self, Spreads};
 use crate::analysis::{add, names};
 use crate::model::histogram::bucket_low;
 use crate::model::{Histogram, Origin, Session, StackId, Stacks};
+use crate::render::explain::contention::advice;
 use crate::render::frames::headline;
-use crate::render::paint::printable;
-use crate::render::text::advice;
+use crate::render::style::printable;
 
 /// Rows of lock kinds, and of others.
 const MOST_ROWS: [usize; 2] = [1_500, 500];

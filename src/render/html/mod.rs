@@ -15,15 +15,17 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::analysis::contention::{Contention, Totals, share};
-use crate::analysis::order::{By, Orders, graph};
+use crate::analysis::findings::Findings;
+use crate::analysis::order::{By, graph};
 use crate::analysis::{add, sum_of};
 use crate::gate::{Policy, Recording, judge};
 use crate::model::Session;
-use crate::render::check::{self, words, xml};
+use crate::render::check::{self, xml};
+use crate::render::explain::{self, verdict as said};
 use crate::render::frames::headline;
 use crate::render::graph::{Fitted, MOST_EDGES, MOST_NODES, Options, part};
-use crate::render::paint::{Layout, printable};
 use crate::render::sources::Sources;
+use crate::render::style::{Layout, printable};
 use crate::render::text;
 use crate::render::units::{duration, percent, plural};
 
@@ -59,13 +61,13 @@ pub struct Page {
 }
 
 /// The page of a recording.
-pub fn page(session: &Session, contention: &Contention, orders: &Orders) -> Page {
-    let data = build(session, contention, orders);
+pub fn page(session: &Session, contention: &Contention, findings: &Findings) -> Page {
+    let data = build(session, contention, findings);
     let notice = notice(&data);
     // Plain structs of numbers, strings and lists, written to memory: this cannot fail. `<` would end the script
     // element that holds the data, so it is written as an escape.
     let json = serde_json::to_string(&data).unwrap_or_default().replace('<', "\\u003c");
-    let lock_order = graph(session, orders, By::Class, false);
+    let lock_order = graph(session, findings.cycles(), By::Class, false);
     let fitted = Fitted::of(&lock_order, MOST_NODES, MOST_EDGES);
     let options = Options { title: "Lock order".into(), by_class: true, cycles_only: false };
     let policy = format!(
@@ -102,7 +104,7 @@ fn fill(template: &str, parts: &[(&str, &str)]) -> String {
     out + rest
 }
 
-fn build(session: &Session, contention: &Contention, orders: &Orders) -> data::Page {
+fn build(session: &Session, contention: &Contention, findings: &Findings) -> data::Page {
     let mut builder = stacks::Builder::new(session);
     let shown = locks::Shown::of(contention);
     let locks = locks::locks(session, contention, &shown, &mut builder);
@@ -130,7 +132,7 @@ fn build(session: &Session, contention: &Contention, orders: &Orders) -> data::P
         hottest: hottest(session, contention),
         contention: totals(&contention.contention),
         blocked: totals(&contention.blocked),
-        orders: told_orders(session, contention, orders),
+        orders: orders(session, contention, findings),
         hangs: hangs.map(|hang| text::hang(session, hang, &text::HangOptions::default())).collect(),
         stacks: builder.finish(),
         locks,
@@ -207,12 +209,12 @@ fn hottest(session: &Session, contention: &Contention) -> Option<data::Hottest> 
         duration(row.wait.total),
         percent(share(row.wait.total, all))
     );
-    Some(data::Hottest { sentence, advice: text::advice(session, row) })
+    Some(data::Hottest { sentence, advice: explain::contention::advice(session, row) })
 }
 
 /// What the gate says with its usual rules.
-fn told_orders(session: &Session, contention: &Contention, orders: &Orders) -> data::Orders {
-    let recordings = [Recording { name: "", session, orders }];
+fn orders(session: &Session, contention: &Contention, findings: &Findings) -> data::Orders {
+    let recordings = [Recording { name: "", session, findings }];
     let policy = Policy::default();
     let verdict = judge(&recordings, &policy, None);
     let mut room = ENTRY_BYTES;
@@ -221,26 +223,27 @@ fn told_orders(session: &Session, contention: &Contention, orders: &Orders) -> d
         let text = check::plain(entry, &Sources::default());
         let Some(rest) = room.checked_sub(text.len()) else { break };
         room = rest;
-        let row_ids = entry.locks().into_iter().filter_map(|lock| contention.row_of(lock)).map(|row| row.id.clone());
+        let row_ids =
+            entry.finding.subject.locks.iter().filter_map(|lock| contention.row_of(*lock)).map(|row| row.id.clone());
         let mut locks: Vec<String> = row_ids.collect();
         locks.dedup();
         entries.push(data::Entry {
-            cycle: entry.rule().area == crate::analysis::findings::Area::Order,
+            cycle: entry.finding.cycle().is_some(),
             word: entry.word(),
             fails: entry.fails(),
-            title: words::title(entry),
-            reason: words::reason(entry),
-            advice: words::advice(entry),
+            title: explain::title(session, &entry.finding),
+            reason: explain::reason(session, &entry.finding),
+            advice: explain::advice(session, &entry.finding),
             text,
             locks,
         });
     }
     data::Orders {
-        line: check::line(orders, session),
+        line: said::line(session, findings),
         fails: verdict.entries.iter().any(crate::gate::Entry::fails),
         left: verdict.entries.len() - entries.len(),
         entries,
-        incomplete: verdict.incomplete,
-        notes: verdict.notes,
+        incomplete: said::incomplete(&verdict),
+        notes: said::notes(&verdict),
     }
 }

@@ -5,13 +5,13 @@ use serde_json::Value;
 
 use super::*;
 use crate::analysis::testing::{Builder, busy, empty, server};
-use crate::analysis::{Query, order};
+use crate::analysis::{Query, findings};
 use crate::gate::testing::bank;
 use crate::model::arbitrary::arbitrary_session;
 use crate::model::{Kind, Mode};
 
-fn html(session: &Session, orders: &Orders) -> String {
-    page(session, &Contention::of(session, &Query::default()), orders).html
+fn html(session: &Session, findings: &Findings) -> String {
+    page(session, &Contention::of(session, &Query::default()), findings).html
 }
 
 /// The data of a page, as a browser finds them.
@@ -23,8 +23,8 @@ fn data_of(html: &str) -> Value {
 #[test]
 fn the_same_to_the_byte_with_the_sums_of_the_report() {
     for session in [server(), busy(), empty()] {
-        let html = html(&session, &Orders::default());
-        assert_eq!(html, super::tests::html(&session, &Orders::default()));
+        let html = html(&session, &Findings::default());
+        assert_eq!(html, super::tests::html(&session, &Findings::default()));
         let (data, view) = (data_of(&html), Contention::of(&session, &Query::default()));
         assert_eq!(data["contention"]["wait_ns"], view.contention.wait_ns);
         for (lock, row) in data["locks"].as_array().unwrap().iter().zip(&view.locks) {
@@ -35,18 +35,18 @@ fn the_same_to_the_byte_with_the_sums_of_the_report() {
 
 #[test]
 fn the_hottest_lock_is_told_in_a_sentence() {
-    let data = data_of(&html(&server(), &Orders::default()));
+    let data = data_of(&html(&server(), &Findings::default()));
     let sentence = data["hottest"]["sentence"].as_str().unwrap();
     assert!(sentence.starts_with("The hottest lock is journal.mu: threads waited "), "{sentence}");
     assert!(sentence.contains("of all waiting for locks), ") && sentence.contains("Journal::append"), "{sentence}");
     assert!(data["hottest"]["advice"].as_str().unwrap().contains("Journal::flush (journal.cc:77) held journal.mu"));
-    assert!(data_of(&html(&empty(), &Orders::default()))["nothing"].as_str().unwrap().contains("No lock operation"));
+    assert!(data_of(&html(&empty(), &Findings::default()))["nothing"].as_str().unwrap().contains("No lock operation"));
 }
 
 #[test]
 fn cycles_and_misuses_are_told_as_check_tells_them() {
-    let (session, orders) = bank();
-    let html = html(&session, &orders);
+    let (session, findings) = bank();
+    let html = html(&session, &findings);
     let data = data_of(&html);
     let entries = data["orders"]["entries"].as_array().unwrap();
     assert_eq!((entries.len(), &data["orders"]["fails"]), (7, &true.into()));
@@ -65,7 +65,7 @@ fn nothing_of_a_recording_becomes_markup() {
     b.take(other, thread, stack, Mode::Exclusive, 1, 1);
     b.session.meta.command = vec![evil.into()];
     b.session.coverage.notes.push(evil.into());
-    let html = html(&b.session, &Orders::default());
+    let html = html(&b.session, &Findings::default());
     assert!(!html.contains("<img") && !html.contains("<b>"), "only escapes");
     assert_eq!(html.matches("<script").count(), 2);
     assert_eq!(html.matches("</script>").count(), 2);
@@ -74,7 +74,7 @@ fn nothing_of_a_recording_becomes_markup() {
 
 #[test]
 fn only_the_pages_own_script_and_style_may_be_used() {
-    let html = html(&server(), &Orders::default());
+    let html = html(&server(), &Findings::default());
     let (_, policy) = html.split_once("Content-Security-Policy\" content=\"").unwrap();
     let policy = policy.split_once('"').unwrap().0;
     assert!(policy.starts_with("default-src 'none'; script-src 'sha256-") && !policy.contains("unsafe"));
@@ -96,7 +96,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_recording_makes_a_page(session in arbitrary_session()) {
-        let orders = order::orders(&session);
-        prop_assert!(data_of(&html(&session, &orders))["locks"].is_array());
+        let findings = findings::find(&session);
+        prop_assert!(data_of(&html(&session, &findings))["locks"].is_array());
     }
 }

@@ -12,7 +12,7 @@ use crate::analysis::contention::Contention;
 use crate::analysis::seen_holds::{SeenHold, seen_holds};
 use crate::analysis::{add, sum_of};
 use crate::model::{LockId, Session, ThreadId, WaitEvent};
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 /// Waits in the page.
 const MOST_WAITS: usize = 20_000;

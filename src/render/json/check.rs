@@ -8,18 +8,20 @@ use serde::Serialize;
 use super::findings::FindingRow;
 use super::{CallStack, SCHEMA_VERSION, layout};
 use crate::analysis::contention::{Contention, Query};
+use crate::analysis::findings::{Breach, Evidence};
 use crate::analysis::lock_name;
-use crate::analysis::order::{Action, Cycle, Side, Step};
-use crate::gate::{Breach, Entry, Standing, Subject, Verdict};
+use crate::analysis::order::{Action, Cycle, Leg, Step};
+use crate::gate::{Entry, Standing, Verdict};
 use crate::model::{Mode, Session};
+use crate::render::explain::{self, verdict as said};
 
 #[derive(Serialize)]
 struct Check<'a> {
     schema_version: u32,
     verdict: &'static str,
     /// Why it fails beside cycles and findings: the program's own end.
-    program: Option<&'a str>,
-    incomplete: &'a [String],
+    program: Option<String>,
+    incomplete: Vec<String>,
     traces: Vec<Trace<'a>>,
     cycles: Vec<CycleRow<'a>>,
     findings: Vec<FindingEntry<'a>>,
@@ -28,7 +30,7 @@ struct Check<'a> {
     unused_suppressions: &'a [String],
     expired_suppressions: &'a [String],
     baseline: Option<BaselineRow<'a>>,
-    notes: &'a [String],
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -46,8 +48,8 @@ struct CycleRow<'a> {
     fails: bool,
     /// `fails`, `passes`, `suppressed` or `baseline`.
     standing: &'static str,
-    reason: &'a str,
-    advice: &'a str,
+    reason: String,
+    advice: String,
     locks: Vec<String>,
     edges: Vec<Edge<'a>>,
     witness: Vec<StepRow<'a>>,
@@ -111,7 +113,7 @@ struct BudgetRow<'a> {
 
 #[derive(Serialize)]
 struct SuppressedRow<'a> {
-    fingerprint: String,
+    fingerprint: &'a str,
     by: &'a str,
 }
 
@@ -125,35 +127,27 @@ struct BaselineRow<'a> {
 pub fn check(verdict: &Verdict<'_>) -> String {
     let mut entries: Vec<&Entry<'_>> = verdict.entries.iter().collect();
     entries.sort_by_cached_key(|entry| {
-        let class = match &entry.subject {
-            Subject::Cycle(cycle) => Some(cycle.class),
-            _ => None,
-        };
-        (class, entry.word(), entry.lock_names(), entry.fingerprint())
+        let class = entry.finding.cycle().map(|cycle| cycle.class);
+        (class, entry.word(), entry.lock_names(), entry.fingerprint().to_owned())
     });
-    let cycles = entries.iter().filter_map(|entry| match &entry.subject {
-        Subject::Cycle(cycle) => Some(cycle_row(entry, cycle)),
-        _ => None,
-    });
-    let findings = entries.iter().filter_map(|entry| match &entry.subject {
-        Subject::Finding(finding) => {
-            let session = entry.recording.session;
-            let view = Contention::of(session, &Query::default());
-            let id = view.row_of(finding.lock).map(|row| row.id.clone());
-            let row = FindingRow::of(session, finding, id, entry.fails());
-            Some(FindingEntry { row, standing: standing(entry), traces: entry.met_in })
+    let (mut cycles, mut findings, mut budgets) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in &entries {
+        let session = entry.recording.session;
+        match &entry.finding.evidence {
+            Evidence::Cycle(cycle) => cycles.push(cycle_row(entry, cycle)),
+            Evidence::Budget(breach) => budgets.push(budget_row(session, breach, entry.fails())),
+            Evidence::Misuse(_) | Evidence::Places => {
+                let view = Contention::of(session, &Query::default());
+                let row = FindingRow::of(session, &entry.finding, &view, entry.fails());
+                findings.push(FindingEntry { row, standing: standing(entry), traces: entry.met_in });
+            }
         }
-        _ => None,
-    });
-    let budgets = entries.iter().filter_map(|entry| match &entry.subject {
-        Subject::Budget(breach) => Some(budget_row(entry.recording.session, breach, entry.fails())),
-        _ => None,
-    });
+    }
     layout::to_string(&Check {
         schema_version: SCHEMA_VERSION,
         verdict: verdict.outcome.name(),
-        program: verdict.program.as_deref(),
-        incomplete: &verdict.incomplete,
+        program: said::program(verdict),
+        incomplete: said::incomplete(verdict),
         traces: (verdict.runs())
             .map(|recording| Trace {
                 name: recording.name,
@@ -161,9 +155,9 @@ pub fn check(verdict: &Verdict<'_>) -> String {
                 acquisitions: recording.session.coverage.acquisitions,
             })
             .collect(),
-        cycles: cycles.collect(),
-        findings: findings.collect(),
-        budgets: budgets.collect(),
+        cycles,
+        findings,
+        budgets,
         suppressed: (entries.iter())
             .filter_map(|entry| match &entry.standing {
                 Standing::Suppressed(by) => Some(SuppressedRow { fingerprint: entry.fingerprint(), by }),
@@ -174,7 +168,7 @@ pub fn check(verdict: &Verdict<'_>) -> String {
         expired_suppressions: &verdict.expired,
         baseline: (verdict.baseline.as_ref())
             .map(|baseline| BaselineRow { known: baseline.known, not_met: &baseline.not_met }),
-        notes: &verdict.notes,
+        notes: said::notes(verdict),
     })
 }
 
@@ -187,17 +181,17 @@ fn standing(entry: &Entry<'_>) -> &'static str {
     }
 }
 
-fn cycle_row<'a>(entry: &Entry<'a>, cycle: &'a Cycle) -> CycleRow<'a> {
+fn cycle_row<'a>(entry: &'a Entry<'a>, cycle: &'a Cycle) -> CycleRow<'a> {
     let session = entry.recording.session;
     CycleRow {
         fingerprint: &cycle.fingerprint,
         class: cycle.class.name(),
         fails: entry.fails(),
         standing: standing(entry),
-        reason: &cycle.reason,
-        advice: &cycle.advice,
+        reason: explain::raw_reason(session, &entry.finding),
+        advice: explain::raw_advice(session, &entry.finding),
         locks: entry.lock_names(),
-        edges: cycle.sides.iter().map(|side| edge(session, side)).collect(),
+        edges: cycle.legs.iter().map(|leg| edge(session, leg)).collect(),
         witness: cycle.witness.iter().map(|step| step_row(session, step)).collect(),
         instances: entry.times,
         traces: entry.met_in,
@@ -205,22 +199,22 @@ fn cycle_row<'a>(entry: &Entry<'a>, cycle: &'a Cycle) -> CycleRow<'a> {
     }
 }
 
-fn edge<'a>(session: &'a Session, side: &Side) -> Edge<'a> {
-    let thread = session.thread(side.thread);
+fn edge<'a>(session: &'a Session, leg: &Leg) -> Edge<'a> {
+    let thread = session.thread(leg.thread);
     Edge {
         thread: &thread.name,
         tid: thread.tid,
         pid: session.process(thread.process).pid,
-        held: lock_name(session, side.held.lock),
-        held_mode: mode(side.held.mode),
-        wanted: lock_name(session, side.wanted),
-        wanted_mode: mode(side.wanted_mode),
-        also_held: side.also_held.iter().map(|held| lock_name(session, held.lock)).collect(),
-        count: side.count,
-        timed: side.timed,
-        reacquired: side.reacquired,
-        held_stack: CallStack::of(session, side.held.stack),
-        wanted_stack: CallStack::of(session, side.wanted_stack),
+        held: lock_name(session, leg.held.lock),
+        held_mode: mode(leg.held.mode),
+        wanted: lock_name(session, leg.wanted),
+        wanted_mode: mode(leg.wanted_mode),
+        also_held: leg.also_held.iter().map(|held| lock_name(session, held.lock)).collect(),
+        count: leg.count,
+        timed: leg.timed,
+        reacquired: leg.reacquired,
+        held_stack: CallStack::of(session, leg.held.stack),
+        wanted_stack: CallStack::of(session, leg.wanted_stack),
     }
 }
 
@@ -247,7 +241,7 @@ fn step_row<'a>(session: &'a Session, step: &Step) -> StepRow<'a> {
     }
 }
 
-fn budget_row<'a>(session: &'a Session, breach: &Breach<'a>, fails: bool) -> BudgetRow<'a> {
+fn budget_row<'a>(session: &'a Session, breach: &'a Breach, fails: bool) -> BudgetRow<'a> {
     BudgetRow {
         kind: breach.budget.measure.name(),
         pattern: breach.budget.locks.as_str(),

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::CallStack;
 use crate::analysis::findings::Finding;
-use crate::analysis::lock_name;
+use crate::analysis::{Contention, lock_name};
 use crate::model::Session;
+use crate::render::explain;
 
 /// A misuse.
 #[derive(Clone, Debug, Serialize)]
@@ -15,7 +16,7 @@ pub(super) struct FindingRow<'a> {
     /// The lock's id in reports; null where the report leaves the lock out.
     lock: Option<String>,
     name: String,
-    message: &'a str,
+    message: String,
     count: u64,
     /// Time that it took; 0 for what takes none.
     total_ns: u64,
@@ -29,20 +30,22 @@ pub(super) struct FindingRow<'a> {
 }
 
 impl<'a> FindingRow<'a> {
-    pub(super) fn of(session: &'a Session, finding: &'a Finding, id: Option<String>, fails: bool) -> Self {
+    pub(super) fn of(session: &'a Session, finding: &'a Finding, view: &Contention, fails: bool) -> Self {
+        let subject = &finding.subject;
+        let (lock, thread) = (subject.locks.first(), subject.threads.first());
         Self {
             kind: finding.rule.id,
-            severity: if finding.fails { "error" } else { "warning" },
-            lock: id,
-            name: lock_name(session, finding.lock),
-            message: &finding.message,
+            severity: finding.severity.name(),
+            lock: lock.and_then(|lock| view.row_of(*lock)).map(|row| row.id.clone()),
+            name: lock.map_or_else(String::new, |lock| lock_name(session, *lock)),
+            message: explain::raw_reason(session, finding),
             count: finding.count,
             total_ns: 0,
             call: None,
-            stacks: finding.stacks.iter().map(|stack| CallStack::of(session, *stack)).collect(),
+            stacks: subject.places().map(|stack| CallStack::of(session, stack)).collect(),
             fingerprint: &finding.fingerprint,
             fails,
-            thread: &session.thread(finding.thread).name,
+            thread: thread.map_or("", |thread| &session.thread(*thread).name),
         }
     }
 }

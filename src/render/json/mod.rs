@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
 use crate::analysis::Contention;
-use crate::analysis::order::Orders;
+use crate::analysis::findings::Findings;
 use crate::model::{Exit, Session, StackId, Stacks};
 
 /// Version of the contract.
@@ -34,11 +34,11 @@ pub use graph::graph;
 pub fn report(
     session: &Session,
     contention: &Contention,
-    orders: &Orders,
+    findings: &Findings,
     limit: Option<usize>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    layout::write(&report::Report::of(session, contention, orders, limit), out)
+    layout::write(&report::Report::of(session, contention, findings, limit), out)
 }
 
 /// A frame of a call stack.
@@ -120,9 +120,9 @@ mod tests {
     use crate::analysis::testing::server;
     use crate::render::golden;
 
-    fn report(session: &Session, contention: &Contention, orders: &Orders) -> String {
+    fn report(session: &Session, contention: &Contention, findings: &Findings) -> String {
         let mut out = Vec::new();
-        super::report(session, contention, orders, None, &mut out).unwrap();
+        super::report(session, contention, findings, None, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -130,13 +130,13 @@ mod tests {
     fn golden_report() {
         let session = server();
         let query = Query { by: GroupBy::Thread, ..Query::default() };
-        golden::check("report.json", &report(&session, &Contention::of(&session, &query), &Orders::default()));
+        golden::check("report.json", &report(&session, &Contention::of(&session, &query), &Findings::default()));
     }
 
     #[test]
     fn has_every_key_of_the_contract() {
         let session = server();
-        let text = report(&session, &Contention::of(&session, &Query::default()), &Orders::default());
+        let text = report(&session, &Contention::of(&session, &Query::default()), &Findings::default());
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let has = |value: &serde_json::Value, keys: &str| {
             for key in keys.split_whitespace() {
@@ -169,10 +169,10 @@ mod tests {
 
     #[test]
     fn findings_have_every_key_of_the_contract() {
-        let (session, orders) = crate::gate::testing::bank();
+        let (session, found) = crate::gate::testing::bank();
         let mut query = Query::default();
         let findings = |query: &Query| -> serde_json::Value {
-            let text = report(&session, &Contention::of(&session, query), &orders);
+            let text = report(&session, &Contention::of(&session, query), &found);
             serde_json::from_str::<serde_json::Value>(&text).unwrap()["findings"].take()
         };
         let all = findings(&query);

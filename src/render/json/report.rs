@@ -6,8 +6,8 @@ use super::findings::FindingRow;
 use super::hangs::{Hang, hangs};
 use super::{CallStack, ExitStatus, SCHEMA_VERSION};
 use crate::analysis::contention::{Contention, Durations, GroupBy, LockReport, Totals};
+use crate::analysis::findings::{Finding, Findings};
 use crate::analysis::groups::{GroupKey, GroupRow};
-use crate::analysis::order::Orders;
 use crate::model::{Mode, NameSource, Origin, Session, Stacks};
 use crate::render::frames::place_label;
 
@@ -202,7 +202,7 @@ struct Group {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn of(session: &'a Session, view: &'a Contention, orders: &'a Orders, limit: Option<usize>) -> Self {
+    pub(super) fn of(session: &'a Session, view: &'a Contention, found: &'a Findings, limit: Option<usize>) -> Self {
         let (meta, seen) = (&session.meta, &session.coverage);
         let limit = limit.unwrap_or(usize::MAX);
         let groups = matches!(view.query.by, GroupBy::Site | GroupBy::Thread)
@@ -242,20 +242,20 @@ impl<'a> Report<'a> {
             blocked: Sums::from(&view.blocked),
             locks: view.locks.iter().take(limit).map(|row| lock(session, row)).collect(),
             groups,
-            findings: findings(session, view, orders),
+            findings: findings(session, view, found),
             hangs: hangs(session, view),
             notes: &view.notes,
         }
     }
 }
 
-/// Misuses of the locks that the view shows. A lock without a counted acquisition is shown where nothing is left out.
-fn findings<'a>(session: &'a Session, view: &Contention, orders: &'a Orders) -> Vec<FindingRow<'a>> {
-    let kept = orders.findings.iter().filter_map(|finding| {
-        let id = view.row_of(finding.lock).map(|row| row.id.clone());
-        (id.is_some() || view.query.filter.is_empty()).then_some((finding, id))
-    });
-    kept.map(|(finding, id)| FindingRow::of(session, finding, id, finding.fails)).collect()
+/// Findings about locks that the view shows. A lock without a counted acquisition is shown where nothing is left out.
+fn findings<'a>(session: &'a Session, view: &Contention, all: &'a Findings) -> Vec<FindingRow<'a>> {
+    let is_shown = |finding: &&Finding| {
+        view.query.filter.is_empty() || finding.subject.locks.iter().any(|lock| view.row_of(*lock).is_some())
+    };
+    let kept = all.but_cycles().filter(is_shown);
+    kept.map(|finding| FindingRow::of(session, finding, view, finding.fails())).collect()
 }
 
 fn process(process: &crate::model::Process) -> Process<'_> {

@@ -1,13 +1,13 @@
 //! One lock: who waited for it, who held it meanwhile, and what to do about it.
 
-use super::advice::advice;
 use super::overview::label;
 use crate::analysis::contention::{Contention, GroupBy, LockReport, share};
 use crate::analysis::sum_of;
 use crate::model::{Origin, Session, StackId, Stacks};
+use crate::render::explain::contention::advice;
 use crate::render::frames::{headline, lines};
 use crate::render::names::fit_start;
-use crate::render::paint::{Layout, Style, columns, fill, wrap};
+use crate::render::style::{Layout, Style, columns, fill, wrap};
 use crate::render::units::{duration, percent, plural, short_count};
 
 /// Stacks shown of each side.

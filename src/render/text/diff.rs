@@ -6,7 +6,7 @@ use crate::analysis::diff::{Diff, Figures, LockChange, Measure, StackChange};
 use crate::model::{Session, StackId, Stacks};
 use crate::render::frames::lines;
 use crate::render::names::{fit_end, fit_start};
-use crate::render::paint::{Layout, Style, columns, fill, printable, wrap};
+use crate::render::style::{Layout, Style, columns, fill, printable, wrap};
 use crate::render::table::{Column, table};
 use crate::render::units::{count, duration, plural, short_count};
 

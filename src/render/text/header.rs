@@ -2,7 +2,7 @@
 
 use crate::analysis::contention::share;
 use crate::model::{Exit, Session};
-use crate::render::paint::{Layout, Style, printable, wrap};
+use crate::render::style::{Layout, Style, printable, wrap};
 use crate::render::units::{count, duration, percent, plural};
 
 /// The head of the report: command, size, coverage, cost, notes.

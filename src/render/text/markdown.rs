@@ -2,30 +2,30 @@
 //!
 //! The words are those of the text report; tables are short and stacks have few frames.
 
-use super::advice::advice;
 use super::{DEFAULT_ROWS, header, nothing_seen, overview};
 use crate::analysis::contention::{Contention, LockReport, share};
-use crate::analysis::order::Orders;
+use crate::analysis::findings::Findings;
 use crate::model::{Session, StackId, Stacks};
-use crate::render::check;
+use crate::render::explain::contention::advice;
+use crate::render::explain::{raw_advice, raw_reason, verdict as said};
 use crate::render::frames::lines;
 use crate::render::names::fit_start;
-use crate::render::paint::{Layout, markdown_escaped as escape, printable};
+use crate::render::style::{Layout, markdown_escaped as escape, printable};
 use crate::render::units::{count, duration, percent, plural, short_count};
 
-/// Locks told with their stacks.
+/// Locks shown with their stacks.
 const DETAILED: usize = 3;
-/// Stacks told of each side.
+/// Stacks shown of each side.
 const STACKS: usize = 2;
-/// Frames told of each stack.
+/// Frames shown of each stack.
 const FRAMES: usize = 4;
-/// Findings told.
+/// Findings shown.
 const FINDINGS: usize = 10;
 /// Names are cut at so many characters.
 const NAME_WIDTH: usize = 60;
 
 /// The report, ending in a line break; `limit` cuts the table.
-pub fn markdown(session: &Session, contention: &Contention, orders: &Orders, limit: Option<usize>) -> String {
+pub fn markdown(session: &Session, contention: &Contention, findings: &Findings, limit: Option<usize>) -> String {
     // One line is one line in Markdown: nothing is wrapped.
     let layout = Layout { color: false, width: usize::MAX };
     let mut head = header::header(session, &layout).lines().map(escape).collect::<Vec<_>>();
@@ -51,18 +51,21 @@ pub fn markdown(session: &Session, contention: &Contention, orders: &Orders, lim
         out.push_str(&detail(session, row));
     }
     if contention.query.filter.is_empty() {
-        let line = check::line(orders, session);
+        let line = said::line(session, findings);
         let (what, verdict) = line.split_once(": ").unwrap_or(("lock order", &line));
         out.push_str(&format!("\n**{}**: {}\n", sentence(what), escape(verdict)));
-        for cycle in orders.cycles.iter().filter(|cycle| cycle.fails).take(FINDINGS) {
-            out.push_str(&format!("- {}: {} {}\n", cycle.class.name(), escape(&cycle.reason), escape(&cycle.advice)));
+        let failing = findings.list.iter().filter(|finding| finding.cycle().is_some() && finding.fails());
+        for finding in failing.take(FINDINGS) {
+            let (reason, advice) = (raw_reason(session, finding), raw_advice(session, finding));
+            out.push_str(&format!("- {}: {} {}\n", finding.rule.id, escape(&reason), escape(&advice)));
         }
-        for finding in orders.findings.iter().take(FINDINGS) {
+        for finding in findings.but_cycles().take(FINDINGS) {
             let times = if finding.count > 1 { format!(" ({}×)", count(finding.count)) } else { String::new() };
-            out.push_str(&format!("- {}: {}{times}\n", finding.rule.id, escape(&finding.message)));
+            out.push_str(&format!("- {}: {}{times}\n", finding.rule.id, escape(&raw_reason(session, finding))));
         }
-        if orders.findings.len() > FINDINGS {
-            out.push_str(&format!("- … and {} more findings\n", orders.findings.len() - FINDINGS));
+        let number = findings.but_cycles().count();
+        if number > FINDINGS {
+            out.push_str(&format!("- … and {} more findings\n", number - FINDINGS));
         }
     }
     out

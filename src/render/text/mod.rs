@@ -3,7 +3,6 @@
 //! Fits the width that it is told. What the text leaves out (library frames, template arguments, rare
 //! stacks), `--format json` has.
 
-mod advice;
 mod detail;
 mod diff;
 mod hang;
@@ -12,16 +11,16 @@ mod markdown;
 mod overview;
 mod summary;
 
-use super::paint::{Layout, Style, wrap};
-use super::{check, units};
+use super::explain::verdict as said;
+use super::style::{Layout, Style, wrap};
+use super::units;
 use crate::analysis::Contention;
-use crate::analysis::order::Orders;
+use crate::analysis::findings::{Finding, Findings};
 use crate::model::Session;
 
-pub use advice::advice;
 pub(crate) use diff::shown;
 pub use diff::{DiffOptions, Named, diff, growth};
-pub use hang::{HangOptions, hang, hang_title};
+pub use hang::{HangOptions, hang};
 pub(crate) use header::{cost, coverage, exit};
 pub use markdown::markdown;
 pub use summary::{SummaryOptions, summary};
@@ -44,7 +43,7 @@ pub const DEFAULT_ROWS: usize = 10;
 const DETAILED: usize = 3;
 
 /// The whole report.
-pub fn report(session: &Session, contention: &Contention, orders: &Orders, options: &Options) -> String {
+pub fn report(session: &Session, contention: &Contention, findings: &Findings, options: &Options) -> String {
     let layout = &options.layout;
     let mut out = header::header(session, layout);
     if options.verbose {
@@ -62,7 +61,7 @@ pub fn report(session: &Session, contention: &Contention, orders: &Orders, optio
         return out;
     }
     if contention.query.filter.is_empty() && !session.coverage.contended_only {
-        out.push_str(&order_line(session, orders, "", layout));
+        out.push_str(&order_line(session, findings, "", layout));
         out.push('\n');
     }
     let rows = options.limit.unwrap_or(DEFAULT_ROWS);
@@ -89,11 +88,10 @@ pub fn report(session: &Session, contention: &Contention, orders: &Orders, optio
 }
 
 /// The verdict on lock orders in a sentence, with the command that says more.
-fn order_line(session: &Session, orders: &Orders, trace: &str, layout: &Layout) -> String {
-    let found = !orders.cycles.is_empty() || !orders.findings.is_empty();
-    let fails = orders.cycles.iter().any(|cycle| cycle.fails) || orders.findings.iter().any(|found| found.fails);
-    let mut text = check::line(orders, session);
-    if found {
+fn order_line(session: &Session, findings: &Findings, trace: &str, layout: &Layout) -> String {
+    let fails = findings.list.iter().any(Finding::fails);
+    let mut text = said::line(session, findings);
+    if !findings.list.is_empty() {
         text.push_str(&format!(" — `{}` tells more", format!("lockprof check {trace}").trim_end()));
     }
     let style = if fails { Style::Bad } else { Style::Good };
@@ -132,12 +130,12 @@ mod tests {
     use crate::analysis::filter::Glob;
     use crate::analysis::testing::{busy, empty, server};
     use crate::render::golden;
-    use crate::render::paint::columns;
+    use crate::render::style::columns;
 
     fn render(query: &Query, width: usize) -> String {
         let session = server();
         let options = Options { layout: Layout { color: false, width }, limit: None, verbose: false };
-        let text = report(&session, &Contention::of(&session, query), &Orders::default(), &options);
+        let text = report(&session, &Contention::of(&session, query), &Findings::default(), &options);
         for line in text.lines() {
             assert!(columns(line) <= width, "over {width} columns: {line}");
         }
@@ -162,7 +160,7 @@ mod tests {
         let session = busy();
         for width in [60, 80, 140] {
             let options = Options { layout: Layout { color: false, width }, limit: None, verbose: false };
-            let text = report(&session, &Contention::of(&session, &Query::default()), &Orders::default(), &options);
+            let text = report(&session, &Contention::of(&session, &Query::default()), &Findings::default(), &options);
             for line in text.lines() {
                 assert!(columns(line) <= width, "over {width} columns: {line}");
             }
@@ -178,7 +176,7 @@ mod tests {
         let view = Contention::of(&session, &Query::default());
         let at = |color| {
             let options = Options { layout: Layout { color, width: 80 }, limit: None, verbose: false };
-            report(&session, &view, &Orders::default(), &options)
+            report(&session, &view, &Findings::default(), &options)
         };
         let mut plain = String::new();
         let mut escape = false;
@@ -197,12 +195,12 @@ mod tests {
     fn golden_markdown() {
         let session = server();
         let view = Contention::of(&session, &Query::default());
-        golden::check("report.md", &markdown(&session, &view, &Orders::default(), Some(3)));
-        let (session, orders) = crate::gate::testing::bank();
-        let text = markdown(&session, &Contention::of(&session, &Query::default()), &orders, None);
+        golden::check("report.md", &markdown(&session, &view, &Findings::default(), Some(3)));
+        let (session, findings) = crate::gate::testing::bank();
+        let text = markdown(&session, &Contention::of(&session, &Query::default()), &findings, None);
         golden::check("report-orders.md", &text);
         let session = empty();
-        let text = markdown(&session, &Contention::of(&session, &Query::default()), &Orders::default(), None);
+        let text = markdown(&session, &Contention::of(&session, &Query::default()), &Findings::default(), None);
         assert!(text.contains("No lock operation was seen"), "{text}");
     }
 
@@ -211,16 +209,16 @@ mod tests {
         let session = server();
         let view = Contention::of(&session, &Query::default());
         let options = SummaryOptions { verbose: true, ..SummaryOptions::default() };
-        golden::check("summary.txt", &summary(&session, &view, &Orders::default(), "server.4242.lockprof", &options));
-        let (session, orders) = crate::gate::testing::bank();
+        golden::check("summary.txt", &summary(&session, &view, &Findings::default(), "server.4242.lockprof", &options));
+        let (session, findings) = crate::gate::testing::bank();
         let view = Contention::of(&session, &Query::default());
-        let text = summary(&session, &view, &orders, "server.4242.lockprof", &options);
+        let text = summary(&session, &view, &findings, "server.4242.lockprof", &options);
         golden::check("summary-orders.txt", &text);
         let session = empty();
         let view = Contention::of(&session, &Query::default());
         golden::check(
             "summary-empty.txt",
-            &summary(&session, &view, &Orders::default(), "server.4242.lockprof", &options),
+            &summary(&session, &view, &Findings::default(), "server.4242.lockprof", &options),
         );
     }
 }

@@ -6,7 +6,7 @@ use crate::analysis::groups::{GroupKey, GroupRow};
 use crate::analysis::sum_of;
 use crate::model::Session;
 use crate::render::frames::place_label;
-use crate::render::paint::{Layout, Style, printable, wrap};
+use crate::render::style::{Layout, Style, printable, wrap};
 use crate::render::table::{Cell, Column, table};
 use crate::render::units::{count, duration, percent, plural, short_count};
 

@@ -1,14 +1,14 @@
 //! What `lockprof run` says at the end: a handful of lines.
 
-use super::advice::advice;
 use super::hang::hang_in_short;
 use super::overview::label;
 use super::{header, nothing_seen, order_line};
 use crate::analysis::Contention;
 use crate::analysis::contention::share;
-use crate::analysis::order::Orders;
+use crate::analysis::findings::Findings;
 use crate::model::Session;
-use crate::render::paint::{Layout, Style, wrap};
+use crate::render::explain::contention::advice;
+use crate::render::style::{Layout, Style, wrap};
 use crate::render::table::{Column, table};
 use crate::render::units::{count, duration, percent, plural};
 
@@ -28,7 +28,7 @@ pub struct SummaryOptions {
 pub fn summary(
     session: &Session,
     contention: &Contention,
-    orders: &Orders,
+    findings: &Findings,
     trace_path: &str,
     options: &SummaryOptions,
 ) -> String {
@@ -67,7 +67,7 @@ pub fn summary(
     }
     out.push('\n');
     out.push_str(&hottest(session, contention, layout));
-    out.push_str(&order_line(session, orders, &shell_quoted(trace_path), layout));
+    out.push_str(&order_line(session, findings, &shell_quoted(trace_path), layout));
     out.push('\n');
     out.push_str(&next(trace_path, contention.contention.contended > 0, layout));
     out

@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 
 use super::{look, span};
 use crate::render::names::{columns, fit_end, fit_start, pad_end, pad_start};
-use crate::render::paint::Style;
+use crate::render::style::Style;
 use crate::render::units::duration;
 
 /// A column.

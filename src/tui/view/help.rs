@@ -36,7 +36,7 @@ pub fn lines(state: &State) -> Vec<String> {
             lines.push(String::new());
         }
         lines.extend(
-            crate::render::paint::wrap(note, usize::from(state.size.0), " note: ", "       ")
+            crate::render::style::wrap(note, usize::from(state.size.0), " note: ", "       ")
                 .lines()
                 .map(str::to_owned),
         );

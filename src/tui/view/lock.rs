@@ -3,7 +3,7 @@
 use super::grid::{bar, time};
 use crate::model::histogram::{LAST_BUCKET, bucket_low};
 use crate::render::names::{columns, fit_end, fit_start, pad_end};
-use crate::render::paint::wrap;
+use crate::render::style::wrap;
 use crate::render::units::{count, percent, short_count};
 use crate::snapshot::{LockRow, Spread, StackRow};
 use crate::tui::state::State;

@@ -5,7 +5,7 @@ use ratatui::text::Line;
 use super::grid::{Cell, Col, bar, grid, spark, time_or_none};
 use super::span;
 use crate::render::names::columns;
-use crate::render::paint::Style;
+use crate::render::style::Style;
 use crate::render::units::{percent, short_count};
 use crate::snapshot::LockRow;
 use crate::tui::rows;

@@ -17,7 +17,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 use super::plain::blocked_share;
 use super::state::{State, Tab};
 use crate::render::names::{columns, fit_end, fit_start};
-use crate::render::paint::Style;
+use crate::render::style::Style;
 use crate::render::units::{duration, percent, plural, short_count};
 
 /// Draws the whole screen.

@@ -5,7 +5,7 @@ use ratatui::text::Line;
 use super::grid::{Cell, Col, grid};
 use super::span;
 use crate::render::names::columns;
-use crate::render::paint::Style;
+use crate::render::style::Style;
 use crate::render::units::{count, duration, plural};
 use crate::snapshot::JudgedEntry;
 use crate::tui::rows;

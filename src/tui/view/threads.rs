@@ -4,7 +4,7 @@ use ratatui::text::Line;
 
 use super::grid::{Cell, Col, bar, grid, time};
 use super::span;
-use crate::render::paint::Style;
+use crate::render::style::Style;
 use crate::render::units::{percent, short_count};
 use crate::snapshot::ThreadRow;
 use crate::tui::rows;

@@ -3,43 +3,81 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    DESTROYED_WHILE_HELD, LOCK_HELD_AT_THREAD_EXIT, SELF_DEADLOCK, SELF_DEADLOCK_REFUSED, UNLOCK_NOT_LOCKED,
+    DESTROYED_WHILE_HELD, Fails, LOCK_HELD_AT_THREAD_EXIT, SELF_DEADLOCK, SELF_DEADLOCK_REFUSED, UNLOCK_NOT_LOCKED,
     UNLOCK_NOT_OWNER,
 };
-use crate::analysis::findings::{Collector, Scope, Sighting};
-use crate::analysis::order::places::Places;
-use crate::analysis::order::wants::holds;
-use crate::model::order::{How, Misuse, MisuseKind, Request, SyncWhat};
-use crate::model::{Exit, Hang, LockId, Mode, ProcessId, Session, Stacks, ThreadId};
+use crate::analysis::findings::{Collector, Evidence, Scope, Sighting};
+use crate::analysis::order::requests::holds;
+use crate::model::order::{How, Misuse as Recorded, MisuseKind, Request, SyncWhat};
+use crate::model::{Exit, Hang, LockId, Mode, ProcessId, Session, StackId, Stacks, ThreadId};
+
+/// What was done with a lock that may not be done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misuse {
+    /// What.
+    pub deed: Deed,
+    /// Where.
+    pub at: StackId,
+    /// Where the lock had been taken; [`Stacks::UNKNOWN`] where nobody saw it.
+    pub taken: StackId,
+}
+
+/// See [`Misuse`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A thread asks for a lock that it holds, and waits for itself.
+    TakesAgain,
+    /// The same of a read-write lock: it reads, and wants to write.
+    WritesWhatItReads,
+    /// It writes, and wants to read.
+    ReadsWhatItWrites,
+    /// The same as [`Self::TakesAgain`], and the call said no.
+    IsRefused,
+    /// It unlocks what another thread holds.
+    UnlocksAnothers,
+    /// It unlocks what nobody holds.
+    UnlocksFree,
+    /// It waits on a condition with a mutex that another thread holds.
+    WaitsWithAnothers,
+    /// It waits on a condition with a mutex that nobody holds.
+    WaitsWithFree,
+    /// It destroys a lock that is held.
+    DestroysHeld,
+    /// It ends and holds a lock still.
+    EndsHolding {
+        /// Nobody asked for the lock any more, as the process was about to end.
+        harmless: bool,
+    },
+}
 
 /// Adds misuses and requests of a thread that waits for itself.
 pub(super) fn find(scope: &Scope<'_>, collector: &mut Collector<'_>) {
-    let Scope { session, requested_again, places } = *scope;
+    let Scope { session, requested_again } = *scope;
     for request in requested_again.iter().filter_map(|number| session.order.requests.get(*number as usize)) {
-        if let Some(message) = takes_again(session, request, places) {
+        if let Some(deed) = takes_again(session, request) {
             let key = &request.key;
             let held = session.order.chains.walk(key.held).find(|link| link.lock == key.lock);
-            let stacks = vec![key.stack, held.map_or(Stacks::UNKNOWN, |link| link.stack)];
+            let misuse = Misuse { deed, at: key.stack, taken: held.map_or(Stacks::UNKNOWN, |link| link.stack) };
             collector.add(Sighting {
                 rule: &SELF_DEADLOCK,
                 fails: true,
                 lock: key.lock,
                 thread: key.thread,
-                stacks,
+                stacks: vec![misuse.at, misuse.taken],
                 count: request.count(),
-                message,
+                evidence: Evidence::Misuse(misuse),
             });
         }
     }
     // A lock that was destroyed while held and is held at its thread's end: that is one mistake.
-    let is_destroyed = |misuse: &&Misuse| misuse.kind == MisuseKind::DestroyedWhileHeld;
+    let is_destroyed = |misuse: &&Recorded| misuse.kind == MisuseKind::DestroyedWhileHeld;
     let destroyed: FxHashSet<_> =
         session.order.misuses.keys().filter(is_destroyed).map(|misuse| (misuse.lock, misuse.holder)).collect();
-    let is_told = |misuse: &Misuse| {
+    let is_reported = |misuse: &Recorded| {
         misuse.kind == MisuseKind::HeldAtThreadExit && destroyed.contains(&(misuse.lock, misuse.stack))
     };
     // A thread that ended with a lock that others wait for is told as the hang that this became.
-    let is_hang = |misuse: &Misuse, thread: ThreadId, count: u64| {
+    let is_hang = |misuse: &Recorded, thread: ThreadId, count: u64| {
         let left_behind = || session.hangs.iter().filter_map(Hang::left_behind);
         misuse.kind == MisuseKind::HeldAtThreadExit
             && count == 1
@@ -49,52 +87,28 @@ pub(super) fn find(scope: &Scope<'_>, collector: &mut Collector<'_>) {
     let mut misuses: Vec<_> = session.order.misuses.iter().collect();
     misuses.sort_unstable_by_key(|(misuse, _)| **misuse);
     for (misuse, (thread, count)) in misuses {
-        if misuse.lock.index() >= session.locks.len() || is_told(misuse) || is_hang(misuse, *thread, *count) {
+        if misuse.lock.index() >= session.locks.len() || is_reported(misuse) || is_hang(misuse, *thread, *count) {
             continue;
         }
-        let (lock, at, holder) = (places.lock(misuse.lock), places.at(misuse.stack), places.at(misuse.holder));
-        let taken =
-            if misuse.holder == Stacks::UNKNOWN { String::new() } else { format!(", which was taken in {holder}") };
-        let mut fails = misuse.kind != MisuseKind::Refused;
-        let (rule, message) = match misuse.kind {
-            MisuseKind::UnlockNotOwner => {
-                (&UNLOCK_NOT_OWNER, format!("{at} unlocks {lock}, which another thread holds{taken}"))
-            }
-            MisuseKind::UnlockNotLocked => (&UNLOCK_NOT_LOCKED, format!("{at} unlocks {lock}, which nobody holds")),
-            MisuseKind::DestroyedWhileHeld => {
-                (&DESTROYED_WHILE_HELD, format!("{at} destroys {lock} while it is held{taken}"))
-            }
-            MisuseKind::HeldAtThreadExit => {
-                let harmless = if kept_to_the_end.is(misuse, *thread, *count) {
-                    fails = false;
-                    "; nobody asked for it any more, as the process was about to end"
-                } else {
-                    ""
-                };
-                let message = format!("a thread ends and holds {lock} still, taken in {at}{harmless}");
-                (&LOCK_HELD_AT_THREAD_EXIT, message)
-            }
-            MisuseKind::WaitNotOwner => (
-                &UNLOCK_NOT_OWNER,
-                format!(
-                    "{at} waits on a condition with {lock}, which another thread holds{taken}: the wait unlocks it"
-                ),
-            ),
-            MisuseKind::WaitNotLocked => (
-                &UNLOCK_NOT_LOCKED,
-                format!("{at} waits on a condition with {lock}, which nobody holds: the wait unlocks it"),
-            ),
-            MisuseKind::Refused => (
-                &SELF_DEADLOCK_REFUSED,
-                format!(
-                    "{at} takes {lock}, which the thread itself holds{}: it is refused (EDEADLK), and whoever does not \
-                     look at the answer goes on without a lock of its own",
-                    taken.replace("which was ", "")
-                ),
-            ),
+        let harmless = misuse.kind == MisuseKind::HeldAtThreadExit && kept_to_the_end.is(misuse, *thread, *count);
+        let (rule, deed) = match misuse.kind {
+            MisuseKind::UnlockNotOwner => (&UNLOCK_NOT_OWNER, Deed::UnlocksAnothers),
+            MisuseKind::UnlockNotLocked => (&UNLOCK_NOT_LOCKED, Deed::UnlocksFree),
+            MisuseKind::DestroyedWhileHeld => (&DESTROYED_WHILE_HELD, Deed::DestroysHeld),
+            MisuseKind::HeldAtThreadExit => (&LOCK_HELD_AT_THREAD_EXIT, Deed::EndsHolding { harmless }),
+            MisuseKind::WaitNotOwner => (&UNLOCK_NOT_OWNER, Deed::WaitsWithAnothers),
+            MisuseKind::WaitNotLocked => (&UNLOCK_NOT_LOCKED, Deed::WaitsWithFree),
+            MisuseKind::Refused => (&SELF_DEADLOCK_REFUSED, Deed::IsRefused),
         };
-        let stacks = vec![misuse.stack, misuse.holder];
-        collector.add(Sighting { rule, fails, lock: misuse.lock, thread: *thread, stacks, count: *count, message });
+        collector.add(Sighting {
+            rule,
+            fails: rule.fails != Fails::Never && !harmless,
+            lock: misuse.lock,
+            thread: *thread,
+            stacks: vec![misuse.stack, misuse.holder],
+            count: *count,
+            evidence: Evidence::Misuse(Misuse { deed, at: misuse.stack, taken: misuse.holder }),
+        });
     }
 }
 
@@ -149,9 +163,9 @@ impl<'a> KeptToTheEnd<'a> {
         self.session.runs() == 1 && self.session.meta.duration_ns.saturating_sub(moment_ns) < AT_ONCE_NS
     }
 
-    /// It was not the first thread, nobody joined it, no thread was created after its end, nobody waits for the lock, and the process
-    /// ended by itself; at once, where somebody has asked for the lock in vain: before that, then.
-    fn is(&self, misuse: &Misuse, thread: ThreadId, count: u64) -> bool {
+    /// It was not the first thread, nobody joined it, no thread was created after its end, nobody waits for the lock,
+    /// and the process ended by itself; at once, where somebody has asked for the lock in vain: before that, then.
+    fn is(&self, misuse: &Recorded, thread: ThreadId, count: u64) -> bool {
         let Some(row) = self.session.threads.get(thread.index()) else { return false };
         let process = self.session.processes.get(row.process.index());
         let ended_well = process.is_some_and(|process| matches!(process.exit, Some(Exit::Code(_))));
@@ -168,24 +182,42 @@ impl<'a> KeptToTheEnd<'a> {
 }
 
 /// What is wrong with a request for a lock that its thread holds already; `None` where it is fine.
-fn takes_again(session: &Session, request: &Request, places: &Places<'_>) -> Option<String> {
+fn takes_again(session: &Session, request: &Request) -> Option<Deed> {
     let key = &request.key;
     let lock = session.locks.get(key.lock.index()).filter(|lock| holds(lock) && lock.merged <= 1)?;
     if !request.unanswered || key.how != How::Block || key.reacquired || lock.traits.recursive {
         return None;
     }
     let mut held = session.order.chains.walk(key.held).filter(|link| link.lock == key.lock);
-    let first = held.next()?;
-    let (name, at, taken) = (places.lock(key.lock), places.at(key.stack), places.at(first.stack));
-    match (lock.kind.has_readers(), first.mode, key.mode) {
+    match (lock.kind.has_readers(), held.next()?.mode, key.mode) {
         // Another reader may come in: that is a cycle of its own.
         (true, Mode::Shared, Mode::Shared) => None,
-        (true, Mode::Shared, Mode::Exclusive) => {
-            Some(format!("{at} wants to write {name}, which the thread itself reads since {taken}"))
+        (true, Mode::Shared, Mode::Exclusive) => Some(Deed::WritesWhatItReads),
+        (true, Mode::Exclusive, Mode::Shared) => Some(Deed::ReadsWhatItWrites),
+        _ => Some(Deed::TakesAgain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Deed;
+    use crate::analysis::findings::{Evidence, find};
+    use crate::analysis::order::tests::programs::{in_turn, program};
+    use crate::analysis::order::tests::simulate::Op::{Lock, Read, Unlock, Write};
+    use crate::model::Kind;
+
+    #[test]
+    fn a_lock_taken_twice_by_its_owner_is_found() {
+        let mut upgrade = program(&[vec![Read(0), Write(0), Unlock(0), Unlock(0)]]);
+        upgrade.locks = vec![Kind::Rwlock; 4];
+        let twice = program(&[vec![Lock(0), Lock(0), Unlock(0), Unlock(0)]]);
+        for (program, wanted) in [(twice, Deed::TakesAgain), (upgrade, Deed::WritesWhatItReads)] {
+            let recorded = in_turn(&program);
+            assert!(!recorded.finished);
+            let findings = find(&recorded.session);
+            let [finding] = findings.list.as_slice() else { panic!("{findings:#?}") };
+            assert!(finding.fails(), "{finding:#?}");
+            assert!(matches!(finding.evidence, Evidence::Misuse(misuse) if misuse.deed == wanted), "{finding:#?}");
         }
-        (true, Mode::Exclusive, Mode::Shared) => {
-            Some(format!("{at} wants to read {name}, which the thread itself writes since {taken}"))
-        }
-        _ => Some(format!("{at} takes {name}, which the thread itself holds since {taken}: it waits for ever")),
     }
 }

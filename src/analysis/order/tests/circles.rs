@@ -42,12 +42,12 @@ proptest! {
 
     #[test]
     fn each_cycle_is_told_once_and_the_short_ones_first(graph in graph()) {
-        let mut told: Vec<Vec<u32>> = Vec::new();
-        let (all, _) = cycles(&graph, ALL, |cycle| told.push(cycle.to_vec()));
+        let mut reported: Vec<Vec<u32>> = Vec::new();
+        let (all, _) = cycles(&graph, ALL, |cycle| reported.push(cycle.to_vec()));
         prop_assert!(all);
-        prop_assert!(told.windows(2).all(|pair| pair[0].len() <= pair[1].len()), "{told:?}");
-        let distinct: BTreeSet<_> = told.iter().cloned().collect();
-        prop_assert_eq!(distinct.len(), told.len());
+        prop_assert!(reported.windows(2).all(|pair| pair[0].len() <= pair[1].len()), "{reported:?}");
+        let distinct: BTreeSet<_> = reported.iter().cloned().collect();
+        prop_assert_eq!(distinct.len(), reported.len());
         prop_assert_eq!(distinct, naive(&graph));
     }
 

@@ -1,7 +1,8 @@
-mod apart;
 mod circles;
+mod cross_run;
 mod explore;
-mod programs;
+mod larger;
+pub(in crate::analysis) mod programs;
 mod random;
-mod simulate;
+pub(in crate::analysis) mod simulate;
 mod sizes;

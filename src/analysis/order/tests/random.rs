@@ -89,13 +89,13 @@ struct Tally {
     programs: usize,
     finished: usize,
     reachable: usize,
-    told: BTreeMap<(&'static str, bool), [usize; 2]>,
+    reported: BTreeMap<(&'static str, bool), [usize; 2]>,
 }
 
 fn deadlock_of(recorded: &Recorded, cycle: &Cycle) -> Deadlock {
     let step =
-        |side: &crate::analysis::order::Side| recorded.steps[side.wanted_stack.index()].expect("the stack of a step");
-    let mut deadlock: Deadlock = cycle.sides.iter().map(step).collect();
+        |leg: &crate::analysis::order::Leg| recorded.steps[leg.wanted_stack.index()].expect("the stack of a step");
+    let mut deadlock: Deadlock = cycle.legs.iter().map(step).collect();
     deadlock.sort_unstable();
     deadlock
 }
@@ -162,19 +162,19 @@ fn check(program: &Program, recorded: &Recorded, tally: &mut Tally) {
     tally.finished += usize::from(recorded.finished);
     let context = |deadlock: &Deadlock| {
         let threads: Vec<String> = program.threads.iter().map(|ops| format!("{ops:?}")).collect();
-        let told = orders.cycles.iter().map(|cycle| {
+        let reported = orders.cycles.iter().map(|cycle| {
             format!(
-                "{} {}: {:?}: {}",
+                "{} {}: {:?}: {:?}",
                 cycle.fingerprint,
                 cycle.class.name(),
                 deadlock_of(recorded, cycle),
-                cycle.reason
+                cycle.cause
             )
         });
-        let told: Vec<String> = told.collect();
-        let (lines, told) = (threads.join("\n"), told.join("\n"));
+        let reported: Vec<String> = reported.collect();
+        let (lines, reported) = (threads.join("\n"), reported.join("\n"));
         format!(
-            "{deadlock:?} in {:?} {:?}\n{lines}\nfailed {:?}\n{told}",
+            "{deadlock:?} in {:?} {:?}\n{lines}\nfailed {:?}\n{reported}",
             program.locks, program.barriers, recorded.failed
         )
     };
@@ -183,11 +183,11 @@ fn check(program: &Program, recorded: &Recorded, tally: &mut Tally) {
             let comes = |ops: &&Vec<Op>| ops.contains(&Op::Barrier(0));
             program.threads.iter().filter(comes).count() != *count as usize
         });
-    let mut told: BTreeMap<Deadlock, &Cycle> = BTreeMap::new();
+    let mut reported: BTreeMap<Deadlock, &Cycle> = BTreeMap::new();
     for cycle in orders.cycles.iter().filter(|cycle| cycle.component.is_none()) {
         let deadlock = deadlock_of(recorded, cycle);
         let real = reachable.contains(&deadlock);
-        tally.told.entry((cycle.class.name(), cycle.fails)).or_default()[usize::from(real)] += 1;
+        tally.reported.entry((cycle.class.name(), cycle.fails)).or_default()[usize::from(real)] += 1;
         if std::env::var_os("LOCKPROF_ORDER_SHOW").is_some() && cycle.fails && !real {
             println!("{}", context(&deadlock));
         }
@@ -201,14 +201,16 @@ fn check(program: &Program, recorded: &Recorded, tally: &mut Tally) {
             assert_eq!(cycle.class, Class::Possible, "{}", context(&deadlock));
         }
         // The same requests may close a circle in several ways, some of which are ruled out.
-        told.entry(deadlock)
+        reported
+            .entry(deadlock)
             .and_modify(|known| *known = if cycle.class < known.class { cycle } else { known })
             .or_insert(cycle);
     }
     if recorded.finished {
         tally.reachable += reachable.len();
         for deadlock in &reachable {
-            let fine = told.get(deadlock).is_some_and(|cycle| cycle.fails || soft && cycle.class == Class::SoftOrdered);
+            let fine =
+                reported.get(deadlock).is_some_and(|cycle| cycle.fails || soft && cycle.class == Class::SoftOrdered);
             assert!(fine, "missed: {}", context(deadlock));
         }
     }
@@ -237,7 +239,7 @@ fn programs() -> usize {
 #[test]
 fn mutexes() {
     let tally = try_programs(1_000_000, programs(), PLAIN);
-    assert!(tally.reachable > 20 && tally.told.contains_key(&("feasible", true)), "{tally:?}");
+    assert!(tally.reachable > 20 && tally.reported.contains_key(&("feasible", true)), "{tally:?}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ struct HeldLock {
     how: How,
     at_ns: u64,
     step: usize,
-    told: bool,
+    reported: bool,
     position: u32,
 }
 
@@ -255,12 +255,12 @@ impl Run<'_> {
         }
     }
 
-    /// Tells what is held and was not told.
-    fn tell(&mut self, thread: usize) {
+    /// Tells what is held and was not reported.
+    fn report(&mut self, thread: usize) {
         for at in 0..self.threads[thread].held.len() {
             let held = self.threads[thread].held[at].clone();
-            if !held.told {
-                self.threads[thread].held[at].told = true;
+            if !held.reported {
+                self.threads[thread].held[at].reported = true;
                 let HeldLock { lock, mode, how, position, .. } = held;
                 let lock = LockId::from(lock);
                 let what = What::Acquired { lock, mode, how, reacquired: false, position, restart: false };
@@ -286,9 +286,9 @@ impl Run<'_> {
                     };
                     let held = &mut self.threads[thread].held;
                     let position = held.last().map_or(0, |last| last.position + 1);
-                    held.push(HeldLock { lock, mode, how, at_ns, step, told: false, position });
+                    held.push(HeldLock { lock, mode, how, at_ns, step, reported: false, position });
                     if held.len() > 1 || how != How::Block {
-                        self.tell(thread);
+                        self.report(thread);
                     }
                 }
             }
@@ -298,7 +298,7 @@ impl Run<'_> {
                 if let Some(at) = held.iter().rposition(|held| held.lock == lock) {
                     let held = held.remove(at);
                     let lock = LockId::from(lock);
-                    if held.told {
+                    if held.reported {
                         self.push(thread, at_ns, step, What::Released { position: held.position, lock });
                     } else {
                         let what = What::Section { lock, mode: held.mode, until_ns: at_ns };
@@ -307,12 +307,12 @@ impl Run<'_> {
                 }
             }
             Op::Create(child) => {
-                self.tell(thread);
+                self.report(thread);
                 self.push(thread, at_ns, step, What::Created { token: child as u32 });
                 self.start(child);
             }
             Op::Join(child) => {
-                self.tell(thread);
+                self.report(thread);
                 let lock = self.program.end_of(child);
                 self.push(thread, at_ns, step, What::Joined { lock, key: child as u64 + 1, until_ns: at_ns });
             }
@@ -350,7 +350,7 @@ impl Run<'_> {
                 self.push(thread, at_ns, step, What::Taken { lock, until_ns: at_ns });
             }
             Op::Signal(condition) => {
-                self.tell(thread);
+                self.report(thread);
                 let lock = self.program.condition(condition);
                 self.push(thread, at_ns, step, What::Posted { lock });
             }
@@ -359,7 +359,7 @@ impl Run<'_> {
         self.end_if_done(thread);
     }
 
-    /// The recording ends: what threads wait for is told as wanted.
+    /// The recording ends: what threads wait for is reported as wanted.
     fn give_up(&mut self) {
         for thread in 0..self.threads.len() {
             if !self.threads[thread].started || self.threads[thread].ended {
@@ -368,7 +368,7 @@ impl Run<'_> {
             let step = self.threads[thread].at;
             let op = self.program.threads[thread][step];
             let at_ns = self.tick();
-            self.tell(thread);
+            self.report(thread);
             let how = if matches!(op, Op::Timed(_)) { How::Timed } else { How::Block };
             let lock = match op {
                 Op::Join(child) => Some((self.program.end_of(child), Mode::Exclusive)),

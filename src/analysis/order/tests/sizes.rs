@@ -18,7 +18,7 @@ struct Tape {
 impl Tape {
     fn new() -> Self {
         let mut builder = Builder::new();
-        let names = ["debit", "credit", "gate", "inner", "create", "join", "wait"];
+        let names = ["debit", "credit", "guard", "inner", "create", "join", "wait"];
         let stacks = names.iter().map(|name| builder.stack(&[(name, "bank.c", 1)])).collect();
         Self { builder, fold: Fold::default(), now: 0, stacks }
     }
@@ -75,7 +75,7 @@ impl Tape {
         }
     }
 
-    fn judged(mut self, limit: Duration) -> (Session, Orders) {
+    fn classified(mut self, limit: Duration) -> (Session, Orders) {
         self.fold.settle(&mut self.builder.session.order, true);
         let begin = Instant::now();
         let orders = orders(&self.builder.session);
@@ -99,9 +99,9 @@ fn a_pattern_of_many_instances() {
         let pair = if at % 2 == 0 { [locks[0], locks[1]] } else { [locks[1], locks[0]] };
         tape.nest(threads[at % 2], &pair);
     }
-    let (_, orders) = tape.judged(SOON);
+    let (_, orders) = tape.classified(SOON);
     assert_eq!((orders.cycles.len(), orders.cycles[0].class), (1, Class::Feasible));
-    assert_eq!(orders.cycles[0].sides[0].count, 50_000);
+    assert_eq!(orders.cycles[0].legs[0].count, 50_000);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn many_instances_none_of_which_is_reached() {
         tape.nest(threads[at % 2], &pair);
         tape.nest(threads[at % 2], &[locks[2]]);
     }
-    let (_, orders) = tape.judged(SOON);
+    let (_, orders) = tape.classified(SOON);
     assert_eq!((orders.cycles.len(), orders.cycles[0].class), (1, Class::Possible));
 }
 
@@ -131,7 +131,7 @@ fn thousands_of_threads_that_do_the_same() {
         let pair = if at % 2 == 0 { [locks[0], locks[1]] } else { [locks[1], locks[0]] };
         tape.nest(thread, &[locks[2], pair[0], pair[1]]);
     }
-    let (_, orders) = tape.judged(SOON);
+    let (_, orders) = tape.classified(SOON);
     assert_eq!((orders.cycles.len(), orders.cycles[0].class), (1, Class::Guarded));
 }
 
@@ -146,7 +146,7 @@ fn thousands_of_threads_one_after_the_other() {
         tape.nest(thread, &pair);
         tape.join(main, thread);
     }
-    let (_, orders) = tape.judged(SOON);
+    let (_, orders) = tape.classified(SOON);
     assert_eq!((orders.cycles.len(), orders.cycles[0].class), (1, Class::Ordered));
 }
 
@@ -163,7 +163,7 @@ fn two_crowds_at_a_barrier() {
     threads.iter().for_each(|thread| tape.push(*thread, 6, What::Barrier { lock: barrier, count, until_ns }));
     tape.now = until_ns;
     threads.iter().for_each(|thread| tape.nest(*thread, &[locks[1], locks[0]]));
-    let (_, orders) = tape.judged(SOON);
+    let (_, orders) = tape.classified(SOON);
     assert_eq!((orders.cycles.len(), orders.cycles[0].class), (1, Class::Ordered));
 }
 
@@ -177,7 +177,7 @@ fn short_lived_pairs_of_locks() {
         tape.nest(threads[0], pair);
         tape.nest(threads[1], &[pair[1], pair[0]]);
     }
-    let (_, orders) = tape.judged(SOON);
+    let (_, orders) = tape.classified(SOON);
     assert_eq!((orders.cycles.len(), orders.cycles[0].instances), (1, 50_000));
     assert!(orders.cycles[0].fails);
 }
@@ -196,11 +196,11 @@ fn a_bank_is_one_entry() {
             tape.nest(threads[number % 4], &[locks[from], locks[to]]);
         }
     }
-    let (_, orders) = tape.judged(SOON);
-    let lengths: Vec<_> = orders.cycles.iter().map(|cycle| cycle.sides.len()).collect();
+    let (_, orders) = tape.classified(SOON);
+    let lengths: Vec<_> = orders.cycles.iter().map(|cycle| cycle.legs.len()).collect();
     // The threads hand so many accounts over to each other that no schedule is certain.
     let worst = &orders.cycles[0];
-    assert_eq!((worst.sides.len(), worst.class, worst.fails), (2, Class::Possible, true), "{lengths:?}");
+    assert_eq!((worst.legs.len(), worst.class, worst.fails), (2, Class::Possible, true), "{lengths:?}");
     assert_eq!(worst.component, Some(1_000));
     assert!(lengths.len() <= 2, "one of each length: {lengths:?}");
 }
@@ -214,6 +214,6 @@ fn locks_nested_deeply() {
     let thread = tape.thread(Some(main));
     let back: Vec<_> = locks.iter().rev().take(2).copied().collect();
     tape.nest(thread, &back);
-    let (_, orders) = tape.judged(SOON);
+    let (_, orders) = tape.classified(SOON);
     assert_eq!((orders.cycles.len(), orders.cycles[0].class), (1, Class::Ordered));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Rows, Table, TableInput, hash};
 use crate::model::stacks::Node;
 use crate::model::{Frame, Session, StackId, Stacks};
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 /// The id of a stack: that of its frames, in their order; 0 for the stack that nobody saw.
 pub(super) fn stack(session: &Session, id: StackId) -> u64 {

@@ -7,7 +7,7 @@ use super::{Rows, SCHEMA_VERSION, Table, TableInput, class, lock, mode};
 use crate::analysis::contention::{Cut, lock_name};
 use crate::model::{Kind, LockId, SiteId, StackId, ThreadId};
 use crate::render::frames::headline;
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 /// Hexadecimal digits; nothing of nothing.
 pub(super) fn hex(bytes: &[u8]) -> Option<String> {

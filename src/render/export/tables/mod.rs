@@ -12,7 +12,8 @@ mod csv;
 mod parquet;
 
 use crate::analysis::Contention;
-use crate::analysis::order::{Fnv, Graph};
+use crate::analysis::fingerprint::Fnv;
+use crate::analysis::order::Graph;
 use crate::model::{LockId, Mode, Session};
 
 pub use code::{frames, stacks};

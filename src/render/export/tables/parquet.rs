@@ -105,7 +105,7 @@ mod tests {
 
     fn tables_of(session: &Session) -> (Contention, Vec<Table>) {
         let contention = Contention::of(session, &Query::default());
-        let graph = order::graph(session, &order::orders(session), By::Instance, false);
+        let graph = order::graph(session, &order::orders(session).cycles, By::Instance, false);
         let labels = Labels { host: Some("web-1".into()), release: None };
         let tables = tables::all(&TableInput { session, contention: &contention, graph: &graph, labels });
         (contention, tables)

@@ -1,9 +1,9 @@
 //! Who waits for what, in a table.
 
-use super::Teller;
+use super::HangReport;
 use crate::model::{HangKind, Kind, Mode, Waiting};
 use crate::render::frames;
-use crate::render::paint::{Style, wrap};
+use crate::render::style::{Style, wrap};
 use crate::render::table::{Column, table as columns_of};
 use crate::render::units::{count, duration};
 
@@ -11,23 +11,23 @@ use crate::render::units::{count, duration};
 const ROWS: usize = 40;
 
 /// The table with its title; with `-v` each thread's stacks below.
-pub(super) fn table(teller: &Teller<'_>) -> String {
-    let (hang, options) = (teller.hang, teller.options);
+pub(super) fn table(report: &HangReport<'_>) -> String {
+    let (hang, options) = (report.hang, report.options);
     let layout = &options.layout;
     let head = match hang.kind {
         HangKind::Stuck => layout.paint(Style::Bad, "stuck: "),
         _ => layout.paint(Style::Warn, "waits: "),
     };
-    let mut out = wrap(&teller.title_of_waits(), layout.width, &head, "  ");
-    out.push_str(&rows(teller, &hang.others));
+    let mut out = wrap(&report.words.title_of_waits(), layout.width, &head, "  ");
+    out.push_str(&rows(report, &hang.others));
     if options.verbose {
         for waiting in &hang.others {
-            out.push_str(&format!("\n  {}:\n", teller.wants(waiting)));
-            out.push_str(&teller.stack(waiting.stack));
+            out.push_str(&format!("\n  {}:\n", report.words.wants(waiting)));
+            out.push_str(&report.stack(waiting.stack));
             for held in &waiting.held {
-                let name = layout.paint(Style::Strong, &teller.names.lock(held.lock));
-                out.push_str(&teller.labelled("holds", &format!("{name}{}, taken:", teller.how(held))));
-                out.push_str(&teller.stack(held.stack));
+                let name = layout.paint(Style::Strong, &report.words.names.lock(held.lock));
+                out.push_str(&report.labelled("holds", &format!("{name}{}, taken:", report.words.how(held))));
+                out.push_str(&report.stack(held.stack));
             }
         }
     }
@@ -35,8 +35,8 @@ pub(super) fn table(teller: &Teller<'_>) -> String {
 }
 
 /// Threads that wait, the longest first.
-pub(super) fn rows(teller: &Teller<'_>, threads: &[Waiting]) -> String {
-    let (hang, options) = (teller.hang, teller.options);
+pub(super) fn rows(report: &HangReport<'_>, threads: &[Waiting]) -> String {
+    let (hang, options) = (report.hang, report.options);
     let layout = &options.layout;
     let columns = [
         Column::text("thread", 0),
@@ -54,11 +54,11 @@ pub(super) fn rows(teller: &Teller<'_>, threads: &[Waiting]) -> String {
             let time = duration(hang.at_ns.saturating_sub(waiting.since_ns));
             let time = if waiting.timed { format!("{time} (timed)") } else { time };
             vec![
-                (teller.names.thread(waiting.thread), Style::Plain),
-                (what(teller, waiting), Style::Strong),
+                (report.words.names.thread(waiting.thread), Style::Plain),
+                (what(report, waiting), Style::Strong),
                 (time, Style::Plain),
-                (holders(teller, waiting), Style::Plain),
-                (frames::headline(teller.session, waiting.stack), Style::Plain),
+                (holders(report, waiting), Style::Plain),
+                (frames::headline(report.session, waiting.stack), Style::Plain),
             ]
         })
         .collect();
@@ -71,12 +71,12 @@ pub(super) fn rows(teller: &Teller<'_>, threads: &[Waiting]) -> String {
 }
 
 /// `journal.mu`, `queue.cond (condition)`, `the end of worker-1 (4243)`.
-fn what(teller: &Teller<'_>, waiting: &Waiting) -> String {
-    let lock = teller.session.lock(waiting.lock);
-    let name = teller.names.lock(waiting.lock);
+fn what(report: &HangReport<'_>, waiting: &Waiting) -> String {
+    let lock = report.session.lock(waiting.lock);
+    let name = report.words.names.lock(waiting.lock);
     match (lock.kind, waiting.mode) {
         (Kind::Join, _) if waiting.holders.is_empty() => "a thread's end".to_owned(),
-        (Kind::Join, _) => format!("{} to end", teller.holders(waiting)),
+        (Kind::Join, _) => format!("{} to end", report.words.holders(waiting)),
         (kind, Mode::Shared) if kind.has_readers() => format!("{name} (read)"),
         (kind, Mode::Exclusive) if kind.has_readers() => format!("{name} (write)"),
         (kind, _) if kind.is_lock() => name,
@@ -84,10 +84,10 @@ fn what(teller: &Teller<'_>, waiting: &Waiting) -> String {
     }
 }
 
-fn holders(teller: &Teller<'_>, waiting: &Waiting) -> String {
-    match teller.session.lock(waiting.lock).kind {
+fn holders(report: &HangReport<'_>, waiting: &Waiting) -> String {
+    match report.session.lock(waiting.lock).kind {
         Kind::Join => "–".to_owned(),
         kind if waiting.holders.is_empty() => if kind.is_lock() { "not seen" } else { "–" }.to_owned(),
-        _ => teller.holders(waiting),
+        _ => report.words.holders(waiting),
     }
 }

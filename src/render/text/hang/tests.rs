@@ -2,8 +2,9 @@ use super::*;
 use crate::analysis::testing::Builder;
 use crate::model::order::{Misuse, MisuseKind};
 use crate::model::{HeldLock, LockId, Stacks, ThreadId};
+use crate::model::{Kind, Mode, Waiting};
 use crate::render::golden;
-use crate::render::paint::columns;
+use crate::render::style::columns;
 
 const AT: u64 = 2_412_000_000;
 

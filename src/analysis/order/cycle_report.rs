@@ -1,4 +1,4 @@
-//! From the graph to what is told: cycles of single locks become one entry for each fingerprint.
+//! From the graph to what is reported: cycles of single locks become one entry for each fingerprint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -7,39 +7,39 @@ use rustc_hash::FxHashMap;
 
 use super::clocks::Clocks;
 use super::cycles::{Limits, cycles};
-use super::edges::{Edge, Knots, reads_again};
-use super::entries::{Entries, Entry, side_hash, sides};
+use super::edges::{CyclicEdges, Edge, reads_again};
+use super::entries::{Entries, Entry, leg_hash, legs};
 use super::feasibility::Feasibility;
-use super::fingerprint::{Fnv, of_cycle};
 use super::links::Links;
-use super::places::Places;
-use super::search::{Alike, Candidate, Group, Pairs};
-use super::verdict::{Court, Verdict};
-use super::wants::Wants;
+use super::requests::Requests;
+use super::search::{Candidate, EquivalenceClass, Group, Pairs};
+use super::verdict::{Classifier, Verdict};
 use super::writers::Writers;
-use super::{Class, Side};
+use super::{Class, Leg};
+use crate::analysis::fingerprint::identities::Identities;
+use crate::analysis::fingerprint::{Fnv, of_cycle};
 use crate::model::order::How;
 use crate::model::{LockId, Session};
 
 /// Collects entries.
-pub(super) struct Teller<'a> {
+pub(super) struct Reporter<'a> {
     session: &'a Session,
-    wants: &'a Wants<'a>,
-    places: &'a Places<'a>,
-    pub court: Court<'a>,
+    requests: &'a Requests<'a>,
+    identities: &'a Identities<'a>,
+    pub classifier: Classifier<'a>,
     pub entries: Entries,
     groups: FxHashMap<(u32, u32), Rc<[Rc<Group>]>>,
     /// Entries that the component that is looked at brought.
     fresh: Vec<u64>,
-    /// Judgements that are left, for the component that is looked at and for all.
+    /// Classifications that are left, for the component that is looked at and for all.
     left: (u32, u32),
-    /// Not all cycles of the component that is looked at were judged.
+    /// Not all cycles of the component that is looked at were classified.
     rich: bool,
     /// Some cycles or combinations were not looked at.
     pub cut: bool,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> Reporter<'a> {
     /// Work that goes into one component, and into all: about a second each, and some seconds.
     const STEPS: u64 = 5_000_000;
     const STEPS_IN_ALL: u64 = 50_000_000;
@@ -49,50 +49,51 @@ impl<'a> Teller<'a> {
     const LONGER: u64 = 5_000;
     /// Combinations of places in the code that are looked at for one cycle of locks.
     const COMBINATIONS: usize = 128;
-    /// Cycles of one component that are judged, and of all: some seconds.
-    const JUDGEMENTS: u32 = 10_000;
-    const JUDGEMENTS_IN_ALL: u32 = 500_000;
-    /// A component that is too rich to look at all of its cycles, and whose known cycles are more than this, is told
+    /// Cycles of one component that are classified, and of all: some seconds.
+    const CLASSIFICATIONS: u32 = 10_000;
+    const CLASSIFICATIONS_IN_ALL: u32 = 500_000;
+    /// A component that is too rich to look at all of its cycles, and whose known cycles are more than this, is reported
     /// as one entry with the most serious of them; with fewer, that one tells how many locks there are.
-    const TOLD_OF_RICH: usize = 32;
+    const REPORTED_OF_RICH: usize = 32;
     /// Groups of edges that are remembered.
     const GROUPS: usize = 1 << 16;
 
     pub fn new(
         session: &'a Session,
-        wants: &'a Wants<'a>,
-        places: &'a Places<'a>,
-        must: &'a Links,
+        requests: &'a Requests<'a>,
+        identities: &'a Identities<'a>,
+        hard: &'a Links,
         soft: &'a Links,
     ) -> Self {
-        let pairs = Pairs::new(session, wants, Clocks::new(must), Clocks::new(soft));
-        let feasibility = Feasibility::new(session, wants, soft);
-        let court = Court { session, wants, pairs, feasibility, writers: Writers::new(session), soft: soft.soft };
+        let pairs = Pairs::new(session, requests, Clocks::new(hard), Clocks::new(soft));
+        let feasibility = Feasibility::new(session, requests, soft);
+        let classifier =
+            Classifier { session, requests, pairs, feasibility, writers: Writers::new(session), soft: soft.soft };
         let (entries, groups) = (Entries::new(), FxHashMap::default());
         Self {
             session,
-            wants,
-            places,
-            court,
+            requests,
+            identities,
+            classifier,
             entries,
             groups,
             fresh: Vec::new(),
-            left: (0, Self::JUDGEMENTS_IN_ALL),
+            left: (0, Self::CLASSIFICATIONS_IN_ALL),
             rich: false,
             cut: false,
         }
     }
 
     /// All cycles of all components.
-    pub fn tell_all(&mut self, knots: &Knots) {
+    pub fn report_all(&mut self, cyclic: &CyclicEdges) {
         let mut left = Self::STEPS_IN_ALL;
-        self.cut |= knots.cut;
-        for bounds in knots.starts.windows(2) {
-            let edges = &knots.edges[bounds[0]..bounds[1]];
+        self.cut |= cyclic.cut;
+        for bounds in cyclic.starts.windows(2) {
+            let edges = &cyclic.edges[bounds[0]..bounds[1]];
             self.groups.clear();
             self.component(edges, &mut left);
         }
-        for number in &knots.own {
+        for number in &cyclic.own {
             self.reads_again(*number);
         }
     }
@@ -110,7 +111,7 @@ impl<'a> Teller<'a> {
             }
         }
         let steps = Self::STEPS.min(*left);
-        (self.left.0, self.rich) = (Self::JUDGEMENTS, false);
+        (self.left.0, self.rich) = (Self::CLASSIFICATIONS, false);
         self.fresh.clear();
         let limits = Limits { steps, pairs: Self::PAIRS, longer: Self::LONGER };
         let mut best: Option<((Class, bool), u64)> = None;
@@ -118,8 +119,8 @@ impl<'a> Teller<'a> {
         let (all, used) = cycles(&graph, limits, |found| {
             cycle.clear();
             cycle.extend(found.iter().map(|at| nodes[*at as usize]));
-            let told = self.tell(edges, &cycle);
-            best = best.into_iter().chain(told).min();
+            let reported = self.report(edges, &cycle);
+            best = best.into_iter().chain(reported).min();
         });
         *left = left.saturating_sub(used);
         if all && !self.rich {
@@ -128,36 +129,39 @@ impl<'a> Teller<'a> {
         self.cut = true;
         if best.is_none() {
             let found: Vec<u32> = some_cycle(&graph).iter().map(|at| nodes[*at as usize]).collect();
-            best = self.tell(edges, &found);
+            best = self.report(edges, &found);
         }
         let Some((_, fingerprint)) = best else { return };
         let size = nodes.len() as u64;
-        if self.fresh.len() <= Self::TOLD_OF_RICH {
+        if self.fresh.len() <= Self::REPORTED_OF_RICH {
             if let Some((_, component)) = self.entries.get_mut(&(false, fingerprint)) {
                 *component = (*component).max(Some(size));
             }
         } else if let Some((entry, _)) = self.entries.get(&(false, fingerprint)) {
-            let mut classes: Vec<u64> =
-                nodes.iter().filter_map(|node| self.wants.lock_of(*node)).map(|lock| self.places.class(lock)).collect();
+            let mut classes: Vec<u64> = nodes
+                .iter()
+                .filter_map(|node| self.requests.lock_of(*node))
+                .map(|lock| self.identities.class(lock))
+                .collect();
             classes.sort_unstable();
             classes.dedup();
             let whole = classes.iter().fold(Fnv::new().bytes(b"component"), |hash, class| hash.number(*class));
-            let (verdict, sides) = (entry.verdict.clone(), entry.sides.clone());
-            self.add(true, whole.end(), verdict, Some(size), |_| sides);
+            let (verdict, legs) = (entry.verdict.clone(), entry.legs.clone());
+            self.add(true, whole.end(), verdict, Some(size), |_| legs);
             for fingerprint in self.fresh.drain(..) {
                 self.entries.remove(&(false, fingerprint));
             }
         }
     }
 
-    /// Tells a cycle of nodes. Returns the most serious rank of what is told, with its fingerprint.
-    fn tell(&mut self, edges: &[Edge], cycle: &[u32]) -> Option<((Class, bool), u64)> {
+    /// Reports a cycle of nodes. Returns the most serious rank of what is reported, with its fingerprint.
+    fn report(&mut self, edges: &[Edge], cycle: &[u32]) -> Option<((Class, bool), u64)> {
         let pairs = (0..cycle.len()).map(|at| (cycle[at], cycle[(at + 1) % cycle.len()]));
         let choices: Vec<Rc<[Rc<Group>]>> = pairs.map(|(from, to)| self.groups(edges, from, to)).collect();
         let locks: Option<Vec<LockId>> =
-            (0..cycle.len()).map(|at| self.wants.lock_of(cycle[(at + 1) % cycle.len()])).collect();
+            (0..cycle.len()).map(|at| self.requests.lock_of(cycle[(at + 1) % cycle.len()])).collect();
         let locks = locks?;
-        // The lock that a side wants is held by the next one.
+        // The lock that a leg wants is held by the next one.
         let held: Vec<LockId> = locks.iter().cycle().skip(locks.len() - 1).take(locks.len()).copied().collect();
         let count = choices.iter().fold(1usize, |count, groups| count.saturating_mul(groups.len()));
         self.cut |= count > Self::COMBINATIONS;
@@ -180,10 +184,10 @@ impl<'a> Teller<'a> {
                 continue;
             }
             self.left = (self.left.0 - 1, self.left.1 - 1);
-            let verdict = self.court.judge(&groups, &locks);
+            let verdict = self.classifier.classify(&groups, &locks);
             best = best.into_iter().chain([(verdict.rank(), fingerprint)]).min();
             self.add(false, fingerprint, verdict, None, |verdict| {
-                sides(self.session, self.wants, verdict, &groups, &held)
+                legs(self.session, self.requests, verdict, &groups, &held)
             });
         }
         best
@@ -195,23 +199,23 @@ impl<'a> Teller<'a> {
         fingerprint: u64,
         verdict: Verdict,
         component: Option<u64>,
-        sides: impl FnOnce(&Verdict) -> Vec<Side>,
+        legs: impl FnOnce(&Verdict) -> Vec<Leg>,
     ) {
         match self.entries.get_mut(&(rich, fingerprint)) {
             Some((entry, size)) => {
                 entry.instances += 1;
-                entry.judged += 1;
+                entry.classified += 1;
                 entry.classes.insert(verdict.class);
                 *size = (*size).max(component);
                 if verdict.rank() < entry.verdict.rank() {
-                    entry.sides = sides(&verdict);
+                    entry.legs = legs(&verdict);
                     entry.verdict = verdict;
                 }
             }
             None => {
-                let sides = sides(&verdict);
+                let legs = legs(&verdict);
                 let classes = BTreeSet::from([verdict.class]);
-                let entry = Entry { verdict, sides, instances: 1, judged: 1, classes };
+                let entry = Entry { verdict, legs, instances: 1, classified: 1, classes };
                 self.entries.insert((rich, fingerprint), (entry, component));
                 if !rich {
                     self.fresh.push(fingerprint);
@@ -232,10 +236,10 @@ impl<'a> Teller<'a> {
         let edges = edges[begin..].iter().take_while(|edge| (edge.from, edge.to) == (from, to));
         let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
         for edge in edges {
-            let Some(want) = self.wants.get(edge.want) else { continue };
-            let (Some(held), timed) = (self.wants.lock_of(from), want.how == How::Timed) else { continue };
-            let hash = side_hash(
-                self.places,
+            let Some(want) = self.requests.get(edge.want) else { continue };
+            let (Some(held), timed) = (self.requests.lock_of(from), want.how == How::Timed) else { continue };
+            let hash = leg_hash(
+                self.identities,
                 (held, edge.held_mode),
                 (want.lock, want.mode, timed),
                 (edge.held_stack, want.stack),
@@ -245,7 +249,7 @@ impl<'a> Teller<'a> {
                 held_mode: edge.held_mode,
                 wanted_mode: want.mode,
                 timed,
-                alike: Vec::new(),
+                equivalents: Vec::new(),
                 count: 0,
             });
             group.count = want.runs.iter().fold(group.count, |sum, run| sum.saturating_add(run.count));
@@ -255,12 +259,17 @@ impl<'a> Teller<'a> {
                 held_mode: edge.held_mode,
                 held_stack: edge.held_stack,
             };
-            let inherited = self.court.pairs.gates.of(want.thread);
-            let alike =
-                group.alike.iter_mut().rev().find(|alike| alike.held == want.held && alike.inherited == inherited);
-            match alike {
-                Some(alike) => alike.candidates.push(candidate),
-                None => group.alike.push(Alike { held: want.held, inherited, candidates: vec![candidate] }),
+            let inherited = self.classifier.pairs.guard_locks.of(want.thread);
+            let class = group
+                .equivalents
+                .iter_mut()
+                .rev()
+                .find(|class| class.held == want.held && class.inherited == inherited);
+            match class {
+                Some(class) => class.candidates.push(candidate),
+                None => {
+                    group.equivalents.push(EquivalenceClass { held: want.held, inherited, candidates: vec![candidate] })
+                }
             }
         }
         let groups: Rc<[Rc<Group>]> = groups.into_values().map(Rc::new).collect();
@@ -270,31 +279,31 @@ impl<'a> Teller<'a> {
 
     /// A reader that reads again: a cycle of one lock.
     fn reads_again(&mut self, number: u32) {
-        let Some(want) = self.wants.get(number) else { return };
+        let Some(want) = self.requests.get(number) else { return };
         let Some(link) = reads_again(self.session, &want) else { return };
         let timed = want.how == How::Timed;
         let lock = want.lock;
-        let hash = side_hash(self.places, (lock, link.mode), (lock, want.mode, timed), (link.stack, want.stack));
+        let hash = leg_hash(self.identities, (lock, link.mode), (lock, want.mode, timed), (link.stack, want.stack));
         let candidate = Candidate { want: number, thread: want.thread, held_mode: link.mode, held_stack: link.stack };
-        let Court { pairs, writers, wants, .. } = &mut self.court;
-        let (cause, fails) = writers.between(pairs, wants, &[lock], &[candidate]);
+        let Classifier { pairs, writers, requests, .. } = &mut self.classifier;
+        let (grounds, fails) = writers.between(pairs, requests, &[lock], &[candidate]);
         let (class, choice) = (Class::NeedsWriter, vec![candidate]);
-        let verdict = Verdict { class, fails: fails && !timed, choice, cause, witness: Vec::new() };
+        let verdict = Verdict { class, fails: fails && !timed, choice, grounds, witness: Vec::new() };
         let count = want.runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.count));
-        let (held_mode, wanted_mode, alike) = (link.mode, want.mode, Vec::new());
-        let group = Rc::new(Group { hash, held_mode, wanted_mode, timed, alike, count });
+        let (held_mode, wanted_mode) = (link.mode, want.mode);
+        let group = Rc::new(Group { hash, held_mode, wanted_mode, timed, equivalents: Vec::new(), count });
         self.add(false, of_cycle(&[hash]), verdict, None, |verdict| {
-            sides(self.session, self.wants, verdict, &[group], &[lock])
+            legs(self.session, self.requests, verdict, &[group], &[lock])
         });
     }
 }
 
-/// One of each side's groups. If not all combinations are looked at, each group comes up in some.
+/// One of each leg's groups. If not all combinations are looked at, each group comes up in some.
 fn combination(choices: &[Rc<[Rc<Group>]>], number: usize, all: bool) -> Vec<Rc<Group>> {
     let mut rest = number;
     let mut chosen = Vec::with_capacity(choices.len());
-    for (side, groups) in choices.iter().enumerate() {
-        let at = if all { rest % groups.len() } else { (number + number / groups.len() * side) % groups.len() };
+    for (leg, groups) in choices.iter().enumerate() {
+        let at = if all { rest % groups.len() } else { (number + number / groups.len() * leg) % groups.len() };
         rest /= groups.len();
         chosen.push(groups[at].clone());
     }

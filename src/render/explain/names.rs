@@ -1,13 +1,14 @@
-//! What things are called within one entry of a verdict: locks, threads, what a side does.
+//! What things are called within one finding: locks, threads, what a leg does.
 
-use super::words::{Spot, spot};
+use super::Point;
+use crate::analysis::findings::Finding;
 use crate::analysis::lock_name;
-use crate::analysis::order::{Action, Cycle, Side, Step};
-use crate::gate::{Entry, Subject};
+use crate::analysis::order::{Action, Cycle, Leg, Step};
 use crate::model::{HangKind, Kind, LockId, Mode, Session, StackId, Stacks, ThreadId};
+use crate::render::locations::{CodeLocation, location};
 use crate::render::names::{fit_end, short_file};
-use crate::render::paint::printable;
 use crate::render::sources::Sources;
+use crate::render::style::printable;
 
 /// A headline does not get easier with a longer name.
 const NAME_WIDTH: usize = 40;
@@ -17,7 +18,7 @@ const MOST_NAMES: usize = 4;
 /// The kernel cuts a thread's name to this.
 const KERNEL_WIDTH: usize = 15;
 
-/// Names within one entry: locks and threads that share a name are told apart.
+/// Names within one finding: locks and threads that share a name are told apart.
 pub(crate) struct Names<'a> {
     session: &'a Session,
     locks: Vec<LockId>,
@@ -27,16 +28,6 @@ pub(crate) struct Names<'a> {
     hang: Option<HangKind>,
 }
 
-/// What a side does at a place.
-pub(crate) struct Deed {
-    /// Where.
-    pub stack: StackId,
-    /// `takes a`: without who does it.
-    pub label: String,
-    /// `worker-0 takes a`.
-    pub sentence: String,
-}
-
 fn push<T: PartialEq>(list: &mut Vec<T>, item: T) {
     if !list.contains(&item) {
         list.push(item);
@@ -44,40 +35,30 @@ fn push<T: PartialEq>(list: &mut Vec<T>, item: T) {
 }
 
 impl<'a> Names<'a> {
-    pub(crate) fn of(entry: &Entry<'a>) -> Self {
+    pub(crate) fn of(session: &'a Session, finding: &Finding) -> Self {
         let (mut locks, mut threads) = (Vec::new(), Vec::new());
         let (mut ends, mut hang) = (Vec::new(), None);
-        match &entry.subject {
-            Subject::Cycle(cycle) => {
-                hang = cycle.hang;
-                cycle.sides.iter().for_each(|side| push(&mut locks, side.held.lock));
-                // A thread holds its own end; elsewhere the lock of kind `Join` stands for whom a step is about.
-                if hang != Some(HangKind::Stuck) {
-                    ends.extend(cycle.sides.iter().map(|side| (side.held.lock, side.thread)));
-                }
-                ends.extend(cycle.witness.iter().filter_map(|step| Some((step.lock?, step.other?))));
-                ends.retain(|(lock, _)| entry.recording.session.lock(*lock).kind == Kind::Join);
-                for side in &cycle.sides {
-                    push(&mut threads, side.thread);
-                    push(&mut locks, side.wanted);
-                    side.also_held.iter().for_each(|held| push(&mut locks, held.lock));
-                }
-                for step in &cycle.witness {
-                    push(&mut threads, step.thread);
-                    step.other.iter().for_each(|thread| push(&mut threads, *thread));
-                    step.lock.iter().for_each(|lock| push(&mut locks, *lock));
-                }
+        finding.subject.locks.iter().for_each(|lock| push(&mut locks, *lock));
+        finding.subject.threads.iter().for_each(|thread| push(&mut threads, *thread));
+        if let Some(cycle) = finding.cycle() {
+            hang = cycle.hang();
+            // A thread holds its own end; elsewhere the lock of kind `Join` stands for whom a step is about.
+            if hang != Some(HangKind::Stuck) {
+                ends.extend(cycle.legs.iter().map(|leg| (leg.held.lock, leg.thread)));
             }
-            Subject::Finding(finding) => {
-                locks.push(finding.lock);
-                threads.push(finding.thread);
+            ends.extend(cycle.witness.iter().filter_map(|step| Some((step.lock?, step.other?))));
+            ends.retain(|(lock, _)| session.lock(*lock).kind == Kind::Join);
+            for leg in &cycle.legs {
+                push(&mut locks, leg.wanted);
+                leg.also_held.iter().for_each(|held| push(&mut locks, held.lock));
             }
-            Subject::Budget(breach) => {
-                locks.push(breach.lock);
-                threads.extend(breach.thread);
+            for step in &cycle.witness {
+                push(&mut threads, step.thread);
+                step.other.iter().for_each(|thread| push(&mut threads, *thread));
+                step.lock.iter().for_each(|lock| push(&mut locks, *lock));
             }
         }
-        Self { session: entry.recording.session, locks, threads, ends, hang }
+        Self { session, locks, threads, ends, hang }
     }
 
     /// The thread whose end a lock of kind `Join` is.
@@ -88,7 +69,7 @@ impl<'a> Names<'a> {
         })
     }
 
-    /// A lock's name, `acct->lock #2` where another of the entry has the same; of a join `the end of worker-0`.
+    /// A lock's name, `acct->lock #2` where another of the finding has the same; of a join `the end of worker-0`.
     pub(crate) fn lock(&self, lock: LockId) -> String {
         if let Some(thread) = self.ends(lock) {
             return format!("the end of {thread}");
@@ -102,7 +83,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// A thread's name, with its id where another of the entry has the same. Threads that nobody named have their
+    /// A thread's name, with its id where another of the finding has the same. Threads that nobody named have their
     /// program's name, which says nothing: they are told by their number in the process.
     pub(crate) fn thread(&self, thread: ThreadId) -> String {
         let row = self.session.thread(thread);
@@ -143,11 +124,11 @@ impl<'a> Names<'a> {
         if self.is_named(thread) || created == Stacks::UNKNOWN {
             return name;
         }
-        match spot(self.session, created, &Sources::default()) {
-            Some(Spot { function, file: Some(file), line, .. }) => {
+        match location(self.session, created, &Sources::default()) {
+            Some(CodeLocation { function, file: Some(file), line, .. }) => {
                 format!("{name} (started by {function} at {}:{line})", printable(short_file(file)))
             }
-            Some(Spot { function, .. }) => format!("{name} (started by {function})"),
+            Some(CodeLocation { function, .. }) => format!("{name} (started by {function})"),
             None => name,
         }
     }
@@ -162,8 +143,8 @@ impl<'a> Names<'a> {
     }
 
     /// `a ↔ b`, or `a → b → c → a`.
-    pub(crate) fn cycle(&self, cycle: &Cycle) -> String {
-        let names: Vec<String> = cycle.sides.iter().map(|side| self.lock(side.held.lock)).collect();
+    pub(super) fn cycle(&self, cycle: &Cycle) -> String {
+        let names: Vec<String> = cycle.legs.iter().map(|leg| self.lock(leg.held.lock)).collect();
         match names.as_slice() {
             [] => "a cycle of locks".into(),
             [one] => one.clone(),
@@ -179,7 +160,7 @@ impl<'a> Names<'a> {
     /// What the threads of a hang wait for, each once: `a, b and 3 more`.
     pub(super) fn waited(&self, cycle: &Cycle) -> String {
         let mut names: Vec<String> = Vec::new();
-        cycle.sides.iter().for_each(|side| push(&mut names, self.lock(side.wanted)));
+        cycle.legs.iter().for_each(|leg| push(&mut names, self.lock(leg.wanted)));
         let rest = names.len().saturating_sub(MOST_NAMES);
         names.truncate(MOST_NAMES);
         let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
@@ -206,46 +187,51 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// What a side wants: `wants b for reading`, `waits for worker-0 to end`.
-    fn wants(&self, side: &Side) -> String {
-        let lock = self.lock(side.wanted);
-        if let Some(thread) = self.ends(side.wanted) {
+    /// What a leg wants: `wants b for reading`, `waits for worker-0 to end`.
+    fn wants(&self, leg: &Leg) -> String {
+        let lock = self.lock(leg.wanted);
+        if let Some(thread) = self.ends(leg.wanted) {
             return format!("waits for {thread} to end");
         }
-        match self.session.lock(side.wanted).kind {
-            _ if side.reacquired => format!("wants {lock} back after a condition wait"),
-            kind if kind.is_lock() => format!("wants {lock}{}", self.mode(side.wanted, side.wanted_mode)),
+        match self.session.lock(leg.wanted).kind {
+            _ if leg.reacquired => format!("wants {lock} back after a condition wait"),
+            kind if kind.is_lock() => format!("wants {lock}{}", self.mode(leg.wanted, leg.wanted_mode)),
             _ => format!("waits for {lock}"),
         }
     }
 
     /// `worker-0 holds a and wants b for reading`.
-    pub(crate) fn side(&self, side: &Side) -> String {
-        let (who, wants) = (self.introduced(side.thread), self.wants(side));
-        let limit = if side.timed { ", for a limited time" } else { "" };
-        let held = format!("{}{}", self.lock(side.held.lock), self.mode(side.held.lock, side.held.mode));
+    pub(super) fn leg(&self, leg: &Leg) -> String {
+        let (who, wants) = (self.introduced(leg.thread), self.wants(leg));
+        let limit = if leg.timed { ", for a limited time" } else { "" };
+        let held = format!("{}{}", self.lock(leg.held.lock), self.mode(leg.held.lock, leg.held.mode));
         match self.hang {
             Some(HangKind::Stuck) => format!("{who} {wants}"),
             Some(HangKind::Abandoned) => format!("{who} {wants}, which a thread that has ended holds"),
-            _ if self.ends(side.held.lock).is_some() => format!("{who} {wants}{limit} before it ends"),
+            _ if self.ends(leg.held.lock).is_some() => format!("{who} {wants}{limit} before it ends"),
             _ => format!("{who} holds {held} and {wants}{limit}"),
         }
     }
 
-    /// Where a side does its two things.
-    pub(crate) fn deeds(&self, side: &Side) -> Vec<Deed> {
-        let who = self.thread(side.thread);
-        let by = |stack: StackId, label: String| Deed { stack, sentence: format!("{who} {label}"), label };
-        let wants = by(side.wanted_stack, self.wants(side));
-        let lock = self.lock(side.held.lock);
+    /// Where a leg does its two things.
+    pub(super) fn points(&self, leg: &Leg) -> Vec<Point> {
+        let who = self.thread(leg.thread);
+        let wants = point(leg.wanted_stack, &who, self.wants(leg));
+        let lock = self.lock(leg.held.lock);
+        let held = leg.held.stack;
         match self.hang {
             Some(HangKind::Stuck) => vec![wants],
             Some(HangKind::Abandoned) => {
-                let label = format!("{lock} was taken by a thread that has ended");
-                vec![Deed { stack: side.held.stack, sentence: label.clone(), label }, wants]
+                vec![point(held, "", format!("{lock} was taken by a thread that has ended")), wants]
             }
-            _ if self.ends(side.held.lock).is_some() => vec![by(side.held.stack, "is started".to_owned()), wants],
-            _ => vec![by(side.held.stack, format!("takes {lock}")), wants],
+            _ if self.ends(leg.held.lock).is_some() => vec![point(held, &who, "is started".to_owned()), wants],
+            _ => vec![point(held, &who, format!("takes {lock}")), wants],
         }
     }
+}
+
+fn point(stack: StackId, who: &str, label: String) -> Point {
+    let sentence = format!("{who} {label}").trim_start().to_owned();
+    let here = format!("{sentence} here");
+    Point { stack, label, sentence, more: String::new(), here }
 }

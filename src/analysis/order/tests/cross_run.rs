@@ -1,6 +1,6 @@
 //! Orders of several processes.
 
-use crate::analysis::order::{Class, Cycle, orders};
+use crate::analysis::order::{Cause, Class, Cycle, orders};
 use crate::analysis::testing::Builder;
 use crate::model::order::{Event, Fold, How, What};
 use crate::model::{Kind, LockId, Mode, ProcessId, Session, ThreadId};
@@ -40,7 +40,7 @@ fn runs(orders: &[&[usize]], kinds: &[Kind], modes: &[Mode]) -> Session {
 const MUTEXES: [Kind; 3] = [Kind::Mutex; 3];
 const ALONE: [Mode; 3] = [Mode::Exclusive; 3];
 
-fn judged(session: &Session) -> Option<Cycle> {
+fn classified(session: &Session) -> Option<Cycle> {
     let orders = orders(session);
     assert!(orders.cycles.len() < 2, "{:#?}", orders.cycles);
     orders.cycles.into_iter().next()
@@ -48,20 +48,20 @@ fn judged(session: &Session) -> Option<Cycle> {
 
 #[test]
 fn two_runs_that_take_two_orders() {
-    let cycle = judged(&runs(&[&[0, 1], &[1, 0]], &MUTEXES, &ALONE)).expect("a cycle");
-    assert_eq!((cycle.class, cycle.fails, cycle.sides.len()), (Class::Possible, true, 2));
-    assert!(cycle.reason.contains("different runs"), "{}", cycle.reason);
-    assert_ne!(cycle.sides[0].held.lock, cycle.sides[1].wanted, "locks of two processes");
+    let cycle = classified(&runs(&[&[0, 1], &[1, 0]], &MUTEXES, &ALONE)).expect("a cycle");
+    assert_eq!((cycle.class, cycle.fails, cycle.legs.len()), (Class::Possible, true, 2));
+    assert_eq!(cycle.cause, Cause::CrossRun);
+    assert_ne!(cycle.legs[0].held.lock, cycle.legs[1].wanted, "locks of two processes");
 }
 
 #[test]
 fn one_order_in_all_runs() {
-    assert_eq!(judged(&runs(&[&[0, 1], &[0, 1]], &MUTEXES, &ALONE)), None);
+    assert_eq!(classified(&runs(&[&[0, 1], &[0, 1]], &MUTEXES, &ALONE)), None);
 }
 
 #[test]
 fn a_gate_in_all_runs() {
-    let cycle = judged(&runs(&[&[2, 0, 1], &[2, 1, 0]], &MUTEXES, &ALONE)).expect("a cycle");
+    let cycle = classified(&runs(&[&[2, 0, 1], &[2, 1, 0]], &MUTEXES, &ALONE)).expect("a cycle");
     assert_eq!((cycle.class, cycle.fails), (Class::Guarded, false));
 }
 
@@ -71,12 +71,12 @@ fn a_class_of_several_locks_stands_for_none() {
     let mut another = session.locks[0].clone();
     another.address += 1 << 20;
     session.locks.push(another);
-    assert_eq!(judged(&session), None);
+    assert_eq!(classified(&session), None);
 }
 
 #[test]
 fn readers_in_different_runs() {
     let shared = [Mode::Shared; 3];
-    let cycle = judged(&runs(&[&[0, 1], &[1, 0]], &[Kind::Rwlock; 3], &shared)).expect("a cycle");
+    let cycle = classified(&runs(&[&[0, 1], &[1, 0]], &[Kind::Rwlock; 3], &shared)).expect("a cycle");
     assert_eq!((cycle.class, cycle.fails), (Class::NeedsWriter, false));
 }

@@ -12,23 +12,23 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cycles::{Limits, cycles};
 use super::edges::edges_of;
-use super::entries::{side_hash, sides};
-use super::fingerprint::{Fnv, of_cycle};
-use super::places::Places;
+use super::entries::{leg_hash, legs};
+use super::requests::{Requests, holds};
 use super::search::{Candidate, Group};
-use super::verdict::{Cause, Verdict};
-use super::wants::{Wants, holds};
-use super::{Class, Side};
+use super::verdict::{Grounds, Verdict};
+use super::{Class, Leg};
+use crate::analysis::fingerprint::identities::Identities;
+use crate::analysis::fingerprint::{Fnv, of_cycle};
 use crate::model::lock_class::is_programs;
 use crate::model::order::{ChainId, How};
 use crate::model::owners::on_disk;
 use crate::model::{Kind, LockId, Mode, ProcessId, Session};
 
-/// A cycle whose sides were seen in different runs.
-pub(super) struct Apart {
+/// A cycle whose legs were seen in different runs.
+pub(super) struct CrossRun {
     pub fingerprint: u64,
     pub verdict: Verdict,
-    pub sides: Vec<Side>,
+    pub legs: Vec<Leg>,
 }
 
 /// Work for this: less than for what was seen in one process.
@@ -36,7 +36,7 @@ const LIMITS: Limits = Limits { steps: 1_000_000, pairs: 1_000, longer: 1_000 };
 /// Combinations of one cycle of classes that are looked at.
 const COMBINATIONS: usize = 64;
 
-/// A side that was seen in some process.
+/// A leg that was seen in some process.
 struct Seen {
     group: Rc<Group>,
     candidate: Candidate,
@@ -49,29 +49,31 @@ struct Seen {
 #[derive(Default)]
 struct Edge {
     runs: FxHashSet<usize>,
-    /// By the side's part of the fingerprint.
+    /// By the leg's part of the fingerprint.
     seen: BTreeMap<u64, Seen>,
 }
 
 /// Finds them.
-pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -> Vec<Apart> {
+pub(super) fn find(session: &Session, requests: &Requests<'_>, identities: &Identities<'_>) -> Vec<CrossRun> {
     if session.later_runs.is_empty() {
         return Vec::new();
     }
     let run = |lock: LockId| session.run_of(session.lock(lock).process);
-    let single = single(session, places);
+    let single = single(session, identities);
     let programs = Programs::of(session);
     let mut edges: BTreeMap<(u64, u64), Edge> = BTreeMap::new();
     for number in 0..session.order.requests.len() as u32 {
-        let Some(want) = wants.get(number).filter(|want| single.contains(&want.lock)) else { continue };
+        let Some(want) = requests.get(number).filter(|want| single.contains(&want.lock)) else { continue };
         if session.order.chains.walk(want.held).any(|link| link.lock == want.lock) {
             continue;
         }
-        for edge in edges_of(session, wants, number, &want).filter(|edge| single.contains(&LockId(edge.from))) {
+        for edge in edges_of(session, requests, number, &want).filter(|edge| single.contains(&LockId(edge.from))) {
             let (held_lock, timed) = (LockId(edge.from), want.how == How::Timed);
             let (held, wanted) = ((held_lock, edge.held_mode), (want.lock, want.mode, timed));
-            let hash = side_hash(places, held, wanted, (edge.held_stack, want.stack));
-            let of = edges.entry((programs.class(places, held_lock), programs.class(places, want.lock))).or_default();
+            let hash = leg_hash(identities, held, wanted, (edge.held_stack, want.stack));
+            let of = edges
+                .entry((programs.class(identities, held_lock), programs.class(identities, want.lock)))
+                .or_default();
             of.runs.insert(run(want.lock));
             of.seen.entry(hash).or_insert_with(|| Seen {
                 group: Rc::new(Group {
@@ -79,7 +81,7 @@ pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -
                     held_mode: edge.held_mode,
                     wanted_mode: want.mode,
                     timed,
-                    alike: Vec::new(),
+                    equivalents: Vec::new(),
                     count: want.runs.iter().fold(0, |sum, run| sum.saturating_add(run.count)),
                 }),
                 candidate: Candidate {
@@ -105,9 +107,9 @@ pub(super) fn apart(session: &Session, wants: &Wants<'_>, places: &Places<'_>) -
         let pair = |at: usize| (nodes[cycle[at] as usize], nodes[cycle[(at + 1) % cycle.len()] as usize]);
         let path: Vec<&Edge> = (0..cycle.len()).filter_map(|at| edges.get(&pair(at))).collect();
         let Some((one, rest)) = path.split_first() else { return };
-        // What one run took in a circle was judged there.
+        // What one run took in a circle was classified there.
         if !one.runs.iter().any(|run| rest.iter().all(|edge| edge.runs.contains(run))) {
-            combine(session, wants, (places, &single), &path, &mut found);
+            combine(session, requests, (identities, &single), &path, &mut found);
         }
     });
     found
@@ -143,8 +145,8 @@ impl<'a> Programs<'a> {
     }
 
     /// A lock's class among those of all programs.
-    fn class(&self, places: &Places<'_>, lock: LockId) -> u64 {
-        let class = places.class(lock);
+    fn class(&self, identities: &Identities<'_>, lock: LockId) -> u64 {
+        let class = identities.class(lock);
         let row = self.session.lock(lock);
         match self.first.get(row.process.index()) {
             Some(first) if is_programs(&row.class) => Fnv::new().number(class).number(u64::from(*first)).end(),
@@ -154,12 +156,12 @@ impl<'a> Programs<'a> {
 }
 
 /// Locks whose class stands for nothing else in their process, and for the same kind in all.
-fn single(session: &Session, places: &Places<'_>) -> FxHashSet<LockId> {
+fn single(session: &Session, identities: &Identities<'_>) -> FxHashSet<LockId> {
     let mut locks: FxHashMap<(ProcessId, u64), (u64, LockId)> = FxHashMap::default();
     let mut kinds: FxHashMap<u64, Option<Kind>> = FxHashMap::default();
     for (at, lock) in session.locks.iter().enumerate().filter(|(_, lock)| holds(lock)) {
         let id = LockId::from(at);
-        let class = places.class(id);
+        let class = identities.class(id);
         let (count, _) = locks.entry((lock.process, class)).or_insert((0, id));
         *count = count.saturating_add(lock.merged.max(1));
         let kind = kinds.entry(class).or_insert(Some(lock.kind));
@@ -172,10 +174,10 @@ fn single(session: &Session, places: &Places<'_>) -> FxHashSet<LockId> {
 }
 
 /// Names, and the locks that are alone of their class.
-type Known<'a> = (&'a Places<'a>, &'a FxHashSet<LockId>);
+type Known<'a> = (&'a Identities<'a>, &'a FxHashSet<LockId>);
 
-/// Judges the combinations of the sides that were seen.
-fn combine(session: &Session, wants: &Wants<'_>, known: Known<'_>, path: &[&Edge], found: &mut Vec<Apart>) {
+/// Classifies the combinations of the legs that were seen.
+fn combine(session: &Session, requests: &Requests<'_>, known: Known<'_>, path: &[&Edge], found: &mut Vec<CrossRun>) {
     let choices: Vec<Vec<&Seen>> = path.iter().map(|edge| edge.seen.values().collect()).collect();
     let count = choices.iter().fold(1usize, |count, seen| count.saturating_mul(seen.len())).min(COMBINATIONS);
     for number in 0..count {
@@ -194,26 +196,26 @@ fn combine(session: &Session, wants: &Wants<'_>, known: Known<'_>, path: &[&Edge
         let readers =
             (0..groups.len()).find(|at| groups[*at].wanted_mode == Mode::Shared && next(*at).held_mode == Mode::Shared);
         let timed = groups.iter().any(|group| group.timed);
-        let gate = gate(session, known, &chosen);
-        let (class, fails, cause) = match (gate, readers) {
-            (Some(lock), _) => (Class::Guarded, false, Cause::ApartUnder(lock)),
-            (None, Some(at)) => (Class::NeedsWriter, false, Cause::Readers(chosen[at].wanted_lock, None)),
-            (None, None) => (Class::Possible, !timed, Cause::Apart),
+        let guard = guard(session, known, &chosen);
+        let (class, fails, grounds) = match (guard, readers) {
+            (Some(lock), _) => (Class::Guarded, false, Grounds::CrossRunUnder(lock)),
+            (None, Some(at)) => (Class::NeedsWriter, false, Grounds::Readers(chosen[at].wanted_lock, None)),
+            (None, None) => (Class::Possible, !timed, Grounds::CrossRun),
         };
         let choice = chosen.iter().map(|seen| seen.candidate).collect();
-        let verdict = Verdict { class, fails, choice, cause, witness: Vec::new() };
+        let verdict = Verdict { class, fails, choice, grounds, witness: Vec::new() };
         let held: Vec<LockId> = chosen.iter().map(|seen| seen.held_lock).collect();
-        let sides = sides(session, wants, &verdict, &groups, &held);
-        found.push(Apart { fingerprint: of_cycle(&hashes), verdict, sides });
+        let legs = legs(session, requests, &verdict, &groups, &held);
+        found.push(CrossRun { fingerprint: of_cycle(&hashes), verdict, legs });
     }
 }
 
-/// A class of which two sides hold a lock, not both to read. Each process has its own lock, but one run has one.
-fn gate(session: &Session, (places, single): Known<'_>, chosen: &[&Seen]) -> Option<LockId> {
+/// A class of which two legs hold a lock, not both to read. Each process has its own lock, but one run has one.
+fn guard(session: &Session, (identities, single): Known<'_>, chosen: &[&Seen]) -> Option<LockId> {
     let held = |seen: &Seen| {
         let links = session.order.chains.walk(seen.held);
         let known = links.filter(|link| single.contains(&link.lock));
-        known.map(|link| (places.class(link.lock), link.mode, link.lock)).collect::<Vec<_>>()
+        known.map(|link| (identities.class(link.lock), link.mode, link.lock)).collect::<Vec<_>>()
     };
     let all: Vec<_> = chosen.iter().map(|seen| held(seen)).collect();
     for (at, one) in all.iter().enumerate() {

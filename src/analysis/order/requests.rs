@@ -15,7 +15,7 @@ pub(in crate::analysis) fn holds(lock: &Lock) -> bool {
 
 /// A thread wants a node while it holds others.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::analysis) struct Want<'a> {
+pub(in crate::analysis) struct RequestView<'a> {
     pub thread: ThreadId,
     pub node: u32,
     /// The lock, for a join the one of kind `Join`.
@@ -48,26 +48,26 @@ struct Extra {
 
 /// All wants: those that are requests, and those that come from joins.
 #[derive(Debug)]
-pub(in crate::analysis) struct Wants<'a> {
+pub(in crate::analysis) struct Requests<'a> {
     session: &'a Session,
     extras: Vec<Extra>,
     /// The lock of kind `Join` by which a thread's end was wanted first.
     ends: FxHashMap<ThreadId, LockId>,
 }
 
-impl<'a> Wants<'a> {
+impl<'a> Requests<'a> {
     pub fn new(session: &'a Session) -> Self {
-        let mut wants = Self { session, extras: Vec::new(), ends: FxHashMap::default() };
-        let joins = session.order.requests.iter().filter(|request| wants.is(request.key.lock, Kind::Join));
+        let mut requests = Self { session, extras: Vec::new(), ends: FxHashMap::default() };
+        let joins = session.order.requests.iter().filter(|request| requests.is(request.key.lock, Kind::Join));
         let joins: Vec<&Request> = joins.collect();
         if !joins.is_empty() {
             let mut needed = Vec::new();
             for request in joins {
-                wants.join(request, false, &mut needed);
+                requests.join(request, false, &mut needed);
             }
-            wants.children(needed);
+            requests.children(needed);
         }
-        wants
+        requests
     }
 
     /// Their number.
@@ -99,28 +99,42 @@ impl<'a> Wants<'a> {
     }
 
     /// A want by its number; `None` where the request makes no edge.
-    pub fn get(&self, number: u32) -> Option<Want<'_>> {
+    pub fn get(&self, number: u32) -> Option<RequestView<'_>> {
         let requests = &self.session.order.requests;
         let Some(request) = requests.get(number as usize) else {
             let extra = self.extras.get(number as usize - requests.len())?;
             let Extra { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, ref runs } = *extra;
-            return Some(Want { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, runs });
+            return Some(RequestView {
+                thread,
+                node,
+                lock,
+                mode,
+                how,
+                reacquired,
+                unanswered,
+                stack,
+                held,
+                child,
+                runs,
+            });
         };
         let key = &request.key;
         let lock = self.session.locks.get(key.lock.index()).filter(|lock| holds(lock))?;
-        (key.how != How::Try && lock.process == self.session.threads.get(key.thread.index())?.process).then_some(Want {
-            thread: key.thread,
-            node: key.lock.0,
-            lock: key.lock,
-            mode: key.mode,
-            how: key.how,
-            reacquired: key.reacquired,
-            unanswered: request.unanswered,
-            stack: key.stack,
-            held: key.held,
-            child: false,
-            runs: &request.runs,
-        })
+        (key.how != How::Try && lock.process == self.session.threads.get(key.thread.index())?.process).then_some(
+            RequestView {
+                thread: key.thread,
+                node: key.lock.0,
+                lock: key.lock,
+                mode: key.mode,
+                how: key.how,
+                reacquired: key.reacquired,
+                unanswered: request.unanswered,
+                stack: key.stack,
+                held: key.held,
+                child: false,
+                runs: &request.runs,
+            },
+        )
     }
 
     fn is(&self, lock: LockId, kind: Kind) -> bool {

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::model::{Hang, LockId, Session, ThreadId};
 use crate::render::names::fit_end;
-use crate::render::paint::printable;
+use crate::render::style::printable;
 
 /// A sentence does not get easier with a longer name.
 const NAME_WIDTH: usize = 40;
@@ -18,7 +18,7 @@ struct Called {
 }
 
 /// See the module.
-pub struct Names {
+pub(crate) struct Names {
     threads: FxHashMap<ThreadId, Called>,
     locks: FxHashMap<LockId, String>,
 }

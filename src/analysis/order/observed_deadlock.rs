@@ -1,18 +1,16 @@
 //! Hangs that happened are cycles of class `hung`: the same cycle as was foreseen, or one of their own.
 
-use super::entries::side_hash;
-use super::fingerprint::{Fnv, of_cycle, smallest_rotation, written};
-use super::places::Places;
-use super::reason::Words;
-use super::{Class, Cycle, Held, Side};
+use super::entries::leg_hash;
+use super::{Cause, Class, Cycle, Held, Leg};
+use crate::analysis::fingerprint::identities::Identities;
+use crate::analysis::fingerprint::{Fnv, of_cycle, smallest_rotation, written};
 use crate::model::{Hang, HangKind, HeldLock, Kind, Mode, Session, Stacks, Waiting};
 
 /// Puts the session's hangs at the head of its cycles.
-pub(super) fn tell(session: &Session, places: &Places<'_>, cycles: &mut Vec<Cycle>) {
-    let words = Words { session, places };
+pub(super) fn add(session: &Session, identities: &Identities<'_>, cycles: &mut Vec<Cycle>) {
     let mut hung: Vec<Cycle> = Vec::new();
     for hang in &session.hangs {
-        let Some((sides, hash)) = sides(session, hang, places) else { continue };
+        let Some((legs, hash)) = legs(session, hang, identities) else { continue };
         let fingerprint = written(hash);
         if let Some(known) = hung.iter_mut().find(|known| known.fingerprint == fingerprint) {
             known.instances += 1;
@@ -20,37 +18,36 @@ pub(super) fn tell(session: &Session, places: &Places<'_>, cycles: &mut Vec<Cycl
         }
         let foreseen = cycles.iter().position(|cycle| cycle.fingerprint == fingerprint);
         let foreseen = foreseen.map(|at| cycles.remove(at));
-        let advice = foreseen.as_ref().map(|cycle| cycle.advice.clone());
         hung.push(Cycle {
             fingerprint,
             class: Class::Hung,
-            hang: Some(hang.kind),
             fails: true,
-            reason: words.of_hang(hang, &sides),
-            advice: advice.unwrap_or_else(|| words.advice_on_hang(hang, &sides)),
-            sides,
+            cause: Cause::Hung { kind: hang.kind, others: hang.others.len() },
+            other_classes: Vec::new(),
+            legs,
             witness: Vec::new(),
             instances: foreseen.as_ref().map_or(1, |cycle| cycle.instances),
             component: None,
-            heat: foreseen.map_or(0.0, |cycle| cycle.heat),
+            score: foreseen.as_ref().map_or(0.0, |cycle| cycle.score),
+            foreseen: foreseen.map(Box::new),
         });
     }
     hung.append(cycles);
     *cycles = hung;
 }
 
-/// The sides of a hang and its fingerprint; `None` for those that are no cycle: a thread that waits for itself is a
+/// The legs of a hang and its fingerprint; `None` for those that are no cycle: a thread that waits for itself is a
 /// misuse, and who only waits when the program is ended is nothing certain.
-fn sides(session: &Session, hang: &Hang, places: &Places<'_>) -> Option<(Vec<Side>, u64)> {
+fn legs(session: &Session, hang: &Hang, identities: &Identities<'_>) -> Option<(Vec<Leg>, u64)> {
     match hang.kind {
-        HangKind::Deadlock => Some(ring(session, hang, places)),
+        HangKind::Deadlock => Some(ring(session, hang, identities)),
         HangKind::Abandoned => {
             let (thread, lock) = hang.left_behind()?;
             let stack = session.order.left_behind(thread, lock).unwrap_or(Stacks::UNKNOWN);
             let waiting = hang.others.first()?;
-            let side = Side { held: Held { lock, mode: Mode::Exclusive, stack }, ..alone(waiting) };
-            let hash = of_cycle(&[hash(places, &side)]);
-            Some((vec![side], hash))
+            let leg = Leg { held: Held { lock, mode: Mode::Exclusive, stack }, ..alone(waiting) };
+            let hash = of_cycle(&[hash(identities, &leg)]);
+            Some((vec![leg], hash))
         }
         HangKind::Stuck => {
             // Whoever waits for another thread of them is not the reason.
@@ -59,31 +56,31 @@ fn sides(session: &Session, hang: &Hang, places: &Places<'_>) -> Option<(Vec<Sid
             if roots.is_empty() {
                 roots.extend(&hang.others);
             }
-            let mut sides: Vec<(u64, Side)> = Vec::new();
-            for side in roots.into_iter().map(alone) {
-                let hash = hash(places, &side);
-                match sides.iter_mut().find(|(known, _)| *known == hash) {
+            let mut legs: Vec<(u64, Leg)> = Vec::new();
+            for leg in roots.into_iter().map(alone) {
+                let hash = hash(identities, &leg);
+                match legs.iter_mut().find(|(known, _)| *known == hash) {
                     Some((_, known)) => known.count += 1,
-                    None => sides.push((hash, side)),
+                    None => legs.push((hash, leg)),
                 }
             }
-            sides.sort_by_key(|(hash, _)| *hash);
+            legs.sort_by_key(|(hash, _)| *hash);
             let start = Fnv::new().bytes(b"nobody-left");
-            let whole = sides.iter().fold(start, |whole, (hash, _)| whole.number(*hash)).end();
-            Some((sides.into_iter().map(|(_, side)| side).collect(), whole))
+            let whole = legs.iter().fold(start, |whole, (hash, _)| whole.number(*hash)).end();
+            Some((legs.into_iter().map(|(_, leg)| leg).collect(), whole))
         }
         HangKind::SelfDeadlock | HangKind::Waits => None,
     }
 }
 
-fn hash(places: &Places<'_>, side: &Side) -> u64 {
-    let held = (side.held.lock, side.held.mode);
-    side_hash(places, held, (side.wanted, side.wanted_mode, side.timed), (side.held.stack, side.wanted_stack))
+fn hash(identities: &Identities<'_>, leg: &Leg) -> u64 {
+    let held = (leg.held.lock, leg.held.mode);
+    leg_hash(identities, held, (leg.wanted, leg.wanted_mode, leg.timed), (leg.held.stack, leg.wanted_stack))
 }
 
-/// A thread that waits for nobody in particular: what it waits for stands on both sides.
-fn alone(waiting: &Waiting) -> Side {
-    Side {
+/// A thread that waits for nobody in particular: what it waits for stands on both legs.
+fn alone(waiting: &Waiting) -> Leg {
+    Leg {
         thread: waiting.thread,
         held: Held { lock: waiting.lock, mode: Mode::Exclusive, stack: Stacks::UNKNOWN },
         wanted: waiting.lock,
@@ -100,23 +97,23 @@ fn alone(waiting: &Waiting) -> Side {
     }
 }
 
-/// The sides of a ring of waits in the order of the fingerprint, and the fingerprint.
-fn ring(session: &Session, hang: &Hang, places: &Places<'_>) -> (Vec<Side>, u64) {
+/// The legs of a ring of waits in the order of the fingerprint, and the fingerprint.
+fn ring(session: &Session, hang: &Hang, identities: &Identities<'_>) -> (Vec<Leg>, u64) {
     let ring = &hang.cycle;
-    let mut sides: Vec<Side> =
-        (0..ring.len()).map(|at| side(session, &ring[at], &ring[(at + ring.len() - 1) % ring.len()])).collect();
-    let hashes: Vec<u64> = sides.iter().map(|side| hash(places, side)).collect();
-    sides.rotate_left(smallest_rotation(&hashes));
-    (sides, of_cycle(&hashes))
+    let mut legs: Vec<Leg> =
+        (0..ring.len()).map(|at| leg(session, &ring[at], &ring[(at + ring.len() - 1) % ring.len()])).collect();
+    let hashes: Vec<u64> = legs.iter().map(|leg| hash(identities, leg)).collect();
+    legs.rotate_left(smallest_rotation(&hashes));
+    (legs, of_cycle(&hashes))
 }
 
 /// A thread that waits, and holds what the one before it waits for. A joined thread holds its own end, from its creation
 /// on; a writer that only waits keeps readers out: of that nobody can say where it was taken.
-fn side(session: &Session, waiting: &Waiting, before: &Waiting) -> Side {
+fn leg(session: &Session, waiting: &Waiting, before: &Waiting) -> Leg {
     let held = |held: &HeldLock| Held { lock: held.lock, mode: held.mode, stack: held.stack };
     let blocks = waiting.held.iter().position(|held| held.lock == before.lock);
     let also_held = waiting.held.iter().enumerate().filter(|(at, _)| Some(*at) != blocks);
-    Side {
+    Leg {
         thread: waiting.thread,
         held: blocks.map_or_else(
             || {

@@ -1,11 +1,13 @@
 //! `--max-wait` and `--max-hold`: how long a lock may be waited for, or held, once.
+//!
+//! Nobody knows a program's budgets but who asks for them, so they are not among the detectors.
 
 use rustc_hash::FxHashSet;
 
+use super::catalog::{MAX_HOLD, MAX_WAIT};
+use super::{Evidence, Finding, Rule, Severity, Subject};
 use crate::analysis::Glob;
 use crate::analysis::contention::{Contention, LockReport};
-use crate::analysis::findings::Rule;
-use crate::analysis::findings::catalog::{MAX_HOLD, MAX_WAIT};
 use crate::model::{LockId, Session, StackId, ThreadId};
 
 /// What a budget is about.
@@ -45,10 +47,10 @@ pub struct Budget {
 }
 
 /// A budget that was broken, at its worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breach<'a> {
-    /// Which.
-    pub budget: &'a Budget,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// The budget.
+    pub budget: Budget,
     /// The lock.
     pub lock: LockId,
     /// How long it took, ns.
@@ -72,7 +74,7 @@ impl Budget {
     }
 
     /// The worst breach. Kinds that are not locks are not looked at: a worker that waits for work is idle.
-    pub fn breach<'a>(&'a self, session: &Session, view: &Contention) -> Option<Breach<'a>> {
+    pub fn breach(&self, session: &Session, view: &Contention) -> Option<Breach> {
         let locks: FxHashSet<LockId> =
             view.lock_rows().filter(|row| self.matches(row)).flat_map(|row| row.members.iter().copied()).collect();
         let measured = |site: &crate::model::Site| match self.measure {
@@ -90,13 +92,34 @@ impl Budget {
         });
         let wait = waits.max_by_key(|(key, stats)| (stats.max_ns, std::cmp::Reverse(**key))).map(|(key, _)| key);
         Some(Breach {
-            budget: self,
+            budget: self.clone(),
             lock: worst.key.lock,
             measured_ns: measured(worst),
             stack: worst.key.stack,
             thread: wait.map(|key| key.thread),
             holder: wait.map(|key| key.holder).filter(|stack| *stack != crate::model::Stacks::UNKNOWN),
         })
+    }
+}
+
+impl From<Breach> for Finding {
+    fn from(breach: Breach) -> Self {
+        let Budget { measure, locks, .. } = &breach.budget;
+        let subject = Subject {
+            locks: vec![breach.lock],
+            threads: breach.thread.into_iter().collect(),
+            at: vec![breach.stack],
+            related: breach.holder.into_iter().collect(),
+            also_held: Vec::new(),
+        };
+        Self {
+            rule: measure.rule(),
+            subject,
+            severity: Severity::Error,
+            fingerprint: format!("{}:{}", measure.name(), locks.as_str()),
+            count: 1,
+            evidence: Evidence::Budget(breach),
+        }
     }
 }
 

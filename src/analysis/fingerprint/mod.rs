@@ -2,6 +2,8 @@
 //!
 //! The hash is FNV-1a of 64 bits (Fowler, Noll, Vo), written down here as no library's hash promises to stay.
 
+pub mod identities;
+
 /// A hash in the making.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fnv(u64);

@@ -9,9 +9,9 @@ use rustc_hash::FxHashMap;
 use crate::analysis::contention::{Holder, LockReport, share};
 use crate::analysis::{add, sum_of};
 use crate::model::{Session, Stacks};
-use crate::render::frames::{first_lines, headline};
+use crate::render::frames::{Line, first_lines, headline};
 use crate::render::names::fit_end;
-use crate::render::paint::printable;
+use crate::render::style::printable;
 use crate::render::units::{duration, percent, short_count};
 
 /// From this share of the wait on, one holder is to blame.
@@ -99,7 +99,5 @@ fn blamed(session: &Session, holder: &Holder) -> String {
     if holder.stack == Stacks::UNKNOWN {
         return headline(session, holder.stack);
     }
-    first_lines(session, holder.stack, 1)
-        .first()
-        .map_or_else(|| headline(session, holder.stack), super::super::frames::Line::one)
+    first_lines(session, holder.stack, 1).first().map_or_else(|| headline(session, holder.stack), Line::one)
 }

@@ -1,7 +1,7 @@
 //! Which locks protect a thread all its life, since its creator holds them meanwhile.
 //!
-//! Such a gate keeps the thread away from everyone who takes the gate himself, but not from its creator, nor from
-//! its siblings under the same gate: so each gate is kept with who holds it.
+//! Such a guard keeps the thread away from everyone who takes the guard himself, but not from its creator, nor from
+//! its siblings under the same guard: so each guard is kept with who holds it.
 
 use std::rc::Rc;
 
@@ -10,11 +10,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::model::order::{SyncWhat, ThreadTimeline};
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
-/// A lock held on behalf of a thread.
+/// A lock that keeps a leg apart: held by its thread, or on the thread's behalf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holding {
+pub struct GuardLock {
+    /// The lock.
     pub lock: LockId,
+    /// How it is held.
     pub mode: Mode,
+    /// Where it was taken.
     pub stack: StackId,
     /// Who holds it.
     pub owner: ThreadId,
@@ -23,16 +26,16 @@ pub(super) struct Holding {
 /// Creators above a thread that are looked at.
 const MOST_ANCESTORS: usize = 64;
 
-/// The gates of threads.
+/// The guard locks of threads.
 #[derive(Debug)]
-pub(super) struct Gates<'a> {
+pub(super) struct GuardLocks<'a> {
     timelines: &'a [ThreadTimeline],
     /// Threads that their creator joined.
     joined: FxHashSet<ThreadId>,
-    memo: FxHashMap<ThreadId, Rc<[Holding]>>,
+    memo: FxHashMap<ThreadId, Rc<[GuardLock]>>,
 }
 
-impl<'a> Gates<'a> {
+impl<'a> GuardLocks<'a> {
     pub fn new(session: &'a Session) -> Self {
         let timelines = &session.order.timelines;
         let mut joined = FxHashSet::default();
@@ -51,9 +54,9 @@ impl<'a> Gates<'a> {
         Self { timelines, joined, memo: FxHashMap::default() }
     }
 
-    /// What is held on behalf of a thread from its beginning to its end. A gate of its creator counts where the
+    /// What is held on behalf of a thread from its beginning to its end. A guard of its creator counts where the
     /// creator's life encloses the thread's.
-    pub fn of(&mut self, thread: ThreadId) -> Rc<[Holding]> {
+    pub fn of(&mut self, thread: ThreadId) -> Rc<[GuardLock]> {
         if let Some(known) = self.memo.get(&thread) {
             return known.clone();
         }
@@ -62,15 +65,15 @@ impl<'a> Gates<'a> {
         for _ in 0..MOST_ANCESTORS {
             let Some(timeline) = self.timelines.get(at.index()) else { break };
             let Some((creator, _)) = timeline.creator.filter(|_| self.joined.contains(&at)) else { break };
-            found.extend(timeline.gates.iter().map(|gate| Holding {
-                lock: gate.lock,
-                mode: gate.mode,
-                stack: gate.stack,
+            found.extend(timeline.gates.iter().map(|guard| GuardLock {
+                lock: guard.lock,
+                mode: guard.mode,
+                stack: guard.stack,
                 owner: creator,
             }));
             at = creator;
         }
-        let found: Rc<[Holding]> = found.into();
+        let found: Rc<[GuardLock]> = found.into();
         self.memo.insert(thread, found.clone());
         found
     }

@@ -1,20 +1,19 @@
-//! Places and locks in sentences, and what of them goes into fingerprints.
+//! What of a place in the code and of a lock goes into fingerprints: what stays the same from run to run.
 
 use std::cell::{OnceCell, RefCell};
 
 use rustc_hash::FxHashMap;
 
-use super::fingerprint::text;
-use crate::analysis::groups::{Place, place};
-use crate::analysis::names::{short_file, short_function};
+use super::text;
+use crate::analysis::groups::Place;
 use crate::analysis::own_wrappers::OwnWrappers;
 use crate::model::lock_class;
 use crate::model::owners::{Owners, PROGRAM, on_disk};
-use crate::model::{Kind, LockId, Session, StackId, Stacks, ThreadId};
+use crate::model::{Kind, LockId, Session, StackId};
 
-/// Names, remembered.
+/// Identities of places and locks, each made once.
 #[derive(Debug)]
-pub(in crate::analysis) struct Places<'a> {
+pub(in crate::analysis) struct Identities<'a> {
     session: &'a Session,
     owners: Owners,
     wrappers: OnceCell<OwnWrappers>,
@@ -25,7 +24,7 @@ pub(in crate::analysis) struct Places<'a> {
 /// Endings that compilers give to copies of a function.
 const CLONES: &[&str] = &[" [clone", ".constprop.", ".isra.", ".part.", ".cold", ".llvm.", ".lto_priv."];
 
-impl<'a> Places<'a> {
+impl<'a> Identities<'a> {
     pub fn new(session: &'a Session) -> Self {
         Self {
             session,
@@ -104,39 +103,13 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// A lock in a sentence: `` `journal.mu` ``.
-    pub fn lock(&self, lock: LockId) -> String {
+    /// What cycles of one class are ordered by: locks that have a name, then ends of threads, then the others.
+    pub fn sort_key(&self, lock: LockId) -> String {
         let Some(row) = self.session.locks.get(lock.index()) else { return "a lock".to_owned() };
         match &row.name {
             _ if row.kind == Kind::Join => "a thread's end".to_owned(),
             Some(name) => format!("`{}`", name.text),
             None => format!("the {} at {:#x}", row.kind.name(), row.address),
-        }
-    }
-
-    /// A place in a sentence: `transfer (bank.cc:12)`.
-    pub fn at(&self, stack: StackId) -> String {
-        match place(self.session, stack) {
-            Place::Frame(frame) => {
-                let function = short_function(frame.function.as_deref().unwrap_or_default());
-                match &frame.file {
-                    Some(file) if frame.line > 0 => format!("{function} ({}:{})", short_file(file), frame.line),
-                    _ => function,
-                }
-            }
-            Place::Code(module, address) => {
-                format!("{}+{:#x}", self.owners.file(module), address.saturating_sub(1))
-            }
-            Place::Called(..) | Place::Unknown => "an unknown place".to_owned(),
-        }
-    }
-
-    /// A thread in a sentence: by where it was created, as numbers differ from run to run.
-    pub fn thread(&self, thread: ThreadId) -> String {
-        match (self.session.order.created_at(thread), self.session.threads.get(thread.index())) {
-            (stack, _) if stack != Stacks::UNKNOWN => format!("the thread created in {}", self.at(stack)),
-            (_, Some(row)) if !row.name.is_empty() => format!("thread {}", row.name),
-            _ => "a thread".to_owned(),
         }
     }
 }
