@@ -11,6 +11,7 @@ use lockprof_wire::{Flags, Kind, LockInfo, ThreadSlot};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::graph::Graph;
+use crate::ingest::decode::{self, Access};
 use crate::ingest::segment::Segment;
 
 /// Held entries that are read of one thread; the segment may say anything.
@@ -134,19 +135,9 @@ pub fn wait_of(slot: &ThreadSlot) -> Option<(u32, u64)> {
 /// What a thread holds, each lock once, in the order in which it was taken. Of a thread that runs it may be out of date.
 pub fn grips(segment: &Segment, slot: &ThreadSlot) -> Vec<Grip> {
     let mut grips: Vec<Grip> = Vec::new();
-    for entry in segment.held(slot).take(MOST_HELD) {
-        let ticks = entry.ticks.load(Ordering::Relaxed);
-        // Empty, or given back out of order.
-        if matches!(ticks, 0 | u64::MAX) {
-            continue;
-        }
-        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let grip = Grip {
-            lock: lock_and_stack as u32,
-            stack: (lock_and_stack >> 32) as u32,
-            ticks,
-            shared: entry.record_flags().is_shared(),
-        };
+    for held in segment.held(slot).take(MOST_HELD).filter_map(decode::held) {
+        let Access { lock, stack, flags } = held.access;
+        let grip = Grip { lock, stack, ticks: held.ticks, shared: flags.is_shared() };
         // A recursive lock is there several times; a reader's second hold adds nothing either.
         if segment.lock(grip.lock).is_some() && grips.last().is_none_or(|last| last.lock != grip.lock) {
             grips.push(grip);
