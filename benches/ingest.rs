@@ -8,6 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use lockprof::ingest::accumulator::Accumulator;
@@ -17,7 +19,8 @@ use lockprof::ingest::drain::Drain;
 use lockprof::ingest::image::Image;
 use lockprof::ingest::reducer::Reducer;
 use lockprof::model::Session;
-use lockprof_wire::record::OPENED;
+use lockprof_wire::record::{OPENED, Slot};
+use lockprof_wire::ring::Writer;
 use lockprof_wire::{Flags, Header, Layout, LockInfo, MAGIC, NodeInfo, Op, Record, RingHeader, VERSION, layout, ring};
 
 /// Records in a round: the largest ring.
@@ -147,7 +150,13 @@ impl Bench {
         for _ in 0..ROUNDS {
             let mut copies = self.image.recent.blank();
             let Some((ring, slots)) = self.image.segment.ring(offset) else { return 0.0 };
-            let pushed = records.iter().filter(|record| ring.push(slots, **record, 0)).count();
+            let writer = Writer::new(AtomicU64::new(ring.head.load(Relaxed)), AtomicU64::new(0));
+            let capacity = slots.len() as u64;
+            let mut pushed = 0usize;
+            for record in records.iter().take_while(|_| writer.has_room(ring, capacity, 1, 0)) {
+                push(&writer, ring, slots, record);
+                pushed += 1;
+            }
             let start = Instant::now();
             ring.drain(slots, |record| copies.push(record));
             let Self { image, session, accumulator } = &mut self;
@@ -158,6 +167,11 @@ impl Bench {
         }
         1e-6 / least
     }
+}
+
+fn push(writer: &Writer, ring: &RingHeader, slots: &[Slot], record: &Record) {
+    let number = writer.next();
+    writer.publish(ring, &slots[number as usize % slots.len()], number, record.words());
 }
 
 fn best(count: usize, mut round: impl FnMut()) -> f64 {

@@ -8,6 +8,8 @@
 //! builds the preloaded library with `--cfg lockprof_preload`, which alone exports the hooks.
 
 #![no_std]
+// Tests run as ordinary programs.
+#![cfg_attr(test, allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros))]
 #![cfg_attr(not(lockprof_preload), allow(dead_code, reason = "only the preloaded build exports the hooks"))]
 #![allow(clippy::missing_safety_doc, reason = "hooks have the contract of the function they stand for")]
 

@@ -17,7 +17,7 @@ use crate::analysis::findings::{self, Findings};
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::exit_code::ExitCode;
 use crate::gate::{
-    Baseline, Budget, Date, Ended, FailOn, Measure, Outcome, Policy, Recording, Suppressions, Verdict, judge,
+    Baseline, Budget, Ended, FailOn, Measure, Outcome, Policy, Recording, Suppressions, Verdict, day_of, judge,
 };
 use crate::model::{Exit, Profile, Session};
 use crate::record::{self, OnHang, Options, Output, preflight};
@@ -92,7 +92,7 @@ fn policy(args: &CheckArgs, settings: &CheckSettings) -> anyhow::Result<Policy> 
         baseline: None,
         suppressions,
         budgets,
-        today: Date::of_unix_seconds(now.as_secs()),
+        today: day_of(now.as_secs()),
     })
 }
 

@@ -20,7 +20,7 @@ use crate::model::Session;
 
 pub use crate::analysis::findings::budget::{Budget, Measure};
 pub use baseline::Baseline;
-pub use date::Date;
+pub use date::{Date, day_of};
 pub use fail_on::FailOn;
 pub use suppress::Suppressions;
 pub use verdict::{About, BaselineUse, Ended, Entry, Gap, Outcome, Remark, Standing, Verdict};

@@ -156,10 +156,13 @@ fn allow(row: &Value, place: &str) -> Result<Rule, String> {
     let reason = text("reason")?.ok_or("every [[allow]] has a `reason`")?;
     let expires = match row.get("expires") {
         None => None,
-        Some(Value::Datetime(when)) => Some(when.date.ok_or("`expires` is a day, such as 2027-01-31")?),
+        Some(Value::Datetime(when)) => {
+            let date =
+                when.date.and_then(|date| Date::from_ymd_opt(date.year.into(), date.month.into(), date.day.into()));
+            Some(date.ok_or("`expires` is a day, such as 2027-01-31")?)
+        }
         Some(_) => return Err("`expires` is a day without quotes, such as 2027-01-31".into()),
     };
-    let expires = expires.map(|date| Date { year: date.year, month: date.month, day: date.day });
     Ok(Rule { test: Test::Allow { fingerprint, locks, function, word }, label: format!("{place} ({reason})"), expires })
 }
 
@@ -227,7 +230,7 @@ mod tests {
     fn both_formats_are_read() {
         let toml = parse("# ours\n[[allow]]\nlocks = [\"a*\"]\nreason = \"x\"\nexpires = 2027-01-31\n").unwrap();
         assert_eq!(toml.rules[0].label, "s:2 (x)");
-        assert_eq!(toml.rules[0].expires, Some(Date { year: 2027, month: 1, day: 31 }));
+        assert_eq!(toml.rules[0].expires, Date::from_ymd_opt(2027, 1, 31));
         let lines = parse("# theirs\nrace:x\n\ndeadlock:foo*bar\n").unwrap();
         assert_eq!((lines.rules.len(), lines.rules[0].label.as_str()), (1, "s:4 (deadlock:foo*bar)"));
         assert_eq!(parse("").unwrap(), Suppressions::default());

@@ -23,7 +23,7 @@ fn gaps(verdict: &Verdict<'_>) -> Vec<Gap> {
 fn suppressing(text: &str) -> Policy {
     let mut suppressions = Suppressions::default();
     suppressions.add("s", text).unwrap();
-    Policy { suppressions, today: Date { year: 2026, month: 6, day: 30 }, ..Policy::default() }
+    Policy { suppressions, today: Date::from_ymd_opt(2026, 6, 30).unwrap(), ..Policy::default() }
 }
 
 #[test]

@@ -103,8 +103,7 @@ fn open(local: &Local, entry: &HeldEntry, position: u32) -> bool {
     let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
     let word = Record::pack(Op::Open, entry.record_flags(), 0);
     let extra = extra_hold(position) | if restart { RESTART } else { 0 };
-    let fast = local.head.load(Ordering::Relaxed) < local.soft_limit.load(Ordering::Relaxed)
-        && local.writing.load(Ordering::Relaxed) == 0;
+    let fast = local.writer.has_room_surely() && local.writing.load(Ordering::Relaxed) == 0;
     if fast {
         // SAFETY: there is room up to the soft limit, and no write is under way.
         unsafe { write(local, ticks, lock_and_stack, word, || extra) };

@@ -35,10 +35,7 @@ pub fn release(local: &Local, held: Held, now: u64, flags: Flags) {
     let ticks = entry.ticks.load(Ordering::Relaxed);
     let flags = Flags::from_bits(marks as u8).with(flags);
     let word = Record::pack(Op::Hold, flags, now.saturating_sub(ticks));
-    if !flags.is_contended()
-        && local.head.load(Ordering::Relaxed) < local.soft_limit.load(Ordering::Relaxed)
-        && local.writing.load(Ordering::Relaxed) == 0
-    {
+    if !flags.is_contended() && local.writer.has_room_surely() && local.writing.load(Ordering::Relaxed) == 0 {
         // SAFETY: there is room up to the soft limit, and no write is under way.
         unsafe { write(local, ticks, lock_and_stack, word, || extra_of(at, marks)) };
     } else {

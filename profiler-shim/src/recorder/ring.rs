@@ -23,20 +23,18 @@ pub unsafe fn write(local: &Local, ticks: u64, lock_and_stack: u64, word: u64, e
     local.writing.store(1, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     let extra = extra();
-    let number = local.head.load(Ordering::Relaxed);
+    let number = local.writer.next();
+    // SAFETY: the caller's contract.
+    let ring = unsafe { local.ring().unwrap_unchecked() };
     let (slots, mask) = local.ring_slots();
     // SAFETY: the caller's contract: there is a ring, and masked numbers are within it. A prefetch never faults.
-    unsafe {
+    let slot = unsafe {
         // The collector has had the lines further on: fetch them back before they are needed.
         let ahead = slots.add(((number + PREFETCHED) & mask) as usize);
         core::arch::asm!("prefetchw byte ptr [{}]", in(reg) ahead, options(nostack, preserves_flags, readonly));
-        (*slots.add((number & mask) as usize)).store(ticks, lock_and_stack, word, extra);
-    }
-    local.head.store(number + 1, Ordering::Relaxed);
-    // SAFETY: the caller's contract.
-    let ring = unsafe { local.ring().unwrap_unchecked() };
-    // Release: pairs with the collector's Acquire load; the slot is complete.
-    ring.head.store(number + 1, Ordering::Release);
+        &*slots.add((number & mask) as usize)
+    };
+    local.writer.publish(ring, slot, number, [ticks, lock_and_stack, word, extra]);
     compiler_fence(Ordering::SeqCst);
     local.writing.store(0, Ordering::Relaxed);
 }
@@ -46,20 +44,15 @@ pub unsafe fn write(local: &Local, ticks: u64, lock_and_stack: u64, word: u64, e
 /// # Safety
 /// As [`write`].
 unsafe fn write_record(local: &Local, record: Record) {
-    let lock_and_stack = u64::from(record.lock) | u64::from(record.stack) << 32;
+    let [ticks, lock_and_stack, word, extra] = record.words();
     // SAFETY: the caller's contract.
-    unsafe { write(local, record.ticks, lock_and_stack, record.word, || record.extra) };
+    unsafe { write(local, ticks, lock_and_stack, word, || extra) };
 }
 
 /// Whether there is room for `wanted` records, leaving `reserve` slots; looks at the collector's progress.
 fn has_room(local: &Local, wanted: u64, reserve: u64) -> bool {
     let Some(ring) = local.ring() else { return false };
-    // Acquire: pairs with the collector's Release store; the slots before the tail may be overwritten.
-    let tail = ring.tail.load(Ordering::Acquire);
-    let capacity = local.ring_slots().1 + 1;
-    let head = local.head.load(Ordering::Relaxed);
-    local.soft_limit.store((tail + capacity).saturating_sub(u64::from(RESERVE)), Ordering::Relaxed);
-    head + wanted + reserve <= tail + capacity
+    local.writer.has_room(ring, local.ring_slots().1 + 1, wanted, reserve)
 }
 
 /// Records that are folded after the ring was found full, before it is looked at again.
@@ -193,7 +186,7 @@ fn move_on(local: &Local, capacity: u32) -> bool {
         };
         // From here on the hot path of a handler finds no room, and folds.
         local.backoff.store(u32::MAX, Ordering::Relaxed);
-        local.soft_limit.store(0, Ordering::Relaxed);
+        local.writer.look_first();
         // SAFETY: `grow_ring` saw room, and no write under way; the slow path keeps handlers out.
         unsafe { write_record(local, link) };
         // Handlers fold from here on: what they would write behind the link would be lost.

@@ -10,7 +10,7 @@
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-use lockprof_wire::ring::{self, RESERVE, RingHeader};
+use lockprof_wire::ring::{self, RingHeader};
 use lockprof_wire::{FoldEntry, HeldEntry, ThreadSlot, record};
 
 use crate::sys;
@@ -103,10 +103,8 @@ pub struct Local {
     ring: Cell<*const RingHeader>,
     ring_slots: Cell<*const record::Slot>,
     ring_mask: Cell<u64>,
-    /// Records written and published.
-    pub head: AtomicU64,
-    /// Where `head` has to look at the ring's tail again.
-    pub soft_limit: AtomicU64,
+    /// Its side of the ring.
+    pub writer: ring::Writer,
     /// A record is being written: a signal handler that finds it so folds its own.
     pub writing: AtomicU32,
     /// The ticks of the acquisition that is being given back; see `recorder::begin_release`.
@@ -353,7 +351,6 @@ impl Local {
         // SAFETY: the slots follow the header.
         self.ring_slots.set(unsafe { core::ptr::from_ref(header).add(1).cast() });
         self.ring_mask.set(u64::from(capacity) - 1);
-        self.soft_limit.store(u64::from(capacity - RESERVE), Ordering::Relaxed);
-        self.head.store(0, Ordering::Relaxed);
+        self.writer.begin(capacity);
     }
 }

@@ -11,6 +11,8 @@ mod pieces;
 pub mod segment;
 pub mod signatures;
 pub mod stacks;
+#[cfg(test)]
+mod tests;
 pub mod thread_ids;
 
 use core::sync::atomic::Ordering;

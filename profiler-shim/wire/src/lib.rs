@@ -6,6 +6,8 @@
 //! each side, and every field that both sides touch is an atomic.
 
 #![no_std]
+// Tests run as ordinary programs.
+#![cfg_attr(test, allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros))]
 #![forbid(unsafe_code)]
 
 pub mod control;

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::ring::Word;
+
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -190,6 +192,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// As it lies in a slot: ticks, lock | stack << 32, word, extra.
+    pub const fn words(&self) -> [u64; 4] {
+        [self.ticks, self.lock as u64 | (self.stack as u64) << 32, self.word, self.extra]
+    }
+
     /// Operation, flags and payload in one word.
     #[inline(always)]
     pub const fn pack(op: Op, flags: Flags, payload: u64) -> u64 {
@@ -248,16 +255,16 @@ pub mod misuse {
 
 /// A record in shared memory.
 #[repr(C, align(32))]
-pub struct Slot(pub [AtomicU64; 4]);
+pub struct Slot<W = AtomicU64>(pub [W; 4]);
 
-impl Slot {
-    /// Writes a record: its ticks, lock | stack << 32, word and extra. The ring's head publishes it.
+impl<W: Word> Slot<W> {
+    /// Writes a record's words ([`Record::words`]). The ring's head publishes it.
     #[inline(always)]
-    pub fn store(&self, ticks: u64, lock_and_stack: u64, word: u64, extra: u64) {
-        self.0[0].store(ticks, Ordering::Relaxed);
-        self.0[1].store(lock_and_stack, Ordering::Relaxed);
-        self.0[2].store(word, Ordering::Relaxed);
-        self.0[3].store(extra, Ordering::Relaxed);
+    pub fn store(&self, words: [u64; 4]) {
+        self.0[0].store(words[0], Ordering::Relaxed);
+        self.0[1].store(words[1], Ordering::Relaxed);
+        self.0[2].store(words[2], Ordering::Relaxed);
+        self.0[3].store(words[3], Ordering::Relaxed);
     }
 
     /// Copies the record out.

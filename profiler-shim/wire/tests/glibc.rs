@@ -1,5 +1,11 @@
 //! The layouts in `lock_layout::glibc` against locks of the glibc that the test runs on.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "an ordinary program"
+)]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "every block calls libc on an object that the test itself made")]
 
 use std::cell::UnsafeCell;
