@@ -17,6 +17,7 @@ mod suite {
     mod fixtures;
     mod flamegraph;
     mod foreign;
+    mod fuzz;
     mod hangs;
     mod html;
     mod identity;

@@ -11,8 +11,10 @@ impl Image {
     fn bounds(&self) -> (u64, u64) {
         /// Clocks of two processors may differ, but not by that much (about five seconds).
         const ROOM: u64 = 1 << 34;
+        /// Two years at 4 GHz: a broken clock says more.
+        const LONGEST_LIFE: u64 = 1 << 58;
         let now = self.ticks.now();
-        (now.saturating_sub(self.born).saturating_add(ROOM), now.saturating_add(ROOM))
+        (now.saturating_sub(self.born).min(LONGEST_LIFE) + ROOM, now.saturating_add(ROOM))
     }
 
     /// Takes out what no shim writes: what took longer than the process lives, what is in the future.
@@ -43,7 +45,9 @@ impl Image {
 
     /// A count of things that take some time each; 0 where it cannot be.
     pub fn believe(&self, count: u64) -> u64 {
-        if count <= self.bounds().0 {
+        /// More than a thread counts in a year.
+        const MOST: u64 = 1 << 52;
+        if count <= self.bounds().0.min(MOST) {
             return count;
         }
         self.segment.damaged("its counters cannot be");

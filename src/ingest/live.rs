@@ -279,9 +279,10 @@ impl Collector {
         self.oracle.0 += source.image.believe(header.oracle_checked.load(Ordering::Relaxed));
         self.oracle.1 += source.image.believe(header.oracle_wrong.load(Ordering::Relaxed));
         let slots = (0..source.image.segment.thread_count()).filter_map(|number| source.image.segment.thread(number));
-        let misses: u64 = slots.map(|slot| source.image.believe(slot.stack_misses.load(Ordering::Relaxed))).sum();
-        self.acquisitions += unrecorded + acquisitions;
-        self.session.coverage.stack_misses += misses;
+        let misses = sum(slots.map(|slot| source.image.believe(slot.stack_misses.load(Ordering::Relaxed))));
+        self.acquisitions = self.acquisitions.saturating_add(unrecorded).saturating_add(acquisitions);
+        let all_misses = &mut self.session.coverage.stack_misses;
+        *all_misses = all_misses.saturating_add(misses);
         let truncated = &source.image.truncated;
         let is_cut = |stack: StackId| {
             stack.0 == 0
@@ -299,7 +300,7 @@ impl Collector {
         }
         let children = source.image.segment.header().children_acquisitions.load(Ordering::Relaxed);
         // Nothing else is known of them.
-        self.acquisitions += source.image.believe(children);
+        self.acquisitions = self.acquisitions.saturating_add(source.image.believe(children));
         self.data_addresses_of(&source.image);
         self.loaded.extend(source.image.loaded());
         if !self.keeps_files || (has_ended_by_now && !self.keeps_all) {
@@ -358,13 +359,18 @@ impl Collector {
     }
 }
 
+/// What many threads count, each believed by itself, may be too much together.
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 impl Source {
     /// Acquisitions that were counted so far: without a thread, and by threads.
     fn counted(&self) -> (u64, u64) {
         let image = &self.image;
         let unrecorded = image.believe(image.segment.header().unrecorded.load(Ordering::Relaxed));
         let slots = (0..image.segment.thread_count()).filter_map(|number| image.segment.thread(number));
-        (unrecorded, slots.map(|slot| image.believe(slot.acquisitions.load(Ordering::Relaxed))).sum())
+        (unrecorded, sum(slots.map(|slot| image.believe(slot.acquisitions.load(Ordering::Relaxed)))))
     }
 }
 
