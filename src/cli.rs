@@ -139,12 +139,15 @@ pub struct RunArgs {
     /// Never try a lock before waiting for it: slower, but the order in which threads get it is untouched
     #[arg(long)]
     pub exact: bool,
+    /// Count CPU cycles too, by events of the kernel (perf): they slow each context switch of the program
+    #[arg(long)]
+    pub counters: bool,
     /// End the program, with all that it started, after so many seconds, and say who waited for what then
     #[arg(long, value_name = "SECONDS", value_parser = program_timeout)]
     pub timeout: Option<Duration>,
     /// Wake the recorder in a running program that was started with LD_PRELOAD=$(lockprof shim --path), and put it to
     /// sleep again at the end
-    #[arg(short, long, value_name = "PID", conflicts_with_all = ["no_follow", "exact", "timeout", "command"])]
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["no_follow", "exact", "counters", "timeout", "command"])]
     pub pid: Option<u32>,
     /// With -p: record for so many seconds [default: until Ctrl-C, or the program's end]
     #[arg(long, value_name = "SECONDS", value_parser = program_timeout)]

@@ -37,7 +37,13 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
         None => preflight::check(&args.command)?,
     };
     check_writable(&pattern)?;
-    let options = Options { no_follow: args.no_follow, exact: args.exact, timeout: args.timeout, ..Options::default() };
+    let options = Options {
+        no_follow: args.no_follow,
+        exact: args.exact,
+        counters: args.counters,
+        timeout: args.timeout,
+        ..Options::default()
+    };
     let Recorded { session, exit, pid, folder, .. } = match args.pid {
         Some(pid) => named(console, &options, |desk, tell| record::attach(pid, args.duration, desk, tell))?,
         None => session_of(console, &program, &options)?,

@@ -124,11 +124,12 @@ impl Launch<'_> {
         let (read_counters, asked) = channel();
         let (answer, counters) = channel();
         let (started_in_thread, started) = channel();
-        // Counters are inherited from the thread that starts the program, so that thread does nothing else.
+        let with_events = self.options.counters;
+        // Events are inherited from the thread that starts the program, so that thread does nothing else.
         std::thread::Builder::new()
             .name("launch".to_owned())
             .spawn(move || {
-                let mut running = Running::start();
+                let mut running = Running::start(with_events);
                 let execs = Execs::watch();
                 let child = command.spawn();
                 if started_in_thread.send((child, execs)).is_ok() && asked.recv().is_ok() {

@@ -45,6 +45,8 @@ pub struct Options {
     pub no_follow: bool,
     /// Never try a lock before waiting for it.
     pub exact: bool,
+    /// Count cycles too, by events of the kernel, which cost the program something at each context switch.
+    pub counters: bool,
     /// Somebody may ask to end the program before it ends by itself.
     pub interactive: bool,
     /// A variable that makes the CLI itself be the program: one of its built-in workloads.

@@ -117,6 +117,24 @@ fn the_report_has_the_command_and_its_end() {
     }
 }
 
+/// The kernel says at least what the shell says that it used itself and its child, and nothing of cycles unasked.
+#[test]
+fn the_cpu_time_is_that_of_the_program_and_its_children() {
+    let loops = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+    let recording = Target::new("sh").args(["-c", &format!("{loops}; ({loops}); times")]).record();
+    // Four times as `1m2.34s`.
+    let seconds = recording.outcome.stdout.split_whitespace().map(|time| {
+        let (minutes, seconds) = time.trim_end_matches('s').split_once('m').expect("minutes and seconds");
+        60.0 * minutes.parse::<f64>().expect("minutes") + seconds.parse::<f64>().expect("seconds")
+    });
+    let seconds: f64 = seconds.sum();
+    let counters = &recording.report.0["counters"];
+    // The shell's figures are cut to hundredths.
+    let told = number(counters, "task_clock_ns") as f64 / 1e9;
+    assert!(seconds > 0.0 && told >= seconds - 0.04, "{told} s, by the shell {seconds} s");
+    assert!(counters["context_switches"].is_u64() && counters["cycles"].is_null(), "{counters}");
+}
+
 #[test]
 fn wrong_usage_and_unreadable_traces_are_two() {
     let folder = folder();
