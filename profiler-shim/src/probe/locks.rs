@@ -51,11 +51,14 @@ pub fn known(thread: Thread, address: u64, kind: Kind) -> Option<Lock> {
 pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock {
     let address = object as u64;
     let local = caller.thread.0;
+    if let Some(word) = revived(caller.thread, address, first) {
+        return Lock { address, word };
+    }
     // SAFETY: the thread's own data; the caller's contract.
     let found = move || unsafe {
         let Some(tables) = local.tables() else { return LockWord::NONE };
         let known = tables.addresses.find(address);
-        let word = known.map_or(LockWord::NONE, |entry| entry.lock.load());
+        let word = known.map_or(LockWord::NONE, |entry| entry.lock.load().living());
         let same_kind = word.is_of(first.kind);
         let (entry, word) = if same_kind && !first.initialised {
             (known, word)
@@ -77,6 +80,20 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
     };
     let word = local.on_slow_path(found).unwrap_or(LockWord::NONE);
     Lock { address, word }
+}
+
+/// The word of a lock that goes on with the row of one that was destroyed there.
+fn revived(thread: Thread, address: u64, first: FirstUse) -> Option<LockWord> {
+    let tables = thread.0.tables()?;
+    let cached = thread.0.locks[cache_slot(address)].get();
+    if cached.address == address {
+        // SAFETY: an entry of the cache with an address has a pointer; entries of the table are never given back.
+        return tables.revive(unsafe { &*cached.entry }, first);
+    }
+    let entry = tables.addresses.find(address)?;
+    let word = tables.revive(entry, first)?;
+    thread.0.locks[cache_slot(address)].set(CachedLock { address, entry });
+    Some(word)
 }
 
 /// A lock was put at this address without a call: `first` says what the new one is.

@@ -67,6 +67,9 @@ impl LockWord {
     pub const NONE: Self = Self(0);
     const KIND: u32 = 32;
     const TRAITS: u32 = 40;
+    /// Bit in the number of the kind: the object was destroyed. So whoever looks for the kind does not find it, and it
+    /// costs those nothing.
+    const DESTROYED: u64 = 0x80 << Self::KIND;
 
     /// The word of a row.
     pub const fn new(row: u32, kind: Kind, traits: LockTraits) -> Self {
@@ -94,6 +97,11 @@ impl LockWord {
     /// Its kind, if it has a row.
     pub const fn kind(self) -> Option<Kind> {
         if self.has_row() { Kind::from_number((self.0 >> Self::KIND) as u8) } else { None }
+    }
+
+    /// The same, or no lock where the object was destroyed.
+    pub const fn living(self) -> Self {
+        if self.0 & Self::DESTROYED == 0 { self } else { Self::NONE }
     }
 
     /// What is particular about it.
@@ -152,7 +160,7 @@ impl LockWord {
     }
 }
 
-/// A [`LockWord`] that threads share. Written under the inner lock but for [`Self::no_binary`]; anybody reads. Valid when
+/// A [`LockWord`] that threads share. Written under the inner lock but for what changes single bits; anybody reads. Valid when
 /// zero: no lock.
 #[repr(transparent)]
 pub struct AtomicLockWord(AtomicU64);
@@ -169,9 +177,19 @@ impl AtomicLockWord {
         self.0.store(word.0, Ordering::Relaxed);
     }
 
-    /// Makes it no lock, and gives what it was.
-    pub fn take(&self) -> LockWord {
-        LockWord(self.0.swap(0, Ordering::Relaxed))
+    /// The object was destroyed. Gives what it was; no lock where it was none, or destroyed before.
+    pub fn destroy(&self) -> LockWord {
+        LockWord(self.0.fetch_or(LockWord::DESTROYED, Ordering::Relaxed)).living()
+    }
+
+    /// Whether it was this before it was destroyed.
+    pub fn was(&self, word: LockWord) -> bool {
+        self.0.load(Ordering::Relaxed) == word.0 | LockWord::DESTROYED
+    }
+
+    /// Another object goes on with its row. Whoever else comes first to the new object does the same.
+    pub fn revive(&self) {
+        self.0.fetch_and(!LockWord::DESTROYED, Ordering::Relaxed);
     }
 
     /// The semaphore is not used as a lock any more.
@@ -206,7 +224,11 @@ mod tests {
         shared.store(word);
         shared.no_binary();
         assert_eq!(shared.load(), LockWord::new(7, Kind::Semaphore, LockTraits::UNTAGGED));
-        assert_eq!((shared.load(), shared.take()), (word.without_binary(), word.without_binary()));
-        assert_eq!(shared.load(), LockWord::NONE);
+        let word = word.without_binary();
+        assert_eq!((shared.load(), shared.destroy()), (word, word));
+        assert_eq!((shared.load().living(), shared.destroy()), (LockWord::NONE, LockWord::NONE));
+        assert!(!shared.load().is_of(Kind::Semaphore) && shared.load().kind().is_none() && shared.was(word));
+        shared.revive();
+        assert!(shared.load() == word && !shared.was(word));
     }
 }

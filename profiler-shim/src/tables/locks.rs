@@ -160,7 +160,7 @@ impl Tables {
         };
         let entry = self.addresses.find_or_make(self, address);
         if let Some(entry) = entry {
-            let known = entry.lock.load();
+            let known = entry.lock.load().living();
             if known != LockWord::NONE && !first.initialised {
                 return (Some(entry), known);
             }
@@ -204,7 +204,7 @@ impl Tables {
             self.note(note::GAVE_UP);
             return self.overflow_row(first.kind);
         };
-        let found = self.addresses.find(address).map(|entry| (entry, entry.lock.load()));
+        let found = self.addresses.find(address).map(|entry| (entry, entry.lock.load().living()));
         let Some((entry, known)) = found.filter(|(_, known)| known.has_row()) else {
             return self.overflow_row(first.kind);
         };
@@ -273,13 +273,35 @@ impl Tables {
         many
     }
 
-    /// The lock at an address is gone.
+    /// The lock at an address is gone. Its row may be taken up again ([`Self::revive`]).
     pub fn forget_lock(&self, address: u64) {
         let Some(entry) = self.addresses.find(address) else { return };
-        let word = entry.lock.take();
+        let word = entry.lock.destroy();
         if word.has_row() {
             self.segment.lock(word.row()).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
         }
+    }
+
+    /// The word of the object that comes to the place of one that was destroyed, if it may go on with that one's row: it
+    /// is of the same kind, made at the same place in the code, and the order of locks does not ask which of the two it
+    /// is. Needs neither a lock of the recorder's nor a system call: condition variables come and go with each request of
+    /// a server.
+    pub fn revive(&self, entry: &AddressEntry, first: FirstUse) -> Option<LockWord> {
+        let word = LockWord::new(entry.lock.load().row(), first.kind, first.traits);
+        if !word.has_row() || !entry.lock.was(word) || first.kind.nests() {
+            return None;
+        }
+        let info = self.segment.lock(word.row());
+        let is_alike = info.origin_stack.load(Ordering::Relaxed) == first.stack
+            && info.initialised.load(Ordering::Relaxed) == u8::from(first.initialised)
+            && info.initial.load(Ordering::Relaxed) == first.initial
+            && info.name_len.load(Ordering::Relaxed) == 0;
+        if !is_alike {
+            return None;
+        }
+        info.destroyed_ticks.store(0, Ordering::Relaxed);
+        entry.lock.revive();
+        Some(word)
     }
 
     /// Forgets the locks in memory that is gone with a module.
