@@ -119,10 +119,10 @@ struct KeptToTheEnd<'a> {
     joined: FxHashSet<ThreadId>,
     /// When each process created its last thread, ns.
     last_creation_ns: FxHashMap<ProcessId, u64>,
-    /// Locks that somebody still waits for.
-    awaited: FxHashSet<LockId>,
-    /// Locks that somebody asked for in vain, at whatever time.
-    refused: FxHashSet<LockId>,
+    /// Locks that somebody waited for in vain, or still waits for, or tried while the one hold that ever was went on.
+    missed: FxHashSet<LockId>,
+    /// Locks that somebody tried in vain, at whatever time.
+    tried: FxHashSet<LockId>,
 }
 
 impl<'a> KeptToTheEnd<'a> {
@@ -131,8 +131,8 @@ impl<'a> KeptToTheEnd<'a> {
             session,
             joined: FxHashSet::default(),
             last_creation_ns: FxHashMap::default(),
-            awaited: FxHashSet::default(),
-            refused: FxHashSet::default(),
+            missed: FxHashSet::default(),
+            tried: FxHashSet::default(),
         };
         if !session.order.misuses.keys().any(|misuse| misuse.kind == MisuseKind::HeldAtThreadExit) {
             return kept;
@@ -149,11 +149,21 @@ impl<'a> KeptToTheEnd<'a> {
                 }
             }
         }
-        let sites = session.profile.sites.iter().filter(|site| site.timeouts + site.try_failures + site.failures > 0);
-        kept.refused.extend(sites.map(|site| site.key.lock));
+        let mut acquisitions: FxHashMap<LockId, u64> = FxHashMap::default();
+        for site in &session.profile.sites {
+            *acquisitions.entry(site.key.lock).or_default() += site.acquisitions;
+            if site.timeouts + site.failures > 0 {
+                kept.missed.insert(site.key.lock);
+            }
+            if site.try_failures > 0 {
+                kept.tried.insert(site.key.lock);
+            }
+        }
+        // Where nobody else ever had it, it was this hold that the try found.
+        kept.missed.extend(kept.tried.iter().filter(|lock| acquisitions.get(lock) == Some(&1)));
         let unanswered = session.order.requests.iter().filter(|request| request.unanswered);
-        kept.awaited.extend(unanswered.map(|request| request.key.lock));
-        kept.awaited.extend(session.hangs.iter().flat_map(Hang::waiting).map(|waiting| waiting.lock));
+        kept.missed.extend(unanswered.map(|request| request.key.lock));
+        kept.missed.extend(session.hangs.iter().flat_map(Hang::waiting).map(|waiting| waiting.lock));
         kept
     }
 
@@ -163,8 +173,8 @@ impl<'a> KeptToTheEnd<'a> {
         self.session.runs() == 1 && self.session.meta.duration_ns.saturating_sub(moment_ns) < AT_ONCE_NS
     }
 
-    /// It was not the first thread, nobody joined it, no thread was created after its end, nobody waits for the lock,
-    /// and the process ended by itself; at once, where somebody has asked for the lock in vain: before that, then.
+    /// It was not the first thread, nobody joined it, no thread was created after its end, nobody waited for the lock
+    /// in vain, and the process ended by itself; at once, where somebody has tried the lock in vain: before that, then.
     fn is(&self, misuse: &Recorded, thread: ThreadId, count: u64) -> bool {
         let Some(row) = self.session.threads.get(thread.index()) else { return false };
         let process = self.session.processes.get(row.process.index());
@@ -176,8 +186,8 @@ impl<'a> KeptToTheEnd<'a> {
             && !is_first
             && row.end_ns.is_some_and(|end_ns| end_ns >= last_ns)
             && !self.joined.contains(&thread)
-            && !self.awaited.contains(&misuse.lock)
-            && (!self.refused.contains(&misuse.lock) || row.end_ns.is_some_and(|end_ns| self.is_at_the_end(end_ns)))
+            && !self.missed.contains(&misuse.lock)
+            && (!self.tried.contains(&misuse.lock) || row.end_ns.is_some_and(|end_ns| self.is_at_the_end(end_ns)))
     }
 }
 
