@@ -21,8 +21,8 @@ use crate::util::build::scratch;
 use crate::util::run::folder;
 use targets::{TARGETS, rows_of, segment_of};
 
-/// Tries `inputs` and changes of them; at least `floor` changed ones are read, and as many refused.
-fn run(name: &str, inputs: &[Vec<u8>], rounds: u64, floor: u64) {
+/// Tries `inputs` and changes of them. `least`: so many changed ones are read at least, and so many refused.
+fn run(name: &str, inputs: &[Vec<u8>], rounds: u64, least: [u64; 2]) {
     let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("a target");
     if let Some(corpus) = std::env::var_os("LOCKPROF_FUZZ_CORPUS") {
         for (number, input) in inputs.iter().enumerate() {
@@ -49,7 +49,10 @@ fn run(name: &str, inputs: &[Vec<u8>], rounds: u64, floor: u64) {
         }
     }
     println!("{name}: {read} read, {refused} refused");
-    assert!(read >= floor && refused >= floor, "{name}: {read} read, {refused} refused: too few to mean anything");
+    assert!(
+        read >= least[0] && refused >= least[1],
+        "{name}: {read} read, {refused} refused: too few to mean anything"
+    );
 }
 
 fn keep(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
@@ -127,24 +130,24 @@ fn profiles() -> Vec<Vec<u8>> {
 
 #[test]
 fn trace() {
-    run("trace", &traces(), 2_000, 100);
+    run("trace", &traces(), 2_000, [100; 2]);
 }
 
 #[test]
 fn rows() {
     let inputs: Vec<_> = traces().iter().map(|trace| rows_of(trace)).collect();
-    run("rows", &inputs, 2_000, 100);
+    run("rows", &inputs, 2_000, [100; 2]);
 }
 
 #[test]
 fn import() {
     let folded = b"# a comment\nmu;main;work 70\nmu;main 5\nother;[unknown stack] 3\n".to_vec();
-    run("import", &[profiles(), vec![folded]].concat(), 3_000, 100);
+    run("import", &[profiles(), vec![folded]].concat(), 3_000, [100; 2]);
 }
 
 #[test]
 fn pprof() {
-    run("pprof", &profiles(), 5_000, 100);
+    run("pprof", &profiles(), 5_000, [100; 2]);
 }
 
 #[test]
@@ -157,12 +160,11 @@ fn snapshot() {
     send(&mut inputs[1], &Question::Look(Want::default())).expect("a message in memory");
     send(&mut inputs[2], &moment).expect("a message in memory");
     send(&mut inputs[3], &shown).expect("a message in memory");
-    run("snapshot", &inputs, 5_000, 100);
+    run("snapshot", &inputs, 5_000, [100; 2]);
 }
 
-/// It found sums of believable counts that overflow (`ingest/live.rs`); not all of them are mended yet.
+/// Nearly every one is read: what is damaged is told.
 #[test]
-#[ignore = "the collector adds up what single rows say without a limit"]
 fn segment() {
     let session = folder();
     let (mut program, path) = start(session.path());
@@ -175,5 +177,5 @@ fn segment() {
     let size = file.metadata().expect("its size").len();
     let there: Vec<_> = pieces(&file).into_iter().map(read).collect();
     end(&mut program);
-    run("segment", &[segment_of(size, &there)], 60, 5);
+    run("segment", &[segment_of(size, &there)], 60, [40, 0]);
 }
