@@ -40,7 +40,8 @@ pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
     };
     let part = share(top.blocked_ns, row.wait.total);
     let mean = top.hold_ns.checked_div(top.acquisitions).unwrap_or(0);
-    if part < CULPRIT_SHARE {
+    // Of one place alone the rest of the wait is not known: nobody shares it with that.
+    if part < CULPRIT_SHARE && holders.len() > 1 {
         return Some(format!(
             "No single holder of {name} is to blame: {} places in the code share the blocking, the first of them \
              {place} with {}. Split the lock, or take it for less.",
