@@ -12,7 +12,7 @@ use super::{forgetting_hook, hook};
 use crate::probe::{LockTraits, caller};
 use crate::real::{self, Ptr};
 
-/// One thread of each round is told `PTHREAD_BARRIER_SERIAL_THREAD`.
+/// One thread of each round gets `PTHREAD_BARRIER_SERIAL_THREAD`.
 const SERIAL_THREAD: c_int = -1;
 
 #[derive(Clone, Copy)]

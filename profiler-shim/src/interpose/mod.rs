@@ -1,5 +1,5 @@
 //! The functions of libc that the shim stands before: one file per primitive, each a few lines over `acquire`, `release`
-//! and `operate`, which tell the recorder through `probe`.
+//! and `operate`, which report to the recorder through `probe`.
 //!
 //! A hook that records a stack is a tiny naked function: it leaves the caller's rbp below the return
 //! address, hands on its own stack pointer as one more argument and jumps to the Rust function, which

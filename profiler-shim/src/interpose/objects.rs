@@ -86,7 +86,7 @@ unsafe fn new_object(caller: Caller, object: Ptr, kind: Kind, lock: Lock) -> Loc
     unsafe { probe::renewed(caller, object, first_use(caller, object, kind), lock) }
 }
 
-/// Initialises an object by the real call: a new lock lives there. `more_traits`: that its words do not tell; `initial`: a
+/// Initialises an object by the real call: a new lock lives there. `more_traits`: that its words do not show; `initial`: a
 /// semaphore's value, a barrier's count.
 ///
 /// # Safety

@@ -7,7 +7,7 @@ use crate::real;
 use crate::state::dormant;
 use crate::state::process::{apart, of_this_process};
 
-/// Asks to be told the code that `exit` is called with. Handlers run in the opposite order: ours is the last.
+/// Asks for the code that `exit` is called with. Handlers run in the opposite order: ours is the last.
 pub fn watch() {
     // SAFETY: the handler is a function of this library, which is never unloaded.
     unsafe { real::on_exit(at_exit as *mut c_void, core::ptr::null_mut()) };

@@ -51,7 +51,7 @@ pub unsafe fn install<T: Copy>(
     }
     // An exec keeps the filter of the thread that makes it.
     let by_all = everyone || is_alone();
-    // A thread that is made while the recorder sleeps is not told what it inherits.
+    // A thread that is made while the recorder sleeps does not learn what it inherits.
     let everyone = everyone || dormant::may_sleep();
     let blinds = !matches!(filter, Filter::Program(_));
     let local = local();

@@ -84,6 +84,9 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
 
 /// The word of a lock that goes on with the row of one that was destroyed there.
 fn revived(thread: Thread, address: u64, first: FirstUse) -> Option<LockWord> {
+    if first.kind.nests() {
+        return None;
+    }
     let tables = thread.0.tables()?;
     let cached = thread.0.locks[cache_slot(address)].get();
     if cached.address == address {
@@ -180,6 +183,5 @@ pub fn name(caller: Caller, address: u64, name: &[u8]) {
     let Some(tables) = local.tables() else { return };
     let known = tables.addresses.find(address).and_then(|found| found.lock.load().kind());
     let kind = known.unwrap_or(Kind::Mutex);
-    // SAFETY: as above.
     local.on_slow_path(|| tables.name_lock(address, kind, caller.stack, name));
 }

@@ -14,7 +14,7 @@ use lockprof_wire::{Flags, Kind, Op, Record};
 
 use super::caller::{Caller, Thread, thread};
 use super::locks::{Lock, LockWord};
-use super::wait::entry_of;
+use super::wait::{entry_of, holder};
 use crate::recorder;
 use crate::sys::clock;
 use crate::tables::Tables;
@@ -53,7 +53,7 @@ fn recorded_holder(tables: &'static Tables, row: u32, owner: Option<u32>, own: u
         (0..count).find(|number| (with_own || *number != own) && entry_of(tables, *number, row, false).is_some())
     };
     let found = number.and_then(|number| Some((number, entry_of(tables, number, row, false)?.0)));
-    found.map_or(0, |(number, stack)| u64::from(stack) | (u64::from(number) + 1) << 32)
+    found.map_or(0, |(number, stack)| holder(number, stack))
 }
 
 /// Looks at a lock that this thread is about to give back without having it, as far as is known.
@@ -82,8 +82,8 @@ pub fn before_release(thread: Thread, address: u64, kind: Kind, state: LockState
 pub fn refused_to_owner(caller: Caller, lock: Lock) {
     let (held, own) = (recorder::find_held(caller.thread.0, lock.address), caller.thread.0.number());
     let Some(held) = held else { return };
-    let taken = held.entry.lock_and_stack.load(Ordering::Relaxed) >> 32;
-    let holder = taken | (u64::from(own) + 1) << 32;
+    let taken = (held.entry.lock_and_stack.load(Ordering::Relaxed) >> 32) as u32;
+    let holder = holder(own, taken);
     let (row, address) = (lock.row(), lock.address);
     Misuse { payload: misuse::REFUSED, row, address, holder, ticks: clock::now() }.report(caller);
 }

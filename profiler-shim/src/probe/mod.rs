@@ -1,6 +1,6 @@
 //! The recorder's only door: whoever sees what a program does with its locks says so here.
 //!
-//! An acquisition is told as it happens: who asks ([`Caller`]), for which lock ([`Lock`]), and then one of
+//! An acquisition is reported as it happens: who asks ([`Caller`]), for which lock ([`Lock`]), and then one of
 //! [`acquired`], [`begin_wait`] with [`acquired_after`], [`timed_out`], [`refused`]; its end by [`begin_release`] and
 //! [`released`]. What comes in is plain data: nothing here calls a function of the program's, or knows how a C library
 //! lays out its locks. What a lock's own words say is given as a [`LockState`](lockprof_wire::lock_layout::LockState).

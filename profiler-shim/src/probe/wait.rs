@@ -88,13 +88,18 @@ pub fn take_pending(thread: Thread, outer: PendingWait) {
     thread.0.pending.set(outer);
 }
 
-/// Who has the lock: holder's stack | thread slot + 1 << 32; 0 if it cannot be seen.
+/// Who has a lock, as `extra` of a `Waited` record: the thread with this slot, which took it with this stack.
+pub(super) fn holder(number: u32, stack: u32) -> u64 {
+    u64::from(stack) | (u64::from(number) + 1) << 32
+}
+
+/// Who has the lock ([`holder`]); 0 if it cannot be seen.
 fn find_holder(tables: &'static Tables, own: u32, row: u32, owner: u32) -> u64 {
     if owner != 0
         && let Some(number) = tables.slot_of(owner)
         && let Some((stack, _)) = entry_of(tables, number, row, true)
     {
-        return u64::from(stack) | (u64::from(number) + 1) << 32;
+        return holder(number, stack);
     }
     /// More threads than that are not looked at: it would delay the waiter.
     const LOOKS: u32 = 256;
@@ -107,7 +112,7 @@ fn find_holder(tables: &'static Tables, own: u32, row: u32, owner: u32) -> u64 {
             best = Some((ticks, stack, number));
         }
     }
-    best.map_or(0, |(_, stack, number)| u64::from(stack) | (u64::from(number) + 1) << 32)
+    best.map_or(0, |(_, stack, number)| holder(number, stack))
 }
 
 /// The stack with which a thread took the lock, and when. `just_left`: also if it gave it back just now.

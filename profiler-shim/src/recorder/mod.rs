@@ -36,7 +36,6 @@ use crate::sys::counters::add_here;
 
 /// What was pushed last goes on with an earlier acquisition: it is not counted again.
 pub fn not_an_acquisition(local: &Local) {
-    // SAFETY: the caller's contract is that of `push`.
     add_here(&local.slot().acquisitions, 1u64.wrapping_neg());
 }
 

@@ -283,12 +283,12 @@ impl Tables {
     }
 
     /// The word of the object that comes to the place of one that was destroyed, if it may go on with that one's row: it
-    /// is of the same kind, made at the same place in the code, and the order of locks does not ask which of the two it
-    /// is. Needs neither a lock of the recorder's nor a system call: condition variables come and go with each request of
+    /// is of the same kind, made at the same place in the code. Only for kinds that do not nest, of which the order of
+    /// locks does not ask which of the two it is. Needs neither a lock of the recorder's nor a system call: condition variables come and go with each request of
     /// a server.
     pub fn revive(&self, entry: &AddressEntry, first: FirstUse) -> Option<LockWord> {
         let word = LockWord::new(entry.lock.load().row(), first.kind, first.traits);
-        if !word.has_row() || !entry.lock.was(word) || first.kind.nests() {
+        if !word.has_row() || !entry.lock.was(word) {
             return None;
         }
         let info = self.segment.lock(word.row());

@@ -98,7 +98,7 @@ impl<'a> Requests<'a> {
         }
     }
 
-    /// A want by its number; `None` where the request makes no edge.
+    /// A request by its number; `None` where the request makes no edge.
     pub fn get(&self, number: u32) -> Option<RequestView<'_>> {
         let requests = &self.session.order.requests;
         let Some(request) = requests.get(number as usize) else {
