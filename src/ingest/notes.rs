@@ -38,13 +38,8 @@ impl Image {
             note::REFUSED,
             "the kernel or a sandbox gave the recorder no more memory: more was folded or counted together than need be",
         );
-        say(note::LOCKS_FULL, "more locks than can be told apart: the later ones are counted together by kind");
         say(note::STACKS_FULL, "more distinct call stacks than there is room for: some are unknown");
         say(note::NO_TSC, "the processor's time stamp counter is not invariant: slower clock readings were used");
-        say(
-            note::THREADS_FULL,
-            "more threads than there is room for: what the others took is counted, but not told apart",
-        );
         say(note::SHAPES_FULL, "more distinct stack shapes than can be remembered: later ones were unwound each time");
         say(
             note::ORDER_CUT,
@@ -63,15 +58,7 @@ impl Image {
             "more libraries were opened than there is room for: call stacks in the later ones are unknown",
         );
         say(note::GAVE_UP, "the recorder's inner lock was not free in time: some stacks are unknown");
-        let unrecorded = self.unrecorded();
-        if unrecorded > 0 {
-            said.push(format!(
-                "process {}: {unrecorded} acquisitions are counted without lock and call stack (made while the recorder \
-                 was being set up, by threads or in signal handlers in which it could not work)",
-                self.owner.pid
-            ));
-        }
-        self.foreign_notes(&mut said);
+        self.part_notes(&mut said);
         said
     }
 
@@ -80,8 +67,16 @@ impl Image {
         self.believe(self.segment.header().unrecorded.load(Ordering::Relaxed))
     }
 
-    /// What went past the shim.
-    fn foreign_notes(&self, said: &mut Vec<String>) {
+    /// What makes the recording one in part: what was only counted, and what went past the shim.
+    fn part_notes(&self, said: &mut Vec<String>) {
+        let unrecorded = self.unrecorded();
+        if unrecorded > 0 {
+            let text = format!(
+                "{unrecorded} acquisitions are counted without lock and call stack (made while the recorder was being set \
+                 up, by threads or in signal handlers in which it could not work)"
+            );
+            said.push(Coverage::in_part(&format!("process {}: {text}", self.owner.pid)));
+        }
         let header = self.segment.header();
         let notes = header.notes.load(Ordering::Relaxed);
         let mut say = |bit: u32, text: &str| {
@@ -89,6 +84,11 @@ impl Image {
                 said.push(Coverage::in_part(&format!("process {}: {text}", self.owner.pid)));
             }
         };
+        say(note::LOCKS_FULL, "more locks than can be told apart: the later ones are counted together by kind");
+        say(
+            note::THREADS_FULL,
+            "more threads than there is room for: what the others took is counted, but not told apart",
+        );
         say(
             note::NAMESPACE,
             "libraries were opened in a namespace of their own (dlmopen), with a libc of their own: what they lock is not seen",

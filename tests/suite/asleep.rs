@@ -138,7 +138,7 @@ fn wakes(times: u32) {
         let outcome = finish(&mut sleeper.recorder(&trace, &["--duration", "0.02"]), LIMIT);
         assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
         let report = Report::load(&trace);
-        report.assert_accounted();
+        report.assert_counted();
     }
     sleeper.end();
 }
@@ -157,7 +157,7 @@ fn the_first_wake_loses_nothing() {
         let outcome = wait(child, folder.path(), LIMIT);
         assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
         let report = Report::load(&trace);
-        report.assert_accounted();
+        report.assert_counted();
         // Eight joins come in addition.
         assert_eq!(report.coverage("acquisitions"), 8 * 4 * 1000 + 8, "{}", report.overview());
     }
@@ -178,7 +178,9 @@ fn waking_a_thousand_times_loses_nothing() {
 #[test]
 fn forked_children_sleep_for_themselves() {
     let program = fixture("asleep");
-    let sleeper = Sleeper::of(Command::new("sh").arg("-c").arg(format!("{} command & wait", program.display())));
+    let sleeper = Sleeper::of(
+        Command::new("sh").arg("-c").arg(format!("exec 3<&0; '{}' command <&3 & exec 3<&-; wait", program.display())),
+    );
     // The shell does not lock; what it starts has a page of its own, whether it was forked or is another program.
     let children = format!("/proc/{0}/task/{0}/children", sleeper.child.id());
     let mut pid = String::new();

@@ -48,9 +48,11 @@ fn a_filter_kills_no_recorded_program() {
         let lost = if arguments[0] == "fork" { 1001 } else { 0 };
         assert_eq!(recording.report.coverage("lost"), lost, "{arguments:?}: {}", recording.report.0["coverage"]);
         if lost == 0 {
-            recording.report.assert_accounted();
+            recording.report.assert_counted();
         }
-        assert_eq!(recording.report.0["coverage"]["complete"], lost == 0, "{arguments:?}");
+        // What the filter of these leaves is enough to tell all locks apart.
+        let whole = ["threads", "worker"].contains(&arguments[0]);
+        assert!(!whole || recording.report.0["coverage"]["complete"] == true, "{arguments:?}");
         let seen = recording.report.coverage("acquisitions");
         assert_eq!(seen, told(&recording.outcome.stdout) + lost, "{arguments:?}: {}", recording.report.overview());
         let notes = recording.report.notes();
@@ -93,14 +95,14 @@ fn of_locks_that_are_only_counted_no_order_is_known() {
         return;
     }
     let folder = folder();
-    for (strict, code, verdict) in [(false, 0, "pass"), (true, 3, "incomplete")] {
+    for (strict, code) in [(false, 0), (true, 3)] {
         let mut command = lockprof();
         command.args(["check", "--format", "json"]).args(strict.then_some("--strict"));
         command.arg("--").arg(fixture("sandboxed")).arg("strict");
         let outcome = finish(command.current_dir(folder.path()), LIMIT);
         let start = outcome.stdout.find('{').expect("JSON");
         let check: serde_json::Value = serde_json::from_str(&outcome.stdout[start..]).expect("JSON");
-        assert_eq!((outcome.code(), check["verdict"].as_str()), (code, Some(verdict)), "{check}");
+        assert_eq!((outcome.code(), check["verdict"].as_str()), (code, Some("incomplete")), "{check}");
         assert!(check["incomplete"].to_string().contains("not every request"), "{check}");
     }
 }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::model::order::{Event, Fold, How, Misuse, MisuseKind, Run, What};
+use crate::model::order::{Event, Fold, How, Misuse, MisuseKind, Run, SyncPoint, SyncWhat, What};
 
 fn path_of(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -14,9 +14,31 @@ fn path_of(name: &str) -> PathBuf {
 
 /// Something in every table, every enum value at least once, but for kinds of locks that came after the stored files.
 pub fn golden_session() -> Session {
+    let mut session = session_of_1_1();
+    add_of_1_2(&mut session);
+    session
+}
+
+/// What format 1.1 could say.
+fn session_of_1_1() -> Session {
     let mut session = session_without_hangs();
     add_hangs(&mut session);
     session
+}
+
+/// The values that format 1.2 added.
+fn add_of_1_2(session: &mut Session) {
+    for kind in [HangKind::Abandoned, HangKind::Stuck] {
+        let hang = Hang { kind, ..session.hangs[2].clone() };
+        session.hangs.push(hang);
+    }
+    let order = &mut session.order;
+    let stack = StackId(1);
+    for kind in [MisuseKind::WaitNotOwner, MisuseKind::WaitNotLocked, MisuseKind::Refused] {
+        order.misused(Misuse { kind, lock: LockId(1), stack, holder: Stacks::UNKNOWN }, ThreadId(0), 1);
+    }
+    let what = SyncWhat::Outlived(Some(ThreadId(1)));
+    order.timelines[0].sync_points.push(SyncPoint { at_ns: 30, until_ns: 30, what, stack });
 }
 
 /// A ring and a standstill.
@@ -205,7 +227,7 @@ fn golden_order(main: StackId, work: StackId) -> Order {
 
 /// What the first version of the format could say.
 fn first_session() -> Session {
-    let mut session = golden_session();
+    let mut session = session_of_1_1();
     session.locks.iter_mut().for_each(|lock| lock.traits = Traits::default());
     session.order = Order::default();
     session.hangs.clear();
@@ -219,8 +241,13 @@ fn version_1_is_still_read() {
 }
 
 #[test]
+fn version_1_1_is_still_read() {
+    assert_eq!(read(&path_of("fixtures/traces/v1.1.lockprof")).unwrap(), session_of_1_1());
+}
+
+#[test]
 fn the_current_version_is_read() {
-    let path = path_of("fixtures/traces/v1.1.lockprof");
+    let path = path_of("fixtures/traces/v1.2.lockprof");
     if std::env::var_os("LOCKPROF_BLESS").is_some() {
         write_to_path(&golden_session(), &path).unwrap();
     }
