@@ -13,6 +13,7 @@ pub mod histograms;
 pub mod names;
 pub mod order;
 pub mod own_wrappers;
+pub mod places;
 pub mod seen_holds;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -8,7 +8,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::groups::{Place, own_places, place};
+use super::places::{Place, own_places, place};
 use crate::model::{Kind, Lock, ModuleId, NameSource, Session, StackId};
 
 /// Wrappers in wrappers are followed this far.

@@ -86,7 +86,7 @@ pub fn find(segment: &Path, said: u32, namespace: u64) -> Owner {
     let owner = |pid, is_certain, is_apart, life| Owner { pid, is_certain, is_apart, life };
     if is_here || namespace == 0 {
         let life = Life::of(said);
-        match procfs::has_mapped(&procfs::folder(said), segment) {
+        match tasks::has_mapped(&procfs::folder(said), segment) {
             Some(true) => return owner(said, true, false, life),
             // Its memory may not be looked at, but there is only one of this number here.
             None if is_here => return owner(said, true, false, life),
@@ -101,7 +101,7 @@ pub fn find(segment: &Path, said: u32, namespace: u64) -> Owner {
         let there = procfs::namespace(&folder);
         let fits = own == said && (namespace == 0 || there.is_none_or(|there| there == namespace));
         // Where its memory may not be looked at, its namespace has to be the right one.
-        let is_it = fits && procfs::has_mapped(&folder, segment).unwrap_or(there == Some(namespace));
+        let is_it = fits && tasks::has_mapped(&folder, segment).unwrap_or(there == Some(namespace));
         is_it.then(|| (procfs::started(&folder).unwrap_or(u64::MAX), pid, own != pid))
     });
     // A child that has the same number in a namespace below is younger.

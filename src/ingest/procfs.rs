@@ -11,8 +11,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::tasks;
-
 /// The folder of a process that this one knows by the number `pid`.
 pub fn folder(pid: u32) -> PathBuf {
     // No process has the number 0.
@@ -104,20 +102,6 @@ pub fn started(folder: &Path) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// What a process has mapped; `None` where that may not be looked at.
-pub fn maps(folder: &Path) -> Option<Vec<u8>> {
-    fs::read(tasks::memory_of(folder).join("maps")).ok()
-}
-
-/// Whether a process has a file mapped, told by its name and its folder's, which are the same from everywhere; `None` where
-/// that may not be looked at.
-pub fn has_mapped(folder: &Path, file: &Path) -> Option<bool> {
-    let mut parts = file.components().rev().map(|part| part.as_os_str().as_encoded_bytes());
-    let (name, parent) = (parts.next()?, parts.next().unwrap_or_default());
-    let needle = [b"/", parent, b"/", name].concat();
-    Some(maps(folder)?.windows(needle.len()).any(|part| part == needle))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,9 +118,5 @@ mod tests {
         assert_eq!(own, Path::new("/proc").join(own_entry().to_string()));
         assert_eq!(known_as(&own), Some((std::process::id(), std::process::id())));
         assert!(started(&own).is_some() && entries().any(|entry| entry == own_entry()));
-        let program = std::env::current_exe().expect("the test's own path");
-        assert_eq!(has_mapped(&own, &program), Some(true));
-        assert_eq!(has_mapped(&own, Path::new("/dev/shm/lockprof-0-none/1.2.seg")), Some(false));
-        assert_eq!(has_mapped(Path::new("/proc/0"), &program), None);
     }
 }

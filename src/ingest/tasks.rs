@@ -1,4 +1,4 @@
-//! The threads of a process, as the kernel lists them.
+//! The threads of a process, as the kernel lists them, and the memory that they share.
 //!
 //! A process whose first thread has ended by `pthread_exit` goes on: the kernel shows that thread as a zombie, and so the
 //! process in `/proc/PID/stat`, and the memory of a zombie cannot be read. Whoever asks about a process asks one of its
@@ -49,6 +49,20 @@ pub fn memory_of(folder: &Path) -> PathBuf {
     state(&stat).filter(|state| is_over(state)).and_then(|_| other()).unwrap_or_else(|| folder.to_path_buf())
 }
 
+/// What a process has mapped; `None` where that may not be looked at.
+pub fn maps(folder: &Path) -> Option<Vec<u8>> {
+    fs::read(memory_of(folder).join("maps")).ok()
+}
+
+/// Whether a process has a file mapped, told by its name and its folder's, which are the same from everywhere; `None` where
+/// that may not be looked at.
+pub fn has_mapped(folder: &Path, file: &Path) -> Option<bool> {
+    let mut parts = file.components().rev().map(|part| part.as_os_str().as_encoded_bytes());
+    let (name, parent) = (parts.next()?, parts.next().unwrap_or_default());
+    let needle = [b"/", parent, b"/", name].concat();
+    Some(maps(folder)?.windows(needle.len()).any(|part| part == needle))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +80,13 @@ mod tests {
         assert!(living(std::process::id()).count() > 0);
         assert_eq!(folder(std::process::id()), PathBuf::from(format!("/proc/{}", std::process::id())));
         assert_eq!(living(0).count(), 0);
+    }
+    #[test]
+    fn what_this_process_has_mapped() {
+        let own = procfs::folder(std::process::id());
+        let program = std::env::current_exe().expect("the test's own path");
+        assert_eq!(has_mapped(&own, &program), Some(true));
+        assert_eq!(has_mapped(&own, Path::new("/dev/shm/lockprof-0-none/1.2.seg")), Some(false));
+        assert_eq!(has_mapped(Path::new("/proc/0"), &program), None);
     }
 }

@@ -11,7 +11,8 @@ use lockprof_wire::control::{FILE, MAGIC};
 use lockprof_wire::{Control, VERSION};
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::checkpoint::{Checkpoint, FILE as COPY};
+use super::checkpoint::Checkpoint;
+use super::contents::COPY;
 use super::desk::{Clerk, Desk};
 use super::directory::{Directory, try_lock, user};
 use super::limits::Limits;

@@ -8,16 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::contents::{COPY, UNFINISHED_COPY};
 use super::folder::free_bytes;
 use super::serve::{SessionAt, moment};
 use crate::ingest::live::Collector;
 use crate::model::{CodeAddress, LockId, Session};
 use crate::snapshot::wire;
 
-/// The copy.
-pub(super) const FILE: &str = "read.so-far";
-/// One that is being made.
-pub(super) const UNFINISHED: &str = "read.new";
 /// Copies are made no more often than this.
 const LEAST: Duration = Duration::from_millis(200);
 /// A copy that took long is paid for by a pause of so many times its length.
@@ -58,14 +55,14 @@ impl Checkpoint {
         if free_bytes(&self.folder).is_none_or(|room| room < ROOM * bytes.len() as u64) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let unfinished = self.folder.join(UNFINISHED);
+        let unfinished = self.folder.join(UNFINISHED_COPY);
         fs::write(&unfinished, &bytes).inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
-        fs::rename(&unfinished, self.folder.join(FILE))
+        fs::rename(&unfinished, self.folder.join(COPY))
     }
 }
 
 /// The last copy in a folder.
 pub(super) fn last(folder: &Path) -> Option<SessionAt> {
-    let bytes = fs::read(folder.join(FILE)).ok()?;
+    let bytes = fs::read(folder.join(COPY)).ok()?;
     SessionAt::try_from(wire::receive::<wire::Moment>(&mut bytes.as_slice()).ok()?).ok()
 }

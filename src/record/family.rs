@@ -51,7 +51,7 @@ fn mapping(folder: &Path, living: &[Kin]) -> Vec<u32> {
     let has = |entry: &u32| {
         let process = Path::new("/proc").join(entry.to_string());
         let environment = fs::read(tasks::memory_of(&process).join("environ"));
-        environment.is_ok_and(is_there) || procfs::maps(&process).is_some_and(is_there)
+        environment.is_ok_and(is_there) || tasks::maps(&process).is_some_and(is_there)
     };
     living.iter().map(|kin| kin.entry).filter(has).collect()
 }

@@ -13,8 +13,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 
+use super::contents::{OWNER, PREFIX, UNWRITTEN};
 use super::directory::{Directory, try_lock, user};
-use super::leftover::{self, OWNER, Owner, UNWRITTEN};
+use super::leftover::{self, Owner};
 use crate::ingest::file;
 use crate::model::Session;
 
@@ -22,7 +23,6 @@ use crate::ingest::{procfs, tasks};
 
 /// Names the place by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHM";
-pub(super) const PREFIX: &str = "lockprof-";
 /// With less room than that, threads will be folded early; containers often have 64 MB.
 const COMFORTABLE: u64 = 48 << 20;
 /// Too little even for one process.

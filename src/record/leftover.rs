@@ -14,21 +14,11 @@ use std::time::Duration;
 use lockprof_wire::control;
 use lockprof_wire::layout::SPARE;
 
-use super::checkpoint;
+use super::contents::{COPY, LIBRARY, OWNER, PREFIX, SAID, UNFINISHED_COPY, UNWRITTEN};
 use super::directory::{Directory, try_lock, user};
-use super::folder::PREFIX;
 use crate::ingest::file;
 use crate::model::Session;
 use crate::snapshot::wire::SOCKET;
-
-/// The owner's file in the folder of a recording.
-pub(super) const OWNER: &str = "owner";
-/// A recording that could not be written where it should go.
-pub(super) const UNWRITTEN: &str = "unwritten.lockprof";
-/// The preloaded library, where there is no better place for it.
-pub(super) const LIBRARY: &str = "shim.so";
-/// Whoever found the recording said so.
-const SAID: &str = "said";
 
 /// First line of an owner's file.
 const MARK: &str = "lockprof recorder 1";
@@ -177,7 +167,7 @@ fn is_asleep(folder: &Directory) -> bool {
 }
 
 fn holds_recording(name: &OsStr) -> bool {
-    is_segment(name) || name == UNWRITTEN || name == checkpoint::FILE
+    is_segment(name) || name == UNWRITTEN || name == COPY
 }
 
 /// `PID.TICKS.seg`.
@@ -192,7 +182,7 @@ fn is_number(text: &str) -> bool {
 
 /// Removes what recorders make in a folder, and the folder if nothing else is there.
 pub(super) fn remove(folder: &Directory, path: &Path) {
-    let fixed = [SOCKET, UNWRITTEN, LIBRARY, SAID, control::FILE, checkpoint::FILE, checkpoint::UNFINISHED];
+    let fixed = [SOCKET, UNWRITTEN, LIBRARY, SAID, control::FILE, COPY, UNFINISHED_COPY];
     let is_spare = |name: &OsStr| name.to_str().and_then(|name| name.strip_prefix(SPARE)).is_some_and(is_number);
     let ours = |name: &OsStr| is_segment(name) || is_spare(name) || fixed.iter().any(|fixed| name == *fixed);
     folder.names().iter().filter(|name| ours(name)).for_each(|name| folder.remove(name));

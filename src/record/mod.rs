@@ -4,6 +4,7 @@
 
 pub mod attach;
 mod checkpoint;
+mod contents;
 pub mod cost;
 pub mod counters;
 pub mod demo;

@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 
-use super::folder::{PREFIX, places};
-use super::leftover::{Leftover, Owner, UNWRITTEN, recordings};
+use super::contents::{PREFIX, UNWRITTEN};
+use super::folder::places;
+use super::leftover::{Leftover, Owner, recordings};
 use super::serve::SessionAt;
 use super::{checkpoint, describe};
 use crate::ingest::file;

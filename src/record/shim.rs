@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::contents;
 use super::directory::user;
-use super::leftover;
 
 /// Names another library by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHIM";
@@ -58,7 +58,7 @@ pub fn install() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// Where it cannot be written there, or no code may run there.
 pub fn install_in(folder: &Path) -> anyhow::Result<PathBuf> {
-    place(folder, &folder.join(leftover::LIBRARY)).map_err(anyhow::Error::msg)
+    place(folder, &folder.join(contents::LIBRARY)).map_err(anyhow::Error::msg)
 }
 
 /// A folder for what this user keeps: the first safe one.

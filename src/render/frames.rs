@@ -2,7 +2,7 @@
 
 use super::names::{short_file, short_function};
 use super::style::printable;
-use crate::analysis::groups::{Place, place};
+use crate::analysis::places::{Place, place};
 use crate::model::lock_frames::is_library;
 use crate::model::stacks::Node;
 use crate::model::{Frame, Session, StackId};

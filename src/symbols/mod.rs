@@ -17,7 +17,6 @@ mod frames;
 mod naming;
 pub mod own_locks;
 mod qualified;
-mod scopes;
 mod source;
 mod tokens;
 mod types;

@@ -26,7 +26,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::dwarf::{Dwarf, Wanted};
+use super::dwarf::{Dwarf, Scopes, Wanted};
 use super::elf::{self, ElfError};
 use super::source::{Sources, plain_name};
 use super::variables::{code_offsets, variables, with_debug};
@@ -303,7 +303,7 @@ fn members(dwarf: &Dwarf<'_>, code: &[&Place], answers: &mut Answers) {
     if calls.is_empty() {
         return;
     }
-    let scopes = dwarf.scopes(&calls);
+    let scopes = Scopes::of(dwarf, &calls);
     for (place, words) in plain {
         let Some(last) = plain_name(&place.frame) else { continue };
         let call = place.address.address.saturating_sub(1);

@@ -8,6 +8,7 @@ use object::{Object, ObjectSymbol, SymbolKind};
 use rustc_hash::FxHashMap;
 
 use super::demangle;
+use super::dwarf::Scopes;
 use super::elf::Located;
 use super::variables::debug_of;
 use crate::model::Frame;
@@ -61,7 +62,7 @@ pub fn complete_inlined(located: &Located, addresses: &[u64], found: &mut [Vec<F
     // What the file does not tell stays as it is.
     let _ = debug_of(located, |dwarf| {
         let Some(dwarf) = dwarf else { return };
-        let scopes = dwarf.scopes(&calls);
+        let scopes = Scopes::of(dwarf, &calls);
         for at in wanted {
             for (index, frame) in found[at].iter_mut().enumerate().filter(|(_, frame)| frame.inlined && short(frame)) {
                 let call = addresses[at].saturating_sub(1);

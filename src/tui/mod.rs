@@ -3,9 +3,9 @@
 //! The state is pure data and views are pure functions of it, so that every screen can be tested. Deliberately not here: where
 //! snapshots come from.
 
+mod figures;
 pub mod input;
 pub mod plain;
-pub mod rows;
 pub mod state;
 pub mod term;
 pub mod view;

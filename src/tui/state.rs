@@ -1,6 +1,9 @@
 //! What the screen shows, as data, and how inputs change it. No I/O and no clock: the same inputs make the same screen.
 
+pub mod help_text;
 mod keys;
+pub mod lock_text;
+pub mod rows;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -8,9 +11,9 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::input::Input;
-use super::rows::{self, Sort};
 use crate::snapshot::window::since;
 use crate::snapshot::{Snapshot, Want};
+use rows::Sort;
 
 /// The time that "the last seconds" are, ns.
 pub const WINDOW_NS: u64 = 10_000_000_000;
@@ -46,6 +49,20 @@ impl Tab {
             Self::Findings => "Findings",
             Self::Help => "Help",
         }
+    }
+
+    /// Its name with its number, as it stands in the line of tabs.
+    pub fn label(self) -> String {
+        format!(" {} {} ", self.index() + 1, self.name())
+    }
+
+    /// The tab at a column of that line.
+    fn at(column: u16) -> Option<Self> {
+        let mut end = 0;
+        Self::ALL.into_iter().find(|tab| {
+            end += tab.label().len();
+            usize::from(column) < end
+        })
     }
 
     fn index(self) -> usize {
@@ -321,8 +338,8 @@ impl State {
             Tab::Locks | Tab::Threads => ids.len(),
             Tab::Order => rows::cycles(self).len() + rows::edges(self).len(),
             Tab::Findings => rows::findings(self).len(),
-            Tab::Lock => super::view::lock::lines(self).len(),
-            Tab::Help => super::view::help::lines(self).len(),
+            Tab::Lock => lock_text::lines(self).len(),
+            Tab::Help => help_text::lines(self).len(),
         }
     }
 }

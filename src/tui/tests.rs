@@ -4,7 +4,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::input::{Input, Key};
-use super::rows::{self, Sort};
+use super::state::rows::{self, Sort};
 use super::state::{Effect, Setting, State, Tab};
 use super::view;
 use crate::model::{Histogram, Kind};

@@ -5,8 +5,8 @@ use std::cell::{OnceCell, RefCell};
 use rustc_hash::FxHashMap;
 
 use super::text;
-use crate::analysis::groups::Place;
 use crate::analysis::own_wrappers::OwnWrappers;
+use crate::analysis::places::Place;
 use crate::model::lock_class;
 use crate::model::owners::{Owners, PROGRAM, on_disk};
 use crate::model::{Kind, LockId, Session, StackId};

@@ -13,7 +13,7 @@ use super::feasibility::Feasibility;
 use super::links::Links;
 use super::requests::Requests;
 use super::search::{Candidate, EquivalenceClass, Group, Pairs};
-use super::verdict::{Classifier, Verdict};
+use super::verdict::{Classifier, Grounds, Verdict};
 use super::writers::Writers;
 use super::{Class, Leg};
 use crate::analysis::fingerprint::identities::Identities;
@@ -286,7 +286,8 @@ impl<'a> Reporter<'a> {
         let hash = leg_hash(self.identities, (lock, link.mode), (lock, want.mode, timed), (link.stack, want.stack));
         let candidate = Candidate { want: number, thread: want.thread, held_mode: link.mode, held_stack: link.stack };
         let Classifier { pairs, writers, requests, .. } = &mut self.classifier;
-        let (grounds, fails) = writers.between(pairs, requests, &[lock], &[candidate]);
+        let (lock, writer, fails) = writers.between(pairs, requests, &[lock], &[candidate]);
+        let grounds = Grounds::Readers(lock, writer);
         let (class, choice) = (Class::NeedsWriter, vec![candidate]);
         let verdict = Verdict { class, fails: fails && !timed, choice, grounds, witness: Vec::new() };
         let count = want.runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.count));

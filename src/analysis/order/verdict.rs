@@ -101,8 +101,8 @@ impl Classifier<'_> {
             let left = feasibility.steps_left();
             end = pairs.search(groups, Level::Free, |pairs, choice| {
                 if !readers.is_empty() {
-                    let (grounds, fails) = writers.between(pairs, requests, &readers, choice);
-                    found.offer(Class::NeedsWriter, fails && !timed, choice, grounds);
+                    let (lock, writer, fails) = writers.between(pairs, requests, &readers, choice);
+                    found.offer(Class::NeedsWriter, fails && !timed, choice, Grounds::Readers(lock, writer));
                     return if !fails && found.tries < MOST_BENIGN { *way } else { Next::Stop };
                 }
                 if let Some(lock) = merged {

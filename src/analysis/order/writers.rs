@@ -8,7 +8,6 @@ use rustc_hash::FxHashMap;
 
 use super::requests::{RequestView, Requests};
 use super::search::{Candidate, Pairs};
-use super::verdict::Grounds;
 use crate::model::order::{ChainId, How, LoggedWhat, Run};
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
@@ -32,27 +31,27 @@ impl<'a> Writers<'a> {
         Self { session, known: None }
     }
 
-    /// Whether writers come between the readers at all these locks, and the cause to tell.
+    /// Whether writers come between the readers at all these locks; and the lock that decides it, with who writes that.
     pub fn between(
         &mut self,
         pairs: &mut Pairs<'_>,
         requests: &Requests<'_>,
         locks: &[LockId],
         legs: &[Candidate],
-    ) -> (Grounds, bool) {
+    ) -> (LockId, Option<Writer>, bool) {
         let legs: Vec<RequestView<'_>> = legs.iter().filter_map(|leg| requests.get(leg.want)).collect();
         let mut first = None;
         for lock in locks {
             let writer = self.writer(pairs, *lock, &legs);
             let fails = writer.is_some() && self.session.lock(*lock).traits.writers_first;
             if !fails {
-                return (Grounds::Readers(*lock, writer), false);
+                return (*lock, writer, false);
             }
             first = first.or(Some((*lock, writer)));
         }
         let (lock, writer) = first.unwrap_or((LockId(0), None));
         let fails = writer.is_some();
-        (Grounds::Readers(lock, writer), fails)
+        (lock, writer, fails)
     }
 
     /// A thread that writes the lock and may do so while the legs hold and want it.

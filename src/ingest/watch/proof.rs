@@ -18,7 +18,7 @@ use crate::ingest::tasks;
 /// Whether the process still has this segment mapped: a program that called exec has not.
 pub fn is_mapped(pid: u32, segment: &Path) -> bool {
     let folder = procfs::folder(pid);
-    procfs::has_mapped(&folder, segment).unwrap_or_else(|| folder.exists())
+    tasks::has_mapped(&folder, segment).unwrap_or_else(|| folder.exists())
 }
 
 /// Whether the ring can be one: each thread is asleep for its lock, and the next one has it. `tid`: the kernel's id of a

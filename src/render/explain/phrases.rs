@@ -2,8 +2,8 @@
 
 use std::cell::OnceCell;
 
-use crate::analysis::groups::{Place, place};
 use crate::analysis::names::{short_file, short_function};
+use crate::analysis::places::{Place, place};
 use crate::model::owners::Owners;
 use crate::model::{Kind, LockId, Session, StackId, Stacks, ThreadId};
 

@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Cursor, Effect, Page, State, Tab};
+use super::{Cursor, Effect, Page, State, Tab, rows};
 use crate::tui::input::Key;
-use crate::tui::{rows, view};
 
 impl State {
     /// Moves by so many rows.
@@ -172,7 +171,7 @@ impl State {
             return Effect::None;
         }
         if row == 2 {
-            if let Some(tab) = view::tab_at(column) {
+            if let Some(tab) = Tab::at(column) {
                 self.show(tab);
             }
             return Effect::None;

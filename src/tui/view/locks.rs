@@ -2,14 +2,14 @@
 
 use ratatui::text::Line;
 
-use super::grid::{Cell, Col, bar, grid, spark, time_or_none};
+use super::grid::{Cell, Col, grid};
 use super::span;
 use crate::render::names::columns;
 use crate::render::style::Style;
 use crate::render::units::{percent, short_count};
 use crate::snapshot::LockRow;
-use crate::tui::rows;
-use crate::tui::state::State;
+use crate::tui::figures::{bar, spark, time_or_none};
+use crate::tui::state::{State, rows};
 
 /// Columns of a bar.
 const BAR: usize = 6;
@@ -90,23 +90,8 @@ fn cells(state: &State, row: &LockRow, waited: u64) -> Vec<Cell> {
             if row.waiters == 0 { "–".into() } else { row.waiters.to_string() },
             if row.waiters > 0 { Style::Warn } else { Style::Dim },
         ),
-        plain(owner(state, row)),
+        plain(rows::owner(state, row)),
         (state.sparks.get(&row.id).map_or_else(String::new, |values| spark(values.iter(), SPARK)), style),
         plain(time_or_none(hold.quantile(0.5))),
     ]
-}
-
-/// Who holds it: the thread's name, or how many readers do.
-pub(super) fn owner(state: &State, row: &LockRow) -> String {
-    match row.owners.as_slice() {
-        [] => "–".into(),
-        [one] => {
-            let thread = state.now.threads.iter().find(|thread| thread.id == *one);
-            thread.map_or_else(
-                || "?".into(),
-                |thread| if thread.name.is_empty() { thread.tid.to_string() } else { thread.name.clone() },
-            )
-        }
-        many => format!("{} threads", many.len()),
-    }
 }

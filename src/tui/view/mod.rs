@@ -1,9 +1,7 @@
 //! Views: pure functions of the state. Every line is made to fit; colour is never the only sign.
 
 mod ascii;
-pub mod grid;
-pub mod help;
-pub mod lock;
+mod grid;
 mod locks;
 mod order;
 mod threads;
@@ -15,7 +13,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::plain::blocked_share;
-use super::state::{State, Tab};
+use super::state::{State, Tab, help_text, lock_text};
 use crate::render::names::{columns, fit_end, fit_start};
 use crate::render::style::Style;
 use crate::render::units::{duration, percent, plural, short_count};
@@ -37,8 +35,8 @@ pub fn draw(frame: &mut Frame<'_>, state: &State) {
             Tab::Threads => threads::lines(state, width),
             Tab::Order => order::lines(state, width),
             Tab::Findings => order::findings(state, width),
-            Tab::Lock => paged(&lock::lines(state), state.cursor().top, height, width, &lock::title(state)),
-            Tab::Help => paged(&help::lines(state), state.cursor().top, height, width, "keys and columns"),
+            Tab::Lock => paged(&lock_text::lines(state), state.cursor().top, height, width, &lock_text::title(state)),
+            Tab::Help => paged(&help_text::lines(state), state.cursor().top, height, width, "keys and columns"),
         },
     };
     body.truncate(height + 1);
@@ -133,21 +131,6 @@ fn fitted(spans: Vec<Span<'static>>, width: usize) -> Line<'static> {
     Line::from(spans.into_iter().take_while(fits).collect::<Vec<_>>())
 }
 
-/// Text of a tab.
-fn tab_text(tab: Tab) -> String {
-    let number = Tab::ALL.iter().position(|other| *other == tab).unwrap_or(0) + 1;
-    format!(" {number} {} ", tab.name())
-}
-
-/// The tab at a column of the tabs' line.
-pub(super) fn tab_at(column: u16) -> Option<Tab> {
-    let mut end = 0;
-    Tab::ALL.into_iter().find(|tab| {
-        end += tab_text(*tab).len();
-        usize::from(column) < end
-    })
-}
-
 fn tabs(state: &State, width: usize) -> Line<'static> {
     let mut spans: Vec<Span<'static>> = Tab::ALL
         .into_iter()
@@ -158,7 +141,7 @@ fn tabs(state: &State, width: usize) -> Line<'static> {
                 Look::new()
             };
             // The sign that needs no attributes at all.
-            let text = if tab == state.tab { tab_text(tab).replacen(' ', "[", 1) } else { tab_text(tab) };
+            let text = if tab == state.tab { tab.label().replacen(' ', "[", 1) } else { tab.label() };
             let text = if tab == state.tab { format!("{}]", &text[..text.len() - 1]) } else { text };
             Span::styled(text, style)
         })

@@ -8,8 +8,7 @@ use crate::render::names::columns;
 use crate::render::style::Style;
 use crate::render::units::{count, duration, plural};
 use crate::snapshot::JudgedEntry;
-use crate::tui::rows;
-use crate::tui::state::State;
+use crate::tui::state::{State, rows};
 
 const COLS: [Col; 5] = [
     Col::text("verdict", 16, 0),

@@ -2,13 +2,13 @@
 
 use ratatui::text::Line;
 
-use super::grid::{Cell, Col, bar, grid, time};
+use super::grid::{Cell, Col, grid};
 use super::span;
 use crate::render::style::Style;
 use crate::render::units::{percent, short_count};
 use crate::snapshot::ThreadRow;
-use crate::tui::rows;
-use crate::tui::state::State;
+use crate::tui::figures::{bar, time};
+use crate::tui::state::{State, rows};
 
 const COLS: [Col; 9] = [
     Col::text("thread", 15, 0),

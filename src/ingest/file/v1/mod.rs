@@ -8,7 +8,6 @@ mod damage;
 mod hangs;
 mod orders;
 mod read;
-mod read_orders;
 mod rows;
 mod write;
 

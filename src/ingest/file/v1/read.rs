@@ -3,26 +3,26 @@
 //! Nothing in a file is trusted: a row that refers to what is not there, or that would need more
 //! memory than allowed, ends the reading; what came before it stays.
 
+mod code;
+mod counts;
+mod orders;
+
 use std::io::Read;
 
 use serde::Deserialize;
 
-use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
 use super::damage::Progress;
 use super::hangs::{HangHeldRow, HangReader, HangRow, HangWaitRow};
-use super::read_orders::Reached;
-use super::rows::{
-    EndRow, FrameRow, LockRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, RunRow, SymbolRow, ThreadRow,
-};
+use super::rows::{EndRow, LockRow, LockRow1, MetaRow, ProcessRow, RunRow, ThreadRow};
 use super::{END, META, Table};
 use crate::ingest::file::container::{Chunk, ChunkReader, Damage, Tag};
 use crate::ingest::file::error::ReadError;
 use crate::ingest::size::{MEMORY_FLOOR, MEMORY_PER_BYTE, view_allowance, view_size};
 use crate::model::lock_class;
 use crate::model::{
-    CodeAddress, Frame, Frames, Hang, HeldLock, Lock, Module, ModuleId, Process, ProcessId, Session, Site, StackId,
-    Thread, ThreadId, WaitEvent, WaitKey,
+    Frames, Hang, HeldLock, Lock, LockId, Process, ProcessId, Session, StackId, Thread, ThreadId, WaitKey,
 };
+use orders::Reached;
 
 /// Memory that a session read from a file may take, bytes (estimated), however large the file is.
 pub const MEMORY_LIMIT: u64 = 4 << 30;
@@ -88,7 +88,7 @@ fn decode<'a, T: Deserialize<'a>>(row: &'a [u8]) -> Result<T, Damage> {
 
 /// The session so far, and what the rows to come refer to.
 pub struct Builder {
-    pub(super) session: Session,
+    session: Session,
     progress: Progress,
     strings: Vec<String>,
     lists: Vec<Frames>,
@@ -97,7 +97,7 @@ pub struct Builder {
     wait_keys: Vec<WaitKey>,
     hangs: HangReader,
     last_start_ns: u64,
-    pub(super) reached: Reached,
+    reached: Reached,
     /// Memory that may still be taken, and that the bytes to come may still add, bytes.
     memory_left: u64,
     ungranted: u64,
@@ -203,15 +203,27 @@ impl Builder {
         self.memory_left + self.taken
     }
 
-    pub(super) fn charge(&mut self, bytes: u64) -> Result<(), Damage> {
+    fn charge(&mut self, bytes: u64) -> Result<(), Damage> {
         self.taken = self.taken.saturating_add(bytes.min(self.memory_left));
         self.memory_left = self.memory_left.checked_sub(bytes).ok_or(Damage::TooLarge)?;
         Ok(())
     }
 
-    pub(super) fn count(&mut self, events: u64) -> Result<(), Damage> {
+    fn count(&mut self, events: u64) -> Result<(), Damage> {
         self.counted = self.counted.checked_add(events).ok_or(Damage::Senseless("the counts overflow"))?;
         Ok(())
+    }
+
+    fn known_lock(&self, lock: LockId) -> Result<(), Damage> {
+        check(lock.index(), self.session.locks.len(), "an order of an unknown lock")
+    }
+
+    fn known_thread(&self, thread: ThreadId) -> Result<(), Damage> {
+        check(thread.index(), self.session.threads.len(), "an order of an unknown thread")
+    }
+
+    fn known_stack(&self, stack: StackId) -> Result<(), Damage> {
+        check(stack.index(), self.session.stacks.len(), "a stack that is not there")
     }
 
     fn argument(&mut self, word: &str) -> Result<(), Damage> {
@@ -248,29 +260,6 @@ impl Builder {
         Ok(())
     }
 
-    fn module(&mut self, row: ModuleRow) -> Result<(), Damage> {
-        self.charge(size_of::<Module>() as u64)?;
-        self.session.stacks.modules.push(Module { path: row.path.to_owned(), build_id: row.build_id.to_owned() });
-        Ok(())
-    }
-
-    fn node(&mut self, row: NodeRow) -> Result<(), Damage> {
-        // A node, and an entry of the index over nodes.
-        self.charge(96)?;
-        let stacks = &mut self.session.stacks;
-        let at = stacks.len();
-        let caller = at.checked_sub(row.back as usize).filter(|caller| *caller < at);
-        let caller = caller.ok_or(Damage::Senseless("a stack is its own caller"))?;
-        if let Some(module) = row.module {
-            check(module as usize, stacks.modules.len(), "code of an unknown module")?;
-        }
-        let address = CodeAddress { module: row.module.map(ModuleId), address: row.address };
-        if stacks.intern(StackId::from(caller), address).index() != at {
-            return Err(Damage::Senseless("a stack is there twice"));
-        }
-        Ok(())
-    }
-
     fn lock(&mut self, lock: Option<Lock>) -> Result<(), Damage> {
         self.charge(size_of::<Lock>() as u64)?;
         let lock = lock.ok_or(Damage::Senseless("a lock of an unknown sort"))?;
@@ -294,116 +283,8 @@ impl Builder {
         self.charge(size_of::<HeldLock>() as u64)?;
         self.hangs.held(&mut self.session, &row)
     }
-
-    fn site(&mut self, row: SiteRow) -> Result<(), Damage> {
-        self.charge(row.memory() + size_of::<Site>() as u64)?;
-        row.counts().try_for_each(|events| self.count(events))?;
-        let site = row.site().ok_or(Damage::Senseless("a call site that has no meaning"))?;
-        check(site.key.lock.index(), self.session.locks.len(), "a call site of an unknown lock")?;
-        self.known_stack(site.key.stack)?;
-        let profile = &mut self.session.profile;
-        let next = profile.sites.len();
-        if profile.site(site.key).index() != next {
-            return Err(Damage::Senseless("a call site is there twice"));
-        }
-        profile.sites[next] = site;
-        Ok(())
-    }
-
-    fn string(&mut self, text: &str) -> Result<(), Damage> {
-        self.strings.push(text.to_owned());
-        Ok(())
-    }
-
-    fn frames(&mut self, rows: Vec<FrameRow>) -> Result<(), Damage> {
-        let text = |at: Option<u32>| match at {
-            None => Ok(None),
-            Some(at) => self.strings.get(at as usize).map(Some).ok_or(Damage::Senseless("a name that is not there")),
-        };
-        let mut bytes = 0;
-        for row in &rows {
-            let texts = [text(row.function)?, text(row.file)?];
-            let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-            bytes += (size_of::<Frame>() + texts) as u64 + ROW_OVERHEAD;
-        }
-        let frame = |row: &FrameRow| {
-            Ok(Frame {
-                function: text(row.function)?.cloned(),
-                file: text(row.file)?.cloned(),
-                line: row.line,
-                column: row.column,
-                inlined: row.inlined,
-            })
-        };
-        // What it takes is known before it is taken.
-        if bytes > self.memory_left {
-            return Err(Damage::TooLarge);
-        }
-        let frames = rows.iter().map(frame).collect::<Result<Vec<_>, Damage>>()?;
-        self.charge(bytes)?;
-        self.lists.push(frames.into());
-        Ok(())
-    }
-
-    fn symbol(&mut self, row: SymbolRow) -> Result<(), Damage> {
-        let node = self.symbolised.saturating_add(row.node_step);
-        check(node as usize, self.session.stacks.len(), "symbols of an unknown stack")?;
-        if row.node_step == 0 {
-            return Err(Damage::Senseless("symbols of one stack twice"));
-        }
-        let frames = self.lists.get(row.frames as usize).ok_or(Damage::Senseless("frames that are not there"))?;
-        self.session.stacks.node_mut(StackId(node)).frames = frames.clone();
-        self.symbolised = node;
-        Ok(())
-    }
-
-    fn share(&mut self, row: ShareRow) -> Result<(), Damage> {
-        let (key, share) = row.share();
-        check(key.0.index(), self.session.threads.len(), "a share of an unknown thread")?;
-        check(key.1.index(), self.session.profile.sites.len(), "a share of an unknown call site")?;
-        if self.last_share.replace(key) >= Some(key) {
-            return Err(Damage::Senseless("shares out of order"));
-        }
-        self.count(share.acquisitions)?;
-        self.count(share.contended)?;
-        self.session.profile.by_thread.insert(key, share);
-        Ok(())
-    }
-
-    fn wait_key(&mut self, row: WaitKeyRow) -> Result<(), Damage> {
-        let key = row.key().ok_or(Damage::Senseless("a wait that has no meaning"))?;
-        check(key.lock.index(), self.session.locks.len(), "a wait for an unknown lock")?;
-        for thread in [Some(key.thread), key.holder_thread].into_iter().flatten() {
-            check(thread.index(), self.session.threads.len(), "a wait of an unknown thread")?;
-        }
-        self.known_stack(key.waiter)?;
-        self.known_stack(key.holder)?;
-        if self.wait_keys.last() >= Some(&key) {
-            return Err(Damage::Senseless("waits out of order"));
-        }
-        self.wait_keys.push(key);
-        Ok(())
-    }
-
-    fn wait(&mut self, row: WaitRow) -> Result<(), Damage> {
-        let key = *self.wait_keys.get(row.key as usize).ok_or(Damage::Senseless("a wait that is not there"))?;
-        self.count(row.stats().count)?;
-        if self.session.profile.waits.insert(key, row.stats()).is_some() {
-            return Err(Damage::Senseless("a wait is there twice"));
-        }
-        Ok(())
-    }
-
-    fn wait_event(&mut self, row: WaitEventRow) -> Result<(), Damage> {
-        let key = *self.wait_keys.get(row.key as usize).ok_or(Damage::Senseless("a wait that is not there"))?;
-        let start_ns = self.last_start_ns.wrapping_add(row.start_step_ns as u64);
-        self.last_start_ns = start_ns;
-        let WaitEventRow { wait_ns, hold_ns, .. } = row;
-        self.session.profile.wait_events.push(WaitEvent { key, start_ns, wait_ns, hold_ns });
-        Ok(())
-    }
 }
 
-pub fn check(index: usize, len: usize, what: &'static str) -> Result<(), Damage> {
+fn check(index: usize, len: usize, what: &'static str) -> Result<(), Damage> {
     if index < len { Ok(()) } else { Err(Damage::Senseless(what)) }
 }

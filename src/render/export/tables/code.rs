@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Rows, Table, TableInput, hash};
+use super::{Rows, Table, TableInput, hash, hex};
 use crate::model::stacks::Node;
 use crate::model::{Frame, Session, StackId, Stacks};
 use crate::render::style::printable;
@@ -88,7 +88,7 @@ pub fn frames(input: &TableInput<'_>) -> Table {
         .maybe_text("file", |row| row.2.and_then(|frame| frame.file.as_deref()).map(printable))
         .maybe_int("line", |row| row.2.filter(|frame| frame.line > 0).map(|frame| u64::from(frame.line)))
         .maybe_text("module", |row| module(row.1).map(|module| printable(module.name())))
-        .maybe_text("build_id", |row| module(row.1).and_then(|module| super::counts::hex(&module.build_id)))
+        .maybe_text("build_id", |row| module(row.1).and_then(|module| hex(&module.build_id)))
         .int("offset", |row| row.1.address.address.saturating_sub(1))
         .flag("inlined", |row| row.2.is_some_and(|frame| frame.inlined))
         .table("frames")

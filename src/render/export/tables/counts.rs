@@ -3,16 +3,11 @@
 use rustc_hash::FxHashMap;
 
 use super::code::stack;
-use super::{Rows, SCHEMA_VERSION, Table, TableInput, class, lock, mode};
+use super::{Rows, SCHEMA_VERSION, Table, TableInput, class, hex, lock, mode};
 use crate::analysis::contention::{Cut, lock_name};
 use crate::model::{Kind, LockId, SiteId, StackId, ThreadId};
 use crate::render::frames::headline;
 use crate::render::style::printable;
-
-/// Hexadecimal digits; nothing of nothing.
-pub(super) fn hex(bytes: &[u8]) -> Option<String> {
-    (!bytes.is_empty()).then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
 
 /// `meta`: one row, the run.
 pub fn meta(input: &TableInput<'_>) -> Table {

@@ -188,6 +188,11 @@ fn lock(session: &Session, id: LockId) -> u64 {
     hash.number(row.address).number(u64::from(id.0)).end()
 }
 
+/// Hexadecimal digits; nothing of nothing.
+fn hex(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn mode(mode: Mode) -> String {
     match mode {
         Mode::Exclusive => "exclusive",

@@ -4,10 +4,10 @@
 //! have no symbol either: DWARF calls each `operator()` or `append` and says by nesting where it stands. Only C++ is
 //! read, and only the units that hold one of the addresses; what is elsewhere (split units, dwz) is not found.
 
-use gimli::DwTag;
+use gimli::{AttributeValue, DwTag};
 use rustc_hash::FxHashMap;
 
-use super::dwarf::{Die, Dwarf};
+use super::{Die, Dwarf, Entry};
 
 /// Scopes and base classes are followed this far.
 const DEEPEST: usize = 24;
@@ -26,18 +26,65 @@ pub struct Scopes {
 }
 
 /// What else matters of a scope that a walk has come to.
-pub struct Open {
-    /// How deep it is.
-    pub depth: isize,
-    /// Which.
-    pub die: Die,
-    /// What it is.
-    pub tag: DwTag,
+struct Open {
+    depth: isize,
+    die: Die,
+    tag: DwTag,
 }
 
 impl Scopes {
+    /// The functions of C++ around each of these addresses (ascending). Units that cannot be read are passed over.
+    pub fn of(dwarf: &Dwarf<'_>, code: &[u64]) -> Self {
+        let mut scopes = Self::default();
+        for unit in 0..dwarf.headers.len() {
+            let _ = scopes.read_unit(dwarf, unit, code);
+            dwarf.open.borrow_mut().clear();
+        }
+        scopes
+    }
+
+    fn read_unit(&mut self, dwarf: &Dwarf<'_>, index: usize, code: &[u64]) -> gimli::Result<()> {
+        let unit = dwarf.unit(index)?;
+        if !dwarf.covers(&unit, code) {
+            return Ok(());
+        }
+        let mut open: Vec<Open> = Vec::new();
+        let mut cursor = unit.entries();
+        while let Some(entry) = cursor.next_dfs()? {
+            let (depth, tag) = (entry.depth(), entry.tag());
+            while open.last().is_some_and(|open| open.depth >= depth) {
+                open.pop();
+            }
+            let mut nameless = false;
+            match tag {
+                gimli::DW_TAG_compile_unit if !is_cpp(entry) => return Ok(()),
+                gimli::DW_TAG_structure_type | gimli::DW_TAG_class_type | gimli::DW_TAG_union_type => {
+                    let name = dwarf.string(&unit, entry, gimli::DW_AT_name);
+                    nameless = name.is_none_or(|name| name.starts_with("<lambda"));
+                }
+                gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine => {
+                    let mut ranges = dwarf.dwarf.die_ranges(&unit, entry)?;
+                    while let Some(range) = ranges.next()? {
+                        let from = code.partition_point(|address| *address < range.begin);
+                        for address in code[from..].iter().take_while(|address| **address < range.end) {
+                            self.cover(*address, Die { unit: index, offset: entry.offset() });
+                        }
+                    }
+                }
+                gimli::DW_TAG_namespace | gimli::DW_TAG_lexical_block => {}
+                _ => continue,
+            }
+            let die = Die { unit: index, offset: entry.offset() };
+            self.add(&open, die, tag, nameless);
+            if entry.has_children() {
+                open.push(Open { depth, die, tag });
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a scope within those that are open.
-    pub fn add(&mut self, open: &[Open], die: Die, tag: DwTag, nameless: bool) {
+    fn add(&mut self, open: &[Open], die: Die, tag: DwTag, nameless: bool) {
         let around = open.iter().rev().find(|open| open.tag != gimli::DW_TAG_lexical_block);
         let Some(parent) = around.map(|open| open.die) else { return };
         if tag != gimli::DW_TAG_lexical_block && tag != gimli::DW_TAG_inlined_subroutine {
@@ -51,7 +98,7 @@ impl Scopes {
     }
 
     /// Adds a function around an address, within those that were added before.
-    pub fn cover(&mut self, address: u64, function: Die) {
+    fn cover(&mut self, address: u64, function: Die) {
         self.chains.entry(address).or_default().push(function);
     }
 
@@ -117,4 +164,19 @@ fn declaring(dwarf: &Dwarf<'_>, class: Die, member: &str, depth: usize) -> Optio
 fn members(dwarf: &Dwarf<'_>, class: Die) -> Vec<(Die, String)> {
     let members = dwarf.children(class).into_iter().filter(|(_, tag)| *tag == gimli::DW_TAG_member);
     members.filter_map(|(member, _)| Some((member, dwarf.name(member)?))).collect()
+}
+
+fn is_cpp(unit: &Entry<'_>) -> bool {
+    let language = unit.attr_value(gimli::DW_AT_language);
+    matches!(
+        language,
+        Some(AttributeValue::Language(
+            gimli::DW_LANG_C_plus_plus
+                | gimli::DW_LANG_C_plus_plus_03
+                | gimli::DW_LANG_C_plus_plus_11
+                | gimli::DW_LANG_C_plus_plus_14
+                | gimli::DW_LANG_C_plus_plus_17
+                | gimli::DW_LANG_C_plus_plus_20
+        ))
+    )
 }

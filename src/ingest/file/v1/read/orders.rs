@@ -1,10 +1,12 @@
 //! The order of locks, out of its rows.
 
-use super::orders::{ChainRow, MissingRow, MisuseRow, OrderEventRow, RequestRow, SyncPointRow, TimelineRow};
-use super::read::{Builder, check};
+use super::{Builder, check};
 use crate::ingest::file::container::Damage;
+use crate::ingest::file::v1::orders::{
+    ChainRow, MissingRow, MisuseRow, OrderEventRow, RequestRow, SyncPointRow, TimelineRow,
+};
+use crate::model::ThreadId;
 use crate::model::order::{ChainId, Gate, Link, LoggedWhat, Request, Run, SyncPoint, SyncWhat, ThreadTimeline};
-use crate::model::{LockId, StackId, ThreadId};
 
 /// What the rows to come refer to.
 #[derive(Default)]
@@ -156,17 +158,5 @@ impl Builder {
         let sync_points =
             self.session.order.timelines.get(thread as usize).map_or(0, |timeline| timeline.sync_points.len());
         check(sync_point as usize, sync_points, "a mark that is not there")
-    }
-
-    fn known_lock(&self, lock: LockId) -> Result<(), Damage> {
-        check(lock.index(), self.session.locks.len(), "an order of an unknown lock")
-    }
-
-    fn known_thread(&self, thread: ThreadId) -> Result<(), Damage> {
-        check(thread.index(), self.session.threads.len(), "an order of an unknown thread")
-    }
-
-    pub(super) fn known_stack(&self, stack: StackId) -> Result<(), Damage> {
-        check(stack.index(), self.session.stacks.len(), "a stack that is not there")
     }
 }

@@ -1,12 +1,12 @@
 //! One lock: histograms, stacks, who blocks whom. A text of which the screen shows a part.
 
-use super::grid::{bar, time};
+use super::{State, rows};
 use crate::model::histogram::{LAST_BUCKET, bucket_low};
 use crate::render::names::{columns, fit_end, fit_start, pad_end};
 use crate::render::style::wrap;
 use crate::render::units::{count, percent, short_count};
 use crate::snapshot::{LockRow, Spread, StackRow};
-use crate::tui::state::State;
+use crate::tui::figures::{bar, time};
 
 /// Columns of a histogram's bar; two histograms fit side by side into 80 columns.
 const BAR: usize = 18;
@@ -31,7 +31,7 @@ fn row(state: &State) -> Option<&LockRow> {
 }
 
 /// Its name and what it is.
-pub(super) fn title(state: &State) -> String {
+pub fn title(state: &State) -> String {
     match row(state) {
         Some(row) => {
             let at = format!("{:#x}", row.address);
@@ -59,7 +59,7 @@ pub fn lines(state: &State) -> Vec<String> {
         per_second(row.acquisitions),
         count(row.contended),
         row.waiters,
-        super::locks::owner(state, row),
+        rows::owner(state, row),
     ));
     out.push(String::new());
     out.extend(histograms(&row.wait, &row.hold, row.kind().is_lock()));

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::state::State;
+use super::State;
 use crate::snapshot::{EdgeRow, JudgedEntry, LockRow, ThreadRow};
 
 /// What comes first, the greatest first.
@@ -106,6 +106,21 @@ pub fn edges(state: &State) -> Vec<&EdgeRow> {
 pub fn findings(state: &State) -> Vec<&JudgedEntry> {
     let judged = state.now.judged.iter().flat_map(|judged| &judged.findings);
     judged.filter(|entry| matches(state, &[&entry.title, &entry.class])).collect()
+}
+
+/// Who holds it: the thread's name, or how many readers do.
+pub fn owner(state: &State, row: &LockRow) -> String {
+    match row.owners.as_slice() {
+        [] => "–".into(),
+        [one] => {
+            let thread = state.now.threads.iter().find(|thread| thread.id == *one);
+            thread.map_or_else(
+                || "?".into(),
+                |thread| if thread.name.is_empty() { thread.tid.to_string() } else { thread.name.clone() },
+            )
+        }
+        many => format!("{} threads", many.len()),
+    }
 }
 
 fn matches(state: &State, texts: &[&str]) -> bool {

@@ -1,6 +1,6 @@
 //! The keys, and what the columns mean.
 
-use crate::tui::state::State;
+use super::State;
 
 const TEXT: &[&str] = &[
     " ↑ ↓ j k PgUp PgDn g G   move              Enter  open a lock, a cycle …",
