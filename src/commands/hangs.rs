@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+use super::names::kept_names;
 use super::output::Console;
 use crate::ingest::live::HangNow;
 use crate::record::OnHang;
@@ -47,7 +48,7 @@ impl Hangs {
 
 fn print(console: &Console, on_hang: OnHang, HangNow { mut session, data_addresses }: HangNow) {
     // What cannot be named is told at the end, for the whole recording.
-    symbols::name(&mut session, &data_addresses);
+    symbols::name(&mut session, &data_addresses, &kept_names());
     for found in &session.hangs {
         let note = match on_hang {
             _ if !found.is_deadlock() => "",

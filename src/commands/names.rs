@@ -4,8 +4,8 @@ use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
 use crate::record::desk::Desk;
-use crate::record::launch;
-use crate::symbols;
+use crate::record::{launch, shim};
+use crate::symbols::{self, Kept};
 
 /// Time between two looks for rows without names.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -14,17 +14,23 @@ const SHARE: u32 = 20;
 /// But no longer than this: on a busy machine everything takes long.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// What earlier recordings found out, kept for this user.
+pub(super) fn kept_names() -> Kept {
+    Kept::in_folder(shim::cache_folder())
+}
+
 /// Does so in a thread of its own, until the recording is over: reading debug information takes time, and neither the
 /// recording nor a screen may wait for it.
 pub(super) fn keep_naming(desk: &Desk) {
     let desk = desk.clone();
     let work = move || {
         launch::yield_to_program();
+        let kept = kept_names();
         while let Some(unnamed) = desk.unnamed() {
             let began = Instant::now();
             if let Some(mut unnamed) = unnamed {
                 // What cannot be named is told at the end, for the whole recording.
-                symbols::name(&mut unnamed.excerpt.session, &unnamed.data_addresses);
+                symbols::name(&mut unnamed.excerpt.session, &unnamed.data_addresses, &kept);
                 desk.name(unnamed.named());
             }
             sleep((began.elapsed() * SHARE).clamp(PAUSE, LONGEST));

@@ -149,11 +149,12 @@ fn named(
 /// Gives stacks and locks their names.
 pub(super) fn name(console: &Console, session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>) {
     // What wraps a lock is known by its name, and names the locks.
-    let mut notes = symbols::symbolize(session);
+    let kept = names::kept_names();
+    let mut notes = symbols::symbolize(session, &kept);
     if let Err(error) = trace::mark_wrappers(session) {
         console.say(&format!("{error:#}; no function is taken for a wrapper by its name"));
     }
-    notes.extend(symbols::name(session, data_addresses));
+    notes.extend(symbols::name(session, data_addresses, &kept));
     notes.iter().for_each(|note| console.detail(note));
 }
 

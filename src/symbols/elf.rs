@@ -4,7 +4,7 @@
 //! Follows the places that Linux distributions use (build-id folder, `.gnu_debuglink`); it does not
 //! download anything and does not look into other mount namespaces.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -65,6 +65,7 @@ pub enum ElfError {
 pub struct Binary {
     path: PathBuf,
     map: Mmap,
+    metadata: Metadata,
 }
 
 impl Binary {
@@ -72,18 +73,24 @@ impl Binary {
     pub fn open(path: &Path) -> Result<Self, ElfError> {
         let failed = |source| ElfError::Open { path: path.display().to_string(), source };
         let file = File::open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
             return Err(failed(std::io::Error::other("not a regular file")));
         }
         // SAFETY: the mapping is private and only read. Like every symboliser we rely on nobody
         // truncating an installed binary in place while it is being read.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Ok(Self { path: path.to_owned(), map })
+        Ok(Self { path: path.to_owned(), map, metadata })
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What the file system told of it when it was opened.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// Its headers, checked so far that no section makes a reader allocate without bound.

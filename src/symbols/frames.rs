@@ -12,12 +12,13 @@ use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use rustc_hash::FxHashMap;
 
 use super::elf::{self, Located};
+use super::kept::Kept;
 use super::{demangle, qualified};
 use crate::model::{Frame, Frames, Module, ModuleId, Session, StackId};
 
 /// Names every stack node of the session that has no frames yet. Returns notes for the person: one
 /// sentence for each file that could not be used.
-pub fn symbolize(session: &mut Session) -> Vec<String> {
+pub fn symbolize(session: &mut Session, kept: &Kept) -> Vec<String> {
     let mut wanted: FxHashMap<Option<ModuleId>, Vec<u64>> = FxHashMap::default();
     let nodes = 1..session.stacks.len();
     for node in nodes.clone().map(|index| session.stacks.node(StackId::from(index))) {
@@ -35,7 +36,7 @@ pub fn symbolize(session: &mut Session) -> Vec<String> {
         addresses.dedup();
         let module = id.and_then(|id| session.stacks.modules.get(id.index()));
         let frames = match module {
-            Some(module) => resolve(module, &addresses, &mut notes),
+            Some(module) => resolve(module, &addresses, kept, &mut notes),
             None => vec![vec![Frame::default()]; addresses.len()],
         };
         known.extend(addresses.into_iter().map(|address| (id, address)).zip(frames.into_iter().map(Frames::from)));
@@ -52,10 +53,10 @@ pub fn symbolize(session: &mut Session) -> Vec<String> {
 
 /// The frames of each *return address* of a module, innermost first; at least one frame for each.
 /// Trouble with the files is added to `notes`.
-pub fn resolve(module: &Module, addresses: &[u64], notes: &mut Vec<String>) -> Vec<Vec<Frame>> {
+pub fn resolve(module: &Module, addresses: &[u64], kept: &Kept, notes: &mut Vec<String>) -> Vec<Vec<Frame>> {
     let mut found = vec![Vec::new(); addresses.len()];
     match elf::locate(module) {
-        Ok(Some(located)) => resolve_located(&located, addresses, &mut found, notes),
+        Ok(Some(located)) => resolve_kept(&located, addresses, kept, &mut found, notes),
         Ok(None) => {}
         Err(error) => notes.push(error.to_string()),
     }
@@ -65,6 +66,28 @@ pub fn resolve(module: &Module, addresses: &[u64], notes: &mut Vec<String>) -> V
         }
     }
     found
+}
+
+/// Asks the files for what is not kept of them.
+fn resolve_kept(located: &Located, addresses: &[u64], kept: &Kept, found: &mut [Vec<Frame>], notes: &mut Vec<String>) {
+    let Some(list) = kept.list(located) else { return resolve_located(located, addresses, found, notes) };
+    for (address, found) in addresses.iter().zip(&mut *found) {
+        found.clone_from(list.known.get(address).unwrap_or(&Vec::new()));
+    }
+    let missing: Vec<usize> = (0..found.len()).filter(|at| !list.known.contains_key(&addresses[*at])).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let asked: Vec<u64> = missing.iter().map(|at| addresses[*at]).collect();
+    let mut new = vec![Vec::new(); asked.len()];
+    let noted = notes.len();
+    resolve_located(located, &asked, &mut new, notes);
+    if notes.len() == noted {
+        list.add(asked.into_iter().zip(&new));
+    }
+    for (at, frames) in missing.into_iter().zip(new) {
+        found[at] = frames;
+    }
 }
 
 fn resolve_located(located: &Located, addresses: &[u64], found: &mut [Vec<Frame>], notes: &mut Vec<String>) {

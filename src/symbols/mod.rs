@@ -14,6 +14,7 @@ mod dwarf;
 mod elf;
 mod expression;
 mod frames;
+mod kept;
 mod naming;
 pub mod own_locks;
 mod qualified;
@@ -26,6 +27,7 @@ mod variables;
 mod testing;
 
 pub use frames::{resolve, symbolize};
+pub use kept::Kept;
 pub use naming::name_locks;
 pub use source::Sources;
 pub use variables::variable;
@@ -36,8 +38,8 @@ use crate::model::{CodeAddress, LockId, Session};
 
 /// Names everything in a session that has no name yet: stacks, then locks. `data_addresses`: where locks lie in their
 /// module's data. Returns notes for the person.
-pub fn name(session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>) -> Vec<String> {
-    let mut notes = symbolize(session);
+pub fn name(session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>, kept: &Kept) -> Vec<String> {
+    let mut notes = symbolize(session, kept);
     notes.extend(name_locks(session, &|lock| data_addresses.get(&lock).copied()));
     notes
 }

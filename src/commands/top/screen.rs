@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
+use super::super::names::kept_names;
 use super::super::output::{Console, Target};
 use super::Source;
 use super::program::{Finished, Watched};
@@ -200,7 +201,7 @@ impl Fetcher {
 /// A recording and its report.
 fn write(moment: SessionAt, stem: &str) -> anyhow::Result<()> {
     let SessionAt { mut session, data_addresses, .. } = moment;
-    symbols::name(&mut session, &data_addresses);
+    symbols::name(&mut session, &data_addresses, &kept_names());
     file::write_to_path(&session, Path::new(&format!("{stem}.lockprof")))?;
     let contention = Contention::of(&session, &Query::default());
     let options = text::Options { layout: SUMMARY, ..text::Options::default() };

@@ -29,7 +29,7 @@ int main(int argc, char **argv) {
 fn frames(program: &Program, function: &str) -> (Vec<u64>, Vec<Vec<Frame>>, Vec<String>) {
     let addresses = program.inside(function);
     let mut notes = Vec::new();
-    let frames = resolve(&program.module(), &addresses, &mut notes);
+    let frames = resolve(&program.module(), &addresses, &Kept::default(), &mut notes);
     (addresses, frames, notes)
 }
 
@@ -120,7 +120,7 @@ fn stripped_code_stays_module_and_offset() {
     if tool("strip", &[&program.path]).is_none() {
         return;
     }
-    let frames = resolve(&program.module(), &addresses, &mut Vec::new());
+    let frames = resolve(&program.module(), &addresses, &Kept::default(), &mut Vec::new());
     assert!(frames.iter().all(|frames| *frames == [Frame::default()]), "{frames:?}");
 }
 
@@ -137,7 +137,7 @@ fn a_debug_link_is_followed() {
         return;
     }
     let mut notes = Vec::new();
-    let frames = resolve(&program.module(), &addresses, &mut notes);
+    let frames = resolve(&program.module(), &addresses, &Kept::default(), &mut notes);
     assert_eq!(notes, Vec::<String>::new());
     assert!(inlined_chain(&frames).is_some(), "{frames:?}");
 }
@@ -177,7 +177,7 @@ fn another_build_is_not_believed() {
     let mut module = program.module();
     module.build_id = vec![7; 20];
     let mut notes = Vec::new();
-    let frames = resolve(&module, &program.inside("transfer"), &mut notes);
+    let frames = resolve(&module, &program.inside("transfer"), &Kept::default(), &mut notes);
     assert!(frames.iter().all(|frames| *frames == [Frame::default()]));
     assert_eq!(notes.len(), 1);
     assert!(notes[0].contains("build-id"), "{notes:?}");
@@ -192,7 +192,7 @@ fn damaged_files_become_notes() {
     for cut in [0, 3, 20, 64, 1000, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&program.path, &whole[..cut]).expect("writable");
         let mut notes = Vec::new();
-        let frames = resolve(&module, &addresses, &mut notes);
+        let frames = resolve(&module, &addresses, &Kept::default(), &mut notes);
         assert!(frames.iter().all(|frames| !frames.is_empty()));
         assert!(!notes.is_empty(), "cut at {cut}");
     }
@@ -204,7 +204,7 @@ fn damaged_files_become_notes() {
             bad[at as usize % length] ^= (at >> 8) as u8 | 1;
         }
         std::fs::write(&program.path, &bad).expect("writable");
-        let frames = resolve(&module, &addresses, &mut Vec::new());
+        let frames = resolve(&module, &addresses, &Kept::default(), &mut Vec::new());
         assert!(frames.iter().all(|frames| !frames.is_empty()));
     }
 }
@@ -218,7 +218,7 @@ fn a_missing_file_is_a_note_and_the_vdso_is_not() {
         session.stacks.intern(Stacks::UNKNOWN, CodeAddress { module, address });
     }
     session.stacks.intern(Stacks::UNKNOWN, CodeAddress { module: None, address: 0x7f00_0000_0000 });
-    let notes = symbolize(&mut session);
+    let notes = symbolize(&mut session, &Kept::default());
     assert_eq!(notes.len(), 1, "{notes:?}");
     for index in 1..session.stacks.len() {
         assert_eq!(session.stacks.node(StackId::from(index)).frames[..], [Frame::default()]);
@@ -235,7 +235,7 @@ fn a_session_is_named_once_and_keeps_what_it_has() {
     let inner = session.stacks.intern(outer, CodeAddress { module, address: main });
     let kept = Frame { function: Some("told by the trace".to_owned()), ..Frame::default() };
     session.stacks.node_mut(inner).frames = vec![kept.clone()].into();
-    assert_eq!(symbolize(&mut session), Vec::<String>::new());
+    assert_eq!(symbolize(&mut session, &Kept::default()), Vec::<String>::new());
     assert_eq!(session.stacks.node(outer).frames[0].function.as_deref(), Some("main"));
     assert_eq!(session.stacks.node(inner).frames[..], [kept]);
 }

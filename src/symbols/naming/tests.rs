@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{Lock, Module, ProcessId, Stacks};
 use crate::symbols::testing::{Program, compile, tool};
-use crate::symbols::{resolve, symbolize};
+use crate::symbols::{Kept, resolve, symbolize};
 
 const C: &str = r#"#include <pthread.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ fn moved() -> String {
 /// An address in a function whose innermost frame is on a line.
 fn on_line(program: &Program, function: &str, line: u32) -> u64 {
     let addresses = program.inside(function);
-    let frames = resolve(&program.module(), &addresses, &mut Vec::new());
+    let frames = resolve(&program.module(), &addresses, &Kept::default(), &mut Vec::new());
     let at = frames.iter().position(|frames| frames[0].line == line);
     addresses[at.unwrap_or_else(|| panic!("{function} has no line {line}"))]
 }
@@ -69,7 +69,7 @@ impl Recording {
     }
 
     fn named(mut self) -> Vec<(String, NameSource, String)> {
-        symbolize(&mut self.session);
+        symbolize(&mut self.session, &Kept::default());
         let data = std::mem::take(&mut self.data);
         assert_eq!(name_locks(&mut self.session, &|id| data[id.index()]), Vec::<String>::new());
         let told = |lock: &Lock| {
@@ -171,7 +171,7 @@ int main() { auto *q = new Queue; q->push(); return q->pop(); }
         for (function, line) in [("_ZN5Queue4pushEv", 6), ("_ZN5Queue3popEv", 10)] {
             // Inside the call chain of the guard: the frames of std come first.
             let addresses = program.inside(function);
-            let frames = resolve(&module, &addresses, &mut Vec::new());
+            let frames = resolve(&module, &addresses, &Kept::default(), &mut Vec::new());
             let at = frames.iter().position(|frames| frames.last().is_some_and(|frame| frame.line == line));
             let address = addresses[at.expect("the guard's line")];
             recording.lock(&module, &[address], Kind::Mutex, Origin::FirstUsed, None);
