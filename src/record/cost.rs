@@ -1,11 +1,14 @@
 //! What recording costs on this machine: measured by running the CLI's own lock loop bare and recorded.
+//!
+//! That takes some milliseconds, which a short program's recording should not take each time: what was measured is kept beside
+//! the library, and measured again now and then.
 
 use std::cell::UnsafeCell;
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lockprof_wire::ENV_SESSION;
 
@@ -50,14 +53,63 @@ fn descend(depth: u32) -> u128 {
 /// The cost that recording adds to a pair, ns: the least that was measured so far, since a busy machine only
 /// adds to it. `None` where it could not be measured.
 pub fn ns_per_pair(library: &Path) -> Option<f64> {
-    let kept = shim::cache_folder()?.join(format!("cost-{}", library.file_name()?.to_string_lossy()));
-    let known = fs::read_to_string(&kept).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(f64::MAX);
+    let path = shim::cache_folder()?.join(format!("cost-{}", library.file_name()?.to_string_lossy()));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let kept = fs::read_to_string(&path).ok().and_then(|text| Measured::parse(&text));
+    if let Some(kept) = kept.as_ref().filter(|kept| kept.is_enough(boot.trim(), now)) {
+        return Some(kept.least);
+    }
     let bare = run(None)?;
     let folder = folder::Folder::scratch().ok()?;
     let recorded = run(Some((library, folder.path())))?;
-    let least = known.min((recorded - bare).max(0.0));
-    let _ = fs::write(&kept, least.to_string());
-    Some(least)
+    let measured = Measured { least: (recorded - bare).max(0.0), times: 1, at: now, boot: boot.trim().to_owned() };
+    let measured = measured.after(kept);
+    let _ = fs::write(&path, measured.text());
+    Some(measured.least)
+}
+
+/// What was measured with one library so far.
+#[derive(Clone, Debug, PartialEq)]
+struct Measured {
+    /// ns.
+    least: f64,
+    /// How often since the machine was started.
+    times: u32,
+    /// When last, seconds since 1970.
+    at: u64,
+    /// The kernel's name for the time since the machine was started.
+    boot: String,
+}
+
+impl Measured {
+    /// The least of so many is hardly that of a busy moment.
+    const ENOUGH: u32 = 5;
+    /// Seconds after which it is measured again all the same: a virtual machine may have moved.
+    const OLD: u64 = 3600;
+
+    fn is_enough(&self, boot: &str, now: u64) -> bool {
+        let age = now.checked_sub(self.at);
+        self.boot == boot && self.times >= Self::ENOUGH && age.is_some_and(|age| age < Self::OLD)
+    }
+
+    /// Together with what was known before.
+    fn after(self, before: Option<Self>) -> Self {
+        let Some(before) = before else { return self };
+        let times = if before.boot == self.boot { before.times.saturating_add(1) } else { 1 };
+        Self { least: self.least.min(before.least), times, ..self }
+    }
+
+    fn text(&self) -> String {
+        format!("{} {} {} {}\n", self.least, self.times, self.at, self.boot)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let least = words.next()?.parse().ok().filter(|least: &f64| least.is_finite() && *least >= 0.0)?;
+        let (times, at) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Self { least, times, at, boot: words.next().unwrap_or_default().to_owned() })
+    }
 }
 
 fn run(recorded: Option<(&Path, &Path)>) -> Option<f64> {
@@ -68,4 +120,28 @@ fn run(recorded: Option<(&Path, &Path)>) -> Option<f64> {
     }
     let output = command.output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_measured_some_times_and_then_now_and_then() {
+        let one = |least, at, boot: &str| Measured { least, times: 1, at, boot: boot.to_owned() };
+        let mut kept = one(30.0, 100, "a");
+        for at in 101..105 {
+            assert!(!kept.is_enough("a", at));
+            kept = one(20.0 + at as f64, at, "a").after(Some(kept));
+        }
+        assert_eq!((kept.least, kept.times), (30.0, 5));
+        assert!(kept.is_enough("a", 105) && !kept.is_enough("b", 105));
+        assert!(!kept.is_enough("a", 104 + Measured::OLD) && !kept.is_enough("a", 103), "a clock may go back");
+        assert_eq!(Measured::parse(&kept.text()), Some(kept.clone()));
+        let anew = one(25.0, 106, "b").after(Some(kept));
+        assert_eq!((anew.least, anew.times), (25.0, 1));
+        for other in ["", "23.5", "NaN 5 1 a", "-1 5 1 a", "1 x 1 a"] {
+            assert_eq!(Measured::parse(other), None);
+        }
+    }
 }
