@@ -9,7 +9,20 @@ use crate::ingest::tasks;
 /// Number of processes that have a segment of this session mapped (they were forked from a recorded one) or
 /// its folder in their environment (they are about to attach).
 pub fn members(folder: &Path) -> usize {
-    mapping(folder, &living()).len()
+    // What was there before this process began is none of them, and need not be looked into.
+    let began = own_start();
+    let living: Vec<Kin> = living().into_iter().filter(|kin| kin.started >= began).collect();
+    mapping(folder, &living).len()
+}
+
+/// When this process was started, in the kernel's ticks; 0 where that cannot be read.
+fn own_start() -> u64 {
+    procfs::text("/proc/self/stat").ok().and_then(|stat| start(&stat)).unwrap_or(0)
+}
+
+/// When a process was started, of a line of `/proc/PID/stat`.
+fn start(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// A process, as the kernel tells of it: the numbers are names of folders in `/proc`.
@@ -17,6 +30,8 @@ pub fn members(folder: &Path) -> usize {
 struct Kin {
     entry: u32,
     parent: u32,
+    /// In the kernel's ticks.
+    started: u64,
 }
 
 /// Every process but this one that is not over.
@@ -42,7 +57,8 @@ fn living_kin(entry: u32) -> Option<Kin> {
 fn kin(entry: u32, stat: &str, others_live: impl FnOnce() -> bool) -> Option<Kin> {
     let state = tasks::state(stat)?;
     let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-    (!tasks::is_over(state) || others_live()).then_some(Kin { entry, parent })
+    let started = start(stat).unwrap_or(u64::MAX);
+    (!tasks::is_over(state) || others_live()).then_some(Kin { entry, parent, started })
 }
 
 fn mapping(folder: &Path, living: &[Kin]) -> Vec<u32> {
@@ -79,7 +95,8 @@ pub struct Family<'a> {
 impl<'a> Family<'a> {
     /// The family of the program that is about to be started.
     pub fn new(folder: &'a Path) -> Self {
-        Self { folder, strangers: descendants(procfs::own_entry(), &living(), &[]) }
+        let strangers = if has_children() { descendants(procfs::own_entry(), &living(), &[]) } else { Vec::new() };
+        Self { folder, strangers }
     }
 
     /// Its living processes. Those that lost their parent are found as long as [`adopt_orphans`] holds, or by the
@@ -93,6 +110,16 @@ impl<'a> Family<'a> {
         let number = |entry: u32| procfs::known_as(&Path::new("/proc").join(entry.to_string()));
         found.into_iter().filter_map(number).map(|(pid, _)| pid).collect()
     }
+}
+
+/// Whether this process has any child.
+fn has_children() -> bool {
+    // SAFETY: no result is asked for, and nothing is taken off the kernel's list.
+    let answer = unsafe {
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+        libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), flags)
+    };
+    answer == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ECHILD)
 }
 
 /// Makes this process the parent of descendants that lose theirs.
@@ -125,16 +152,26 @@ mod tests {
 
     #[test]
     fn lines_of_the_kernel() {
-        let lives = Some(Kin { entry: 7, parent: 3 });
+        let lives = Some(Kin { entry: 7, parent: 3, started: u64::MAX });
         assert_eq!(kin(7, "7 (a) Z (b) S 3 7 7 0", || false), lives);
         assert_eq!(kin(7, "7 (gone) Z 3 7 7 0", || false), None);
         assert_eq!(kin(7, "7 (first thread gone) Z 3 7 7 0", || true), lives);
         assert_eq!(kin(7, "7 (x", || true), None);
+        let line = "7 (a) S 3 7 7 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10";
+        assert_eq!(kin(7, line, || true), Some(Kin { entry: 7, parent: 3, started: 4711 }));
+    }
+
+    #[test]
+    fn a_child_is_a_child_until_it_was_waited_for() {
+        assert!((1..=start(&procfs::text("/proc/thread-self/stat").unwrap()).unwrap()).contains(&own_start()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        assert!(has_children());
+        child.wait().unwrap();
     }
 
     #[test]
     fn descendants_of_descendants() {
-        let kin = |entry, parent| Kin { entry, parent };
+        let kin = |entry, parent| Kin { entry, parent, started: 0 };
         let living = [kin(5, 4), kin(2, 1), kin(3, 2), kin(4, 2), kin(9, 8), kin(6, 1), kin(7, 6), kin(1, 1)];
         assert_eq!(descendants(1, &living, &[6]), [2, 3, 4, 5]);
         assert_eq!(descendants(8, &living, &[]), [9]);

@@ -11,22 +11,31 @@ pub struct Spares {
     folder: PathBuf,
     /// Bytes of each; `None` where not even this process may make one.
     size: Option<u64>,
+    /// So many of them are kept ready.
+    count: u32,
 }
 
 impl Spares {
-    /// Makes them, as large as this process may.
+    /// Enough for what a program starts before the first round of the collector, which makes the others: the program's start
+    /// does not wait for them.
+    const FIRST: u32 = 8;
+
+    /// Makes the first ones, as large as this process may.
     pub fn new(folder: &Path) -> Self {
         let largest = file_size_limit().min(layout::SPARE_SIZE);
         let size = (largest >= layout::SIZE_MIN).then(|| Layout::for_size(largest).size);
-        let spares = Self { folder: folder.to_path_buf(), size };
+        let spares = Self { folder: folder.to_path_buf(), size, count: Self::FIRST };
         spares.make();
         spares
     }
 
     /// Makes those that are gone anew; their share of all.
-    pub fn refill(&self) -> f64 {
+    pub fn refill(&mut self) -> f64 {
         // The first one is always the first that is taken.
-        if self.path(0).exists() { 0.0 } else { self.make() as f64 / f64::from(layout::SPARES) }
+        let is_taken = !self.path(0).exists();
+        let ready = std::mem::replace(&mut self.count, layout::SPARES);
+        let made = if is_taken || ready < self.count { self.make() } else { 0 };
+        f64::from(made.saturating_sub(self.count - ready)) / f64::from(layout::SPARES)
     }
 
     /// Removes them.
@@ -38,7 +47,7 @@ impl Spares {
     fn make(&self) -> u32 {
         let Some(size) = self.size else { return 0 };
         let mut made = 0;
-        for number in 0..layout::SPARES {
+        for number in 0..self.count {
             let Ok(file) = fs::File::create_new(self.path(number)) else { continue };
             if file.set_len(size).is_err() {
                 // Nobody could use it.
@@ -70,8 +79,10 @@ mod tests {
     #[test]
     fn what_was_taken_is_made_anew() {
         let folder = tempfile::tempdir().expect("a folder");
-        let spares = Spares::new(folder.path());
+        let mut spares = Spares::new(folder.path());
         let count = || fs::read_dir(folder.path()).expect("the folder").count();
+        assert_eq!(count(), Spares::FIRST as usize);
+        assert_eq!(spares.refill(), 0.0);
         assert_eq!(count(), layout::SPARES as usize);
         assert_eq!(spares.refill(), 0.0);
         for taken in 0..layout::SPARES / 2 {
