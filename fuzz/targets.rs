@@ -8,13 +8,14 @@ use std::path::Path;
 
 use lockprof::analysis::contention::{Contention, Query};
 use lockprof::analysis::order::orders;
-use lockprof::ingest::live::Collector;
+use lockprof::ingest::collector::Collector;
 use lockprof::ingest::segment::Segment;
 use lockprof::ingest::{file, import};
+use lockprof::live::messages::{Hello, Question, receive, send};
+use lockprof::live::moment::Moment;
+use lockprof::live::snapshot::Snapshot;
 use lockprof::model::Session;
 use lockprof::pprof;
-use lockprof::snapshot::Snapshot;
-use lockprof::snapshot::wire::{Hello, Moment, Question, receive, send};
 use lockprof_wire::{MAGIC, VERSION, layout};
 
 /// A function that reads bytes and says whether they were what it reads.

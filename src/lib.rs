@@ -9,11 +9,11 @@ pub mod commands;
 pub mod exit_code;
 pub mod gate;
 pub mod ingest;
+pub mod live;
 pub mod model;
 pub mod pprof;
 pub mod record;
 pub mod render;
-pub mod snapshot;
 pub mod symbols;
 pub mod tui;
 

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use super::names::kept_names;
 use super::output::Console;
-use crate::ingest::live::HangNow;
+use crate::ingest::collector::HangNow;
 use crate::record::OnHang;
 use crate::render::text::{HangOptions, hang};
 use crate::symbols;

@@ -3,7 +3,7 @@
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
-use crate::record::desk::Desk;
+use crate::live::control::ControlChannel;
 use crate::record::{launch, shim};
 use crate::symbols::{self, Kept};
 
@@ -21,17 +21,17 @@ pub(super) fn kept_names() -> Kept {
 
 /// Does so in a thread of its own, until the recording is over: reading debug information takes time, and neither the
 /// recording nor a screen may wait for it.
-pub(super) fn keep_naming(desk: &Desk) {
-    let desk = desk.clone();
+pub(super) fn keep_naming(control: &ControlChannel) {
+    let control = control.clone();
     let work = move || {
         launch::yield_to_program();
         let kept = kept_names();
-        while let Some(unnamed) = desk.unnamed() {
+        while let Some(unnamed) = control.unnamed() {
             let began = Instant::now();
             if let Some(mut unnamed) = unnamed {
                 // What cannot be named is told at the end, for the whole recording.
                 symbols::name(&mut unnamed.excerpt.session, &unnamed.data_addresses, &kept);
-                desk.name(unnamed.named());
+                control.name(unnamed.named());
             }
             sleep((began.elapsed() * SHARE).clamp(PAUSE, LONGEST));
         }

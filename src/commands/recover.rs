@@ -6,7 +6,7 @@ use super::output::{Console, Target};
 use super::run;
 use crate::cli::RecoverArgs;
 use crate::exit_code::ExitCode;
-use crate::ingest::live::Collected;
+use crate::ingest::collector::Collected;
 use crate::model::{Exit, Session};
 use crate::record::launch::Program;
 use crate::record::recover::{self, Past};

@@ -15,8 +15,8 @@ use crate::analysis::findings;
 use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
+use crate::live::control::{CollectorHandle, ControlChannel};
 use crate::model::{CodeAddress, Coverage, Exit, LockId, Overhead, Session};
-use crate::record::desk::{Clerk, Desk};
 use crate::record::folder::Folder;
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, cost, preflight, recover, shim};
@@ -45,7 +45,7 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
         ..Options::default()
     };
     let Recorded { session, exit, pid, folder, .. } = match args.pid {
-        Some(pid) => named(console, &options, |desk, tell| record::attach(pid, args.duration, desk, tell))?,
+        Some(pid) => named(console, &options, |control, tell| record::attach(pid, args.duration, control, tell))?,
         None => session_of(console, &program, &options)?,
     };
     let path = expand(&pattern, &program, pid);
@@ -105,8 +105,8 @@ pub(super) struct Recorded {
 
 /// Records a program and gives everything its name. What happens meanwhile is told on standard error.
 pub(super) fn session_of(console: &Console, program: &Program, options: &Options) -> anyhow::Result<Recorded> {
-    named(console, options, |desk, tell| {
-        let mut recorded = record::record(program, options, desk, tell)?;
+    named(console, options, |control, tell| {
+        let mut recorded = record::record(program, options, control, tell)?;
         if options.workload.is_some() {
             // This executable has locks of Rust's, but its workload takes libc's only.
             recorded.collected.loaded.clear();
@@ -118,7 +118,7 @@ pub(super) fn session_of(console: &Console, program: &Program, options: &Options
 fn named(
     console: &Console,
     options: &Options,
-    record: impl FnOnce((&Desk, Clerk), &mut dyn FnMut(Event)) -> anyhow::Result<record::Recorded>,
+    record: impl FnOnce((&ControlChannel, CollectorHandle), &mut dyn FnMut(Event)) -> anyhow::Result<record::Recorded>,
 ) -> anyhow::Result<Recorded> {
     if !console.quiet() {
         for left in recover::unsaid() {
@@ -129,10 +129,10 @@ fn named(
         }
     }
     let mut hangs = Hangs::new(console, options.on_hang);
-    let (desk, clerk) = Desk::new();
-    let recorded = record((&desk, clerk), &mut |event| match event {
+    let (control, handle) = ControlChannel::new();
+    let recorded = record((&control, handle), &mut |event| match event {
         Event::Started(_) => {}
-        Event::Watched => names::keep_naming(&desk),
+        Event::Watched => names::keep_naming(&control),
         Event::Lingering(processes) => console.say(&format!(
             "the command has ended, but {processes} of its processes go on and are recorded; Ctrl-C ends the recording"
         )),

@@ -13,11 +13,14 @@ use super::output::Console;
 use super::run;
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
+use crate::live::control::Stop;
+use crate::live::moment::SessionAt;
+use crate::live::snapshot::{Snapshot, ViewRequest};
+use crate::live::socket::Remote;
+use crate::live::viewer::Viewer;
 use crate::record::attach;
-use crate::record::desk::{Stop, Viewer};
+use crate::record::folder;
 use crate::record::launch::Program;
-use crate::record::serve::{Remote, SessionAt};
-use crate::snapshot::{Snapshot, Want};
 use program::Watched;
 
 pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode> {
@@ -27,7 +30,7 @@ pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode>
                 bail!("-o: only the lockprof that records process {pid} can write: it does so at the program's end");
             }
             let trace = run::expand(&Watched::OUTPUT.into(), &Program::of_process(pid)?, pid);
-            (Source { view: View::Remote(Remote::connect(pid)?), trace }, None)
+            (Source { view: View::Remote(Remote::connect(pid, &folder::of_recorded(pid)?)?), trace }, None)
         }
         Some(pid) => {
             let watched = Watched::wake(pid, args)?;
@@ -45,7 +48,7 @@ pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode>
         if let Some(watched) = &watched
             && (printed.is_err() || args.count.is_some())
         {
-            watched.desk().stop(Stop::End);
+            watched.control().stop(Stop::End);
         }
         let finished = watched.map(|watched| watched.finish(console)).transpose()?;
         printed?;
@@ -76,17 +79,17 @@ enum View {
 
 impl Source {
     /// `None` once the recording is over.
-    fn look(&mut self, want: Want) -> anyhow::Result<Option<Snapshot>> {
+    fn look(&mut self, request: ViewRequest) -> anyhow::Result<Option<Snapshot>> {
         match &mut self.view {
-            View::Own(viewer) => Ok(viewer.look(want)),
-            View::Remote(remote) => Ok(remote.look(want)?),
+            View::Own(viewer) => Ok(viewer.look(request)),
+            View::Remote(remote) => Ok(remote.look(request)?),
         }
     }
 
     /// The session at the moment that is shown; `None` once the recording is over.
     fn moment(&mut self) -> anyhow::Result<Option<SessionAt>> {
         match &mut self.view {
-            View::Own(viewer) => Ok(viewer.session().map(|frozen| SessionAt::from(*frozen))),
+            View::Own(viewer) => Ok(viewer.session().map(|copy| SessionAt::from(*copy))),
             View::Remote(remote) => remote.moment(),
         }
     }

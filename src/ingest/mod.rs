@@ -3,6 +3,7 @@
 pub mod accumulator;
 pub mod blame;
 pub mod clock;
+pub mod collector;
 pub mod decode;
 pub mod drain;
 mod exit;
@@ -10,7 +11,6 @@ pub mod file;
 pub mod image;
 pub mod import;
 mod likely;
-pub mod live;
 mod mapping;
 pub mod merge;
 mod notes;

@@ -13,14 +13,15 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use super::checkpoint::Checkpoint;
 use super::contents::COPY;
-use super::desk::{Clerk, Desk};
 use super::directory::{Directory, try_lock, user};
 use super::limits::Limits;
-use super::{Event, Pause, Recorded, Told, describe, family, folder, launch, leftover, serve, signals};
-use crate::ingest::live::Collector;
+use super::{Event, Pause, Recorded, Told, describe, family, folder, launch, leftover, signals};
+use crate::ingest::collector::Collector;
 use crate::ingest::procfs;
 use crate::ingest::tasks;
-use crate::snapshot::wire::SOCKET;
+use crate::live::control::{CollectorHandle, ControlChannel};
+use crate::live::messages::SOCKET;
+use crate::live::socket;
 
 /// The page that wakes a process, and the right to use it.
 struct Page {
@@ -110,7 +111,7 @@ pub fn can_wake(pid: u32) -> bool {
 pub fn attach(
     pid: u32,
     duration: Option<Duration>,
-    (desk, mut clerk): (&Desk, Clerk),
+    (control, mut handle): (&ControlChannel, CollectorHandle),
     tell: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
     let page = Page::of(pid)?;
@@ -128,7 +129,7 @@ pub fn attach(
     collector.session.coverage.notes.push(note.to_owned());
     // Of a recorder that is no more: the page's lock is ours.
     page.folder.remove(SOCKET);
-    serve::serve(&page.folder.path(), desk);
+    socket::serve(&page.folder.path(), control);
     page.wake();
     tell(Event::Started(pid));
     let (mut pause, mut told) = (Pause::default(), Told::default());
@@ -144,7 +145,7 @@ pub fn attach(
         let tick = collector.tick();
         checkpoint.read(tick.records, &collector);
         // Somebody else's program is never ended.
-        stopped = clerk.answer(&mut collector, tell).is_some();
+        stopped = handle.answer(&mut collector, &mut || tell(Event::Watched)).is_some();
         told.hangs(&collector, tell);
         let left = duration.map_or(Duration::MAX, |duration| duration.saturating_sub(started_at.elapsed()));
         std::thread::sleep(pause.after(tick.fullest).min(left));

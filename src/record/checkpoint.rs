@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::contents::{COPY, UNFINISHED_COPY};
 use super::folder::free_bytes;
-use super::serve::{SessionAt, moment};
-use crate::ingest::live::Collector;
+use crate::ingest::collector::Collector;
+use crate::live::messages;
+use crate::live::moment::{Moment, SessionAt};
 use crate::model::{CodeAddress, LockId, Session};
-use crate::snapshot::wire;
 
 /// Copies are made no more often than this.
 const LEAST: Duration = Duration::from_millis(200);
@@ -51,7 +51,7 @@ impl Checkpoint {
 
     fn write(&self, session: &Session, addresses: impl Iterator<Item = (LockId, CodeAddress)>) -> io::Result<()> {
         let mut bytes = Vec::new();
-        wire::send(&mut bytes, &moment(session.meta.duration_ns, session, addresses)?)?;
+        messages::send(&mut bytes, &Moment::of(session.meta.duration_ns, session, addresses)?)?;
         if free_bytes(&self.folder).is_none_or(|room| room < ROOM * bytes.len() as u64) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -64,5 +64,5 @@ impl Checkpoint {
 /// The last copy in a folder.
 pub(super) fn last(folder: &Path) -> Option<SessionAt> {
     let bytes = fs::read(folder.join(COPY)).ok()?;
-    SessionAt::try_from(wire::receive::<wire::Moment>(&mut bytes.as_slice()).ok()?).ok()
+    SessionAt::try_from(messages::receive::<Moment>(&mut bytes.as_slice()).ok()?).ok()
 }

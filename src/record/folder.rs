@@ -153,6 +153,25 @@ pub(super) fn maps(pid: u32) -> anyhow::Result<String> {
     })
 }
 
+/// The folder of the session that records a process: its maps show a segment there.
+///
+/// # Errors
+/// Where there is no such process, or it is not recorded.
+pub fn of_recorded(pid: u32) -> anyhow::Result<PathBuf> {
+    folder_in(&maps(pid)?).with_context(|| {
+        format!(
+            "process {pid} is not being recorded: start it with `lockprof top -- CMD` or `lockprof run CMD`, or with \
+             LD_PRELOAD=$(lockprof shim --path) to look at it at any time"
+        )
+    })
+}
+
+fn folder_in(maps: &str) -> Option<PathBuf> {
+    let is_segment =
+        |path: &&Path| path.to_str().is_some_and(|path| path.trim_end_matches(" (deleted)").ends_with(".seg"));
+    files_in(maps).filter(is_segment).last()?.parent().map(Path::to_owned)
+}
+
 /// The files in folders of recorders that such a text names, each at the end of its line.
 pub(super) fn files_in(maps: &str) -> impl Iterator<Item = &Path> {
     let paths = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
@@ -193,6 +212,16 @@ pub(super) fn free_bytes(place: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_is_in_the_maps() {
+        let maps = "7f00-7f10 r-xp 00000000 08:01 77 /usr/lib/libc.so.6\n\
+                    7f20-7f30 rw-s 00000000 00:19 12 /dev/shm/lockprof-12-aBc/4242-1.seg\n7f40-7f50 rw-p 0 00:00 0\n";
+        assert_eq!(folder_in(maps), Some("/dev/shm/lockprof-12-aBc".into()));
+        assert_eq!(folder_in("7f20-7f30 rw-s 0 00:19 12 /dev/shm/other/x.seg\n"), None);
+        let error = of_recorded(std::process::id()).unwrap_err().to_string();
+        assert!(error.contains("is not being recorded"), "{error}");
+    }
 
     #[test]
     fn what_is_not_ours_stays() {

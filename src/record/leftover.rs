@@ -17,8 +17,8 @@ use lockprof_wire::layout::SPARE;
 use super::contents::{COPY, LIBRARY, OWNER, PREFIX, SAID, UNFINISHED_COPY, UNWRITTEN};
 use super::directory::{Directory, try_lock, user};
 use crate::ingest::file;
+use crate::live::messages::SOCKET;
 use crate::model::Session;
-use crate::snapshot::wire::SOCKET;
 
 /// First line of an owner's file.
 const MARK: &str = "lockprof recorder 1";

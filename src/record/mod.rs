@@ -8,7 +8,6 @@ mod contents;
 pub mod cost;
 pub mod counters;
 pub mod demo;
-pub mod desk;
 mod directory;
 mod ending;
 mod execs;
@@ -20,7 +19,6 @@ mod limits;
 pub mod preflight;
 pub mod recover;
 mod sanitizer;
-pub mod serve;
 pub mod shim;
 pub mod signals;
 mod standard;
@@ -28,11 +26,12 @@ mod unseen;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::ingest::live::{Collected, Collector, HangNow};
+use crate::ingest::collector::{Collected, Collector, HangNow};
+use crate::live::control::{CollectorHandle, ControlChannel, Stop};
+use crate::live::socket;
 use crate::model::{Exit, Process, ProcessId, Session};
 pub use attach::attach;
 use checkpoint::Checkpoint;
-use desk::{Clerk, Desk, Stop};
 use ending::Ending;
 use family::Family;
 use launch::{Launch, Program};
@@ -103,7 +102,7 @@ pub enum Ended {
     TimedOut,
     /// Threads were deadlocked, and [`OnHang::End`] was asked for.
     Hung,
-    /// Somebody at the [`Desk`] wanted it.
+    /// Somebody wanted it, by the [`ControlChannel`].
     Asked,
 }
 
@@ -131,15 +130,15 @@ const GRACE_OF_HUNG: Duration = Duration::from_secs(1);
 const GRACE_OF_ASKED: Duration = Duration::from_secs(10);
 
 /// Runs a program to its end (and its descendants to theirs, unless interrupted) and collects what it does.
-/// `tell` hears at once what happens meanwhile; the recording waits for it, so it should be brief. Who is at the desk of
-/// `clerk` can look on.
+/// `tell` hears at once what happens meanwhile; the recording waits for it, so it should be brief. Whoever has
+/// the other side of `handle` can look on.
 ///
 /// # Errors
 /// Where there is no place for the shared memory or the shim, or the program cannot be started.
 pub fn record(
     program: &Program,
     options: &Options,
-    (desk, mut clerk): (&Desk, Clerk),
+    (control, mut handle): (&ControlChannel, CollectorHandle),
     tell: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
     signals::hold(options.interactive);
@@ -161,7 +160,7 @@ pub fn record(
     let mut child = Launch { program, folder: folder.path(), shim: &shim, options, limits }.start()?;
     launch::yield_to_program();
     describe(&mut collector.session, program.words(), child.started());
-    serve::serve(folder.path(), desk);
+    socket::serve(folder.path(), control);
     tell(Event::Started(child.pid()));
     let mut exit = None;
     let mut pause = Pause::default();
@@ -182,7 +181,7 @@ pub fn record(
         }
         let tick = collector.tick();
         checkpoint.read(tick.records, &collector);
-        match clerk.answer(&mut collector, tell) {
+        match handle.answer(&mut collector, &mut || tell(Event::Watched)) {
             Some(Stop::Leave) => {
                 let note = "the recording was ended, the program went on: what it did later is not in it";
                 collector.session.coverage.notes.push(note.to_owned());

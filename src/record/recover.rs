@@ -8,10 +8,10 @@ use anyhow::{Context, bail};
 use super::contents::{PREFIX, UNWRITTEN};
 use super::folder::places;
 use super::leftover::{Leftover, Owner, recordings};
-use super::serve::SessionAt;
 use super::{checkpoint, describe};
+use crate::ingest::collector::{Collected, Collector};
 use crate::ingest::file;
-use crate::ingest::live::{Collected, Collector};
+use crate::live::moment::SessionAt;
 use crate::model::{Coverage, Session};
 
 /// A recording that was left behind, as far as it is there.

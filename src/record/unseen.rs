@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::preflight;
-use crate::ingest::live::{Collected, Collector, ImageNotes};
+use crate::ingest::collector::{Collected, Collector, ImageNotes};
 use crate::ingest::{procfs, tasks};
 use crate::model::{Coverage, Exit, ProcessId};
 

@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind};
 
-use crate::snapshot::Snapshot;
+use crate::live::snapshot::Snapshot;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,14 +19,14 @@ use std::time::Duration;
 use input::Input;
 use state::{Effect, State};
 
-use crate::snapshot::Want;
+use crate::live::snapshot::ViewRequest;
 
 /// Where a screen's news come from, and where its wishes go.
 pub trait Feed {
     /// What is new, if anything; never waits.
     fn news(&mut self) -> Option<Input>;
     /// What the screen shows now, to be asked for from now on.
-    fn want(&mut self, want: Want);
+    fn request(&mut self, request: ViewRequest);
     /// What the person wants beside looking.
     fn act(&mut self, effect: Effect);
     /// Whether a signal asks for the terminal back.
@@ -44,12 +44,12 @@ pub fn run(mut state: State, feed: &mut dyn Feed) -> io::Result<()> {
     let mut terminal = term::Screen::enter()?;
     let size = terminal.size()?;
     state.apply(Input::Resize(size.0, size.1));
-    let mut wanted = None;
+    let mut requested = None;
     let mut stale = true;
     loop {
-        if wanted != Some(state.want()) {
-            wanted = Some(state.want());
-            feed.want(state.want());
+        if requested != Some(state.view_request()) {
+            requested = Some(state.view_request());
+            feed.request(state.view_request());
         }
         if stale {
             terminal.draw(|frame| view::draw(frame, &state))?;

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use serde_json::json;
 
+use crate::live::snapshot::window::since;
+use crate::live::snapshot::{LockRow, Snapshot, Spread};
 use crate::model::Histogram;
 use crate::render::style::{Layout, Style};
 use crate::render::table::{Column, table as columns_of};
 use crate::render::units::{count, duration, percent, short_count};
-use crate::snapshot::window::since;
-use crate::snapshot::{LockRow, Snapshot, Spread};
 
 /// Version of the JSON; the rules are those of the report's.
 const SCHEMA_VERSION: u32 = 1;

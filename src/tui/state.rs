@@ -11,8 +11,8 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::input::Input;
-use crate::snapshot::window::since;
-use crate::snapshot::{Snapshot, Want};
+use crate::live::snapshot::window::since;
+use crate::live::snapshot::{Snapshot, ViewRequest};
 use rows::Sort;
 
 /// The time that "the last seconds" are, ns.
@@ -180,8 +180,8 @@ impl State {
     }
 
     /// What is to be asked for.
-    pub fn want(&self) -> Want {
-        Want {
+    pub fn view_request(&self) -> ViewRequest {
+        ViewRequest {
             focus: self.lock.filter(|_| self.tab == Tab::Lock),
             judged: matches!(self.tab, Tab::Order | Tab::Findings),
             frozen: self.is_paused,

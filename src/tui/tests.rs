@@ -7,11 +7,11 @@ use super::input::{Input, Key};
 use super::state::rows::{self, Sort};
 use super::state::{Effect, Setting, State, Tab};
 use super::view;
-use crate::model::{Histogram, Kind};
-use crate::render::golden;
-use crate::snapshot::{
+use crate::live::snapshot::{
     Blocking, Detail, EdgeRow, HangRow, Judged, JudgedEntry, LockRow, Snapshot, Spread, StackRow, ThreadRow,
 };
+use crate::model::{Histogram, Kind};
+use crate::render::golden;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -201,7 +201,7 @@ fn golden_screens() {
     check("locks", &mut state());
     let mut lock = state();
     keys(&mut lock, "\n");
-    assert_eq!((lock.tab, lock.want().focus), (Tab::Lock, Some(0)));
+    assert_eq!((lock.tab, lock.view_request().focus), (Tab::Lock, Some(0)));
     lock.apply(Input::Snapshot(Box::new(Snapshot { detail: Some(detail()), ..server(20) })));
     check("lock", &mut lock);
     for (key, name) in
@@ -304,10 +304,10 @@ fn the_tab_of_a_lock_shows_the_one_at_the_cursor() {
         let mut state = state();
         keys(&mut state, "j");
         keys(&mut state, key);
-        assert_eq!((state.tab, state.want().focus), (Tab::Lock, Some(1)), "{key:?}");
+        assert_eq!((state.tab, state.view_request().focus), (Tab::Lock, Some(1)), "{key:?}");
         // From elsewhere it is the one that was looked at last.
         keys(&mut state, "132");
-        assert_eq!((state.tab, state.want().focus), (Tab::Lock, Some(1)));
+        assert_eq!((state.tab, state.view_request().focus), (Tab::Lock, Some(1)));
     }
 }
 
@@ -362,12 +362,12 @@ fn the_mouse_chooses_and_opens() {
 fn what_is_paused_is_asked_for() {
     let mut state = state();
     keys(&mut state, " ");
-    assert!(state.want().frozen && state.is_paused);
+    assert!(state.view_request().frozen && state.is_paused);
     keys(&mut state, "4");
-    assert!(state.want().judged);
+    assert!(state.view_request().judged);
     assert_eq!(keys(&mut state, "e"), Effect::Export);
     keys(&mut state, " ");
-    assert!(!state.want().frozen);
+    assert!(!state.view_request().frozen);
 }
 
 /// What a large program costs the viewer: `cargo test --lib tui::tests::cost -- --ignored --nocapture`.
@@ -398,8 +398,8 @@ fn cost_of_a_large_program() {
     for snapshot in snapshots {
         let began = cpu();
         bytes.clear();
-        crate::snapshot::wire::send(&mut bytes, &snapshot).unwrap();
-        let received: Snapshot = crate::snapshot::wire::receive(&mut bytes.as_slice()).unwrap();
+        crate::live::messages::send(&mut bytes, &snapshot).unwrap();
+        let received: Snapshot = crate::live::messages::receive(&mut bytes.as_slice()).unwrap();
         times[0] += cpu() - began;
         let began = cpu();
         state.apply(Input::Snapshot(Box::new(received)));

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use lockprof::analysis::contention::{Contention, Query};
 use lockprof::analysis::order::orders;
+use lockprof::ingest::collector::Collector;
 use lockprof::ingest::file;
-use lockprof::ingest::live::Collector;
 use lockprof_wire::ENV_SESSION;
 
 use crate::util::fixture;

@@ -12,9 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lockprof::live::messages::{Hello, Question, send};
+use lockprof::live::moment::Moment;
+use lockprof::live::snapshot::{LockRow, Snapshot, ViewRequest};
 use lockprof::pprof::{Function, Line, Location, Profile, Sample, ValueType, encode};
-use lockprof::snapshot::wire::{Hello, Moment, Question, send};
-use lockprof::snapshot::{LockRow, Snapshot, Want};
 
 use super::damage::{Random, end, pieces, start};
 use crate::util::build::scratch;
@@ -157,7 +158,7 @@ fn snapshot() {
     let moment = Moment { at_ns: 9, trace: traces().remove(0), data_addresses: vec![(1, Some(0), 64)] };
     let mut inputs = vec![Vec::new(); 4];
     send(&mut inputs[0], &Hello::OWN).expect("a message in memory");
-    send(&mut inputs[1], &Question::Look(Want::default())).expect("a message in memory");
+    send(&mut inputs[1], &Question::Look(ViewRequest::default())).expect("a message in memory");
     send(&mut inputs[2], &moment).expect("a message in memory");
     send(&mut inputs[3], &shown).expect("a message in memory");
     run("snapshot", &inputs, 5_000, [100; 2]);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use lockprof::ingest::{file, live::Collector};
+use lockprof::ingest::{collector::Collector, file};
 use lockprof::model::order::{How, MisuseKind, Request, SyncWhat};
 use lockprof::model::{Kind, LockId, Mode, Session, ThreadId};
 use lockprof_wire::ENV_SESSION;

@@ -210,7 +210,7 @@ fn paths_are_found_in_every_form() {
 #[test]
 fn imports_are_found_in_every_form() {
     let code = without_comments(
-        "use crate::model::Lock; use crate::{ingest::live, render::{text, json}};\n\
+        "use crate::model::Lock; use crate::{ingest::file, render::{text, json}};\n\
          // use crate::nobody;\nfn f() { crate::record::g(\"//\"); mycrate::h(); }",
     );
     assert_eq!(imports(&code), ["model", "ingest", "render", "record"].map(str::to_owned).into());

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::super::output::{Console, Target};
 use super::Source;
 use crate::cli::{Format, TopArgs};
+use crate::live::snapshot::ViewRequest;
 use crate::render::text::DEFAULT_ROWS;
-use crate::snapshot::Want;
 use crate::tui::plain;
 
 /// Where nobody said otherwise.
@@ -19,13 +19,13 @@ pub(super) fn print(console: &Console, args: &TopArgs, source: &mut Source) -> a
     let limit = args.limit.map(|limit| limit as usize);
     let mut left = args.count;
     // The first interval begins now, also where the recording began long ago.
-    let Some(mut before) = source.look(Want::default())? else { return Ok(()) };
+    let Some(mut before) = source.look(ViewRequest::default())? else { return Ok(()) };
     let mut next = Instant::now() + interval;
     loop {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
         // After a pause (the machine was asleep or busy) nothing is made up for: many lines at once would say nothing.
         next = (next + interval).max(Instant::now() + interval / 2);
-        let Some(snapshot) = source.look(Want::default())? else { return Ok(()) };
+        let Some(snapshot) = source.look(ViewRequest::default())? else { return Ok(()) };
         let text = match format {
             Format::Json => plain::json_line(&snapshot, Some(&before), limit.unwrap_or(usize::MAX)),
             Format::Text => {

@@ -14,15 +14,16 @@ use super::super::{names, run};
 use super::{Source, View};
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
+use crate::live::control::ControlChannel;
+use crate::live::viewer::Viewer;
 use crate::model::Exit;
-use crate::record::desk::{Desk, Viewer};
 use crate::record::launch::Program;
 use crate::record::{self, Ended, Event, Options, Output, preflight, signals};
 use crate::render::style::Layout;
 
 /// A program that runs.
 pub(super) struct Watched {
-    desk: Desk,
+    control: ControlChannel,
     /// Where its recording goes.
     trace: PathBuf,
     /// Where its output goes, if that is ours to say.
@@ -48,14 +49,14 @@ impl Watched {
             ..Options::default()
         };
         signals::hold(true);
-        let (desk, clerk) = Desk::new();
+        let (control, handle) = ControlChannel::new();
         let (started, pid) = channel();
         let recording = {
-            let (program, desk) = (program.clone(), desk.clone());
+            let (program, control) = (program.clone(), control.clone());
             let work = move || {
-                record::record(&program, &options, (&desk, clerk), &mut |event| match event {
+                record::record(&program, &options, (&control, handle), &mut |event| match event {
                     Event::Started(pid) => started.send(pid).unwrap_or_default(),
-                    Event::Watched => names::keep_naming(&desk),
+                    Event::Watched => names::keep_naming(&control),
                     // The screen shows them.
                     Event::Lingering(_) | Event::Hang(_) | Event::TimedOut => {}
                 })
@@ -70,7 +71,7 @@ impl Watched {
         let trace = run::expand(&output, &program, pid);
         let named = run::expand(&log.pattern, &program, pid);
         let log = if fs::rename(&log.temporary, &named).is_ok() { named } else { log.temporary };
-        Ok(Self { desk, trace, log: Some(log), recording })
+        Ok(Self { control, trace, log: Some(log), recording })
     }
 
     /// Wakes a program that carries the recorder asleep; returns when it is awake.
@@ -80,14 +81,14 @@ impl Watched {
         run::check_writable(&output)?;
         let trace = run::expand(&output, &program, pid);
         signals::stop_on_any();
-        let (desk, clerk) = Desk::new();
+        let (control, handle) = ControlChannel::new();
         let (started, awake) = channel();
         let recording = {
-            let desk = desk.clone();
+            let control = control.clone();
             let work = move || {
-                record::attach(pid, None, (&desk, clerk), &mut |event| match event {
+                record::attach(pid, None, (&control, handle), &mut |event| match event {
                     Event::Started(pid) => started.send(pid).unwrap_or_default(),
-                    Event::Watched => names::keep_naming(&desk),
+                    Event::Watched => names::keep_naming(&control),
                     // The screen shows them.
                     Event::Lingering(_) | Event::Hang(_) | Event::TimedOut => {}
                 })
@@ -98,17 +99,17 @@ impl Watched {
             let failed = joined(recording)?;
             return Err(failed.err().unwrap_or_else(|| anyhow!("process {pid} did not wake")));
         }
-        Ok(Self { desk, trace, log: None, recording })
+        Ok(Self { control, trace, log: None, recording })
     }
 
-    /// Where the recording is asked.
-    pub fn desk(&self) -> &Desk {
-        &self.desk
+    /// The channel to its collector.
+    pub fn control(&self) -> &ControlChannel {
+        &self.control
     }
 
     /// A view of it.
     pub fn source(&self) -> Source {
-        Source { view: View::Own(Viewer::new(self.desk.clone())), trace: self.trace.clone() }
+        Source { view: View::Own(Viewer::new(self.control.clone())), trace: self.trace.clone() }
     }
 
     /// Waits for the end of the recording and writes it.

@@ -15,12 +15,12 @@ use crate::analysis::contention::{Contention, Query};
 use crate::analysis::findings;
 use crate::cli::TopArgs;
 use crate::ingest::file;
-use crate::record::desk::Stop;
-use crate::record::serve::SessionAt;
+use crate::live::control::Stop;
+use crate::live::moment::SessionAt;
+use crate::live::snapshot::ViewRequest;
 use crate::record::{cost, shim, signals};
 use crate::render::style::{Layout, Style};
 use crate::render::text;
-use crate::snapshot::Want;
 use crate::symbols;
 use crate::tui::input::Input;
 use crate::tui::state::{Effect, Setting, State};
@@ -44,7 +44,7 @@ pub(super) fn show(
     // Somebody else's program is never ended from here.
     let own = watched.is_some() && args.pid.is_none();
     let setting = Setting { own, log, color, ascii: args.ascii };
-    let desk = watched.as_ref().map(|watched| watched.desk().clone());
+    let control = watched.as_ref().map(|watched| watched.control().clone());
     let (wishes, asked) = channel();
     let (news, arrived) = channel();
     measure_cost(news.clone());
@@ -55,9 +55,9 @@ pub(super) fn show(
     let shown = tui::run(State::new(setting), &mut link).context("cannot use the terminal");
     drop(link);
     if shown.is_err()
-        && let Some(desk) = desk
+        && let Some(control) = control
     {
-        desk.stop(Stop::End);
+        control.stop(Stop::End);
     }
     let finished = joined(thread)?;
     shown?;
@@ -78,7 +78,7 @@ fn measure_cost(news: Sender<Input>) {
 }
 
 enum Wish {
-    See(Want),
+    See(ViewRequest),
     Do(Effect),
 }
 
@@ -94,8 +94,8 @@ impl Feed for Link {
     }
 
     // A fetcher that has ended hears nothing: the recording is over.
-    fn want(&mut self, want: Want) {
-        let _ = self.wishes.send(Wish::See(want));
+    fn request(&mut self, request: ViewRequest) {
+        let _ = self.wishes.send(Wish::See(request));
     }
 
     fn act(&mut self, effect: Effect) {
@@ -121,9 +121,9 @@ struct Fetcher {
 impl Fetcher {
     /// Until the recording is over, or (where it is not ours) the screen is left.
     fn work(mut self) -> anyhow::Result<Option<Finished>> {
-        let mut want = Want::default();
+        let mut request = ViewRequest::default();
         loop {
-            match self.source.look(want) {
+            match self.source.look(request) {
                 Ok(Some(snapshot)) => self.tell(Input::Snapshot(Box::new(snapshot))),
                 Ok(None) => return self.over(),
                 Err(error) => {
@@ -135,7 +135,7 @@ impl Fetcher {
             loop {
                 match self.asked.recv_timeout(next.saturating_duration_since(Instant::now())) {
                     Ok(Wish::See(new)) => {
-                        want = new;
+                        request = new;
                         break;
                     }
                     Ok(Wish::Do(effect)) => self.act(effect),
@@ -169,10 +169,10 @@ impl Fetcher {
     }
 
     fn act(&mut self, effect: Effect) {
-        let desk = self.watched.as_ref().map(Watched::desk);
+        let control = self.watched.as_ref().map(Watched::control);
         match effect {
-            Effect::End => desk.into_iter().for_each(|desk| desk.stop(Stop::End)),
-            Effect::Leave => desk.into_iter().for_each(|desk| desk.stop(Stop::Leave)),
+            Effect::End => control.into_iter().for_each(|control| control.stop(Stop::End)),
+            Effect::Leave => control.into_iter().for_each(|control| control.stop(Stop::Leave)),
             Effect::Export => self.export(),
             Effect::None | Effect::Close => {}
         }

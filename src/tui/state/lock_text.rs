@@ -1,11 +1,11 @@
 //! One lock: histograms, stacks, who blocks whom. A text of which the screen shows a part.
 
 use super::{State, rows};
+use crate::live::snapshot::{LockRow, Spread, StackRow};
 use crate::model::histogram::{LAST_BUCKET, bucket_low};
 use crate::render::names::{columns, fit_end, fit_start, pad_end};
 use crate::render::style::wrap;
 use crate::render::units::{count, percent, short_count};
-use crate::snapshot::{LockRow, Spread, StackRow};
 use crate::tui::figures::{bar, time};
 
 /// Columns of a histogram's bar; two histograms fit side by side into 80 columns.

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::State;
-use crate::snapshot::{EdgeRow, JudgedEntry, LockRow, ThreadRow};
+use crate::live::snapshot::{EdgeRow, JudgedEntry, LockRow, ThreadRow};
 
 /// What comes first, the greatest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

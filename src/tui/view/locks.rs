@@ -4,10 +4,10 @@ use ratatui::text::Line;
 
 use super::grid::{Cell, Col, grid};
 use super::span;
+use crate::live::snapshot::LockRow;
 use crate::render::names::columns;
 use crate::render::style::Style;
 use crate::render::units::{percent, short_count};
-use crate::snapshot::LockRow;
 use crate::tui::figures::{bar, spark, time_or_none};
 use crate::tui::state::{State, rows};
 

@@ -4,10 +4,10 @@ use ratatui::text::Line;
 
 use super::grid::{Cell, Col, grid};
 use super::span;
+use crate::live::snapshot::JudgedEntry;
 use crate::render::names::columns;
 use crate::render::style::Style;
 use crate::render::units::{count, duration, plural};
-use crate::snapshot::JudgedEntry;
 use crate::tui::state::{State, rows};
 
 const COLS: [Col; 5] = [

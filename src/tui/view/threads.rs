@@ -4,9 +4,9 @@ use ratatui::text::Line;
 
 use super::grid::{Cell, Col, grid};
 use super::span;
+use crate::live::snapshot::ThreadRow;
 use crate::render::style::Style;
 use crate::render::units::{percent, short_count};
-use crate::snapshot::ThreadRow;
 use crate::tui::figures::{bar, time};
 use crate::tui::state::{State, rows};
 

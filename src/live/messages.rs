@@ -1,7 +1,7 @@
-//! Snapshots through a socket: each message is its length (4 bytes, little-endian) and that many bytes of postcard.
+//! What is said through the viewers' socket: each message is its length (4 bytes, little-endian) and that many bytes of postcard.
 //!
 //! A conversation begins with one [`Hello`] from each side; then each [`Question`] is answered by one
-//! [`Snapshot`](super::Snapshot) or [`Moment`]. What the other side sends is not believed: lengths are bounded, and what does not decode ends
+//! [`Snapshot`](super::snapshot::Snapshot) or [`Moment`](super::moment::Moment). What the other side sends is not believed: lengths are bounded, and what does not decode ends
 //! the conversation.
 
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Want;
+use super::snapshot::ViewRequest;
 
 /// Version of the messages: one lockprof talks to its like only.
 pub const VERSION: u32 = 2;
@@ -17,7 +17,7 @@ pub const VERSION: u32 = 2;
 pub const SOCKET: &str = "view.sock";
 /// Longest message. A lock takes 1 to 10 kB.
 const LONGEST: u32 = 256 << 20;
-/// Longest request.
+/// Longest question.
 pub const LONGEST_QUESTION: u32 = 1 << 10;
 
 /// The first message.
@@ -35,21 +35,10 @@ impl Hello {
 /// What a viewer asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question {
-    /// What is to be shown: answered by a [`Snapshot`](super::Snapshot).
-    Look(Want),
-    /// The whole session at the moment that is shown: answered by a [`Moment`].
+    /// What is to be shown: answered by a [`Snapshot`](super::snapshot::Snapshot).
+    Look(ViewRequest),
+    /// The whole session at the moment that is shown: answered by a [`Moment`](super::moment::Moment).
     Moment,
-}
-
-/// A session at one moment, without names.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Moment {
-    /// The moment, ns since the start of the session.
-    pub at_ns: u64,
-    /// The session as a trace file.
-    pub trace: Vec<u8>,
-    /// Where locks lie in their module's data: lock, module, address.
-    pub data_addresses: Vec<(u32, Option<u32>, u64)>,
 }
 
 /// Sends one message.
@@ -105,8 +94,9 @@ pub fn ask<T: DeserializeOwned>(other: &mut (impl Read + Write), question: Quest
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{LockRow, Snapshot};
     use super::*;
+    use crate::live::moment::Moment;
+    use crate::live::snapshot::{LockRow, Snapshot};
 
     #[test]
     fn messages_come_through() {

@@ -64,6 +64,7 @@ pub struct Collector {
 }
 
 /// A finished collection.
+#[derive(Clone)]
 pub struct Collected {
     /// What was seen; not symbolised yet.
     pub session: Session,

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::detail::detail;
-use super::{HangRow, LockRow, Snapshot, Spread, ThreadRow, Want};
+use super::{HangRow, LockRow, Snapshot, Spread, ThreadRow, ViewRequest};
 use crate::analysis::lock_name;
 use crate::model::{Histogram, Kind, LockId, Mode, Now, Session, ThreadId, ThreadNow};
 use crate::render::explain;
@@ -23,7 +23,7 @@ struct Sums {
 }
 
 /// The session as a view shows it.
-pub fn take(session: &Session, now: &Now, want: Want) -> Snapshot {
+pub fn take(session: &Session, now: &Now, request: ViewRequest) -> Snapshot {
     let mut sums: Vec<Option<Sums>> = Vec::new();
     sums.resize_with(session.locks.len(), || None);
     for site in &session.profile.sites {
@@ -60,9 +60,9 @@ pub fn take(session: &Session, now: &Now, want: Want) -> Snapshot {
         locks,
         threads: now.threads.iter().map(|thread| thread_row(session, now, thread, &standing)).collect(),
         hangs: session.hangs.iter().filter(|hang| hang.is_deadlock()).map(|found| hang_row(session, found)).collect(),
-        detail: want.focus.and_then(|lock| detail(session, lock)),
+        detail: request.focus.and_then(|lock| detail(session, lock)),
         judged: None,
-        frozen: want.frozen,
+        frozen: request.frozen,
         over: None,
     }
 }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn rows_are_those_of_the_report() {
         let session = server();
-        let snapshot = take(&session, &Now::default(), Want { focus: Some(0), ..Want::default() });
+        let snapshot = take(&session, &Now::default(), ViewRequest { focus: Some(0), ..ViewRequest::default() });
         let contention = Contention::of(&session, &Query::default());
         assert_eq!(snapshot.locks.len(), contention.locks.len());
         for row in &snapshot.locks {
@@ -187,7 +187,7 @@ mod tests {
             threads: vec![thread(0, Some(waits), Vec::new()), thread(1, None, vec![(LockId(0), Mode::Exclusive)])],
             ..Now::default()
         };
-        let snapshot = take(&session, &now, Want::default());
+        let snapshot = take(&session, &now, ViewRequest::default());
         let lock = snapshot.locks.iter().find(|lock| lock.id == 0).unwrap();
         assert_eq!((lock.waiters, lock.owners.as_slice()), (1, &[1][..]));
         let waiter = &snapshot.threads[0];

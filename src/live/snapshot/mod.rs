@@ -1,13 +1,12 @@
 //! What a live view shows of a recording at one moment, small enough to be made twice a second and sent through a socket.
 //!
 //! Counts are sums since the start of the session, made as the report makes them; what happened in between follows from two
-//! snapshots ([`window`]). Deliberately not here: how it is shown (`tui`), and where it comes from (`record`).
+//! snapshots ([`window`]).
 
 pub mod detail;
 pub mod judged;
 pub mod take;
 pub mod window;
-pub mod wire;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +16,9 @@ pub use detail::{Blocking, Detail, StackRow};
 pub use judged::{EdgeRow, Judged, JudgedEntry};
 pub use take::take;
 
-/// What a viewer wants to know beside the tables.
+/// What a viewer asks for beside the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Want {
+pub struct ViewRequest {
     /// Stacks and blockers of this lock, by its [`LockRow::id`].
     pub focus: Option<u32>,
     /// What the order of locks means: takes longer.
