@@ -6,7 +6,7 @@
 //! the program makes, and not for a `lockprof` in a namespace that kept the `/proc` of the one outside.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -23,7 +23,18 @@ pub fn folder(pid: u32) -> PathBuf {
 /// # Errors
 /// Where there is no such process, or it may not be looked at.
 pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
-    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+    Ok(String::from_utf8_lossy(&bytes(path, 1 << 10)?).into_owned())
+}
+
+/// Bytes of the kernel's, mostly fewer than `expected`. The size of such a file says nothing, and without a guess it is read
+/// in small pieces.
+///
+/// # Errors
+/// Where there is no such file, or it may not be looked at.
+pub(super) fn bytes(path: impl AsRef<Path>, expected: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected);
+    fs::File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The name of that folder; `None` where the process is gone.

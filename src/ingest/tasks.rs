@@ -51,7 +51,7 @@ pub fn memory_of(folder: &Path) -> PathBuf {
 
 /// What a process has mapped; `None` where that may not be looked at.
 pub fn maps(folder: &Path) -> Option<Vec<u8>> {
-    fs::read(memory_of(folder).join("maps")).ok()
+    procfs::bytes(memory_of(folder).join("maps"), 1 << 14).ok()
 }
 
 /// Whether a process has a file mapped, told by its name and its folder's, which are the same from everywhere; `None` where

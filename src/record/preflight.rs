@@ -125,6 +125,8 @@ fn look_at(path: &Path) -> Result<Option<PathBuf>, Refusal> {
     let mut start = Vec::new();
     // A program that may be executed but not read is left to the kernel.
     let Ok(file) = File::open(path) else { return Ok(None) };
+    let size = file.metadata().map_or(0, |meta| meta.len());
+    start.reserve(size.min(ENOUGH) as usize + 1);
     if file.take(ENOUGH).read_to_end(&mut start).is_err() {
         return Ok(None);
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use object::LittleEndian;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, Sym};
+use object::{ReadCache, ReadRef};
 
 /// The variable that the runtime reads.
 pub const VARIABLE: &str = "ASAN_OPTIONS";
@@ -26,16 +27,17 @@ fn add_to(mut options: OsString) -> OsString {
 }
 
 fn has_own_options(program: &Path) -> bool {
-    let Ok(bytes) = std::fs::read(program) else { return false };
-    exports(&bytes, b"__asan_default_options").unwrap_or(false)
+    // Programs may be large, and their start waits for this: only the tables that tell are read.
+    let Ok(file) = std::fs::File::open(program) else { return false };
+    exports(&ReadCache::new(file), b"__asan_default_options").unwrap_or(false)
 }
 
 /// Whether an ELF file defines a function of this name that libraries find.
-fn exports(bytes: &[u8], name: &[u8]) -> object::read::Result<bool> {
-    let header = FileHeader64::<LittleEndian>::parse(bytes)?;
+fn exports<'a>(file: impl ReadRef<'a>, name: &[u8]) -> object::read::Result<bool> {
+    let header = FileHeader64::<LittleEndian>::parse(file)?;
     let endian = LittleEndian;
-    let sections = header.sections(endian, bytes)?;
-    let symbols = sections.symbols(endian, bytes, object::elf::SHT_DYNSYM)?;
+    let sections = header.sections(endian, file)?;
+    let symbols = sections.symbols(endian, file, object::elf::SHT_DYNSYM)?;
     let is = |symbol: &object::elf::Sym64<LittleEndian>| {
         symbol.name(endian, symbols.strings()).is_ok_and(|found| found == name) && !symbol.is_undefined(endian)
     };
