@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::{Builder, JoinHandle};
 
 use lockprof_wire::{Layout, layout};
 
@@ -11,57 +12,80 @@ pub struct Spares {
     folder: PathBuf,
     /// Bytes of each; `None` where not even this process may make one.
     size: Option<u64>,
-    /// So many of them are kept ready.
-    count: u32,
+    /// Makes those that were not made at once.
+    rest: Option<JoinHandle<()>>,
 }
 
 impl Spares {
-    /// Enough for what a program starts before the first round of the collector, which makes the others: the program's start
-    /// does not wait for them.
+    /// Made before the program is started. A thread makes the others, which takes about as long as the program's start.
     const FIRST: u32 = 8;
 
-    /// Makes the first ones, as large as this process may.
+    /// Makes them, as large as this process may.
     pub fn new(folder: &Path) -> Self {
         let largest = file_size_limit().min(layout::SPARE_SIZE);
         let size = (largest >= layout::SIZE_MIN).then(|| Layout::for_size(largest).size);
-        let spares = Self { folder: folder.to_path_buf(), size, count: Self::FIRST };
-        spares.make();
-        spares
+        let folder = folder.to_path_buf();
+        make(&folder, size, Self::FIRST);
+        let others = folder.clone();
+        let work = move || {
+            make(&others, size, layout::SPARES);
+        };
+        // Without such a thread they are missed in the first round.
+        let rest = Builder::new().name("spares".to_owned()).spawn(work).ok();
+        Self { folder, size, rest }
     }
 
     /// Makes those that are gone anew; their share of all.
     pub fn refill(&mut self) -> f64 {
-        // The first one is always the first that is taken.
-        let is_taken = !self.path(0).exists();
-        let ready = std::mem::replace(&mut self.count, layout::SPARES);
-        let made = if is_taken || ready < self.count { self.make() } else { 0 };
-        f64::from(made.saturating_sub(self.count - ready)) / f64::from(layout::SPARES)
+        self.finish();
+        // The first one is always the first that is taken, and the last one is missing where no thread has made it.
+        let is_whole = path(&self.folder, 0).exists() && path(&self.folder, layout::SPARES - 1).exists();
+        if is_whole {
+            0.0
+        } else {
+            f64::from(make(&self.folder, self.size, layout::SPARES)) / f64::from(layout::SPARES)
+        }
+    }
+
+    /// Waits until all were made.
+    fn finish(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            let _ = rest.join();
+        }
     }
 
     /// Removes them.
-    pub fn remove(&self) {
-        (0..layout::SPARES).for_each(|number| drop(fs::remove_file(self.path(number))));
+    pub fn remove(&mut self) {
+        self.finish();
+        (0..layout::SPARES).for_each(|number| drop(fs::remove_file(path(&self.folder, number))));
     }
+}
 
-    /// How many were made.
-    fn make(&self) -> u32 {
-        let Some(size) = self.size else { return 0 };
-        let mut made = 0;
-        for number in 0..self.count {
-            let Ok(file) = fs::File::create_new(self.path(number)) else { continue };
-            if file.set_len(size).is_err() {
-                // Nobody could use it.
-                let _ = fs::remove_file(self.path(number));
-                return made;
-            }
-            made += 1;
+impl Drop for Spares {
+    /// What a thread makes later would stay in the folder.
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// Makes those of the first so many that are not there; how many were made.
+fn make(folder: &Path, size: Option<u64>, count: u32) -> u32 {
+    let Some(size) = size else { return 0 };
+    let mut made = 0;
+    for path in (0..count).map(|number| path(folder, number)) {
+        let Ok(file) = fs::File::create_new(&path) else { continue };
+        if file.set_len(size).is_err() {
+            // Nobody could use it.
+            let _ = fs::remove_file(path);
+            return made;
         }
-        made
+        made += 1;
     }
+    made
+}
 
-    fn path(&self, number: u32) -> PathBuf {
-        self.folder.join(format!("{}{number}", layout::SPARE))
-    }
+fn path(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{}{number}", layout::SPARE))
 }
 
 /// The largest file that this process may make, bytes.
@@ -81,15 +105,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut spares = Spares::new(folder.path());
         let count = || fs::read_dir(folder.path()).expect("the folder").count();
-        assert_eq!(count(), Spares::FIRST as usize);
-        assert_eq!(spares.refill(), 0.0);
+        assert!(count() >= Spares::FIRST as usize);
+        spares.finish();
         assert_eq!(count(), layout::SPARES as usize);
         assert_eq!(spares.refill(), 0.0);
         for taken in 0..layout::SPARES / 2 {
-            fs::rename(spares.path(taken), folder.path().join(format!("{taken}.seg"))).expect("a spare");
+            fs::rename(path(&spares.folder, taken), folder.path().join(format!("{taken}.seg"))).expect("a spare");
         }
         assert_eq!(spares.refill(), 0.5);
-        assert_eq!(fs::metadata(spares.path(0)).expect("the first").len(), layout::SPARE_SIZE);
+        assert_eq!(fs::metadata(path(&spares.folder, 0)).expect("the first").len(), layout::SPARE_SIZE);
         spares.remove();
         assert_eq!(count(), layout::SPARES as usize / 2);
     }
