@@ -17,9 +17,10 @@ use crate::exit_code::ExitCode;
 use crate::ingest::file;
 use crate::live::control::{CollectorHandle, ControlChannel};
 use crate::model::{CodeAddress, Coverage, Exit, LockId, Overhead, Session};
+use crate::record::cost::Measuring;
 use crate::record::folder::Folder;
 use crate::record::launch::Program;
-use crate::record::{self, Ended, Event, Options, cost, preflight, recover, shim};
+use crate::record::{self, Ended, Event, Options, preflight, recover};
 use crate::render::style::Layout;
 use crate::render::text;
 use crate::render::units::duration;
@@ -163,12 +164,12 @@ pub(super) fn finished(console: &Console, recorded: record::Recorded) -> Recorde
     let record::Recorded { collected, exit, pid, ended, folder } = recorded;
     let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
+    let measuring = (session.coverage.acquisitions > 0).then(Measuring::begin);
     name(console, &mut session, &collected.data_addresses);
     session.coverage.notes.extend(symbols::own_locks::unseen(&session, &collected.loaded));
-    if session.coverage.acquisitions == 0 {
-        session.coverage.notes.extend(why_nothing_seen(&session, folder.is_some()));
-    } else {
-        session.overhead = overhead(&session);
+    match measuring {
+        Some(measuring) => session.overhead = overhead(&session, measuring),
+        None => session.coverage.notes.extend(why_nothing_seen(&session, folder.is_some())),
     }
     for note in forbidden(&session, pid) {
         console.say(&note);
@@ -217,10 +218,8 @@ fn why_nothing_seen(session: &Session, from_start: bool) -> Option<String> {
 }
 
 /// The cost of a pair, as measured here, and what it comes to.
-fn overhead(session: &Session) -> Overhead {
-    let Some(ns_per_pair) = shim::install().ok().and_then(|library| cost::ns_per_pair(&library)) else {
-        return Overhead::default();
-    };
+fn overhead(session: &Session, measuring: Measuring) -> Overhead {
+    let Some(ns_per_pair) = measuring.ns_per_pair() else { return Overhead::default() };
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let cpu_ns = session.counters.task_clock_ns.unwrap_or(session.meta.duration_ns * cores).max(1);
     let share_of_runtime = (ns_per_pair * session.coverage.acquisitions as f64 / cpu_ns as f64).min(1.0);

@@ -8,6 +8,7 @@ use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lockprof_wire::ENV_SESSION;
@@ -67,6 +68,22 @@ pub fn ns_per_pair(library: &Path) -> Option<f64> {
     let measured = measured.after(kept);
     let _ = fs::write(&path, measured.text());
     Some(measured.least)
+}
+
+/// The cost of a pair, measured by a thread while this one does something else.
+pub struct Measuring(Option<JoinHandle<Option<f64>>>);
+
+impl Measuring {
+    /// Begins.
+    pub fn begin() -> Self {
+        let work = || shim::install().ok().and_then(|library| ns_per_pair(&library));
+        Self(Builder::new().name("cost".to_owned()).spawn(work).ok())
+    }
+
+    /// See [`ns_per_pair`].
+    pub fn ns_per_pair(self) -> Option<f64> {
+        self.0.and_then(|measured| measured.join().ok()).flatten()
+    }
 }
 
 /// What was measured with one library so far.
