@@ -224,7 +224,12 @@ pub fn record(
                 tell(Event::Lingering(lingers));
             }
         }
-        child.wait_at_most(pause.after(tick.fullest), exit.is_none());
+        let mut time = pause.after(tick.fullest);
+        if exit.is_some() {
+            // Most of what outlives the command does so for a moment, or has ended already, behind this round's look.
+            time = time.min(ended_at.elapsed() / 2);
+        }
+        child.wait_at_most(time, exit.is_none());
     }
     if told.asked {
         // What the signal ended before anybody could look.
