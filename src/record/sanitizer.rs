@@ -7,7 +7,6 @@ use std::path::Path;
 use object::LittleEndian;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, Sym};
-use object::{ReadCache, ReadRef};
 
 /// The variable that the runtime reads.
 pub const VARIABLE: &str = "ASAN_OPTIONS";
@@ -27,13 +26,16 @@ fn add_to(mut options: OsString) -> OsString {
 }
 
 fn has_own_options(program: &Path) -> bool {
-    // Programs may be large, and their start waits for this: only the tables that tell are read.
     let Ok(file) = std::fs::File::open(program) else { return false };
-    exports(&ReadCache::new(file), b"__asan_default_options").unwrap_or(false)
+    // Programs may be large, and their start waits for this: only the tables that tell are read.
+    // SAFETY: the mapping is private and only read. As the loader does right afterwards, we rely on nobody truncating the
+    // program meanwhile.
+    let map = unsafe { memmap2::Mmap::map(&file) };
+    map.is_ok_and(|map| exports(&map, b"__asan_default_options").unwrap_or(false))
 }
 
 /// Whether an ELF file defines a function of this name that libraries find.
-fn exports<'a>(file: impl ReadRef<'a>, name: &[u8]) -> object::read::Result<bool> {
+fn exports(file: &[u8], name: &[u8]) -> object::read::Result<bool> {
     let header = FileHeader64::<LittleEndian>::parse(file)?;
     let endian = LittleEndian;
     let sections = header.sections(endian, file)?;
