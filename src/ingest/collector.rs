@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::FxHashMap;
 
@@ -45,6 +45,8 @@ pub struct Collector {
     sources: BTreeMap<PathBuf, Source>,
     /// Segments that could not be opened yet, and why.
     refused: BTreeMap<PathBuf, String>,
+    /// When something was made or removed in the folder last, if all of that was seen.
+    folder_seen: Option<SystemTime>,
     /// What is known of each process image beside its row in the session.
     images: FxHashMap<ProcessId, ImageNotes>,
     acquisitions: u64,
@@ -106,7 +108,8 @@ struct Source {
 pub struct Tick {
     /// Records read.
     pub records: u64,
-    /// The fullest ring, as a share of its capacity, or the share of spare files that were taken.
+    /// How much of the room was needed since the last look, where that was least: records of a ring as a share of what
+    /// it or the next larger one holds, or the share of spare files that were taken.
     pub fullest: f64,
     /// Processes that are still there.
     pub alive: usize,
@@ -124,6 +127,7 @@ impl Collector {
             accumulator: Accumulator::default(),
             sources: BTreeMap::new(),
             refused: BTreeMap::new(),
+            folder_seen: None,
             images: FxHashMap::default(),
             acquisitions: 0,
             refreshed: Instant::now(),
@@ -139,9 +143,12 @@ impl Collector {
 
     /// One round over everything: looks for new processes, drains all rings, closes ended processes.
     pub fn tick(&mut self) -> Tick {
-        // While they are being taken there is no time to lose: one that comes too late is not recorded.
-        let mut tick = Tick { fullest: self.spares.refill(), ..Tick::default() };
-        self.discover();
+        let mut tick = Tick::default();
+        if self.has_folder_changed() {
+            // While they are being taken there is no time to lose: one that comes too late is not recorded.
+            tick.fullest = self.spares.refill();
+            self.discover();
+        }
         let mut ended = Vec::new();
         // An older segment of one process id is from before an exec.
         let newest = if self.sources.len() > 1 { newest_by_pid(&self.sources) } else { BTreeMap::new() };
@@ -180,6 +187,19 @@ impl Collector {
         }
         tick.alive = self.sources.len();
         tick
+    }
+
+    /// Whether there may be files in the folder that were not seen yet.
+    fn has_folder_changed(&mut self) -> bool {
+        /// The kernel's times of files are as coarse as its ticks: what comes within one more is seen the next time.
+        const TICK: Duration = Duration::from_millis(20);
+        let changed = fs::metadata(&self.folder).and_then(|folder| folder.modified()).ok();
+        if changed.is_some() && changed == self.folder_seen && self.refused.is_empty() {
+            return false;
+        }
+        let is_old = |changed: &SystemTime| changed.elapsed().is_ok_and(|age| age > TICK);
+        self.folder_seen = changed.filter(is_old);
+        true
     }
 
     fn discover(&mut self) {

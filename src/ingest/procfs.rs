@@ -93,6 +93,13 @@ pub fn entries() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The number that the kernel gave to a process or thread last, in this process's PID namespace; `None` where it does not
+/// say (`/proc/loadavg`; see `proc_loadavg(5)`).
+pub fn newest_process() -> Option<u32> {
+    let loads = text("/proc/loadavg").ok()?;
+    loads.split_whitespace().last()?.parse().ok().filter(|newest| *newest > 0)
+}
+
 /// The number of a process's PID namespace; `None` where that may not be looked at.
 pub fn namespace(folder: &Path) -> Option<u64> {
     let link = fs::read_link(folder.join("ns/pid")).ok()?;

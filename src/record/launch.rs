@@ -1,5 +1,6 @@
 //! Starts the program as a shell would, with the shim in its environment, and waits for it.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -64,6 +65,7 @@ pub struct Launch<'a> {
 pub struct Started {
     child: Child,
     process: Option<OwnedFd>,
+    may_have_ended: Cell<bool>,
     read_counters: Sender<()>,
     counters: Receiver<Counters>,
     started: SystemTime,
@@ -125,27 +127,28 @@ impl Launch<'_> {
         let (answer, counters) = channel();
         let (started_in_thread, started) = channel();
         let with_events = self.options.counters;
+        let mut execs = Execs::watch();
         // Events are inherited from the thread that starts the program, so that thread does nothing else.
         std::thread::Builder::new()
             .name("launch".to_owned())
             .spawn(move || {
                 let mut running = Running::start(with_events);
-                let execs = Execs::watch();
                 let child = command.spawn();
-                if started_in_thread.send((child, execs)).is_ok() && asked.recv().is_ok() {
+                if started_in_thread.send(child).is_ok() && asked.recv().is_ok() {
                     let _ = answer.send(running.read());
                 }
             })
             .context("cannot start a thread: the limit of processes (ulimit -u, or the container's) is reached")?;
-        let (child, execs): (io::Result<Child>, Execs) =
-            started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
+        let child: io::Result<Child> = started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
         let child = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
+        execs.follow(child.id());
         signals::hand_on_to(child.id());
         // SAFETY: `pidfd_open` takes a process id and flags.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
         // SAFETY: the kernel gave us this descriptor.
         let process = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) });
-        Ok(Started { child, process, read_counters, counters, started: SystemTime::now(), execs })
+        let may_have_ended = Cell::new(true);
+        Ok(Started { child, process, may_have_ended, read_counters, counters, started: SystemTime::now(), execs })
     }
 }
 
@@ -166,6 +169,11 @@ impl Started {
         self.child.id()
     }
 
+    /// Whether it may have ended: its name can be read until [`ended`](Self::ended) was asked.
+    pub fn may_have_ended(&self) -> bool {
+        self.process.is_none() || self.may_have_ended.get()
+    }
+
     /// How it ended, once it has.
     pub fn ended(&mut self) -> io::Result<Option<Exit>> {
         let Some(status) = self.child.try_wait()? else { return Ok(None) };
@@ -182,7 +190,8 @@ impl Started {
         let Some(process) = process else { return std::thread::sleep(time) };
         let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one `pollfd` is passed.
-        unsafe { libc::poll(&raw mut poll, 1, time.as_millis() as i32) };
+        let ready = unsafe { libc::poll(&raw mut poll, 1, time.as_millis() as i32) };
+        self.may_have_ended.set(ready != 0);
     }
 
     /// The kernel's counters so far.

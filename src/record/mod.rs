@@ -201,14 +201,16 @@ pub fn record(
             family::bury_orphans(child.pid());
         }
         if !options.no_follow {
-            unseen.look(&collector);
-            child.execs.read();
+            let is_news = child.execs.read();
+            unseen.look(&collector, is_news);
         }
         if exit.is_none() {
-            unseen.remember(child.pid());
             signals::stop_with(child.pid());
-            exit = child.ended()?;
-            ended_at = Instant::now();
+            if child.may_have_ended() {
+                unseen.remember(child.pid());
+                exit = child.ended()?;
+                ended_at = Instant::now();
+            }
         }
         if let Some((_, ending)) = &mut ending {
             if ending.is_over() && (exit.is_some() || ending.gave_up()) {
@@ -285,7 +287,7 @@ impl Told {
     }
 }
 
-/// How long to wait between two looks at the rings: shorter the fuller they were.
+/// How long to wait between two looks at the rings: as long as the fullest needs to fill to [`AIM`](Self::AIM).
 struct Pause(Duration);
 
 impl Default for Pause {
@@ -297,14 +299,37 @@ impl Default for Pause {
 impl Pause {
     const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(50);
+    /// The share of a ring that is filled between two looks: less costs more looks, more leaves no room for bursts.
+    const AIM: f64 = 0.4;
+    /// A ring that is as full as this may have run over: nobody knows by how much.
+    const OVERRUN: f64 = 0.9;
 
     fn after(&mut self, fullest: f64) -> Duration {
-        self.0 = match fullest {
-            f if f > 0.5 => Self::SHORTEST,
-            f if f > 0.2 => (self.0 / 2).max(Self::SHORTEST),
-            f if f < 0.05 => (self.0 * 2).min(Self::LONGEST),
-            _ => self.0,
+        self.0 = if fullest > Self::OVERRUN {
+            Self::SHORTEST
+        } else {
+            let change = (Self::AIM / fullest.max(f64::MIN_POSITIVE)).min(2.0);
+            self.0.mul_f64(change).clamp(Self::SHORTEST, Self::LONGEST)
         };
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_follow_the_rings() {
+        let mut pause = Pause::default();
+        assert_eq!(pause.after(0.0), Pause::LONGEST);
+        assert_eq!(pause.after(1.0), Pause::SHORTEST);
+        // A thread that fills two percent of its ring in a millisecond is looked at every twenty.
+        let mut at = Pause::SHORTEST;
+        for _ in 0..10 {
+            at = pause.after(at.as_secs_f64() * 1e3 * 0.02);
+        }
+        assert_eq!(at, Duration::from_millis(20));
+        assert_eq!(pause.after(0.8), Duration::from_millis(10));
     }
 }

@@ -15,8 +15,10 @@ use crate::ingest::collector::{Collected, Collector, ImageNotes};
 use crate::ingest::{procfs, tasks};
 use crate::model::{Coverage, Exit, ProcessId};
 
-/// A look is paid for by a pause of so many times its length.
-const SHARE: u32 = 30;
+/// A look is paid for by a pause of so many times its length: it takes at most 2% of a processor.
+const SHARE: u32 = 50;
+/// All processes are looked for this often, whether the kernel has given out new numbers or not.
+const AT_LEAST: Duration = Duration::from_secs(1);
 /// Loaders that have not loaded the recorder by then do not do so.
 const LOADING: Duration = Duration::from_secs(1);
 
@@ -30,6 +32,12 @@ pub struct Unseen<'a> {
     others: FxHashSet<u32>,
     kin: FxHashMap<u32, Kin>,
     next: Instant,
+    /// When all processes were looked for, and the number that the kernel had given out last before that.
+    searched: Option<(Instant, u32)>,
+    /// What the list said since the last look.
+    is_news: bool,
+    /// Of some it is not known yet whether the recorder is in them.
+    is_in_doubt: bool,
     /// By program and reason: the first process, and how many.
     found: BTreeMap<(String, String), (u32, usize)>,
     /// Their processes.
@@ -53,6 +61,15 @@ struct Kin {
     image: Stat,
     /// `None` where it is known whether the recorder is in it; else since when it is not, and as what it is told then.
     doubt: Option<(Instant, Doubtful)>,
+}
+
+impl Kin {
+    /// In place of where its stack begins, of one that was not looked at yet.
+    const UNREAD: u64 = u64::MAX;
+
+    fn is_unread(&self) -> bool {
+        self.image.stack == Self::UNREAD
+    }
 }
 
 /// What tells one program of one process from another, of `/proc/PID/stat`.
@@ -104,6 +121,9 @@ impl<'a> Unseen<'a> {
             others: procfs::entries().filter(|entry| *entry != own).collect(),
             kin: FxHashMap::default(),
             next: Instant::now(),
+            searched: None,
+            is_news: true,
+            is_in_doubt: false,
             found: BTreeMap::new(),
             told: FxHashSet::default(),
             doubtful: Vec::new(),
@@ -111,15 +131,25 @@ impl<'a> Unseen<'a> {
         }
     }
 
-    /// Looks at processes that are new, or became another program. To be called often.
-    pub fn look(&mut self, collector: &Collector) {
+    /// Looks at processes that are new, or became another program. To be called often. `is_news`: the kernel's list says
+    /// that there may be such.
+    pub fn look(&mut self, collector: &Collector, is_news: bool) {
+        self.is_news |= is_news;
         let began = Instant::now();
-        if began < self.next {
+        let is_due = || self.searched.is_none_or(|(at, _)| at.elapsed() >= AT_LEAST);
+        if began < self.next || !(self.is_news || self.is_in_doubt || is_due()) {
             return;
         }
-        let entries: FxHashSet<u32> = procfs::entries().collect();
-        self.others.retain(|entry| entries.contains(entry));
-        self.find_kin(&entries);
+        self.is_news = false;
+        // Without a new number there is no new process.
+        let newest = procfs::newest_process();
+        let is_known = |(at, then): (Instant, u32)| newest == Some(then) && at.elapsed() < AT_LEAST;
+        if !self.searched.is_some_and(is_known) {
+            self.searched = Some((began, newest.unwrap_or(0)));
+            let entries: FxHashSet<u32> = procfs::entries().collect();
+            self.others.retain(|entry| entries.contains(entry));
+            self.find_kin(&entries);
+        }
         let recorded: FxHashSet<u32> = collector.pids().collect();
         let mut kin = std::mem::take(&mut self.kin);
         kin.retain(|entry, kin| {
@@ -134,6 +164,7 @@ impl<'a> Unseen<'a> {
             }
             true
         });
+        self.is_in_doubt = kin.values().any(|kin| kin.doubt.is_some() || kin.is_unread());
         self.kin = kin;
         self.next = Instant::now() + began.elapsed() * SHARE;
     }
@@ -150,7 +181,7 @@ impl<'a> Unseen<'a> {
                 let is_kin = stat.parent == own || self.kin.contains_key(&stat.parent);
                 if is_kin {
                     // It differs from what is read next: it is looked at.
-                    let image = Stat { stack: u64::MAX, ..stat.clone() };
+                    let image = Stat { stack: Kin::UNREAD, ..stat.clone() };
                     self.kin.insert(*entry, Kin { image, doubt: None });
                 }
                 !is_kin

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::ring::RESERVE;
+use lockprof_wire::ring::{FIRST_CAPACITY, GROWTH, RESERVE};
 use lockprof_wire::thread::state;
+use rustc_hash::FxHashSet;
 
 use super::Tick;
 use super::aggregates::Aggregate;
@@ -13,10 +14,15 @@ use crate::ingest::order;
 use crate::ingest::polls::Polls;
 use crate::ingest::reducer::Reducer;
 
+/// Slots of a ring that has grown once: smaller ones are left to run full, since they grow then.
+const GROWN: usize = (FIRST_CAPACITY * GROWTH) as usize;
+
 /// What is known of the ring of each slot.
 #[derive(Default)]
 pub(super) struct Rings {
     drains: Vec<Option<Drain>>,
+    /// Those that were full and had no larger one to go on in.
+    cramped: FxHashSet<u32>,
 }
 
 impl Rings {
@@ -42,7 +48,6 @@ impl Rings {
             let mut records = image.recent.blank();
             let read = ring.drain(slots, |record| records.push(record));
             tick.records += read;
-            tick.fullest = tick.fullest.max(read as f64 / slots.len() as f64);
             // Into a ring that is full but for its reserve, records are aggregated.
             let room = slots.len().saturating_sub(RESERVE as usize);
             if read == 0 {
@@ -51,6 +56,11 @@ impl Rings {
                 return;
             }
             let next = records.last().and_then(decode::next_ring);
+            if next.is_none() && read >= room as u64 {
+                self.cramped.insert(number);
+            }
+            let holds = if self.cramped.contains(&number) { slots.len() } else { slots.len().max(GROWN) };
+            tick.fullest = tick.fullest.max(read as f64 / holds as f64);
             if let Some(next) = next {
                 slot.ring.store(next, Ordering::Release);
             }
