@@ -9,7 +9,7 @@ use super::objects::{lock_of, lock_to_acquire, look_again};
 use super::outcome::{EDEADLK, EOWNERDEAD, Outcome, Request, Style};
 use super::unwound::wait_in;
 use crate::probe::{self, Caller, Entry, Lock, Waiting, caller, exact};
-use crate::sys::clock;
+use crate::sys::{Ptr, clock};
 use crate::tables::object_marker;
 
 /// The answer of a real call that went past the recorder. What was acquired is counted.
@@ -56,30 +56,100 @@ pub unsafe fn acquire<S: Style + Copy>(
 /// # Safety
 /// The entry is the running hook's; the object is a mutex.
 #[inline(always)]
-pub unsafe fn acquire_mutex<S: Style + Copy>(
-    request: Request<S>,
-    entry: Entry,
-    try_real: impl FnOnce() -> c_int,
-    block: impl FnOnce() -> c_int,
-) -> c_int {
+pub unsafe fn acquire_mutex<F: Family>(family: F, mutex: Ptr, entry: Entry) -> c_int {
     // SAFETY: the caller's contract.
     unsafe {
-        let Some(caller) = probe::hot_caller(entry) else {
-            return acquire_slowly(request, entry, try_real, block);
+        let Some(caller) = probe::hot_caller(entry) else { return mutex_slowly(family, mutex, entry) };
+        let Some(lock) = probe::named(caller.thread, mutex, Kind::Mutex) else {
+            return unknown_mutex(family, mutex, caller);
         };
-        let lock = lock_of(caller, request.object, request.kind);
-        if !lock.word.is_usual() || object_marker::is_blank(request.object, Kind::Mutex) {
+        if !mutex_word(mutex).is_free() {
+            return busy_mutex(family, mutex, caller, lock.row());
+        }
+        let now = clock::tsc();
+        let answer = family.block(mutex);
+        if answer == 0 && mutex_word(mutex).is_taken_without_waiters() {
+            probe::acquired(caller, lock, Flags::NONE, now);
+            return 0;
+        }
+        doubtful_mutex(family, mutex, caller, lock.row(), answer, now)
+    }
+}
+
+/// The functions of one API by which a mutex is taken. Without data, so that it costs the hot path no register.
+pub trait Family: Copy {
+    /// How they answer.
+    type Style: Style + Copy;
+    /// A request of theirs.
+    fn request(self, mutex: Ptr) -> Request<Self::Style>;
+    /// The real try.
+    ///
+    /// # Safety
+    /// `mutex` is one.
+    unsafe fn try_real(self, mutex: Ptr) -> c_int;
+    /// The real, blocking call.
+    ///
+    /// # Safety
+    /// As [`Self::try_real`].
+    unsafe fn block(self, mutex: Ptr) -> c_int;
+}
+
+/// What the hot path of a mutex leaves to others gets its parts in registers.
+///
+/// # Safety
+/// As [`acquire_mutex`].
+#[cold]
+#[inline(never)]
+unsafe fn mutex_slowly<F: Family>(family: F, mutex: Ptr, entry: Entry) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe { acquire_slowly(family.request(mutex), entry, move || family.try_real(mutex), move || family.block(mutex)) }
+}
+
+/// A mutex whose tag names no row: a new one, or one of which something is particular.
+///
+/// # Safety
+/// As [`acquire_mutex`]; the caller is the running hook's.
+#[cold]
+#[inline(never)]
+unsafe fn unknown_mutex<F: Family>(family: F, mutex: Ptr, caller: Caller) -> c_int {
+    let request = family.request(mutex);
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (try_real, block) = (move || family.try_real(mutex), move || family.block(mutex));
+        let lock = lock_of(caller, mutex, Kind::Mutex);
+        if !lock.word.is_usual() || object_marker::is_blank(mutex, Kind::Mutex) {
             return acquire_unusual(request, caller, lock, try_real, block);
         }
         acquire_plain(request, caller, lock, block)
     }
 }
 
+/// A plain mutex that somebody has.
+///
+/// # Safety
+/// As [`unknown_mutex`]; the mutex has this row.
+#[cold]
+#[inline(never)]
+unsafe fn busy_mutex<F: Family>(family: F, mutex: Ptr, caller: Caller, row: u32) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe {
+        acquire_contended(family.request(mutex), caller, Lock::plain_mutex(mutex, row), true, move || {
+            family.block(mutex)
+        })
+    }
+}
+
+/// As [`doubtful`].
+#[cold]
+#[inline(never)]
+fn doubtful_mutex<F: Family>(family: F, mutex: Ptr, caller: Caller, row: u32, answer: c_int, since: u64) -> c_int {
+    doubtful(family.request(mutex), caller, Lock::plain_mutex(mutex, row), answer, since)
+}
+
 /// Takes one of glibc's plain mutexes. Only on the hot path: the time stamp counter is read.
 ///
 /// # Safety
 /// The caller is the running hook's; the object is a mutex.
-#[inline(always)]
 unsafe fn acquire_plain<S: Style + Copy>(
     request: Request<S>,
     caller: Caller,

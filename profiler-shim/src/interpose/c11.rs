@@ -4,7 +4,7 @@ use core::ffi::c_int;
 
 use lockprof_wire::{Flags, Kind};
 
-use super::acquire::{acquire, acquire_mutex, try_acquire};
+use super::acquire::{Family, acquire, acquire_mutex, try_acquire};
 use super::cond::condition;
 use super::objects::destroy_lock;
 use super::outcome::{C11, Request};
@@ -17,9 +17,31 @@ fn request(mutex: Ptr, flags: Flags) -> Request<C11> {
     Request { object: mutex, kind: Kind::Mutex, flags, style: C11 }
 }
 
+/// `mtx_lock` and its try.
+#[derive(Clone, Copy)]
+struct Mtx;
+
+impl Family for Mtx {
+    type Style = C11;
+
+    fn request(self, mutex: Ptr) -> Request<C11> {
+        request(mutex, Flags::NONE)
+    }
+
+    unsafe fn try_real(self, mutex: Ptr) -> c_int {
+        // SAFETY: the caller's contract.
+        unsafe { real::mtx_trylock(mutex) }
+    }
+
+    unsafe fn block(self, mutex: Ptr) -> c_int {
+        // SAFETY: the caller's contract.
+        unsafe { real::mtx_lock(mutex) }
+    }
+}
+
 hook! {
     fn mtx_lock(mutex: Ptr; entry) -> c_int {
-        acquire_mutex(request(mutex, Flags::NONE), entry, move || real::mtx_trylock(mutex), move || real::mtx_lock(mutex))
+        acquire_mutex(Mtx, mutex, entry)
     }
 }
 
@@ -38,7 +60,7 @@ hook! {
 
 hook! {
     fn mtx_unlock(mutex: Ptr; entry) -> c_int {
-        release(request(mutex, Flags::NONE), entry, move || real::mtx_unlock(mutex))
+        release(mutex, entry, |mutex| request(mutex, Flags::NONE), |mutex| real::mtx_unlock(mutex))
     }
 }
 

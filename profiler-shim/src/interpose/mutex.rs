@@ -4,7 +4,7 @@ use core::ffi::c_int;
 
 use lockprof_wire::{Flags, Kind};
 
-use super::acquire::{acquire, acquire_mutex, try_acquire};
+use super::acquire::{Family, acquire, acquire_mutex, try_acquire};
 use super::outcome::{Posix, Request};
 use super::release::release;
 use super::{destroying_hook, hook, initialising_hook};
@@ -14,14 +14,31 @@ fn request(mutex: Ptr, flags: Flags) -> Request<Posix> {
     Request { object: mutex, kind: Kind::Mutex, flags, style: Posix }
 }
 
+/// `pthread_mutex_lock` and its try.
+#[derive(Clone, Copy)]
+struct Pthread;
+
+impl Family for Pthread {
+    type Style = Posix;
+
+    fn request(self, mutex: Ptr) -> Request<Posix> {
+        request(mutex, Flags::NONE)
+    }
+
+    unsafe fn try_real(self, mutex: Ptr) -> c_int {
+        // SAFETY: the caller's contract.
+        unsafe { real::pthread_mutex_trylock(mutex) }
+    }
+
+    unsafe fn block(self, mutex: Ptr) -> c_int {
+        // SAFETY: the caller's contract.
+        unsafe { real::pthread_mutex_lock(mutex) }
+    }
+}
+
 hook! {
     fn pthread_mutex_lock(mutex: Ptr; entry) -> c_int {
-        acquire_mutex(
-            request(mutex, Flags::NONE),
-            entry,
-            move || real::pthread_mutex_trylock(mutex),
-            move || real::pthread_mutex_lock(mutex),
-        )
+        acquire_mutex(Pthread, mutex, entry)
     }
 }
 
@@ -55,7 +72,7 @@ hook! {
 
 hook! {
     fn pthread_mutex_unlock(mutex: Ptr; entry) -> c_int {
-        release(request(mutex, Flags::NONE), entry, move || real::pthread_mutex_unlock(mutex))
+        release(mutex, entry, |mutex| request(mutex, Flags::NONE), |mutex| real::pthread_mutex_unlock(mutex))
     }
 }
 

@@ -50,6 +50,9 @@ unsafe fn lock_slowly(caller: Caller, object: Ptr, kind: Kind) -> Lock {
 pub unsafe fn lock_to_acquire<S>(caller: Caller, request: Request<S>) -> Lock {
     // SAFETY: the caller's contract.
     unsafe {
+        if let Some(lock) = probe::named(caller.thread, request.object, request.kind) {
+            return lock;
+        }
         let lock = lock_of(caller, request.object, request.kind);
         if lock.word.is_tagged() && object_marker::is_blank(request.object, request.kind) {
             return new_object(caller, request.object, request.kind, lock);
@@ -128,7 +131,7 @@ pub unsafe fn destroy_lock(object: Ptr, kind: Kind, entry: Entry, real: impl FnO
             misuse.report(caller);
         }
         if answer == 0 {
-            probe::destroyed(object as u64);
+            probe::lock_destroyed(object, kind);
         } else {
             probe::not_destroyed(object as u64);
         }

@@ -6,30 +6,35 @@ use super::glibc::state_of;
 use super::objects::lock_of;
 use super::outcome::{Outcome, Request, Style};
 use crate::probe::{self, Entry, Held, Thread, caller};
-use crate::sys::clock;
+use crate::sys::{Ptr, clock};
 
-/// Gives a lock back.
+/// Gives a lock back. `request` and `real` have no data, so that they cost the hot path no register.
 ///
 /// # Safety
-/// The entry is the running hook's; the object is one of the request's kind.
+/// The entry is the running hook's; the object is one of the request's kind, and `real` gives it back.
 #[inline(always)]
-pub unsafe fn release<S: Style + Copy>(request: Request<S>, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
+pub unsafe fn release<S: Style + Copy>(
+    object: Ptr,
+    entry: Entry,
+    request: impl Fn(Ptr) -> Request<S> + Copy,
+    real: impl Fn(Ptr) -> c_int + Copy,
+) -> c_int {
     let Some(thread) = probe::hot_thread() else {
         // SAFETY: the caller's contract.
-        return unsafe { release_slowly(request, entry, real) };
+        return unsafe { release_slowly(object, entry, request, real) };
     };
-    let Some(held) = probe::held(thread, request.object as u64) else {
+    let Some(held) = probe::only_held(thread, object as u64) else {
         // SAFETY: as above.
-        return unsafe { release_unknown(thread, request, entry, real) };
+        return unsafe { release_one_of_many(thread, object, entry, request, real) };
     };
-    release_held(thread, held, clock::tsc(), real)
+    release_held(thread, held, clock::tsc(), object, real)
 }
 
 /// The real release of an acquisition, and its record behind it.
 #[inline(always)]
-fn release_held(thread: Thread, held: Held, now: u64, real: impl FnOnce() -> c_int) -> c_int {
+fn release_held(thread: Thread, held: Held, now: u64, object: Ptr, real: impl Fn(Ptr) -> c_int) -> c_int {
     let outer = probe::begin_release(thread, held);
-    let answer = real();
+    let answer = real(object);
     if answer == 0 {
         probe::released(thread, held, now);
     }
@@ -37,16 +42,40 @@ fn release_held(thread: Thread, held: Held, now: u64, real: impl FnOnce() -> c_i
     answer
 }
 
+/// Where more than this is held. Only on the hot path: the time stamp counter is read.
+///
+/// # Safety
+/// As [`release`].
+#[inline(never)]
+unsafe fn release_one_of_many<S: Style + Copy>(
+    thread: Thread,
+    object: Ptr,
+    entry: Entry,
+    request: impl Fn(Ptr) -> Request<S> + Copy,
+    real: impl Fn(Ptr) -> c_int + Copy,
+) -> c_int {
+    match probe::held(thread, object as u64) {
+        Some(held) => release_held(thread, held, clock::tsc(), object, real),
+        // SAFETY: the caller's contract.
+        None => unsafe { release_unknown(thread, object, entry, request, real) },
+    }
+}
+
 /// # Safety
 /// As [`release`].
 #[cold]
 #[inline(never)]
-unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, real: impl FnOnce() -> c_int) -> c_int {
-    let Some(thread) = probe::thread() else { return real() };
-    match probe::held(thread, request.object as u64) {
-        Some(held) => release_held(thread, held, clock::now(), real),
+unsafe fn release_slowly<S: Style + Copy>(
+    object: Ptr,
+    entry: Entry,
+    request: impl Fn(Ptr) -> Request<S> + Copy,
+    real: impl Fn(Ptr) -> c_int + Copy,
+) -> c_int {
+    let Some(thread) = probe::thread() else { return real(object) };
+    match probe::held(thread, object as u64) {
+        Some(held) => release_held(thread, held, clock::now(), object, real),
         // SAFETY: the entry is the running hook's.
-        None => unsafe { release_unknown(thread, request, entry, real) },
+        None => unsafe { release_unknown(thread, object, entry, request, real) },
     }
 }
 
@@ -58,23 +87,25 @@ unsafe fn release_slowly<S: Style + Copy>(request: Request<S>, entry: Entry, rea
 #[inline(never)]
 unsafe fn release_unknown<S: Style + Copy>(
     thread: Thread,
-    request: Request<S>,
+    object: Ptr,
     entry: Entry,
-    real: impl FnOnce() -> c_int,
+    request: impl Fn(Ptr) -> Request<S> + Copy,
+    real: impl Fn(Ptr) -> c_int + Copy,
 ) -> c_int {
-    let address = request.object as u64;
+    let address = object as u64;
     // SAFETY: the entry is the running hook's; the object is one of the request's kind.
     unsafe {
         if let Some((taker, lock)) = probe::cancelled_wait(thread, address) {
             probe::acquired_again(taker, lock, clock::now());
-            return release_slowly(request, entry, real);
+            return release_slowly(object, entry, request, real);
         }
+        let request = request(object);
         let mut misuse = probe::before_release(thread, address, request.kind, state_of(request.object, request.kind));
         if misuse.is_some_and(|misuse| misuse.needs_lock()) {
             let lock = caller(entry).map(|caller| lock_of(caller, request.object, request.kind));
             misuse = misuse.zip(lock).map(|(misuse, lock)| misuse.of(lock));
         }
-        let answer = real();
+        let answer = real(object);
         let outcome = S::outcome(answer);
         if let Some(misuse) = misuse
             && matches!(outcome, Outcome::Acquired | Outcome::Failed)

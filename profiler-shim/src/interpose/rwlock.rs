@@ -62,7 +62,7 @@ mode!(
 
 hook! {
     fn pthread_rwlock_unlock(lock: Ptr; entry) -> c_int {
-        release(request(lock, Flags::NONE), entry, move || real::pthread_rwlock_unlock(lock))
+        release(lock, entry, |lock| request(lock, Flags::NONE), |lock| real::pthread_rwlock_unlock(lock))
     }
 }
 

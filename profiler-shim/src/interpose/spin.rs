@@ -28,7 +28,7 @@ hook! {
 
 hook! {
     fn pthread_spin_unlock(lock: Ptr; entry) -> c_int {
-        release(request(lock), entry, move || real::pthread_spin_unlock(lock))
+        release(lock, entry, request, |lock| real::pthread_spin_unlock(lock))
     }
 }
 

@@ -20,6 +20,11 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// A mutex of which nothing is particular.
+    pub fn plain_mutex(mutex: Ptr, row: u32) -> Self {
+        Self { address: mutex as u64, word: LockWord::new(row, Kind::Mutex, LockTraits::NONE) }
+    }
+
     /// Its row in the segment; 0 if it has none.
     pub fn row(self) -> u32 {
         self.word.row()
@@ -42,6 +47,17 @@ pub fn known(thread: Thread, address: u64, kind: Kind) -> Option<Lock> {
     // SAFETY: an entry of the cache with an address has a pointer; entries of the table are never given back.
     let word = unsafe { (*cached.entry).lock.load() };
     word.is_of(kind).then_some(Lock { address, word })
+}
+
+/// The lock that an object's own tag names: one of which nothing is particular, and which this process met before.
+///
+/// # Safety
+/// The object is one of this kind.
+#[inline(always)]
+pub unsafe fn named(thread: Thread, object: Ptr, kind: Kind) -> Option<Lock> {
+    // SAFETY: the caller's contract.
+    let row = unsafe { object_marker::named_row(object, kind, thread.0.key.get()) }?;
+    Some(Lock { address: object as u64, word: LockWord::new(row, kind, LockTraits::NONE) })
 }
 
 /// The lock at an address, made where it is new or `first.initialised`.
@@ -74,6 +90,11 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
             tables.lock_at(address, first)
         };
         if let Some(entry) = entry {
+            // One without a tag is another lock than the one that is known here.
+            if word.traits() == first.traits && first.traits.is_tagged() && !object_marker::is_blank(object, first.kind)
+            {
+                object_marker::write_named(object, word, tables.key.get());
+            }
             local.locks[cache_slot(address)].set(CachedLock { address, entry });
         }
         word
@@ -113,7 +134,7 @@ pub unsafe fn renewed(caller: Caller, object: Ptr, first: FirstUse, lock: Lock) 
     if !nested && first.traits == lock.word.traits() {
         // Its identity changes nothing, so the row is kept, without a lock of ours.
         // SAFETY: the caller's contract.
-        unsafe { object_marker::write(object, first.kind) };
+        unsafe { object_marker::write_named(object, lock.word, tables.key.get()) };
         return lock;
     }
     let word = local.on_slow_path(|| tables.renew(object, first)).unwrap_or(lock.word);
@@ -128,6 +149,18 @@ pub unsafe fn initialised(caller: Caller, object: Ptr, first: FirstUse) {
     no_longer_held(caller.thread, object as u64);
     // SAFETY: the caller's contract.
     unsafe { find_or_make(caller, object, FirstUse { initialised: true, ..first }) };
+}
+
+/// A lock was destroyed.
+///
+/// # Safety
+/// The object was one of this kind until now.
+pub unsafe fn lock_destroyed(object: Ptr, kind: Kind) {
+    if let Some(tables) = thread().and_then(|thread| thread.0.tables()) {
+        // SAFETY: the caller's contract.
+        unsafe { object_marker::forget(object, kind, tables.key.get()) };
+    }
+    destroyed(object as u64);
 }
 
 /// An object was destroyed.

@@ -24,10 +24,10 @@ pub use acquisition::{
 };
 pub use caller::{Caller, Entry, Thread, caller, hot_caller, hot_thread, not_recorded, thread};
 pub use locks::{
-    FirstUse, Lock, LockTraits, destroyed, find_or_make, initialised, is_reentry, known, name, not_a_lock,
-    not_destroyed, renewed,
+    FirstUse, Lock, LockTraits, destroyed, find_or_make, initialised, is_reentry, known, lock_destroyed, name, named,
+    not_a_lock, not_destroyed, renewed,
 };
 pub use misuse::{before_destroy, before_release, refused_to_owner};
 pub use operation::{Operation, operation_done};
-pub use release::{Held, begin_release, cancelled_wait, end_release, held, released};
+pub use release::{Held, begin_release, cancelled_wait, end_release, held, only_held, released};
 pub use wait::{Waiting, begin_wait, end_wait, left_without_end, take_pending, with_pending};

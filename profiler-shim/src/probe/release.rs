@@ -14,6 +14,12 @@ pub fn held(thread: Thread, address: u64) -> Option<Held> {
     recorder::find_held(thread.0, address)
 }
 
+/// The same where it is all that the thread holds.
+#[inline(always)]
+pub fn only_held(thread: Thread, address: u64) -> Option<Held> {
+    recorder::only_held(thread.0, address)
+}
+
 /// An acquisition is about to be given back. Gives what to [`end_release`] with.
 #[inline(always)]
 pub fn begin_release(thread: Thread, held: Held) -> u64 {

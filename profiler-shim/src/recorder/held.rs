@@ -119,6 +119,17 @@ impl Held {
     }
 }
 
+/// The acquisition of this address, if it is all that the thread holds.
+#[inline(always)]
+pub fn only_held(local: &Local, address: u64) -> Option<Held> {
+    let slot = local.slot();
+    let entry = &slot.held[0];
+    let is_it = slot.depth.load(Ordering::Relaxed) == 1
+        && entry.address.load(Ordering::Relaxed) == address
+        && entry.ticks.load(Ordering::Relaxed) != 0;
+    is_it.then_some(Held { at: 0, entry })
+}
+
 /// The latest acquisition of this address that is still held.
 #[inline(always)]
 pub fn find_held(local: &Local, address: u64) -> Option<Held> {

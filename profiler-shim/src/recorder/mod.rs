@@ -22,7 +22,7 @@ use lockprof_wire::{Flags, Op, Record, ThreadSlot};
 
 pub use acquisition::{Wait, push, push_contended};
 pub use cross_thread::drop_cross_thread_releases;
-pub use held::{DOOMED, Held, find_held};
+pub use held::{DOOMED, Held, find_held, only_held};
 pub use release::release;
 pub use ring::{emit, emit_done, write_order_mark};
 pub use stack::stack_of;

@@ -14,13 +14,12 @@ use crate::state::local::Local;
 /// (`recorder::drop_unseen`). False if that is so. From here on no handler tells it.
 #[inline(always)]
 fn claim(entry: &HeldEntry) -> bool {
-    let ended: u8;
     // SAFETY: the word is a valid one.
     unsafe {
-        core::arch::asm!("bts qword ptr [{word}], {bit}", "setc {ended}", word = in(reg) entry.flags.as_ptr(),
-            bit = const ENDED.trailing_zeros(), ended = out(reg_byte) ended, options(nostack));
+        core::arch::asm!("bts qword ptr [{word}], {bit}", "jc {ended}", word = in(reg) entry.flags.as_ptr(),
+            bit = const ENDED.trailing_zeros(), ended = label { return false }, options(nostack));
     }
-    ended == 0
+    true
 }
 
 /// Notes that this acquisition ended at `now`. Call after the real release.

@@ -12,8 +12,9 @@ use super::local::never_hot;
 use super::process::{ATTACHING, LATER, NEW, OFF, PROCESS, Process, RECORDING, apart, attached};
 use crate::real::definitions;
 use crate::sys::environment::{environment, leave_environment, variable};
-use crate::sys::this_thread::learn_tids;
+use crate::sys::this_thread::{learn_tids, thread_id};
 use crate::sys::{self, clock, filters, objects, private};
+use crate::tables::object_marker::Key;
 use crate::tables::segment::PATH_MAX;
 
 static STARTING: AtomicU32 = AtomicU32::new(0);
@@ -159,6 +160,7 @@ impl Process {
         self.tables.header().forked.store(u32::from(forked), Ordering::Relaxed);
         self.tables.header().foreign.store(definitions::foreign(), Ordering::Relaxed);
         self.tables.make_overflow_rows();
+        self.tables.key.set(Key::of(clock::now(), thread_id()));
         self.tables.modules.discover_all(&self.tables);
         Ok(true)
     }

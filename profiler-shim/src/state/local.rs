@@ -17,6 +17,7 @@ use crate::sys;
 use crate::sys::own_stack::Stack;
 use crate::tables::Tables;
 use crate::tables::locks::AddressEntry;
+use crate::tables::object_marker::Key;
 use crate::unwind::capture::StackMemory;
 
 core::arch::global_asm!(
@@ -97,6 +98,8 @@ pub struct Local {
     /// 1 since it was attached to a slot, until its thread ends.
     attached: AtomicU32,
     number: Cell<u32>,
+    /// The process's: what makes its tags its own.
+    pub key: Cell<Key>,
     /// The process's tables; null: not attached, or wiped by a fork.
     tables: Cell<*const Tables>,
     slot: Cell<*const ThreadSlot>,
@@ -292,6 +295,7 @@ impl Local {
     /// The thread is recorded from now on.
     pub fn attach(&self, tables: &'static Tables) {
         self.tables.set(tables);
+        self.key.set(tables.key.get());
         self.attached.store(1, Ordering::Relaxed);
     }
 

@@ -235,7 +235,7 @@ impl Tables {
         if first.traits.is_tagged() {
             // Behind the row: who finds the tag finds the row.
             // SAFETY: as above.
-            unsafe { object_marker::write(object, first.kind) };
+            unsafe { object_marker::write_named(object, word, self.key.get()) };
         }
         word
     }

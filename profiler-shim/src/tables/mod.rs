@@ -38,6 +38,8 @@ pub struct Tables {
     pub memory: Memory,
     pub modules: Modules,
     pub addresses: AddressTable,
+    /// Of the tags that this process writes into locks.
+    pub key: object_marker::SharedKey,
     pub stacks: StackIndex,
     pub signatures: Signatures,
     pub thread_ids: ThreadIds,

@@ -187,9 +187,13 @@ impl Segment {
 
     /// A lock row that was made.
     #[inline(always)]
+    ///
+    /// Numbers may come out of memory of the program ([`super::object_marker`]): for one that no row has, row 0 is given,
+    /// which is nobody's.
     pub fn lock(&self, number: u32) -> &'static LockInfo {
-        // SAFETY: numbers come from `new_lock`.
-        unsafe { Self::row(&self.locks, number) }
+        let made = number < self.header().lock_count.load(Ordering::Relaxed);
+        // SAFETY: the row was made.
+        unsafe { Self::row(&self.locks, if made { number } else { 0 }) }
     }
 
     /// A stack node that was made.
@@ -256,7 +260,8 @@ impl Segment {
         if number >= layout.lock_slots || !self.has_locks(&layout, number) {
             return None;
         }
-        fill(self.lock(number));
+        // SAFETY: `has_locks` made room for it.
+        fill(unsafe { Self::row(&self.locks, number) });
         // Release: pairs with the collector's Acquire load of the count.
         count.store(number + 1, Ordering::Release);
         Some(number)

@@ -45,7 +45,7 @@ pub struct Signature {
 }
 
 /// Words are compared in groups of this many.
-const GROUP: usize = 2;
+pub const GROUP: usize = 2;
 
 impl Signature {
     /// Word `number`, which is less than `len`.

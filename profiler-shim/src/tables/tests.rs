@@ -42,6 +42,39 @@ fn address(number: u64) -> u64 {
     0x5000_0000 + number * 8
 }
 
+/// A lock's tag names its row to this process, at this address, until the lock is destroyed.
+#[test]
+fn tags_name_rows() {
+    use super::object_marker::{Key, forget, is_blank, named_row, write, write_named};
+    // As large as any lock, and one at another address.
+    let (mut object, mut other) = ([0u64; 8], [0u64; 8]);
+    let (lock, copy): (crate::sys::Ptr, crate::sys::Ptr) = (object.as_mut_ptr().cast(), other.as_mut_ptr().cast());
+    let (key, childs) = (Key::of(1, 7), Key::of(2, 8));
+    for kind in [Kind::Mutex, Kind::Rwlock] {
+        let usual = LockWord::new(4711, kind, LockTraits::NONE);
+        // SAFETY: both are as large as a lock, and nobody else has them.
+        unsafe {
+            assert!(is_blank(lock, kind) && named_row(lock, kind, key).is_none());
+            write_named(lock, usual, key);
+            assert_eq!(named_row(lock, kind, key), Some(4711));
+            assert_eq!(named_row(lock, kind, childs), None);
+            core::ptr::copy_nonoverlapping(lock.cast::<u64>(), copy.cast::<u64>(), 8);
+            assert!(!is_blank(copy, kind) && named_row(copy, kind, key).is_none());
+            // Another process's tag stays.
+            forget(lock, kind, childs);
+            assert_eq!(named_row(lock, kind, key), Some(4711));
+            forget(lock, kind, key);
+            assert!(!is_blank(lock, kind) && named_row(lock, kind, key).is_none());
+            // One of which something is particular is not found by its tag.
+            write_named(lock, usual.with_traits(LockTraits::RECURSIVE), key);
+            assert!(!is_blank(lock, kind) && named_row(lock, kind, key).is_none());
+            write(lock, kind);
+            assert!(!is_blank(lock, kind) && named_row(lock, kind, key).is_none());
+            lock.cast::<u64>().write_bytes(0, 8);
+        }
+    }
+}
+
 #[test]
 fn a_lock_keeps_its_row_until_it_is_gone() {
     let tables = tables();

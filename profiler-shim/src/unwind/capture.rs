@@ -1,16 +1,19 @@
 //! The stack of this acquisition: compared with what is remembered, walked only on a miss.
 //!
-//! Per thread: `head[hash(return address, stack pointer)]` is the signature used last. The stack pointer tells the callers
-//! of a common wrapper apart, where their frames differ in size. If word *j* of it has another value,
+//! Per thread: `recent[hash(return address, stack pointer)]` is the signature used last. The stack pointer tells the callers
+//! of a common wrapper apart, where their frames differ in size; where it is the same as last time, it is known that the
+//! stack may be read as far as the signature goes. If word *j* of it has another value,
 //! the edge (beginning of length *j*, value found) leads to another signature with the same beginning; the
 //! comparison goes on behind *j*. So the words are read in the unwinder's own order, and never one that
 //! the unwinder would not have read: nothing can fault.
+
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use lockprof_wire::layout::note;
 
 use super::walk::Scratch;
 use crate::tables::Tables;
-use crate::tables::signatures::{Signature, Word};
+use crate::tables::signatures::{GROUP, Signature, Word};
 
 /// First signatures kept per thread.
 pub const RECENT: usize = 256;
@@ -34,6 +37,43 @@ impl Edge {
     pub const NONE: Self = Self { value: 0, signature: core::ptr::null(), prefix: 0 };
 }
 
+/// A call from one place in the code at one depth of the stack, and the signature that it had last. Half a cache line, with
+/// all that the comparison needs beside the words.
+#[repr(C, align(32))]
+struct Recent {
+    return_address: u64,
+    /// 0: it is not known that the stack may be read as far as the signature goes.
+    stack_pointer: u64,
+    signature: *const Signature,
+    /// Of the signature.
+    stack: u32,
+    /// Words to compare, two at a time, << 1 | whether any is relative to the stack pointer.
+    words: u32,
+}
+
+impl Recent {
+    const NONE: Self = Self { return_address: 0, stack_pointer: 0, signature: core::ptr::null(), stack: 0, words: 0 };
+
+    /// Makes it this. A signal handler in between finds nothing: the stack pointer is written last.
+    ///
+    /// # Safety
+    /// It is this thread's; `signature` is one that [`learn`] made, with this return address.
+    unsafe fn set(this: *mut Self, stack_pointer: u64, signature: *const Signature) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            (&raw mut (*this).stack_pointer).write_volatile(0);
+            compiler_fence(Ordering::SeqCst);
+            (*this).return_address = (*signature).return_address;
+            (*this).signature = signature;
+            (*this).stack = (*signature).stack;
+            let words = u32::from((*signature).len).next_multiple_of(GROUP as u32);
+            (*this).words = words << 1 | u32::from((*signature).any_relative != 0);
+            compiler_fence(Ordering::SeqCst);
+            (&raw mut (*this).stack_pointer).write_volatile(stack_pointer);
+        }
+    }
+}
+
 /// What a thread remembers of its stacks, and the room to walk them. Valid when zero.
 #[repr(C)]
 pub struct StackMemory {
@@ -42,7 +82,7 @@ pub struct StackMemory {
     high: u64,
     /// Stacks that had to be walked.
     misses: u32,
-    recent: [*const Signature; RECENT],
+    recent: [Recent; RECENT],
     edges: [Edge; EDGES],
     scratch: Scratch,
 }
@@ -52,11 +92,15 @@ impl StackMemory {
     pub fn begin(&mut self, stack_pointer: u64, end: u64) {
         self.scratch.set_stack(stack_pointer, end);
         self.know_stack();
+        if self.misses != 0 {
+            // Of a thread before, whose stack may have been a larger one at this place.
+            self.recent.iter_mut().for_each(|recent| recent.stack_pointer = 0);
+        }
     }
 
     /// Forgets signatures and rules: code went away.
     pub fn forget(&mut self) {
-        self.recent = [core::ptr::null(); RECENT];
+        self.recent = [Recent::NONE; RECENT];
         self.edges = [Edge::NONE; EDGES];
         self.scratch.forget();
     }
@@ -142,35 +186,33 @@ unsafe fn compare(signature: *const Signature, from: usize, stack_pointer: u64) 
     }
 }
 
-/// Whether all words are equal, two at a time.
+/// Whether so many words of a signature are equal, two at a time.
 ///
 /// # Safety
 /// All of the stack that the signature speaks of may be read.
 #[inline(always)]
-unsafe fn equal(signature: *const Signature, stack_pointer: u64) -> bool {
+unsafe fn equal(signature: *const Signature, words: usize, any_relative: bool, stack_pointer: u64) -> bool {
     // SAFETY: the caller's contract; signatures are filled up to a multiple of two words.
     unsafe {
-        let words = signature.add(1).cast::<Word>();
-        let len = (*signature).len as usize;
-        let at = |number: usize| words.add(number);
+        let mut word = signature.add(1).cast::<Word>();
+        let end = word.add(words);
         let differs = |word: *const Word| {
             (stack_pointer.wrapping_add_signed(i64::from((*word).offset)) as *const u64).read_volatile() ^ (*word).value
         };
         let differs_relative = |word: *const Word| found(*word, stack_pointer) ^ (*word).value;
-        let mut number = 0;
-        if (*signature).any_relative == 0 {
-            while number < len {
-                if differs(at(number)) | differs(at(number + 1)) != 0 {
+        if any_relative {
+            while word != end {
+                if differs_relative(word) | differs_relative(word.add(1)) != 0 {
                     return false;
                 }
-                number += 2;
+                word = word.add(GROUP);
             }
         } else {
-            while number < len {
-                if differs_relative(at(number)) | differs_relative(at(number + 1)) != 0 {
+            while word != end {
+                if differs(word) | differs(word.add(1)) != 0 {
                     return false;
                 }
-                number += 2;
+                word = word.add(GROUP);
             }
         }
         true
@@ -187,12 +229,14 @@ unsafe fn equal(signature: *const Signature, stack_pointer: u64) -> bool {
 pub unsafe fn at_once(memory: *const StackMemory, stack_pointer: u64, return_address: u64) -> Option<u32> {
     // SAFETY: the caller's contract; signatures live for ever.
     unsafe {
-        let signature = *(*memory).recent.as_ptr().add(slot(stack_pointer, return_address));
-        let same = !signature.is_null()
-            && (*signature).return_address == return_address
-            && is_within(memory, signature, stack_pointer)
-            && equal(signature, stack_pointer);
-        if same { Some((*signature).stack) } else { None }
+        let recent = (&raw const (*memory).recent).cast::<Recent>().add(slot(stack_pointer, return_address));
+        let (signature, stack, words) = ((*recent).signature, (*recent).stack, (*recent).words);
+        // A signal handler may write another one there, of its own depth: looked at last, so all of them are this one's.
+        compiler_fence(Ordering::SeqCst);
+        let same = (*recent).return_address == return_address
+            && (*recent).stack_pointer == stack_pointer
+            && equal(signature, words as usize >> 1, words & 1 != 0, stack_pointer);
+        if same { Some(stack) } else { None }
     }
 }
 
@@ -204,13 +248,17 @@ pub unsafe fn at_once(memory: *const StackMemory, stack_pointer: u64, return_add
 pub unsafe fn search(memory: *mut StackMemory, stack_pointer: u64, return_address: u64) -> Found {
     // SAFETY: the caller's contract; signatures live for ever.
     unsafe {
-        let mut signature = *(*memory).recent.as_ptr().add(slot(stack_pointer, return_address));
+        let recent = (&raw mut (*memory).recent).cast::<Recent>().add(slot(stack_pointer, return_address));
+        let mut signature = (*recent).signature;
         let mut word = NO_WORD;
         if !signature.is_null() && (*signature).return_address == return_address {
             match compare(signature, 0, stack_pointer) {
                 // The end of the stack was too near to tell at once.
                 None if stack_pointer < (*memory).low => return Found::Deeper((*signature).stack),
-                None => return Found::Known((*signature).stack),
+                None => {
+                    remember(memory, stack_pointer, signature);
+                    return Found::Known((*signature).stack);
+                }
                 Some(differing) => word = differing,
             }
         }
@@ -225,16 +273,30 @@ pub unsafe fn search(memory: *mut StackMemory, stack_pointer: u64, return_addres
             let Some(next) = find_edge(memory, &mismatch) else { return Found::New(mismatch) };
             signature = next;
             // Mostly it is this one: all words at once are the quickest look.
-            let differing = match is_within(memory, signature, stack_pointer) && equal(signature, stack_pointer) {
-                true => None,
-                false => compare(signature, word.wrapping_add(1), stack_pointer),
-            };
+            let words = usize::from((*signature).len).next_multiple_of(GROUP);
+            let any_relative = (*signature).any_relative != 0;
+            let same =
+                is_within(memory, signature, stack_pointer) && equal(signature, words, any_relative, stack_pointer);
+            let differing = if same { None } else { compare(signature, word.wrapping_add(1), stack_pointer) };
             let Some(differing) = differing else {
-                (*memory).recent[slot(stack_pointer, return_address)] = signature;
+                remember(memory, stack_pointer, signature);
                 return Found::Known((*signature).stack);
             };
             word = differing;
         }
+    }
+}
+
+/// This is the signature that was met last here.
+///
+/// # Safety
+/// As [`at_once`]; `signature` is one that [`learn`] made for this return address.
+unsafe fn remember(memory: *mut StackMemory, stack_pointer: u64, signature: *const Signature) {
+    // SAFETY: the caller's contract; the slot is within the array.
+    unsafe {
+        let known = if is_within(memory, signature, stack_pointer) { stack_pointer } else { 0 };
+        let recent = (&raw mut (*memory).recent).cast::<Recent>();
+        Recent::set(recent.add(slot(stack_pointer, (*signature).return_address)), known, signature);
     }
 }
 
@@ -301,9 +363,10 @@ pub unsafe fn learn(
         memory.know_stack();
         return stack;
     };
-    memory.recent[slot(stack_pointer, return_address)] = signature;
     // SAFETY: signatures live for ever.
     unsafe {
+        memory.know_stack();
+        remember(memory, stack_pointer, signature);
         // The edge holds only if the signature really has this beginning and this value behind it: the stack
         // may have been read at another moment than the word that differed.
         let fits = mismatch.word == NO_WORD
@@ -314,7 +377,6 @@ pub unsafe fn learn(
         if fits {
             memory.insert_edge(mismatch, signature);
         }
-        memory.know_stack();
         (*signature).stack
     }
 }

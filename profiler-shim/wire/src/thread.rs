@@ -26,7 +26,7 @@ pub const HELD_SLOTS: usize = 56;
 pub const TOLD: u64 = 1 << 8;
 
 /// An acquisition that was not released yet.
-#[repr(C, align(64))]
+#[repr(C, align(16))]
 pub struct HeldEntry {
     /// The lock's address in the program. Kept after the release until overwritten, so that a waiter that comes too late
     /// still sees who it was.
@@ -63,15 +63,12 @@ pub struct ThreadSlot {
     pub tid: AtomicU32,
     /// Number of the thread in the process, from 1.
     pub serial: AtomicU32,
-    /// How many of the held entries are in use.
-    pub depth: AtomicU32,
+    _pad0: AtomicU32,
     /// Offset of the ring that the collector reads next, bytes. The thread writes the first; the collector moves on at a
     /// `NextRing` record.
     pub ring: AtomicU64,
     /// Offset of the first fold table, bytes; 0 while there is none.
     pub folds: AtomicU64,
-    /// Acquisitions made by every thread that had this slot.
-    pub acquisitions: AtomicU64,
     /// Stacks that had to be unwound.
     pub stack_misses: AtomicU64,
     /// Offset of more held entries, bytes; 0 while the slot's own suffice.
@@ -88,12 +85,21 @@ pub struct ThreadSlot {
     pub wait_holder: AtomicU64,
     /// Flags of the request.
     pub wait_flags: AtomicU64,
-    _pad: [AtomicU64; 51],
+    _pad1: [AtomicU64; 45],
+    /// How many of the held entries are in use. It begins a cache line that the first entry's fields end: a thread that
+    /// holds one lock at a time touches this line only.
+    pub depth: AtomicU32,
+    _pad2: AtomicU32,
+    /// Acquisitions made by every thread that had this slot.
+    pub acquisitions: AtomicU64,
     /// What it holds.
     pub held: [HeldEntry; HELD_SLOTS],
+    _pad3: [AtomicU64; 6],
 }
 
 const _: () = assert!(size_of::<ThreadSlot>() == 4096);
+const _: () = assert!(core::mem::offset_of!(ThreadSlot, depth) % 64 == 0);
+const _: () = assert!(core::mem::offset_of!(ThreadSlot, held) % 64 + core::mem::offset_of!(HeldEntry, _pad) == 64);
 
 impl ThreadSlot {
     /// Flags of the request that it waits with.
