@@ -22,7 +22,7 @@ use super::clock::{Rate, monotonic_ns};
 use super::exit;
 use super::image::Image;
 use super::order;
-use super::owner::Life;
+use super::owner::Liveness;
 use super::reducer::Reducer;
 use super::segment;
 use super::watch::Watcher;
@@ -154,7 +154,7 @@ impl Collector {
         let newest = if self.sources.len() > 1 { newest_by_pid(&self.sources) } else { BTreeMap::new() };
         for (path, source) in &mut self.sources {
             // Looked at before the rings: what was written before the end is then there.
-            let over = source.image.owner.life.is_over()
+            let over = source.image.owner.liveness.is_over()
                 || source.image.owner.is_certain
                     && newest.get(&source.image.owner.pid).is_some_and(|newest| newest != path);
             let reducer = &mut Reducer {
@@ -179,7 +179,7 @@ impl Collector {
             self.refreshed = Instant::now();
             self.ask_for_exits();
             for source in self.sources.values_mut() {
-                if !source.image.owner.life.is_over() {
+                if !source.image.owner.liveness.is_over() {
                     source.count_tasks();
                 }
                 source.image.refresh_thread_names(&mut self.session);
@@ -271,11 +271,11 @@ impl Collector {
     fn close(&mut self, mut source: Source) {
         source.image.segment.look_again();
         let said = source.image.segment.header().exit.load(Ordering::Relaxed);
-        let has_ended_by_now = source.image.owner.life.is_over();
+        let has_ended_by_now = source.image.owner.liveness.is_over();
         self.session.processes[source.image.process.index()].exit = exit::said(said);
         self.images.entry(source.image.process).or_default().has_told_exit = said != 0;
         // The kernel tells only when the parent has fetched the code.
-        if let Life::Descriptor(process) = std::mem::replace(&mut source.image.owner.life, Life::Over) {
+        if let Liveness::Descriptor(process) = std::mem::replace(&mut source.image.owner.liveness, Liveness::Over) {
             self.ended.push((source.image.process, process));
         }
         source.image.refresh_thread_names(&mut self.session);

@@ -3,7 +3,7 @@
 use lockprof_wire::Kind;
 use lockprof_wire::layout::note;
 use lockprof_wire::lock::TraitBits;
-use lockprof_wire::record::OPENED;
+use lockprof_wire::record::PUBLISHED_EARLY;
 use lockprof_wire::{Op, Record};
 
 use crate::util::story::Story;
@@ -34,7 +34,7 @@ fn an_acquisition_inside_another_is_told_at_once() {
     ];
     assert_eq!(story.told(0), expected);
     assert!(story.has("a", TraitBits::NESTED) && story.has("c", TraitBits::NESTED) && !story.raw.threads.is_empty());
-    let open: Vec<Record> = story.raw.all(Op::Open);
+    let open: Vec<Record> = story.raw.all(Op::EarlyAcquire);
     let holds = story.raw.all(Op::Hold);
     // One acquisition has the same time and stack in both.
     let same =
@@ -132,9 +132,9 @@ fn releases_in_any_order() {
 fn more_locks_than_a_slot_has_room_for() {
     let story = story("overflow");
     let positions = |op| story.raw.all(op).iter().map(|record| record.extra as u32).collect::<Vec<_>>();
-    assert_eq!(positions(Op::Open), (0..200).collect::<Vec<_>>());
+    assert_eq!(positions(Op::EarlyAcquire), (0..200).collect::<Vec<_>>());
     assert_eq!(positions(Op::Hold), (0..200).rev().collect::<Vec<_>>());
-    assert!(story.raw.all(Op::Hold).iter().all(|record| record.extra & OPENED != 0));
+    assert!(story.raw.all(Op::Hold).iter().all(|record| record.extra & PUBLISHED_EARLY != 0));
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn overload_loses_no_nesting() {
     let last: Vec<String> = records.iter().rev().take(4).map(|record| story.in_words(record)).collect();
     let essential = ["done ?", "created", "hold c0 opened", "hold d1 opened"];
     assert_eq!(last, essential, "the ends of what was told, and what orders threads, have room kept for them");
-    let opened = story.raw.all(Op::Open).iter().filter(|open| story.name(open.lock) == "e").count();
+    let opened = story.raw.all(Op::EarlyAcquire).iter().filter(|open| story.name(open.lock) == "e").count();
     let expected = [
         "a b c x10".to_owned(),
         "a b x10".to_owned(),
@@ -298,8 +298,9 @@ fn handlers_at_every_instruction() {
     let story = Story::trapped("nested", "stepped");
     assert_handlers_told(&story);
     let records = &story.raw.threads[0].records;
-    let opened = records.iter().filter(|record| record.op() == Some(Op::Open)).count();
-    let closed = records.iter().filter(|record| record.op() == Some(Op::Hold) && record.extra & OPENED != 0).count();
+    let opened = records.iter().filter(|record| record.op() == Some(Op::EarlyAcquire)).count();
+    let closed =
+        records.iter().filter(|record| record.op() == Some(Op::Hold) && record.extra & PUBLISHED_EARLY != 0).count();
     assert_eq!(opened, closed, "nothing is left open");
     // In the midst of a record, what the handler does is folded.
     let folded: u64 = story.folded(0).iter().map(|(_, fold)| fold.count).sum();

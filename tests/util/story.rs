@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use lockprof_wire::lock::TraitBits;
-use lockprof_wire::record::{OPENED, RESTART};
+use lockprof_wire::record::{PUBLISHED_EARLY, RESTART};
 use lockprof_wire::{Flags, Op, Record};
 
 use super::raw::{self, Fold, Raw};
@@ -85,13 +85,13 @@ impl Story {
         if !matches!(op, Op::ThreadStart | Op::ThreadEnd | Op::Created) {
             let _ = write!(words, " {}", self.name(record.lock));
         }
-        if matches!(op, Op::Hold | Op::Open) {
+        if matches!(op, Op::Hold | Op::EarlyAcquire) {
             let _ = write!(words, "{}", record.extra as u32);
         }
         words += &flags_in_words(record.flags());
         match op {
-            Op::Hold if record.extra & OPENED != 0 => words + " opened",
-            Op::Open if record.extra & RESTART != 0 => words + " restart",
+            Op::Hold if record.extra & PUBLISHED_EARLY != 0 => words + " opened",
+            Op::EarlyAcquire if record.extra & RESTART != 0 => words + " restart",
             _ => words,
         }
     }
@@ -100,7 +100,7 @@ impl Story {
     pub fn folded(&self, thread: usize) -> Vec<(Vec<&str>, Fold)> {
         let folds = &self.raw.threads[thread].folds;
         let around = |fold: &Fold| *folds.iter().find(|other| other.offset == fold.holder).expect("what is around it");
-        (folds.iter().filter(|fold| fold.op == Some(Op::Open) && fold.count > 0))
+        (folds.iter().filter(|fold| fold.op == Some(Op::EarlyAcquire) && fold.count > 0))
             .map(|fold| {
                 let mut chain = vec![self.name(fold.lock)];
                 let mut at = *fold;

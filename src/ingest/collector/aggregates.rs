@@ -49,7 +49,7 @@ impl Aggregate {
 
     /// Whether it is part of the profile. Nested acquisitions are for the order of locks alone: they have no times.
     pub(super) fn is_profiled(&self) -> bool {
-        !matches!(self.key.what, Aggregated::Open(_))
+        !matches!(self.key.what, Aggregated::EarlyAcquire(_))
     }
 
     /// Makes sure that the session has its lock and stacks.

@@ -67,7 +67,7 @@ impl Found {
                 let Some(key) = decode::aggregate_key(entry) else { continue };
                 let count = reducer.image.believe(entry.count.load(Ordering::Relaxed));
                 match key.what {
-                    Aggregated::Open(nesting) => {
+                    Aggregated::EarlyAcquire(nesting) => {
                         let at = offset + size_of::<FoldTable>() as u64 + number * size_of::<FoldEntry>() as u64;
                         found.nested.insert(at, Nested { access: key.access, nesting });
                         if count > 0 {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lockprof_wire::fold::{ANY_SEGMENT, FoldTable, bucket};
 use lockprof_wire::lock::TraitBits;
-use lockprof_wire::record::{OPENED, RESTART, extra_hold, misuse};
+use lockprof_wire::record::{PUBLISHED_EARLY, RESTART, extra_hold, misuse};
 use lockprof_wire::thread::state;
 use lockprof_wire::{
     Flags, FoldEntry, Header, HeldEntry, Layout, LockInfo, MAGIC, NodeInfo, Op, Record, ThreadSlot, VERSION, layout,
@@ -158,11 +158,11 @@ fn with(flags: Flags, record: Record) -> Record {
 }
 
 fn open(ticks: u64, lock: u32, position: u32) -> Record {
-    record(Op::Open, ticks, lock, extra_hold(position))
+    record(Op::EarlyAcquire, ticks, lock, extra_hold(position))
 }
 
 fn closed(ticks: u64, lock: u32, position: u32) -> Record {
-    record(Op::Hold, ticks, lock, extra_hold(position) | OPENED)
+    record(Op::Hold, ticks, lock, extra_hold(position) | PUBLISHED_EARLY)
 }
 
 fn section(ticks: u64, lock: u32) -> Record {
@@ -256,7 +256,7 @@ fn flags_say_how_and_what_takes_no_part() {
 fn a_restart_tells_what_is_still_held() {
     let mut made = Made::new();
     made.read(&[open(1, 1, 0), open(2, 2, 1)]);
-    let again = record(Op::Open, 1, 1, extra_hold(0) | RESTART);
+    let again = record(Op::EarlyAcquire, 1, 1, extra_hold(0) | RESTART);
     made.read(&[again, open(9, 3, 1), closed(9, 3, 1), closed(1, 1, 0)]);
     assert_eq!(made.requests(), BTreeMap::from([((vec![1], 2), 1), ((vec![1], 3), 1)]));
 }
@@ -335,19 +335,19 @@ fn misuses() {
     assert_eq!(told, expected);
 }
 
-const OPEN: u32 = Op::Open as u32;
+const EARLY: u32 = Op::EarlyAcquire as u32;
 
 #[test]
 fn folds_hang_together() {
     let mut made = Made::new();
     made.read(&[record(Op::Done, 1, BARRIER, 2), record(Op::Posted, 2, CONDVAR, 0), record(Op::Done, 3, BARRIER, 2)]);
-    let reentry = OPEN | u32::from(Flags::REENTRY.bits()) << 8;
+    let reentry = EARLY | u32::from(Flags::REENTRY.bits()) << 8;
     let entries = [
-        (OPEN, 1, 1, 0, 3, 1),    // 1: outermost: asks for nothing
-        (OPEN, 2, 2, 1, 0, 1),    // 2: 1 > 2, not counted
+        (EARLY, 1, 1, 0, 3, 1),   // 1: outermost: asks for nothing
+        (EARLY, 2, 2, 1, 0, 1),   // 2: 1 > 2, not counted
         (reentry, 2, 2, 2, 4, 1), // 3: again
-        (OPEN, 3, 3, 3, 5, 1),    // 4: 1 2 > 3
-        (OPEN, 4, 4, 1, 6, ANY_SEGMENT),
+        (EARLY, 3, 3, 3, 5, 1),   // 4: 1 2 > 3
+        (EARLY, 4, 4, 1, 6, ANY_SEGMENT),
     ];
     let table = made.fold(&entries, 0);
     made.read_folds(table);
@@ -364,11 +364,11 @@ fn folds_hang_together() {
 #[test]
 fn folds_that_make_no_sense_are_counted_as_missing() {
     let cases = [
-        (vec![(OPEN, 1, 1, 2, 3, 0), (OPEN, 2, 1, 1, 0, 0)], 3), // a ring
-        (vec![(OPEN, 1, 1, 9, 3, 0)], 3),                        // nothing there
-        (vec![(OPEN, MANY, 1, 0, 0, 0), (OPEN, 2, 1, 1, 4, 0)], 4),
-        (vec![(OPEN, 1, 1, 0, 0, 0), (OPEN, MANY, 1, 1, 4, 0)], 4),
-        (vec![(OPEN, 1, 1, 2, 3, 0), (Op::Hold as u32, 2, 1, 0, 1, 0)], 3), // no acquisition around it
+        (vec![(EARLY, 1, 1, 2, 3, 0), (EARLY, 2, 1, 1, 0, 0)], 3), // a ring
+        (vec![(EARLY, 1, 1, 9, 3, 0)], 3),                         // nothing there
+        (vec![(EARLY, MANY, 1, 0, 0, 0), (EARLY, 2, 1, 1, 4, 0)], 4),
+        (vec![(EARLY, 1, 1, 0, 0, 0), (EARLY, MANY, 1, 1, 4, 0)], 4),
+        (vec![(EARLY, 1, 1, 2, 3, 0), (Op::Hold as u32, 2, 1, 0, 1, 0)], 3), // no acquisition around it
     ];
     for (entries, dropped) in cases {
         let mut made = Made::new();
@@ -380,7 +380,7 @@ fn folds_that_make_no_sense_are_counted_as_missing() {
     // A table that hangs on itself.
     let mut made = Made::new();
     let at = made.next;
-    made.fold(&[(OPEN, 1, 1, 0, 1, 0), (OPEN, 2, 1, 1, 1, 0)], at);
+    made.fold(&[(EARLY, 1, 1, 0, 1, 0), (EARLY, 2, 1, 1, 1, 0)], at);
     made.read_folds(at);
     assert!(made.requests().len() <= 1);
 }
@@ -440,7 +440,7 @@ fn overload_never_loses_an_edge() {
                     outer = match entries.iter().position(same) {
                         Some(known) => known as u32 + 1,
                         None => {
-                            entries.push((OPEN, *lock, stack, outer, 0, 0));
+                            entries.push((EARLY, *lock, stack, outer, 0, 0));
                             entries.len() as u32
                         }
                     };
@@ -457,14 +457,15 @@ fn overload_never_loses_an_edge() {
         }
         let table = folded.fold(&entries, 0);
         folded.read_folds(table);
-        let requests = |made: &Made| -> BTreeMap<(Vec<Gate>, u32), u64> {
+        let requests = |made: &Made| -> BTreeMap<(Vec<GuardLock>, u32), u64> {
             let order = &made.session.order;
-            let gate = |link: &crate::model::order::Link| Gate {
+            let guard = |link: &crate::model::order::Link| GuardLock {
                 lock: LockId(made.lock(link.lock)),
                 mode: link.mode,
                 stack: StackId(0),
             };
-            let held = |request: &crate::model::order::Request| order.chains.walk(request.key.held).map(gate).collect();
+            let held =
+                |request: &crate::model::order::Request| order.chains.walk(request.key.held).map(guard).collect();
             let all = order.requests.iter();
             all.map(|request| ((held(request), made.lock(request.key.lock)), request.count())).collect()
         };
