@@ -104,7 +104,7 @@ fn images(session: &Path) -> Vec<Raw> {
 }
 
 impl Thread {
-    /// What an `Open` record adds to: the rows of the locks that are open then, outermost first, itself last.
+    /// What an `EarlyAcquire` record adds to: the rows of the locks that are open then, outermost first, itself last.
     /// Panics where the records contradict each other.
     pub fn opened(&self) -> Vec<Vec<u32>> {
         let mut open: Vec<Record> = Vec::new();

@@ -96,7 +96,7 @@ impl Story {
         }
     }
 
-    /// The chains of folded `Open`s from the outermost on, with how often.
+    /// The chains of folded `EarlyAcquire`s from the outermost on, with how often.
     pub fn folded(&self, thread: usize) -> Vec<(Vec<&str>, Fold)> {
         let folds = &self.raw.threads[thread].folds;
         let around = |fold: &Fold| *folds.iter().find(|other| other.offset == fold.holder).expect("what is around it");
@@ -124,7 +124,7 @@ impl Story {
         chains
     }
 
-    /// The chains that `Open` records tell, from the outermost on.
+    /// The chains that `EarlyAcquire` records tell, from the outermost on.
     pub fn opened(&self, thread: usize) -> Vec<Vec<&str>> {
         let chains = self.raw.threads[thread].opened();
         chains.into_iter().map(|chain| chain.into_iter().map(|row| self.name(row)).collect()).collect()
