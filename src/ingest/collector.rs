@@ -280,9 +280,9 @@ impl Source {
     /// Acquisitions that were counted so far: without a thread, and by threads.
     fn counted(&self) -> (u64, u64) {
         let image = &self.image;
-        let unrecorded = image.believe(image.segment.header().unrecorded.load(Ordering::Relaxed));
+        let unrecorded = image.plausible_count(image.segment.header().unrecorded.load(Ordering::Relaxed));
         let slots = (0..image.segment.thread_count()).filter_map(|number| image.segment.thread(number));
-        (unrecorded, sum(slots.map(|slot| image.believe(slot.acquisitions.load(Ordering::Relaxed)))))
+        (unrecorded, sum(slots.map(|slot| image.plausible_count(slot.acquisitions.load(Ordering::Relaxed)))))
     }
 }
 

@@ -62,7 +62,7 @@ impl Aggregate {
 
     /// Adds it to the thread's counts.
     pub(super) fn apply(self, thread: ThreadId, reducer: &mut Reducer) {
-        if !reducer.image.is_likely(self.count, self.sum, self.min, self.max) {
+        if !reducer.image.are_plausible(self.count, self.sum, self.min, self.max) {
             return;
         }
         let SiteKey { lock, stack, mode } = reducer.site_key(self.key.access);

@@ -42,10 +42,10 @@ impl Collector {
         }
         self.count_unrecorded(&mut source, unrecorded);
         let header = source.image.segment.header();
-        self.oracle.0 += source.image.believe(header.oracle_checked.load(Ordering::Relaxed));
-        self.oracle.1 += source.image.believe(header.oracle_wrong.load(Ordering::Relaxed));
+        self.oracle.0 += source.image.plausible_count(header.oracle_checked.load(Ordering::Relaxed));
+        self.oracle.1 += source.image.plausible_count(header.oracle_wrong.load(Ordering::Relaxed));
         let slots = (0..source.image.segment.thread_count()).filter_map(|number| source.image.segment.thread(number));
-        let misses = sum(slots.map(|slot| source.image.believe(slot.stack_misses.load(Ordering::Relaxed))));
+        let misses = sum(slots.map(|slot| source.image.plausible_count(slot.stack_misses.load(Ordering::Relaxed))));
         self.acquisitions = self.acquisitions.saturating_add(unrecorded).saturating_add(acquisitions);
         let all_misses = &mut self.session.coverage.stack_misses;
         *all_misses = all_misses.saturating_add(misses);
@@ -66,7 +66,7 @@ impl Collector {
         }
         let children = source.image.segment.header().children_acquisitions.load(Ordering::Relaxed);
         // Nothing else is known of them.
-        self.acquisitions = self.acquisitions.saturating_add(source.image.believe(children));
+        self.acquisitions = self.acquisitions.saturating_add(source.image.plausible_count(children));
         self.data_addresses_of(&source.image);
         self.loaded.extend(source.image.loaded());
         if !self.keeps_files || (has_ended_by_now && !self.keeps_all) {

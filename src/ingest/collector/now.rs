@@ -79,10 +79,10 @@ impl Collector {
         };
         for source in self.sources.values_mut() {
             let image = &mut source.image;
-            now.acquisitions += image.believe(image.segment.header().unrecorded.load(Ordering::Relaxed));
+            now.acquisitions += image.plausible_count(image.segment.header().unrecorded.load(Ordering::Relaxed));
             for number in 0..image.segment.thread_count() {
                 let Some(slot) = image.segment.thread(number) else { continue };
-                now.acquisitions += image.believe(slot.acquisitions.load(Ordering::Relaxed));
+                now.acquisitions += image.plausible_count(slot.acquisitions.load(Ordering::Relaxed));
                 // Acquire: a slot that was taken over says so before its fields are written.
                 if slot.state.load(Ordering::Acquire) != state::ACTIVE {
                     continue;
