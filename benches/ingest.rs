@@ -19,7 +19,7 @@ use lockprof::ingest::drain::Drain;
 use lockprof::ingest::image::Image;
 use lockprof::ingest::reducer::Reducer;
 use lockprof::model::Session;
-use lockprof_wire::record::{OPENED, Slot};
+use lockprof_wire::record::{PUBLISHED_EARLY, Slot};
 use lockprof_wire::ring::Writer;
 use lockprof_wire::{Flags, Header, Layout, LockInfo, MAGIC, NodeInfo, Op, Record, RingHeader, VERSION, layout, ring};
 
@@ -75,10 +75,10 @@ fn nested() -> Vec<Record> {
     };
     while records.len() < RECORDS {
         let ticks = 1_000_000 + records.len() as u64 * 500;
-        records.push(record(Op::Open, ticks, 1, 0, 0));
-        records.push(record(Op::Open, ticks + 100, 2, 0, 1));
-        records.push(record(Op::Hold, ticks + 100, 2, 100, 1 | OPENED));
-        records.push(record(Op::Hold, ticks, 1, 300, OPENED));
+        records.push(record(Op::EarlyAcquire, ticks, 1, 0, 0));
+        records.push(record(Op::EarlyAcquire, ticks + 100, 2, 0, 1));
+        records.push(record(Op::Hold, ticks + 100, 2, 100, 1 | PUBLISHED_EARLY));
+        records.push(record(Op::Hold, ticks, 1, 300, PUBLISHED_EARLY));
     }
     records
 }

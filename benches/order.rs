@@ -151,7 +151,7 @@ impl Tape {
     fn done(mut self) -> Self {
         self.flush();
         let begin = Instant::now();
-        self.fold.settle(&mut self.session.order, true);
+        self.fold.flush(&mut self.session.order, true);
         self.fold_time += begin.elapsed();
         self
     }

@@ -1,7 +1,7 @@
 //! Functions of the program's own that lock what their callers hand them: `lock_it(&account->lock)`.
 //!
 //! Such a function says as little about a lock as `pthread_mutex_lock` does, but no list can know its name. It is known
-//! by what it did: at one spot of the code it took different locks for different callers. Where a stack's innermost
+//! by what it did: at one location of the code it took different locks for different callers. Where a stack's innermost
 //! own frame is such a function, the place takes one frame more, so that two deadlocks in different functions do not
 //! look like one. Locks are told apart by class, and by the source's words for them, not one by one: a method that
 //! locks a member of a thousand objects is a place of its own.
@@ -31,10 +31,10 @@ impl Function {
     }
 }
 
-/// A spot: a line, and the address of what is not inlined.
-type Spot = (Function, u32, u32, u64);
+/// A location in the code: a line, and the address of what is not inlined.
+type CodeLocation = (Function, u32, u32, u64);
 
-/// What was taken at a spot.
+/// What was taken at a location.
 struct Taken<'a> {
     lock: LockKey<'a>,
     caller: Option<(Function, u64, u32)>,
@@ -77,7 +77,7 @@ impl OwnWrappers {
     }
 
     fn round(&self, session: &Session, sites: &FxHashSet<(StackId, LockKey<'_>)>) -> Vec<Function> {
-        let mut spots: FxHashMap<Spot, Taken<'_>> = FxHashMap::default();
+        let mut locations: FxHashMap<CodeLocation, Taken<'_>> = FxHashMap::default();
         for (stack, lock) in sites {
             let mut frames = own_places(session, *stack)
                 .skip_while(|(node, place)| self.functions.contains(&Function::of(node.address.module, place)));
@@ -86,11 +86,11 @@ impl OwnWrappers {
             let (line, column) = line_of(&place);
             // An inlined function has no call of its own: its line stands for all of its copies.
             let inlined = matches!(&place, Place::Frame(frame) if frame.inlined);
-            let spot = (function, line, column, if inlined { 0 } else { node.address.address });
+            let location = (function, line, column, if inlined { 0 } else { node.address.address });
             let caller = frames.next().map(|(node, place)| {
                 (Function::of(node.address.module, &place), node.address.address, line_of(&place).0)
             });
-            match spots.entry(spot) {
+            match locations.entry(location) {
                 std::collections::hash_map::Entry::Occupied(mut entry) => {
                     let taken = entry.get_mut();
                     taken.locks_differ |= taken.lock != *lock;
@@ -101,7 +101,7 @@ impl OwnWrappers {
                 }
             }
         }
-        let passes = spots.into_iter().filter(|(_, taken)| taken.locks_differ && taken.callers_differ);
+        let passes = locations.into_iter().filter(|(_, taken)| taken.locks_differ && taken.callers_differ);
         passes.map(|((function, ..), _)| function).collect()
     }
 

@@ -30,7 +30,7 @@ pub(super) fn keep_naming(control: &ControlChannel) {
             let began = Instant::now();
             if let Some(mut unnamed) = unnamed {
                 // What cannot be named is told at the end, for the whole recording.
-                symbols::name(&mut unnamed.excerpt.session, &unnamed.data_addresses, &kept);
+                symbols::name(&mut unnamed.subset.session, &unnamed.data_addresses, &kept);
                 control.name(unnamed.named());
             }
             sleep((began.elapsed() * SHARE).clamp(PAUSE, LONGEST));

@@ -2,7 +2,7 @@
 
 use crate::analysis::findings::catalog::misuse::{Deed, Misuse};
 use crate::analysis::findings::{Evidence, Finding, Findings, Rule, Severity, Subject, catalog};
-use crate::analysis::order::{Action, Cause, Class, Cycle, GuardLock, Held, Leg, Step};
+use crate::analysis::order::{Action, Cause, Class, Cycle, Held, Leg, LegGuard, Step};
 use crate::analysis::testing::Builder;
 use crate::model::{Kind, LockId, Mode, Session, StackId, ThreadId};
 
@@ -125,7 +125,7 @@ pub(crate) fn bank() -> (Session, Findings) {
         leg.held.mode = Mode::Shared;
         leg.wanted_mode = Mode::Shared;
     }
-    let guard = |owner| GuardLock { lock: gate, mode: Mode::Exclusive, stack: gate_stack, owner };
+    let guard = |owner| LegGuard { lock: gate, mode: Mode::Exclusive, stack: gate_stack, owner };
     let guarded = cycle(
         "1122334455667788",
         Class::Guarded,

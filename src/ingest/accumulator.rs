@@ -165,7 +165,7 @@ impl Accumulator {
     /// the order of locks, and how often locks changed their owner.
     pub fn flush(&mut self, session: &mut Session, all: bool) {
         self.blame.flush(session, all);
-        self.order.settle(&mut session.order, all);
+        self.order.flush(&mut session.order, all);
         for lock in self.unordered.drain(..) {
             let owners = &mut self.owners[lock.index()];
             if !owners.shared {

@@ -1,6 +1,7 @@
 //! The collector: finds the session's segments, drains their rings, and closes them when their process ends.
 
 mod aggregates;
+mod end;
 mod hangs;
 mod now;
 mod rings;
@@ -21,12 +22,10 @@ use super::accumulator::Accumulator;
 use super::clock::{Rate, monotonic_ns};
 use super::exit;
 use super::image::Image;
-use super::order;
-use super::owner::Life;
 use super::reducer::Reducer;
 use super::segment;
 use super::watch::Watcher;
-use crate::model::{CodeAddress, Coverage, Hang, LockId, Mode, Module, ProcessId, Session, SiteKey, StackId, Stacks};
+use crate::model::{CodeAddress, Coverage, Hang, LockId, Module, ProcessId, Session};
 use rings::Rings;
 use spares::Spares;
 
@@ -154,7 +153,7 @@ impl Collector {
         let newest = if self.sources.len() > 1 { newest_by_pid(&self.sources) } else { BTreeMap::new() };
         for (path, source) in &mut self.sources {
             // Looked at before the rings: what was written before the end is then there.
-            let over = source.image.owner.life.is_over()
+            let over = source.image.owner.liveness.is_over()
                 || source.image.owner.is_certain
                     && newest.get(&source.image.owner.pid).is_some_and(|newest| newest != path);
             let reducer = &mut Reducer {
@@ -179,7 +178,7 @@ impl Collector {
             self.refreshed = Instant::now();
             self.ask_for_exits();
             for source in self.sources.values_mut() {
-                if !source.image.owner.life.is_over() {
+                if !source.image.owner.liveness.is_over() {
                     source.count_tasks();
                 }
                 source.image.refresh_thread_names(&mut self.session);
@@ -267,116 +266,8 @@ impl Collector {
         }
     }
 
-    /// Reads what is left of a process that will write no more.
-    fn close(&mut self, mut source: Source) {
-        source.image.segment.look_again();
-        let said = source.image.segment.header().exit.load(Ordering::Relaxed);
-        let has_ended_by_now = source.image.owner.life.is_over();
-        self.session.processes[source.image.process.index()].exit = exit::said(said);
-        self.images.entry(source.image.process).or_default().has_told_exit = said != 0;
-        // The kernel tells only when the parent has fetched the code.
-        if let Life::Descriptor(process) = std::mem::replace(&mut source.image.owner.life, Life::Over) {
-            self.ended.push((source.image.process, process));
-        }
-        source.image.refresh_thread_names(&mut self.session);
-        // Before anything is read: what a living thread acquires meanwhile is not missing.
-        let (unrecorded, acquisitions) = source.counted();
-        // What came between the last look at the rings and the end.
-        let Self { session, accumulator, died_waiting, keeps_files, .. } = &mut *self;
-        source.rings.drain(&mut Reducer { image: &mut source.image, session, accumulator }, &mut Tick::default());
-        if said == 0 && (has_ended_by_now || !*keeps_files) {
-            died_waiting.extend(source.waits(session));
-        }
-        let reducer = &mut Reducer { image: &mut source.image, session, accumulator };
-        source.rings.still_held(reducer);
-        source.rings.read_aggregates(reducer, true);
-        order::finish(reducer);
-        source.image.finish_locks(&mut self.session);
-        for note in source.image.notes() {
-            self.note(note);
-        }
-        self.count_unrecorded(&mut source, unrecorded);
-        let header = source.image.segment.header();
-        self.oracle.0 += source.image.believe(header.oracle_checked.load(Ordering::Relaxed));
-        self.oracle.1 += source.image.believe(header.oracle_wrong.load(Ordering::Relaxed));
-        let slots = (0..source.image.segment.thread_count()).filter_map(|number| source.image.segment.thread(number));
-        let misses = sum(slots.map(|slot| source.image.believe(slot.stack_misses.load(Ordering::Relaxed))));
-        self.acquisitions = self.acquisitions.saturating_add(unrecorded).saturating_add(acquisitions);
-        let all_misses = &mut self.session.coverage.stack_misses;
-        *all_misses = all_misses.saturating_add(misses);
-        let truncated = &source.image.truncated;
-        let is_cut = |stack: StackId| {
-            stack.0 == 0
-                || truncated.contains(&stack)
-                || !truncated.is_empty() && self.session.stacks.walk(stack).any(|node| truncated.contains(&node.caller))
-        };
-        let cut: u64 = (self.session.profile.sites.iter())
-            .filter(|site| self.session.lock(site.key.lock).process == source.image.process)
-            .filter(|site| is_cut(site.key.stack))
-            .map(|site| site.acquisitions)
-            .sum();
-        self.session.coverage.stacks_truncated += cut;
-        for note in source.image.unseen() {
-            self.note(note);
-        }
-        let children = source.image.segment.header().children_acquisitions.load(Ordering::Relaxed);
-        // Nothing else is known of them.
-        self.acquisitions = self.acquisitions.saturating_add(source.image.believe(children));
-        self.data_addresses_of(&source.image);
-        self.loaded.extend(source.image.loaded());
-        if !self.keeps_files || (has_ended_by_now && !self.keeps_all) {
-            let _ = fs::remove_file(&source.image.segment.path);
-        }
-    }
-
-    /// Acquisitions that signal handlers made inside the recorder: counted, with nothing else known.
-    fn count_unrecorded(&mut self, source: &mut Source, count: u64) {
-        if count == 0 {
-            return;
-        }
-        let lock = source.image.lock(&mut self.session, 0);
-        let key = SiteKey { lock, stack: Stacks::UNKNOWN, mode: Mode::Exclusive };
-        let site = self.session.profile.site(key);
-        let site = &mut self.session.profile.sites[site.index()];
-        site.acquisitions += count;
-        site.folded += count;
-        self.accumulator.aggregated += count;
-    }
-
     fn data_addresses_of(&mut self, image: &Image) {
         self.data_addresses.extend(image.data_addresses.iter().map(|(id, address)| (*id, *address)));
-    }
-
-    /// Ends the collection: everything that is there is read, living processes included.
-    pub fn finish(mut self) -> Collected {
-        self.tick();
-        for (_, source) in std::mem::take(&mut self.sources) {
-            self.close(source);
-        }
-        if self.keeps_files {
-            self.spares.remove();
-        }
-        for (path, error) in std::mem::take(&mut self.refused) {
-            let what = if path == self.folder {
-                format!("the recording's folder cannot be read any more ({error}): who began later is not in it")
-            } else {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let pid = name.split('.').next().unwrap_or_default();
-                format!("process {pid} was not recorded: its shared memory could not be read ({error})")
-            };
-            self.note(Coverage::in_part(&what));
-        }
-        self.ask_for_exits();
-        self.accumulator.finish(&mut self.session);
-        let coverage = &mut self.session.coverage;
-        coverage.recorded = self.accumulator.recorded;
-        coverage.folded = self.accumulator.aggregated;
-        coverage.acquisitions = self.acquisitions.max(coverage.recorded + coverage.folded);
-        coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
-        coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
-        self.session.meta.duration_ns = monotonic_ns() - self.origin_ns;
-        let Self { session, data_addresses, oracle, images, loaded, .. } = self;
-        Collected { session, data_addresses, oracle, images, loaded }
     }
 }
 
@@ -389,9 +280,9 @@ impl Source {
     /// Acquisitions that were counted so far: without a thread, and by threads.
     fn counted(&self) -> (u64, u64) {
         let image = &self.image;
-        let unrecorded = image.believe(image.segment.header().unrecorded.load(Ordering::Relaxed));
+        let unrecorded = image.plausible_count(image.segment.header().unrecorded.load(Ordering::Relaxed));
         let slots = (0..image.segment.thread_count()).filter_map(|number| image.segment.thread(number));
-        (unrecorded, sum(slots.map(|slot| image.believe(slot.acquisitions.load(Ordering::Relaxed)))))
+        (unrecorded, sum(slots.map(|slot| image.plausible_count(slot.acquisitions.load(Ordering::Relaxed)))))
     }
 }
 

@@ -8,7 +8,7 @@
 mod aggregate;
 mod slot;
 
-use lockprof_wire::record::{OPENED, RESTART, misuse};
+use lockprof_wire::record::{PUBLISHED_EARLY, RESTART, misuse};
 use lockprof_wire::{Flags, Op, Record};
 
 use crate::model::Mode;
@@ -77,7 +77,7 @@ pub enum WireEvent {
     /// An acquisition and its release.
     Hold(Hold),
     /// An acquisition that is reported before its release, since locks are nested.
-    Open(Open),
+    EarlyAcquire(EarlyAcquire),
     /// The wait of a contended acquisition, whose [`WireEvent::Hold`] follows.
     Waited(Waited),
     /// An operation that blocks but is not held is over.
@@ -111,8 +111,8 @@ pub struct Hold {
     pub held: u64,
     /// Position in the thread's list of held locks.
     pub position: u32,
-    /// A [`WireEvent::Open`] of the same acquisition came before.
-    pub was_open: bool,
+    /// A [`WireEvent::EarlyAcquire`] of the same acquisition came before.
+    pub published_early: bool,
 }
 
 impl Hold {
@@ -123,7 +123,7 @@ impl Hold {
             access: Access::of(record),
             held: record.payload(),
             position: record.extra as u32,
-            was_open: record.extra & OPENED != 0,
+            published_early: record.extra & PUBLISHED_EARLY != 0,
         }
     }
 
@@ -131,7 +131,7 @@ impl Hold {
     #[inline(always)]
     pub fn is_section(&self) -> bool {
         let flags = self.access.flags;
-        !(self.was_open | flags.is_reentry() | flags.is_unreleased())
+        !(self.published_early | flags.is_reentry() | flags.is_unreleased())
     }
 
     /// Whether it is one acquisition and its time, with nothing else to count.
@@ -143,9 +143,9 @@ impl Hold {
     }
 }
 
-/// See [`WireEvent::Open`].
+/// See [`WireEvent::EarlyAcquire`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Open {
+pub struct EarlyAcquire {
     /// When it was acquired, ticks.
     pub ticks: u64,
     /// What is held.
@@ -258,10 +258,15 @@ pub fn decode(record: &Record) -> Option<WireEvent> {
     // Nearly all records are of these two.
     if record.word as u8 == Op::Hold as u8 {
         Some(WireEvent::Hold(Hold::of(record)))
-    } else if record.word as u8 == Op::Open as u8 {
+    } else if record.word as u8 == Op::EarlyAcquire as u8 {
         let restart = record.extra & RESTART != 0;
         let position = record.extra as u32;
-        Some(WireEvent::Open(Open { ticks: record.ticks, access: Access::of(record), position, restart }))
+        Some(WireEvent::EarlyAcquire(EarlyAcquire {
+            ticks: record.ticks,
+            access: Access::of(record),
+            position,
+            restart,
+        }))
     } else {
         decode_other(record)
     }
@@ -275,7 +280,7 @@ fn decode_other(record: &Record) -> Option<WireEvent> {
     let failed = |why| WireEvent::Failed(Failed { access, wait, why });
     Some(match record.op()? {
         // Decoded by the caller.
-        Op::Hold | Op::Open => return None,
+        Op::Hold | Op::EarlyAcquire => return None,
         Op::Waited => WireEvent::Waited(Waited { ticks, access, wait, holder: Holder::packed(extra) }),
         Op::Done => WireEvent::Done(Done { ticks, access, wait, parties: extra as u32 }),
         Op::TryFailed => failed(Failure::Taken),

@@ -3,7 +3,7 @@
 use lockprof_wire::Record;
 
 use super::accumulator::Accumulator;
-use super::decode::{self, Access, Done, Hold, Open, ThreadStart, Waited, WireEvent};
+use super::decode::{self, Access, Done, EarlyAcquire, Hold, ThreadStart, Waited, WireEvent};
 use super::order;
 use super::polls::Polls;
 use super::reducer::Reducer;
@@ -74,7 +74,7 @@ impl Drain {
     pub fn apply(&mut self, event: WireEvent, reducer: &mut Reducer) {
         match event {
             WireEvent::Hold(hold) => self.hold(hold, reducer),
-            WireEvent::Open(open) => self.open(open, reducer),
+            WireEvent::EarlyAcquire(early) => self.acquired_early(early, reducer),
             other => self.other(other, reducer),
         }
     }
@@ -134,10 +134,10 @@ impl Drain {
 
     /// An acquisition beside others. It is counted when it ends.
     #[inline(never)]
-    fn open(&mut self, open: Open, reducer: &mut Reducer) {
-        let site = self.site(open.access, reducer);
+    fn acquired_early(&mut self, early: EarlyAcquire, reducer: &mut Reducer) {
+        let site = self.site(early.access, reducer);
         let key = reducer.session.profile.sites[site.site as usize].key;
-        order::opened(open, key, site.in_order, self.thread, reducer);
+        order::acquired_early(early, key, site.in_order, self.thread, reducer);
     }
 
     /// The acquisition to which a wait belongs.
@@ -185,7 +185,7 @@ impl Drain {
             WireEvent::Created(created) => order::created(created, self.thread, reducer),
             WireEvent::Misuse(misuse) => order::misused(misuse, self.thread, reducer),
             // The next ring is the caller's business.
-            WireEvent::Hold(_) | WireEvent::Open(_) | WireEvent::NextRing(_) => {}
+            WireEvent::Hold(_) | WireEvent::EarlyAcquire(_) | WireEvent::NextRing(_) => {}
         }
     }
 

@@ -64,7 +64,7 @@ impl Image {
 
     /// Acquisitions of which neither lock nor call stack is known.
     pub fn unrecorded(&self) -> u64 {
-        self.believe(self.segment.header().unrecorded.load(Ordering::Relaxed))
+        self.plausible_count(self.segment.header().unrecorded.load(Ordering::Relaxed))
     }
 
     /// What makes the recording one in part: what was only counted, and what went past the shim.
@@ -134,7 +134,7 @@ impl Image {
             self.segment.damaged("its counters cannot be");
         } else if children > 0 {
             let why = why_unseen(why);
-            let count = self.believe(header.children_acquisitions.load(Ordering::Relaxed));
+            let count = self.plausible_count(header.children_acquisitions.load(Ordering::Relaxed));
             let (children, it, took) = match children {
                 1 => ("1 child by fork was".to_owned(), "it", "it"),
                 many => (format!("{many} children by fork were"), "they", "them"),

@@ -18,11 +18,11 @@ pub struct Owner {
     /// It counts its threads in a namespace of its own.
     pub is_apart: bool,
     /// To see it end by.
-    pub life: Life,
+    pub liveness: Liveness,
 }
 
 /// What tells whether a process has ended.
-pub enum Life {
+pub enum Liveness {
     /// A descriptor.
     Descriptor(OwnedFd),
     /// Where there are too few descriptors: its folder, and when it was started.
@@ -31,7 +31,7 @@ pub enum Life {
     Over,
 }
 
-impl Life {
+impl Liveness {
     /// Whether it has.
     pub fn is_over(&self) -> bool {
         match self {
@@ -83,15 +83,15 @@ pub fn find(segment: &Path, said: u32, namespace: u64) -> Owner {
     let segment = &std::fs::canonicalize(segment).unwrap_or_else(|_| segment.to_owned());
     let own = procfs::namespace(Path::new("/proc/self"));
     let is_here = own.is_some_and(|own| own == namespace);
-    let owner = |pid, is_certain, is_apart, life| Owner { pid, is_certain, is_apart, life };
+    let owner = |pid, is_certain, is_apart, liveness| Owner { pid, is_certain, is_apart, liveness };
     if is_here || namespace == 0 {
-        let life = Life::of(said);
+        let liveness = Liveness::of(said);
         match tasks::has_mapped(&procfs::folder(said), segment) {
-            Some(true) => return owner(said, true, false, life),
+            Some(true) => return owner(said, true, false, liveness),
             // Its memory may not be looked at, but there is only one of this number here.
-            None if is_here => return owner(said, true, false, life),
+            None if is_here => return owner(said, true, false, liveness),
             // It went on with another program, or it ended and another one has the number.
-            Some(false) if is_here => return owner(said, true, false, Life::Over),
+            Some(false) if is_here => return owner(said, true, false, Liveness::Over),
             _ => {}
         }
     }
@@ -106,7 +106,7 @@ pub fn find(segment: &Path, said: u32, namespace: u64) -> Owner {
     });
     // A child that has the same number in a namespace below is younger.
     match candidates.min() {
-        Some((_, pid, is_apart)) => owner(pid, true, is_apart, Life::of(pid)),
-        None => owner(said, false, !is_here, Life::Over),
+        Some((_, pid, is_apart)) => owner(pid, true, is_apart, Liveness::of(pid)),
+        None => owner(said, false, !is_here, Liveness::Over),
     }
 }

@@ -296,8 +296,8 @@ impl Order {
             let to = self.timeline(moved.thread(thread));
             *to = timeline.clone();
             to.creator = timeline.creator.map(|(thread, sync_point)| (moved.thread(thread), sync_point));
-            for gate in &mut to.gates {
-                (gate.lock, gate.stack) = (moved.lock(gate.lock), moved.stack(gate.stack));
+            for guard in &mut to.guards {
+                (guard.lock, guard.stack) = (moved.lock(guard.lock), moved.stack(guard.stack));
             }
             for sync_point in &mut to.sync_points {
                 *sync_point = SyncPoint {

@@ -7,7 +7,6 @@
 mod absorb;
 #[cfg(test)]
 pub mod arbitrary;
-pub mod excerpt;
 pub mod frame;
 pub mod hang;
 pub mod histogram;
@@ -22,9 +21,9 @@ pub mod owners;
 pub mod profile;
 pub mod session;
 pub mod stacks;
+pub mod subset;
 mod union;
 
-pub use excerpt::Excerpt;
 pub use frame::{Frame, Frames};
 pub use hang::{Hang, HangKind, HeldLock, Waiting};
 pub use histogram::Histogram;
@@ -35,3 +34,4 @@ pub use order::Order;
 pub use profile::{Mode, Profile, Site, SiteKey, ThreadShare, WaitEvent, WaitKey, WaitStats};
 pub use session::{Counters, Coverage, Exit, Meta, Overhead, Process, Session, Thread};
 pub use stacks::{CodeAddress, Module, Stacks};
+pub use subset::Subset;

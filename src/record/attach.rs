@@ -15,7 +15,7 @@ use super::checkpoint::Checkpoint;
 use super::contents::COPY;
 use super::directory::{Directory, try_lock, user};
 use super::limits::Limits;
-use super::{Event, Pause, Recorded, Told, describe, family, folder, launch, leftover, signals};
+use super::{Event, Pause, Recorded, Reported, describe, folder, launch, leftover, process_tree, signals};
 use crate::ingest::collector::Collector;
 use crate::ingest::procfs;
 use crate::ingest::tasks;
@@ -132,7 +132,7 @@ pub fn attach(
     socket::serve(&page.folder.path(), control);
     page.wake();
     tell(Event::Started(pid));
-    let (mut pause, mut told) = (Pause::default(), Told::default());
+    let (mut pause, mut reported) = (Pause::default(), Reported::default());
     let mut checkpoint = Checkpoint::new(&page.folder.path());
     let (mut ended, mut stopped) = (false, false);
     while !ended
@@ -141,12 +141,12 @@ pub fn attach(
         && duration.is_none_or(|duration| started_at.elapsed() < duration)
     {
         // Asked before the rings are read: what was written before the end is then there.
-        ended = !family::is_alive(pid) && collector.pids().all(|pid| !family::is_alive(pid));
+        ended = !process_tree::is_alive(pid) && collector.pids().all(|pid| !process_tree::is_alive(pid));
         let tick = collector.tick();
         checkpoint.read(tick.records, &collector);
         // Somebody else's program is never ended.
         stopped = handle.answer(&mut collector, &mut || tell(Event::Watched)).is_some();
-        told.hangs(&collector, tell);
+        reported.hangs(&collector, tell);
         let left = duration.map_or(Duration::MAX, |duration| duration.saturating_sub(started_at.elapsed()));
         std::thread::sleep(pause.after(tick.fullest).min(left));
     }
@@ -155,7 +155,7 @@ pub fn attach(
     let collected = collector.finish();
     page.folder.remove(SOCKET);
     page.folder.remove(COPY);
-    if !family::is_alive(pid) {
+    if !process_tree::is_alive(pid) {
         leftover::remove(&page.folder, &page.path);
     }
     Ok(Recorded { collected, exit: None, pid, ended: None, folder: None })

@@ -1,11 +1,11 @@
 //! Ends a program with everything that it started: asks first, then kills.
 //!
 //! No process group is used. The program shares one with `lockprof`, so that Ctrl-C and the terminal work as without it, and
-//! daemons leave their group anyway: the family tells who is meant.
+//! daemons leave their group anyway: the process tree tells who is meant.
 
 use std::time::{Duration, Instant};
 
-use super::family::Family;
+use super::process_tree::ProcessTree;
 
 /// What even `SIGKILL` does not end within this time hangs in the kernel: it is left.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -14,7 +14,7 @@ const ROUNDS: usize = 100;
 
 /// See the module.
 pub struct Ending<'a> {
-    family: &'a Family<'a>,
+    tree: &'a ProcessTree<'a>,
     began: Instant,
     grace: Duration,
     asked: Vec<u32>,
@@ -22,8 +22,8 @@ pub struct Ending<'a> {
 
 impl<'a> Ending<'a> {
     /// Sends `SIGTERM` to all; what still lives after `grace` gets `SIGKILL`.
-    pub fn begin(family: &'a Family<'a>, grace: Duration) -> Self {
-        let mut ending = Self { family, began: Instant::now(), grace, asked: Vec::new() };
+    pub fn begin(tree: &'a ProcessTree<'a>, grace: Duration) -> Self {
+        let mut ending = Self { tree, began: Instant::now(), grace, asked: Vec::new() };
         ending.ask();
         ending
     }
@@ -43,7 +43,7 @@ impl<'a> Ending<'a> {
 
     /// Asks those that were not asked yet; how many live.
     fn ask(&mut self) -> usize {
-        let living = self.family.living();
+        let living = self.tree.living();
         for pid in &living {
             if !self.asked.contains(pid) {
                 send(*pid, libc::SIGTERM);
@@ -58,7 +58,7 @@ impl<'a> Ending<'a> {
     /// Whether nothing is left.
     fn kill(&self) -> bool {
         for _ in 0..ROUNDS {
-            let living = self.family.living();
+            let living = self.tree.living();
             if living.is_empty() {
                 return true;
             }

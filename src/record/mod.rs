@@ -11,12 +11,12 @@ pub mod demo;
 mod directory;
 mod ending;
 mod execs;
-pub mod family;
 pub mod folder;
 pub mod launch;
 mod leftover;
 mod limits;
 pub mod preflight;
+pub mod process_tree;
 pub mod recover;
 mod sanitizer;
 pub mod shim;
@@ -33,9 +33,9 @@ use crate::model::{Exit, Process, ProcessId, Session};
 pub use attach::attach;
 use checkpoint::Checkpoint;
 use ending::Ending;
-use family::Family;
 use launch::{Launch, Program};
 use limits::Limits;
+use process_tree::ProcessTree;
 use unseen::Unseen;
 
 /// How to record.
@@ -87,7 +87,7 @@ pub enum Event {
     Started(u32),
     /// Somebody looks at the recording for the first time: rows should get their names.
     Watched,
-    /// The command itself has ended, but so many of its processes go on. Told once.
+    /// The command itself has ended, but so many of its processes go on. Reported once.
     Lingering(usize),
     /// Threads are deadlocked, or wait when the program is told to end. Each is told once.
     Hang(Box<HangNow>),
@@ -149,11 +149,11 @@ pub fn record(
     let shim = shim::install().or_else(|error| shim::install_in(folder.path()).map_err(|_| error))?;
     let mut collector = Collector::new(folder.path());
     collector.session.coverage.notes.extend(folder.note());
-    let family = Family::new(folder.path());
+    let tree = ProcessTree::new(folder.path());
     let may_end = options.timeout.is_some() || options.on_hang == OnHang::End || options.interactive;
     if may_end {
         // A daemon would not be found any more otherwise.
-        family::adopt_orphans();
+        process_tree::adopt_orphans();
     }
     let started = Instant::now();
     let mut unseen = Unseen::new(folder.path(), &shim);
@@ -164,20 +164,20 @@ pub fn record(
     tell(Event::Started(child.pid()));
     let mut exit = None;
     let mut pause = Pause::default();
-    let mut told = Told::default();
-    let mut told_lingering = false;
+    let mut reported = Reported::default();
+    let mut reported_lingering = false;
     let mut checkpoint = Checkpoint::new(folder.path());
     let mut ended_at = Instant::now();
     let mut ending: Option<(Ended, Ending<'_>)> = None;
     loop {
-        if signals::asked_to_end() && !told.asked {
-            told.asked = true;
+        if signals::asked_to_end() && !reported.asked {
+            reported.asked = true;
             collector.note_waits(false);
         }
         if ending.is_none() && options.timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
             tell(Event::TimedOut);
             collector.note_waits(true);
-            ending = Some((Ended::TimedOut, Ending::begin(&family, GRACE_OF_TIMED_OUT)));
+            ending = Some((Ended::TimedOut, Ending::begin(&tree, GRACE_OF_TIMED_OUT)));
         }
         let tick = collector.tick();
         checkpoint.read(tick.records, &collector);
@@ -189,16 +189,16 @@ pub fn record(
             }
             Some(Stop::End) if ending.is_none() => {
                 collector.note_waits(true);
-                ending = Some((Ended::Asked, Ending::begin(&family, GRACE_OF_ASKED)));
+                ending = Some((Ended::Asked, Ending::begin(&tree, GRACE_OF_ASKED)));
             }
             _ => {}
         }
-        let deadlocked = told.hangs(&collector, tell);
+        let deadlocked = reported.hangs(&collector, tell);
         if deadlocked && ending.is_none() && options.on_hang == OnHang::End {
-            ending = Some((Ended::Hung, Ending::begin(&family, GRACE_OF_HUNG)));
+            ending = Some((Ended::Hung, Ending::begin(&tree, GRACE_OF_HUNG)));
         }
         if may_end {
-            family::bury_orphans(child.pid());
+            process_tree::bury_orphans(child.pid());
         }
         if !options.no_follow {
             let is_news = child.execs.read();
@@ -218,11 +218,11 @@ pub fn record(
             }
         } else if exit.is_some() {
             // A process that was forked attaches only when it takes a lock: until then its memory tells.
-            let lingers = if options.no_follow { 0 } else { tick.alive.max(family::members(folder.path())) };
+            let lingers = if options.no_follow { 0 } else { tick.alive.max(process_tree::members(folder.path())) };
             if lingers == 0 || signals::interrupted() {
                 break;
             }
-            if ended_at.elapsed() > GRACE && !std::mem::replace(&mut told_lingering, true) {
+            if ended_at.elapsed() > GRACE && !std::mem::replace(&mut reported_lingering, true) {
                 tell(Event::Lingering(lingers));
             }
         }
@@ -233,12 +233,12 @@ pub fn record(
         }
         child.wait_at_most(time, exit.is_none());
     }
-    if told.asked {
+    if reported.asked {
         // What the signal ended before anybody could look.
         collector.tick();
         collector.note_waits(false);
     }
-    told.hangs(&collector, tell);
+    reported.hangs(&collector, tell);
     signals::recording_is_over();
     let mut collected = collector.finish();
     collected.session.counters = child.counters();
@@ -268,17 +268,17 @@ fn describe(session: &mut Session, command: Vec<String>, started: SystemTime) {
     session.meta.host = launch::host();
 }
 
-/// What was told already.
+/// What was reported already.
 #[derive(Default)]
-struct Told {
+struct Reported {
     /// Hangs of the session.
     hangs: usize,
     /// A signal asked the program to end, and who waits was noted.
     asked: bool,
 }
 
-impl Told {
-    /// Tells the new hangs; whether one of them is a deadlock.
+impl Reported {
+    /// Reports the new hangs; whether one of them is a deadlock.
     fn hangs(&mut self, collector: &Collector, tell: &mut dyn FnMut(Event)) -> bool {
         let new = collector.session.hangs.get(self.hangs..).unwrap_or_default();
         self.hangs += new.len();

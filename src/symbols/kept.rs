@@ -1,12 +1,12 @@
-//! Frames that were read out of distributions' separate debug files are kept for the next recording.
+//! Frames that were read out of much debug information are kept for the next recording.
 //!
 //! Each program with threads has libc's thread start at the root of its stacks. The debug file that tells its line (where one
-//! is installed) is compressed: to read it again for the same two addresses took most of the time that the recording of a
-//! short program took after its end.
+//! is installed) is large and compressed: to read it again for the same two addresses took most of the time that the recording
+//! of a short program took after its end.
 //!
-//! An answer is used only for the very files that gave it (their place on disk, size and times), and only by the very
-//! executable that wrote it down. What comes from files that a user builds, or that refer to further files, is not kept. A file
-//! that cannot be read or written costs time, nothing else.
+//! An answer is used only for the very files that gave it (their place on disk, size, times and build-ids), and only by the
+//! very executable that wrote it down. What comes from files that refer to further ones is not kept. A list that cannot be
+//! read or written costs time, nothing else.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,9 +15,10 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use object::{Object, ObjectSection};
 use rustc_hash::FxHashMap;
 
-use super::elf::Located;
+use super::elf::{Binary, Located};
 use crate::model::Frame;
 
 const MAGIC: &[u8] = b"lockprof frames 1\n";
@@ -25,6 +26,8 @@ const MAGIC: &[u8] = b"lockprof frames 1\n";
 const MOST: usize = 4096;
 /// Lists are of some hundred bytes: a longer one is none of ours.
 const LONGEST: u64 = 4 << 20;
+/// Debug information of fewer bytes is read as fast as a list.
+const WORTH: u64 = 256 << 10;
 /// Lists of files that are there no more go when there are so many.
 const MOST_LISTS: usize = 256;
 
@@ -35,18 +38,24 @@ pub(super) type Known = FxHashMap<u64, Vec<Frame>>;
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
     folder: Option<PathBuf>,
+    /// Of fewer bytes of debug information nothing is kept.
+    worth: u64,
 }
 
 impl Kept {
     /// In this folder, which nobody else may change. Without one nothing is kept.
     pub fn in_folder(folder: Option<PathBuf>) -> Self {
-        Self { folder }
+        Self { folder, worth: WORTH }
     }
 
     /// The list for these files; `None` where none is kept.
     pub(super) fn list(&self, located: &Located) -> Option<List> {
         let folder = self.folder.as_ref()?;
-        if located.debug.is_none() || located.files().any(refers_to_others) {
+        let own = located.binary.as_ref().filter(|_| located.debug.is_none());
+        if own.is_some_and(has_link) || located.files().any(refers_to_others) {
+            return None;
+        }
+        if located.files().map(debug_size).max()? < self.worth.max(1) {
             return None;
         }
         let identity = identity(located)?;
@@ -78,9 +87,19 @@ impl List {
     }
 }
 
+/// Bytes of debug information in a file, uncompressed.
+fn debug_size(binary: &Binary) -> u64 {
+    let size = |file: object::File<'_>| file.section_by_name(".debug_info").map_or(0, |section| section.size());
+    binary.parse().map_or(0, size)
+}
+
+/// Whether a file names another one that has its debug information: where it has some itself, that may come later.
+fn has_link(binary: &Binary) -> bool {
+    binary.parse().map_or(true, |file| file.section_by_name(".gnu_debuglink").is_some())
+}
+
 /// Whether the debug information may be in other files as well (dwz, split units).
-fn refers_to_others(binary: &super::elf::Binary) -> bool {
-    use object::Object;
+fn refers_to_others(binary: &Binary) -> bool {
     let others = [".gnu_debugaltlink", ".debug_sup", ".debug_addr"];
     binary.parse().map_or(true, |file| others.iter().any(|name| file.section_by_name(name).is_some()))
 }
@@ -88,12 +107,15 @@ fn refers_to_others(binary: &super::elf::Binary) -> bool {
 /// Tells these files, and this executable, from all others.
 fn identity(located: &Located) -> Option<String> {
     let mut text = String::new();
-    let mut add = |path: &Path, meta: &fs::Metadata| {
+    let mut add = |path: &Path, meta: &fs::Metadata, build_id: &[u8]| {
         let (size, time, change) = (meta.size(), (meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
-        let _ = writeln!(text, "{} {} {} {size} {time:?} {change:?}", path.display(), meta.dev(), meta.ino());
+        let place = (path, meta.dev(), meta.ino());
+        let _ = writeln!(text, "{place:?} {size} {time:?} {change:?} {build_id:?}");
     };
-    located.files().for_each(|binary| add(binary.path(), binary.metadata()));
-    add(Path::new("lockprof"), &fs::metadata("/proc/self/exe").ok()?);
+    for binary in located.files() {
+        add(binary.path(), binary.metadata(), binary.parse().ok()?.build_id().ok().flatten().unwrap_or_default());
+    }
+    add(Path::new("lockprof"), &fs::metadata("/proc/self/exe").ok()?, &[]);
     Some(text)
 }
 
@@ -226,13 +248,15 @@ mod tests {
         let link = format!("--add-gnu-debuglink={}", debug.display());
         assert!(split(&["--strip-debug", &link], &program.path, &program.path).is_some());
         let place = tempfile::tempdir().expect("a folder");
-        let kept = Kept::in_folder(Some(place.path().to_owned()));
+        let kept = Kept { folder: Some(place.path().to_owned()), worth: 0 };
         let addresses = program.inside("main");
         let ask = |kept: &Kept| resolve(&program.module(), &addresses, kept, &mut Vec::new());
         let lists = || fs::read_dir(place.path()).expect("the folder").count();
 
         let without = ask(&Kept::default());
         assert!(without.iter().flatten().any(|frame| frame.line == 4), "{without:?}");
+        assert_eq!(ask(&Kept::in_folder(kept.folder.clone())), without);
+        assert_eq!(lists(), 0, "so little is not kept");
         assert_eq!(ask(&kept), without);
         assert_eq!(lists(), 1);
         assert_eq!(ask(&kept), without);

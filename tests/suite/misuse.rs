@@ -27,8 +27,16 @@ fn unlocked_by_another_thread() {
     assert_eq!(told.extra, u64::from(holder.stack) | 1 << 32, "the first thread, and where it took the lock");
     assert!(story.has("a", TraitBits::HANDED_OVER));
     // From the next wait or nested acquisition on it does not count as held.
-    let expected =
-        ["threadstart", "created", "hold a0", "done ?", "open b0", "open c1", "hold c1 opened", "hold b0 opened"];
+    let expected = [
+        "threadstart",
+        "created",
+        "hold a0",
+        "done ?",
+        "earlyacquire b0",
+        "earlyacquire c1",
+        "hold c1 opened",
+        "hold b0 opened",
+    ];
     assert_eq!(story.told(0), expected);
 }
 

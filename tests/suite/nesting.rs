@@ -3,7 +3,7 @@
 use lockprof_wire::Kind;
 use lockprof_wire::layout::note;
 use lockprof_wire::lock::TraitBits;
-use lockprof_wire::record::OPENED;
+use lockprof_wire::record::PUBLISHED_EARLY;
 use lockprof_wire::{Op, Record};
 
 use crate::util::story::Story;
@@ -18,23 +18,23 @@ fn an_acquisition_inside_another_is_told_at_once() {
     let expected = [
         "threadstart",
         "hold a0",
-        "open a0",
-        "open b1",
-        "open c2",
+        "earlyacquire a0",
+        "earlyacquire b1",
+        "earlyacquire c2",
         "hold c2 opened",
         "hold b1 opened",
         "hold a0 opened",
-        "open a0",
-        "open b1",
+        "earlyacquire a0",
+        "earlyacquire b1",
         "hold b1 opened",
-        "open c1",
+        "earlyacquire c1",
         "hold c1 opened",
         "hold a0 opened",
         "hold a0",
     ];
     assert_eq!(story.told(0), expected);
     assert!(story.has("a", TraitBits::NESTED) && story.has("c", TraitBits::NESTED) && !story.raw.threads.is_empty());
-    let open: Vec<Record> = story.raw.all(Op::Open);
+    let open: Vec<Record> = story.raw.all(Op::EarlyAcquire);
     let holds = story.raw.all(Op::Hold);
     // One acquisition has the same time and stack in both.
     let same =
@@ -48,13 +48,13 @@ fn reentries_are_not_nested_in_themselves() {
         "threadstart",
         "hold r1 reentry",
         "hold r0",
-        "open r0",
-        "open a2",
+        "earlyacquire r0",
+        "earlyacquire a2",
         "hold a2 opened",
         "hold r1 reentry",
         "hold r0 opened",
-        "open a0",
-        "open r1",
+        "earlyacquire a0",
+        "earlyacquire r1",
         "hold r2 reentry",
         "hold r1 opened",
         "hold a0 opened",
@@ -68,16 +68,16 @@ fn reentries_are_not_nested_in_themselves() {
 fn the_mode_is_told() {
     let expected = [
         "threadstart",
-        "open rw0 shared",
-        "open rw1 shared",
+        "earlyacquire rw0 shared",
+        "earlyacquire rw1 shared",
         "hold rw1 shared opened",
         "hold rw0 shared opened",
-        "open rw0 shared",
-        "open a1",
+        "earlyacquire rw0 shared",
+        "earlyacquire a1",
         "hold a1 opened",
         "hold rw0 shared opened",
-        "open rw0",
-        "open a1",
+        "earlyacquire rw0",
+        "earlyacquire a1",
         "hold a1 opened",
         "hold rw0 opened",
     ];
@@ -88,9 +88,9 @@ fn the_mode_is_told() {
 fn tries_and_timed_requests_say_so() {
     let expected = [
         "threadstart",
-        "open a0",
-        "open b1 try",
-        "open c2 timed",
+        "earlyacquire a0",
+        "earlyacquire b1 try",
+        "earlyacquire c2 timed",
         "tryfailed a try",
         "hold c2 timed opened",
         "hold b1 try opened",
@@ -103,12 +103,12 @@ fn tries_and_timed_requests_say_so() {
 fn releases_in_any_order() {
     let expected = [
         "threadstart",
-        "open a0",
-        "open b1",
+        "earlyacquire a0",
+        "earlyacquire b1",
         "hold a0 opened",
-        "open c2",
+        "earlyacquire c2",
         "hold b1 opened",
-        "open d3",
+        "earlyacquire d3",
         "hold c2 opened",
         "hold d3 opened",
         "hold a0",
@@ -116,12 +116,12 @@ fn releases_in_any_order() {
     assert_eq!(story("hand-over-hand").told(0), expected);
     let expected = [
         "threadstart",
-        "open a0",
-        "open b1",
-        "open c2",
+        "earlyacquire a0",
+        "earlyacquire b1",
+        "earlyacquire c2",
         "hold a0 opened",
         "hold b1 opened",
-        "open d3",
+        "earlyacquire d3",
         "hold d3 opened",
         "hold c2 opened",
     ];
@@ -132,19 +132,19 @@ fn releases_in_any_order() {
 fn more_locks_than_a_slot_has_room_for() {
     let story = story("overflow");
     let positions = |op| story.raw.all(op).iter().map(|record| record.extra as u32).collect::<Vec<_>>();
-    assert_eq!(positions(Op::Open), (0..200).collect::<Vec<_>>());
+    assert_eq!(positions(Op::EarlyAcquire), (0..200).collect::<Vec<_>>());
     assert_eq!(positions(Op::Hold), (0..200).rev().collect::<Vec<_>>());
-    assert!(story.raw.all(Op::Hold).iter().all(|record| record.extra & OPENED != 0));
+    assert!(story.raw.all(Op::Hold).iter().all(|record| record.extra & PUBLISHED_EARLY != 0));
 }
 
 #[test]
 fn a_condition_wait_gives_the_mutex_back_and_takes_it_inside_the_other() {
     let expected = [
         "threadstart",
-        "open a0",
-        "open b1",
+        "earlyacquire a0",
+        "earlyacquire b1",
         "hold a0 opened",
-        "open a2 reacquired",
+        "earlyacquire a2 reacquired",
         "timedout cond timed",
         "hold a2 reacquired opened",
         "hold b1 opened",
@@ -156,8 +156,8 @@ fn a_condition_wait_gives_the_mutex_back_and_takes_it_inside_the_other() {
 fn what_a_thread_leaves_locked() {
     let expected = [
         "threadstart",
-        "open r0",
-        "open rest1",
+        "earlyacquire r0",
+        "earlyacquire rest1",
         "hold rest1 unreleased opened",
         "hold r0 unreleased opened",
         "threadend",
@@ -201,16 +201,16 @@ fn a_semaphore_is_a_lock_until_somebody_else_posts() {
     let story = story("binary");
     let expected = [
         "threadstart",
-        "open one0",
-        "open a1",
+        "earlyacquire one0",
+        "earlyacquire a1",
         "hold a1 opened",
         "hold one0 opened",
         "created",
         // It was taken as a lock; that another thread had given it back was found at the next wait, a join.
         "hold one0 try",
         "done ?",
-        "open a0",
-        "open b1",
+        "earlyacquire a0",
+        "earlyacquire b1",
         "hold b1 opened",
         "hold a0 opened",
         "done one",
@@ -238,7 +238,7 @@ fn overload_loses_no_nesting() {
     let last: Vec<String> = records.iter().rev().take(4).map(|record| story.in_words(record)).collect();
     let essential = ["done ?", "created", "hold c0 opened", "hold d1 opened"];
     assert_eq!(last, essential, "the ends of what was told, and what orders threads, have room kept for them");
-    let opened = story.raw.all(Op::Open).iter().filter(|open| story.name(open.lock) == "e").count();
+    let opened = story.raw.all(Op::EarlyAcquire).iter().filter(|open| story.name(open.lock) == "e").count();
     let expected = [
         "a b c x10".to_owned(),
         "a b x10".to_owned(),
@@ -256,10 +256,12 @@ fn what_is_open_is_told_anew_when_its_end_was_folded() {
     let story = Story::emptied("nested", "restart");
     let told = story.told(0);
     let restarts: Vec<&String> = told.iter().filter(|words| words.ends_with("restart")).collect();
-    assert_eq!(restarts, ["open c0 restart"]);
+    assert_eq!(restarts, ["earlyacquire c0 restart"]);
     let after = told.iter().position(|words| words.ends_with("restart")).expect("it is there");
-    let rounds = told[after..].iter().filter(|words| *words == "open b2").count();
-    assert!(told[after..].starts_with(&["open c0 restart", "open a1", "open b2", "hold b2 opened"].map(str::to_owned)));
+    let rounds = told[after..].iter().filter(|words| *words == "earlyacquire b2").count();
+    assert!(told[after..].starts_with(
+        &["earlyacquire c0 restart", "earlyacquire a1", "earlyacquire b2", "hold b2 opened"].map(str::to_owned)
+    ));
     // Whatever came before the ring was looked at again was folded.
     let folded = format!("c a b x{}", 500 - rounds);
     assert!(rounds > 400 && story.chains(0).contains(&folded), "{rounds} rounds, {:?}", story.chains(0));
@@ -298,8 +300,9 @@ fn handlers_at_every_instruction() {
     let story = Story::trapped("nested", "stepped");
     assert_handlers_told(&story);
     let records = &story.raw.threads[0].records;
-    let opened = records.iter().filter(|record| record.op() == Some(Op::Open)).count();
-    let closed = records.iter().filter(|record| record.op() == Some(Op::Hold) && record.extra & OPENED != 0).count();
+    let opened = records.iter().filter(|record| record.op() == Some(Op::EarlyAcquire)).count();
+    let closed =
+        records.iter().filter(|record| record.op() == Some(Op::Hold) && record.extra & PUBLISHED_EARLY != 0).count();
     assert_eq!(opened, closed, "nothing is left open");
     // In the midst of a record, what the handler does is folded.
     let folded: u64 = story.folded(0).iter().map(|(_, fold)| fold.count).sum();

@@ -91,7 +91,7 @@ impl Seen {
         let timelines = self.session.order.timelines.iter().zip(0..);
         timelines
             .filter(|(timeline, _)| timeline.creator.is_some())
-            .map(|(timeline, at)| (ThreadId(at), timeline.gates.iter().map(|gate| self.name(gate.lock)).collect()))
+            .map(|(timeline, at)| (ThreadId(at), timeline.guards.iter().map(|gate| self.name(gate.lock)).collect()))
             .collect()
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use lockprof_wire::fold::FoldTable;
 use lockprof_wire::lock::TraitBits;
-use lockprof_wire::record::{OPENED, RESTART, Slot};
+use lockprof_wire::record::{PUBLISHED_EARLY, RESTART, Slot};
 use lockprof_wire::{
     ENV_SESSION, Flags, FoldEntry, Header, Kind, Layout, LockInfo, MAGIC, Op, Record, RingHeader, ThreadSlot, VERSION,
 };
@@ -104,7 +104,7 @@ fn images(session: &Path) -> Vec<Raw> {
 }
 
 impl Thread {
-    /// What an `Open` record adds to: the rows of the locks that are open then, outermost first, itself last.
+    /// What an `EarlyAcquire` record adds to: the rows of the locks that are open then, outermost first, itself last.
     /// Panics where the records contradict each other.
     pub fn opened(&self) -> Vec<Vec<u32>> {
         let mut open: Vec<Record> = Vec::new();
@@ -114,7 +114,7 @@ impl Thread {
                 |known: &Record| (known.ticks, known.lock, known.stack) == (record.ticks, record.lock, record.stack);
             let known = open.iter().position(same);
             match record.op() {
-                Some(Op::Open) => {
+                Some(Op::EarlyAcquire) => {
                     if record.extra & RESTART != 0 {
                         open.clear();
                     } else {
@@ -124,7 +124,7 @@ impl Thread {
                     chains.push(open.iter().map(|open| open.lock).collect());
                 }
                 Some(Op::Hold) => {
-                    assert_eq!(known.is_some(), record.extra & OPENED != 0, "{record:?}, open: {open:?}");
+                    assert_eq!(known.is_some(), record.extra & PUBLISHED_EARLY != 0, "{record:?}, open: {open:?}");
                     known.map(|at| open.remove(at));
                 }
                 Some(Op::ThreadEnd) => assert!(open.is_empty(), "left open: {open:?}"),

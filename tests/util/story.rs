@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use lockprof_wire::lock::TraitBits;
-use lockprof_wire::record::{OPENED, RESTART};
+use lockprof_wire::record::{PUBLISHED_EARLY, RESTART};
 use lockprof_wire::{Flags, Op, Record};
 
 use super::raw::{self, Fold, Raw};
@@ -85,22 +85,22 @@ impl Story {
         if !matches!(op, Op::ThreadStart | Op::ThreadEnd | Op::Created) {
             let _ = write!(words, " {}", self.name(record.lock));
         }
-        if matches!(op, Op::Hold | Op::Open) {
+        if matches!(op, Op::Hold | Op::EarlyAcquire) {
             let _ = write!(words, "{}", record.extra as u32);
         }
         words += &flags_in_words(record.flags());
         match op {
-            Op::Hold if record.extra & OPENED != 0 => words + " opened",
-            Op::Open if record.extra & RESTART != 0 => words + " restart",
+            Op::Hold if record.extra & PUBLISHED_EARLY != 0 => words + " opened",
+            Op::EarlyAcquire if record.extra & RESTART != 0 => words + " restart",
             _ => words,
         }
     }
 
-    /// The chains of folded `Open`s from the outermost on, with how often.
+    /// The chains of folded `EarlyAcquire`s from the outermost on, with how often.
     pub fn folded(&self, thread: usize) -> Vec<(Vec<&str>, Fold)> {
         let folds = &self.raw.threads[thread].folds;
         let around = |fold: &Fold| *folds.iter().find(|other| other.offset == fold.holder).expect("what is around it");
-        (folds.iter().filter(|fold| fold.op == Some(Op::Open) && fold.count > 0))
+        (folds.iter().filter(|fold| fold.op == Some(Op::EarlyAcquire) && fold.count > 0))
             .map(|fold| {
                 let mut chain = vec![self.name(fold.lock)];
                 let mut at = *fold;
@@ -124,7 +124,7 @@ impl Story {
         chains
     }
 
-    /// The chains that `Open` records tell, from the outermost on.
+    /// The chains that `EarlyAcquire` records tell, from the outermost on.
     pub fn opened(&self, thread: usize) -> Vec<Vec<&str>> {
         let chains = self.raw.threads[thread].opened();
         chains.into_iter().map(|chain| chain.into_iter().map(|row| self.name(row)).collect()).collect()

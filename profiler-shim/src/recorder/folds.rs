@@ -41,13 +41,16 @@ fn key_of(op_and_flags: u16) -> u32 {
 }
 
 /// The counter of a chain of held locks: each acquisition hangs on the one around it. `None` if there is no room.
-pub fn fold_open(local: &Local, mut chain: impl Iterator<Item = &'static HeldEntry>) -> Option<&'static FoldEntry> {
+pub fn fold_early_acquire(
+    local: &Local,
+    mut chain: impl Iterator<Item = &'static HeldEntry>,
+) -> Option<&'static FoldEntry> {
     let segment = segment_of_folds(local);
     chain.try_fold(None, |around: Option<&'static FoldEntry>, entry| {
         let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
         let flags = entry.record_flags();
         let key = Key {
-            op_and_flags: key_of(u16::from(flags.bits()) << 8 | Op::Open as u16),
+            op_and_flags: key_of(u16::from(flags.bits()) << 8 | Op::EarlyAcquire as u16),
             lock: lock_and_stack as u32,
             stack: (lock_and_stack >> 32) as u32,
             holder: around.map_or(0, |around| around.place.load(Ordering::Relaxed)),
@@ -96,8 +99,8 @@ impl Key {
         (mixed ^ more).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
     }
 
-    fn is_open(self) -> bool {
-        self.op_and_flags as u8 == Op::Open as u8
+    fn is_early_acquire(self) -> bool {
+        self.op_and_flags as u8 == Op::EarlyAcquire as u8
     }
 }
 
@@ -163,7 +166,7 @@ fn overflow_entry(tables: &Tables, local: &Local, key: &Key) -> Option<&'static 
     // SAFETY: the table was carved for its capacity.
     unsafe {
         let first = local.slot().folds.load(Ordering::Relaxed);
-        if first == 0 || key.is_open() {
+        if first == 0 || key.is_early_acquire() {
             return None;
         }
         let op_and_flags = key.op_and_flags & 0xff;

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
-use lockprof_wire::thread::{HELD_SLOTS, TOLD};
+use lockprof_wire::thread::{HELD_SLOTS, PUBLISHED};
 use lockprof_wire::{Flags, HeldEntry};
 
 use super::order_cut;
@@ -15,8 +15,8 @@ use crate::state::local::Local;
 /// Marks a held entry that was released out of order and not trimmed yet.
 pub const RELEASED: u64 = u64::MAX;
 
-/// Bit of [`HeldEntry::flags`], beside [`TOLD`]: its `Hold` is written or about to be, so nobody tells it any more.
-pub const ENDED: u64 = TOLD << 1;
+/// Bit of [`HeldEntry::flags`], beside [`PUBLISHED`]: its `Hold` is written or about to be, so nobody tells it any more.
+pub const ENDED: u64 = PUBLISHED << 1;
 
 /// Another: the lock's destruction was asked for and refused.
 pub const DOOMED: u64 = ENDED << 1;

@@ -1,25 +1,26 @@
-//! Nested acquisitions are told when they happen: what the analysis of lock order lives on.
+//! Nested acquisitions are published when they happen: what the analysis of lock order lives on.
 //!
 //! A `Hold` record comes at the release, which is too late (a deadlocked thread never gets there), and does
-//! not say what was held around it. So where something is held already, an `Open` record is written for each
-//! acquisition that was not told yet, from the outermost on, and marked as told in the held list. The
-//! collector has the open ones of a thread as a list: an `Open` adds to it, a `Hold` with `OPENED` takes off.
+//! not say what was held around it. So where something is held already, an `EarlyAcquire` record is written for each
+//! acquisition that was not published yet, from the outermost on, and marked as published in the held list. The
+//! collector has the open ones of a thread as a list: an `EarlyAcquire` adds to it, a `Hold` with `PUBLISHED_EARLY` takes off.
 //!
-//! - An acquisition is told only after all live ones around it, so behind the innermost told one no search is needed.
+//! - An acquisition is published only after all live ones around it, so behind the innermost published one no search
+//!   is needed.
 //! - Where the ring has no room, the chain is folded instead, and nothing is marked: the fold says it all.
-//! - If the `Hold` of a told one had to be folded, the collector's list is wrong from then on: all marks are
-//!   wiped at the next nested acquisition, and the first `Open` says so (`RESTART`).
-//! - A signal handler that interrupts the telling folds its own chains.
+//! - If the `Hold` of a published one had to be folded, the collector's list is wrong from then on: all marks are
+//!   wiped at the next nested acquisition, and the first `EarlyAcquire` says so (`RESTART`).
+//! - A signal handler that interrupts the publishing folds its own chains.
 
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::{RESTART, extra_hold};
-use lockprof_wire::thread::TOLD;
+use lockprof_wire::thread::PUBLISHED;
 use lockprof_wire::{Flags, HeldEntry, Op, Record};
 
 use super::cross_thread::drop_cross_thread_releases;
-use super::folds::fold_open;
+use super::folds::fold_early_acquire;
 use super::held::{ENDED, entry_at, live, row_of};
 use super::order_cut;
 use super::release::begin_anew;
@@ -29,7 +30,7 @@ use crate::state::local::Local;
 use crate::sys::counters::count_here;
 use crate::tables::Tables;
 
-/// Tells of the acquisition at this position and of those around it, if it is nested in another one.
+/// Publishes the acquisition at this position and of those around it, if it is nested in another one.
 #[inline(never)]
 pub fn publish(local: &Local, at: u32) {
     let (Some(tables), Some(entry)) = (local.tables(), entry_at(local, at)) else { return };
@@ -50,17 +51,17 @@ pub fn publish(local: &Local, at: u32) {
     if anew {
         (0..at).filter_map(|below| entry_at(local, below)).for_each(|entry| mark(&entry.flags, false));
     }
-    let told = (from..=at).all(|position| {
+    let published = (from..=at).all(|position| {
         let Some(entry) = entry_at(local, position) else { return true };
         if !counts(entry) || is_published(entry) {
             return true;
         }
         mark_nested(tables, row_of(entry));
-        open(local, entry, position)
+        write_early_acquire(local, entry, position)
     });
     compiler_fence(Ordering::SeqCst);
     local.publishing.store(0, Ordering::Relaxed);
-    if !told {
+    if !published {
         fold(tables, local, at);
     }
 }
@@ -73,15 +74,15 @@ fn counts(entry: &HeldEntry) -> bool {
 }
 
 fn is_published(entry: &HeldEntry) -> bool {
-    entry.flags.load(Ordering::Relaxed) & TOLD != 0
+    entry.flags.load(Ordering::Relaxed) & PUBLISHED != 0
 }
 
-fn mark(flags: &AtomicU64, told: bool) {
-    let others = flags.load(Ordering::Relaxed) & !TOLD;
-    flags.store(if told { others | TOLD } else { others }, Ordering::Relaxed);
+fn mark(flags: &AtomicU64, published: bool) {
+    let others = flags.load(Ordering::Relaxed) & !PUBLISHED;
+    flags.store(if published { others | PUBLISHED } else { others }, Ordering::Relaxed);
 }
 
-/// The outermost position that has to be told; `None` where nothing is held around `at`.
+/// The outermost position that has to be published; `None` where nothing is held around `at`.
 fn first_unpublished(local: &Local, at: u32, anew: bool) -> Option<u32> {
     let mut from = None;
     for below in (0..at).rev() {
@@ -95,13 +96,13 @@ fn first_unpublished(local: &Local, at: u32, anew: bool) -> Option<u32> {
     from
 }
 
-/// Writes an `Open` record and marks the entry; false if the ring has no room.
-fn open(local: &Local, entry: &HeldEntry, position: u32) -> bool {
+/// Writes an `EarlyAcquire` record and marks the entry; false if the ring has no room.
+fn write_early_acquire(local: &Local, entry: &HeldEntry, position: u32) -> bool {
     // Taken down before the record is written: a handler in between may put it up again.
     let restart = local.restart.swap(0, Ordering::Relaxed) != 0;
     let ticks = entry.ticks.load(Ordering::Relaxed);
     let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-    let word = Record::pack(Op::Open, entry.record_flags(), 0);
+    let word = Record::pack(Op::EarlyAcquire, entry.record_flags(), 0);
     let extra = extra_hold(position) | if restart { RESTART } else { 0 };
     let fast = local.writer.has_room_surely() && local.writing.load(Ordering::Relaxed) == 0;
     if fast {
@@ -125,7 +126,7 @@ fn open(local: &Local, entry: &HeldEntry, position: u32) -> bool {
 fn fold(tables: &Tables, local: &Local, at: u32) {
     let chain = (0..=at).filter_map(|position| entry_at(local, position)).filter(|entry| counts(entry));
     let marked = chain.inspect(|entry| mark_nested(tables, row_of(entry)));
-    match fold_open(local, marked) {
+    match fold_early_acquire(local, marked) {
         Some(innermost) => count_here(&innermost.count),
         None => order_cut(),
     }

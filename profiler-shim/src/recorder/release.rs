@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use lockprof_wire::record::{OPENED, extra_hold};
-use lockprof_wire::thread::TOLD;
+use lockprof_wire::record::{PUBLISHED_EARLY, extra_hold};
+use lockprof_wire::thread::PUBLISHED;
 use lockprof_wire::{Flags, HeldEntry, Op, Record};
 
 use super::held::{ENDED, Held, RELEASED, trim};
@@ -57,8 +57,8 @@ pub fn release(local: &Local, held: Held, now: u64, flags: Flags) {
 /// `extra` of the `Hold` of an entry with these marks.
 #[inline(always)]
 fn extra_of(at: u32, marks: u64) -> u64 {
-    const TOLD_TO_OPENED: u32 = OPENED.trailing_zeros() - TOLD.trailing_zeros();
-    extra_hold(at) | (marks & TOLD) << TOLD_TO_OPENED
+    const TO_EXTRA: u32 = PUBLISHED_EARLY.trailing_zeros() - PUBLISHED.trailing_zeros();
+    extra_hold(at) | (marks & PUBLISHED) << TO_EXTRA
 }
 
 /// Where the hold was contended, or the ring is full.
@@ -73,20 +73,20 @@ fn release_slowly(local: &Local, entry: &HeldEntry, word: u64, extra: u64) {
         word,
         extra,
     };
-    let opened = extra & OPENED != 0;
+    let published = extra & PUBLISHED_EARLY != 0;
     let written = if record.flags().is_contended() {
         emit_contended(local, entry, record)
-    } else if opened {
+    } else if published {
         emit_essential(local, &[record], 0)
     } else {
         emit(local, record)
     };
-    if opened && !written {
+    if published && !written {
         begin_anew(local);
     }
 }
 
-/// What the collector has as open is not to be relied on: the next `Open` says so.
+/// What the collector has as open is not to be relied on: the next `EarlyAcquire` says so.
 pub fn begin_anew(local: &Local) {
     local.restart.store(1, Ordering::Relaxed);
 }

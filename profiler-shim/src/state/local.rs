@@ -114,13 +114,13 @@ pub struct Local {
     pub releasing: AtomicU64,
     /// Records to fold before the ring is looked at again.
     pub backoff: AtomicU32,
-    /// `Open` records are being written: a signal handler that finds it so folds its own.
+    /// `EarlyAcquire` records are being written: a signal handler that finds it so folds its own.
     pub publishing: AtomicU32,
     /// What the collector has as open is not to be relied on.
     pub restart: AtomicU32,
     /// Records written that order this thread and others for certain.
     pub order_marks: AtomicU32,
-    /// Their number when an `Open` was folded last, and how many numbers there were.
+    /// Their number when an `EarlyAcquire` was folded last, and how many numbers there were.
     pub folded_mark: AtomicU32,
     pub fold_segments: AtomicU32,
     /// Held entries beyond those of the slot, and how many there is room for.

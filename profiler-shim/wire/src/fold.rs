@@ -1,7 +1,7 @@
 //! Counters for what a full ring has no room for.
 //!
 //! A fold keeps count and time exactly, by (operation, lock, stack, holder's stack); only single
-//! time stamps are lost. Folds of `Open` hang together as a tree, so that no nesting is lost.
+//! time stamps are lost. Folds of `EarlyAcquire` hang together as a tree, so that no nesting is lost.
 //!
 //! The thread that has the slot writes, and totals only grow. The collector reads when the thread has ended or the program
 //! is over, and only then clears the counters for the slot's next thread.
@@ -49,7 +49,7 @@ pub struct FoldEntry {
     pub lock: AtomicU32,
     /// Stack node.
     pub stack: AtomicU32,
-    /// Holder's stack for `Waited`; for `Open` the offset of the entry of the acquisition around it, 0 for the
+    /// Holder's stack for `Waited`; for `EarlyAcquire` the offset of the entry of the acquisition around it, 0 for the
     /// outermost one; else 0.
     pub holder: AtomicU32,
     /// Number of events.
@@ -60,7 +60,7 @@ pub struct FoldEntry {
     pub not_min: AtomicU64,
     /// Greatest payload, ticks.
     pub max: AtomicU64,
-    /// For `Open`: how many `Created` records and `Done` records of joins and barriers the thread had written
+    /// For `EarlyAcquire`: how many `Created` records and `Done` records of joins and barriers the thread had written
     /// before, or [`ANY_SEGMENT`]; else 0.
     pub segment: AtomicU32,
     /// Offset of the entry itself in the segment, bytes, once it has a key.

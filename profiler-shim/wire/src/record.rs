@@ -9,7 +9,7 @@ use crate::ring::Word;
 #[repr(u8)]
 pub enum Op {
     /// One acquisition and its release. `ticks`: acquisition; `payload`: hold, ticks; `extra`: [`extra_hold`].
-    /// Where [`OPENED`] is set there, an `Open` record of the same acquisition came before.
+    /// Where [`PUBLISHED_EARLY`] is set there, an `EarlyAcquire` record of the same acquisition came before.
     Hold = 1,
     /// Precedes the `Hold` (or `Done`) of a contended acquisition. `ticks`: request; `payload`: wait, ticks;
     /// `extra`: holder's stack | holder's thread slot + 1 << 32.
@@ -36,10 +36,10 @@ pub enum Op {
     /// A lock was used as it may not be. `ticks`: when; `payload`: a number of [`misuse`]; `extra`: who holds it,
     /// as in `Waited`.
     Misuse = 11,
-    /// An acquisition that is not released yet, told early since locks are nested: first the enclosing ones
-    /// that were not told yet, from the outermost on, then the inner one. `ticks`: acquisition; `extra`:
+    /// An acquisition that is not released yet, published early since locks are nested: first the enclosing ones
+    /// that were not published yet, from the outermost on, then the inner one. `ticks`: acquisition; `extra`:
     /// [`extra_hold`] with the position in the list of held locks, and [`RESTART`].
-    Open = 12,
+    EarlyAcquire = 12,
     /// A thread is about to be created. `ticks`: when; `extra`: the token of its `ThreadStart`.
     Created = 13,
     /// A robust mutex is taken whose owner ended and held it (`EOWNERDEAD`): that thread is over. `ticks`: when.
@@ -61,7 +61,7 @@ impl Op {
             9 => Self::NextRing,
             10 => Self::Posted,
             11 => Self::Misuse,
-            12 => Self::Open,
+            12 => Self::EarlyAcquire,
             13 => Self::Created,
             14 => Self::OwnerDied,
             _ => return None,
@@ -223,15 +223,15 @@ impl Record {
     }
 }
 
-/// `extra` of a `Hold` or `Open`: the position in the thread's list of held locks; the upper bits are
-/// [`OPENED`] and [`RESTART`].
+/// `extra` of a `Hold` or `EarlyAcquire`: the position in the thread's list of held locks; the upper bits are
+/// [`PUBLISHED_EARLY`] and [`RESTART`].
 pub const fn extra_hold(position: u32) -> u64 {
     position as u64
 }
 
-/// Bit of `extra` of a `Hold`: an `Open` record of the acquisition came before.
-pub const OPENED: u64 = 1 << 32;
-/// Bit of `extra` of an `Open`: releases of earlier ones may have been folded, so nothing that was open before
+/// Bit of `extra` of a `Hold`: an `EarlyAcquire` record of the acquisition came before.
+pub const PUBLISHED_EARLY: u64 = 1 << 32;
+/// Bit of `extra` of an `EarlyAcquire`: releases of earlier ones may have been folded, so nothing that was open before
 /// is known to be open still.
 pub const RESTART: u64 = 1 << 33;
 

@@ -22,8 +22,8 @@ pub mod state {
 /// Locks that a slot itself has room for; the rest goes to [`ThreadSlot::held_overflow`].
 pub const HELD_SLOTS: usize = 56;
 
-/// Bit of [`HeldEntry::flags`]: the ring has an `Open` record of it.
-pub const TOLD: u64 = 1 << 8;
+/// Bit of [`HeldEntry::flags`]: the ring has an `EarlyAcquire` record of it.
+pub const PUBLISHED: u64 = 1 << 8;
 
 /// An acquisition that was not released yet.
 #[repr(C, align(16))]
@@ -35,7 +35,7 @@ pub struct HeldEntry {
     pub ticks: AtomicU64,
     /// Lock row | stack node << 32.
     pub lock_and_stack: AtomicU64,
-    /// Flags of the record, as in [`crate::Flags`], and [`TOLD`].
+    /// Flags of the record, as in [`crate::Flags`], and [`PUBLISHED`].
     pub flags: AtomicU64,
     /// Contended ones: time waited, ticks.
     pub wait: AtomicU64,

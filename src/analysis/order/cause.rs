@@ -2,7 +2,7 @@
 
 use super::Class;
 use super::clocks::Clocks;
-use super::guard_locks::GuardLock;
+use super::guard_locks::LegGuard;
 use super::links::{In, Via};
 use super::verdict::{Grounds, Verdict};
 use crate::model::order::{SyncPoint, SyncWhat};
@@ -46,7 +46,7 @@ pub enum Cause {
         guard: Option<LockId>,
     },
     /// Two legs hold the same lock.
-    Guard(GuardLock, GuardLock),
+    Guard(LegGuard, LegGuard),
     /// No two threads.
     OneThread,
     /// The legs were seen in different runs.

@@ -3,7 +3,7 @@
 //! Locks of different runs are never the same lock, nor are those of a process and of what it forked: a run's
 //! processes do not deadlock with each other. But a class that stands for one lock in each process (a
 //! global variable, a lock made once at the start) is the same lock in the next run, and one run may then take what
-//! two runs took apart. Common gates count, by class; what orders the threads of one run says nothing about another.
+//! two runs took apart. Common guard locks count, by class; what orders the threads of one run says nothing about another.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

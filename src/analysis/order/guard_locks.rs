@@ -12,7 +12,7 @@ use crate::model::{LockId, Mode, Session, StackId, ThreadId};
 
 /// A lock that keeps a leg apart: held by its thread, or on the thread's behalf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuardLock {
+pub struct LegGuard {
     /// The lock.
     pub lock: LockId,
     /// How it is held.
@@ -32,14 +32,14 @@ pub(super) struct GuardLocks<'a> {
     timelines: &'a [ThreadTimeline],
     /// Threads that their creator joined.
     joined: FxHashSet<ThreadId>,
-    memo: FxHashMap<ThreadId, Rc<[GuardLock]>>,
+    memo: FxHashMap<ThreadId, Rc<[LegGuard]>>,
 }
 
 impl<'a> GuardLocks<'a> {
     pub fn new(session: &'a Session) -> Self {
         let timelines = &session.order.timelines;
         let mut joined = FxHashSet::default();
-        if timelines.iter().any(|timeline| !timeline.gates.is_empty()) {
+        if timelines.iter().any(|timeline| !timeline.guards.is_empty()) {
             for (at, timeline) in timelines.iter().enumerate() {
                 for sync_point in &timeline.sync_points {
                     if let SyncWhat::Joined(Some(child)) = sync_point.what {
@@ -56,7 +56,7 @@ impl<'a> GuardLocks<'a> {
 
     /// What is held on behalf of a thread from its beginning to its end. A guard of its creator counts where the
     /// creator's life encloses the thread's.
-    pub fn of(&mut self, thread: ThreadId) -> Rc<[GuardLock]> {
+    pub fn of(&mut self, thread: ThreadId) -> Rc<[LegGuard]> {
         if let Some(known) = self.memo.get(&thread) {
             return known.clone();
         }
@@ -65,7 +65,7 @@ impl<'a> GuardLocks<'a> {
         for _ in 0..MOST_ANCESTORS {
             let Some(timeline) = self.timelines.get(at.index()) else { break };
             let Some((creator, _)) = timeline.creator.filter(|_| self.joined.contains(&at)) else { break };
-            found.extend(timeline.gates.iter().map(|guard| GuardLock {
+            found.extend(timeline.guards.iter().map(|guard| LegGuard {
                 lock: guard.lock,
                 mode: guard.mode,
                 stack: guard.stack,
@@ -73,7 +73,7 @@ impl<'a> GuardLocks<'a> {
             }));
             at = creator;
         }
-        let found: Rc<[GuardLock]> = found.into();
+        let found: Rc<[LegGuard]> = found.into();
         self.memo.insert(thread, found.clone());
         found
     }

@@ -25,7 +25,7 @@ mod verdict;
 mod writers;
 
 pub use cause::{Cause, Link};
-pub use guard_locks::GuardLock;
+pub use guard_locks::LegGuard;
 pub use types::{Action, By, Class, Cycle, Graph, GraphEdge, GraphNode, Held, Leg, Note, Orders, Step};
 
 use super::fingerprint::identities::Identities;

@@ -31,22 +31,33 @@ pub(in crate::analysis) struct RequestView<'a> {
     pub runs: &'a [Run],
 }
 
+/// A request that comes from a join.
 #[derive(Debug)]
 struct Extra {
-    thread: ThreadId,
-    node: u32,
-    lock: LockId,
-    mode: Mode,
-    how: How,
-    reacquired: bool,
-    unanswered: bool,
-    stack: StackId,
-    held: ChainId,
-    child: bool,
+    /// Without its runs.
+    request: RequestView<'static>,
     runs: Vec<Run>,
 }
 
-/// All wants: those that are requests, and those that come from joins.
+/// A recorded request for a lock, without its runs.
+fn view(request: &Request, child: bool) -> RequestView<'static> {
+    let key = &request.key;
+    RequestView {
+        thread: key.thread,
+        node: key.lock.0,
+        lock: key.lock,
+        mode: key.mode,
+        how: key.how,
+        reacquired: key.reacquired,
+        unanswered: request.unanswered,
+        stack: key.stack,
+        held: key.held,
+        child,
+        runs: &[],
+    }
+}
+
+/// All requests: those that were recorded, and those that come from joins.
 #[derive(Debug)]
 pub(in crate::analysis) struct Requests<'a> {
     session: &'a Session,
@@ -103,38 +114,12 @@ impl<'a> Requests<'a> {
         let requests = &self.session.order.requests;
         let Some(request) = requests.get(number as usize) else {
             let extra = self.extras.get(number as usize - requests.len())?;
-            let Extra { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, ref runs } = *extra;
-            return Some(RequestView {
-                thread,
-                node,
-                lock,
-                mode,
-                how,
-                reacquired,
-                unanswered,
-                stack,
-                held,
-                child,
-                runs,
-            });
+            return Some(RequestView { runs: &extra.runs, ..extra.request });
         };
         let key = &request.key;
         let lock = self.session.locks.get(key.lock.index()).filter(|lock| holds(lock))?;
-        (key.how != How::Try && lock.process == self.session.threads.get(key.thread.index())?.process).then_some(
-            RequestView {
-                thread: key.thread,
-                node: key.lock.0,
-                lock: key.lock,
-                mode: key.mode,
-                how: key.how,
-                reacquired: key.reacquired,
-                unanswered: request.unanswered,
-                stack: key.stack,
-                held: key.held,
-                child: false,
-                runs: &request.runs,
-            },
-        )
+        let is_edge = key.how != How::Try && lock.process == self.session.threads.get(key.thread.index())?.process;
+        is_edge.then(|| RequestView { runs: &request.runs, ..view(request, false) })
     }
 
     fn is(&self, lock: LockId, kind: Kind) -> bool {
@@ -175,7 +160,7 @@ impl<'a> Requests<'a> {
             }
             self.ends.entry(joined).or_insert(key.lock);
             needed.push(joined);
-            self.extras.push(Extra {
+            let request = RequestView {
                 thread: key.thread,
                 node: self.end_of(joined),
                 lock: key.lock,
@@ -186,8 +171,9 @@ impl<'a> Requests<'a> {
                 stack: key.stack,
                 held: key.held,
                 child,
-                runs,
-            });
+                runs: &[],
+            };
+            self.extras.push(Extra { request, runs });
         }
     }
 
@@ -235,19 +221,7 @@ impl<'a> Requests<'a> {
                 locked.extend(request.runs.iter().flat_map(|run| run.first..=run.last).map(|seg| (key.thread, seg)));
                 self.join(request, true, &mut Vec::new());
             } else if session.locks.get(key.lock.index()).is_some_and(holds) && key.how != How::Try {
-                self.extras.push(Extra {
-                    thread: key.thread,
-                    node: key.lock.0,
-                    lock: key.lock,
-                    mode: key.mode,
-                    how: key.how,
-                    reacquired: key.reacquired,
-                    unanswered: request.unanswered,
-                    stack: key.stack,
-                    held: key.held,
-                    child: true,
-                    runs: request.runs.clone(),
-                });
+                self.extras.push(Extra { request: view(request, true), runs: request.runs.clone() });
             }
         }
         let mut threads: Vec<ThreadId> = needed.iter().copied().collect();
@@ -294,7 +268,9 @@ impl<'a> Requests<'a> {
     ) {
         let held = ChainId::EMPTY;
         let (reacquired, unanswered, child) = (false, false, true);
-        self.extras.push(Extra { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, runs });
+        let request =
+            RequestView { thread, node, lock, mode, how, reacquired, unanswered, stack, held, child, runs: &[] };
+        self.extras.push(Extra { request, runs });
     }
 
     /// What threads took with nothing else held, and in which segments.

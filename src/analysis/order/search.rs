@@ -9,7 +9,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::clocks::Clocks;
-use super::guard_locks::{GuardLock, GuardLocks};
+use super::guard_locks::{GuardLocks, LegGuard};
 use super::requests::{RequestView, Requests, holds};
 use crate::model::order::{ChainId, Run};
 use crate::model::{LockId, Mode, Session, StackId, ThreadId};
@@ -29,7 +29,7 @@ pub(super) struct Candidate {
 #[derive(Debug)]
 pub(super) struct EquivalenceClass {
     pub held: ChainId,
-    pub inherited: Rc<[GuardLock]>,
+    pub inherited: Rc<[LegGuard]>,
     pub candidates: Vec<Candidate>,
 }
 
@@ -90,11 +90,11 @@ pub(super) struct Pairs<'a> {
     pub hard: Clocks<'a>,
     pub soft: Clocks<'a>,
     pub guard_locks: GuardLocks<'a>,
-    /// Whether two lists of held locks have a gate in common.
+    /// Whether two lists of held locks have a guard lock in common.
     guarded: FxHashMap<(ChainId, ChainId), bool>,
     /// Steps that are left for all searches.
     pub steps: u64,
-    /// The last search met requests kept apart by a gate, or by an order.
+    /// The last search met requests kept apart by a guard lock, or by an order.
     pub met_guard: bool,
     pub met_order: bool,
 }
@@ -121,11 +121,11 @@ impl<'a> Pairs<'a> {
     }
 
     /// What a thread holds at a request by itself, as far as it is one lock each.
-    fn own(&self, held: ChainId, owner: ThreadId) -> impl Iterator<Item = GuardLock> + '_ {
+    fn own(&self, held: ChainId, owner: ThreadId) -> impl Iterator<Item = LegGuard> + '_ {
         let links = self.session.order.chains.walk(held);
         let guard =
             |lock: LockId| self.session.locks.get(lock.index()).is_some_and(|lock| lock.merged <= 1 && holds(lock));
-        links.filter(move |link| guard(link.lock)).map(move |link| GuardLock {
+        links.filter(move |link| guard(link.lock)).map(move |link| LegGuard {
             lock: link.lock,
             mode: link.mode,
             stack: link.stack,
@@ -134,12 +134,12 @@ impl<'a> Pairs<'a> {
     }
 
     /// The lock that keeps two requests apart: held by two different threads at the time, and not by both to read.
-    pub fn guard(&mut self, a: &RequestView<'_>, b: &RequestView<'_>) -> Option<(GuardLock, GuardLock)> {
+    pub fn guard(&mut self, a: &RequestView<'_>, b: &RequestView<'_>) -> Option<(LegGuard, LegGuard)> {
         let (inherited_a, inherited_b) = (self.guard_locks.of(a.thread), self.guard_locks.of(b.thread));
-        let of_b: Vec<GuardLock> = self.own(b.held, b.thread).chain(inherited_b.iter().copied()).collect();
+        let of_b: Vec<LegGuard> = self.own(b.held, b.thread).chain(inherited_b.iter().copied()).collect();
         let mut of_a = self.own(a.held, a.thread).chain(inherited_a.iter().copied());
         of_a.find_map(|one| {
-            let apart = |other: &&GuardLock| {
+            let apart = |other: &&LegGuard| {
                 other.lock == one.lock
                     && other.owner != one.owner
                     && (one.mode, other.mode) != (Mode::Shared, Mode::Shared)
@@ -157,7 +157,7 @@ impl<'a> Pairs<'a> {
         if let Some(known) = self.guarded.get(&key) {
             return Some(*known);
         }
-        let of_b: Vec<GuardLock> = self.own(b.held, ThreadId(1)).collect();
+        let of_b: Vec<LegGuard> = self.own(b.held, ThreadId(1)).collect();
         let guarded = self.own(a.held, ThreadId(0)).any(|one| {
             of_b.iter().any(|other| other.lock == one.lock && (one.mode, other.mode) != (Mode::Shared, Mode::Shared))
         });

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::feasibility::{Feasibility, Outcome};
-use super::guard_locks::GuardLock;
+use super::guard_locks::LegGuard;
 use super::requests::Requests;
 use super::search::{Candidate, End, Group, Level, Next, Pairs};
 use super::trace::Event;
@@ -37,7 +37,7 @@ pub(super) enum Grounds {
     /// The links from the end of the one's segment to the beginning of the other's; a lock that both hold as well.
     Before { earlier: (ThreadId, u32), later: (ThreadId, u32), guard: Option<LockId> },
     /// A common lock.
-    Guard(GuardLock, GuardLock),
+    Guard(LegGuard, LegGuard),
     /// No two threads.
     OneThread,
     /// The legs were seen in different runs.
@@ -150,7 +150,7 @@ impl Classifier<'_> {
 
     /// What keeps the legs apart, as nothing else is left.
     fn kept_apart(&mut self, groups: &[Rc<Group>], readers: &[LockId], timed: bool, met: (bool, bool)) -> Verdict {
-        // What keeps them apart for ever says more than a gate, but finding it out may be too much.
+        // What keeps them apart in every run says more than a guard lock, but finding it out may be too much.
         let levels = [
             (Level::SoftOrdered, Class::SoftOrdered, met.0 && self.soft),
             (Level::Guarded, Class::Guarded, met.1),

@@ -49,7 +49,7 @@ impl Aggregate {
 
     /// Whether it is part of the profile. Nested acquisitions are for the order of locks alone: they have no times.
     pub(super) fn is_profiled(&self) -> bool {
-        !matches!(self.key.what, Aggregated::Open(_))
+        !matches!(self.key.what, Aggregated::EarlyAcquire(_))
     }
 
     /// Makes sure that the session has its lock and stacks.
@@ -62,7 +62,7 @@ impl Aggregate {
 
     /// Adds it to the thread's counts.
     pub(super) fn apply(self, thread: ThreadId, reducer: &mut Reducer) {
-        if !reducer.image.is_likely(self.count, self.sum, self.min, self.max) {
+        if !reducer.image.are_plausible(self.count, self.sum, self.min, self.max) {
             return;
         }
         let SiteKey { lock, stack, mode } = reducer.site_key(self.key.access);

@@ -5,8 +5,8 @@ use rustc_hash::FxHashMap;
 use super::{Collector, Source};
 use crate::ingest::clock::monotonic_ns;
 use crate::ingest::tasks;
-use crate::ingest::watch::{Found, tell};
-use crate::model::{CodeAddress, Excerpt, Hang, LockId, ModuleId, Session};
+use crate::ingest::watch::{Found, to_model};
+use crate::model::{CodeAddress, Hang, LockId, ModuleId, Session, Subset};
 
 /// Threads that waited for less than this may just be about to go on.
 const LEAST_WAIT_NS: u64 = 500_000_000;
@@ -35,9 +35,9 @@ impl Collector {
             let (image, session) = (&mut source.image, &mut self.session);
             for found in &found {
                 let hang = match found {
-                    Found::Ring(ring) => Some(tell::deadlock(image, session, ring, at_ns)),
-                    Found::Abandoned(waiter, owner) => tell::abandoned(image, session, waiter, *owner, at_ns),
-                    Found::Stuck(all) => Some(tell::stuck(image, session, all, at_ns)),
+                    Found::Ring(ring) => Some(to_model::deadlock(image, session, ring, at_ns)),
+                    Found::Abandoned(waiter, owner) => to_model::abandoned(image, session, waiter, *owner, at_ns),
+                    Found::Stuck(all) => Some(to_model::stuck(image, session, all, at_ns)),
                 };
                 session.hangs.extend(hang);
             }
@@ -70,22 +70,22 @@ impl Collector {
 
     /// One hang of [`Session::hangs`], to be named and shown at once.
     pub fn hang_now(&self, hang: &Hang) -> HangNow {
-        let excerpt = Excerpt::of(&self.session, hang);
-        let data_addresses = self.addresses_in(&excerpt);
-        HangNow { session: excerpt.session, data_addresses }
+        let subset = Subset::of(&self.session, hang);
+        let data_addresses = self.addresses_in(&subset);
+        HangNow { session: subset.session, data_addresses }
     }
 
-    /// Where the locks of an excerpt lie in their module's data, in the excerpt's own numbers.
-    pub(super) fn addresses_in(&self, excerpt: &Excerpt) -> FxHashMap<LockId, CodeAddress> {
+    /// Where the locks of a subset lie in their module's data, in the subset's own numbers.
+    pub(super) fn addresses_in(&self, subset: &Subset) -> FxHashMap<LockId, CodeAddress> {
         let modules: FxHashMap<ModuleId, usize> =
-            excerpt.modules.iter().enumerate().map(|(at, module)| (*module, at)).collect();
+            subset.modules.iter().enumerate().map(|(at, module)| (*module, at)).collect();
         let address_of = |lock: &LockId| {
             let living = self.sources.values().find_map(|source| source.image.data_addresses.get(lock));
             let address = living.or_else(|| self.data_addresses.get(lock))?;
             let module = modules.get(&address.module?)?;
             Some(CodeAddress { module: Some(ModuleId::from(*module)), ..*address })
         };
-        let locks = excerpt.locks.iter().enumerate();
+        let locks = subset.locks.iter().enumerate();
         locks.filter_map(|(at, lock)| Some((LockId::from(at), address_of(lock)?))).collect()
     }
 }
@@ -95,7 +95,7 @@ impl Source {
     pub(super) fn waits(&mut self, session: &mut Session) -> Option<Hang> {
         let ticks = self.image.ticks.now();
         let at_ns = self.image.ticks.moment_ns(ticks);
-        tell::waits(&mut self.image, session, ticks, LEAST_WAIT_NS, at_ns, self.tasks)
+        to_model::waits(&mut self.image, session, ticks, LEAST_WAIT_NS, at_ns, self.tasks)
     }
 
     /// Asks the kernel how many threads there are: those that never used a lock have no slot. Not to be asked at the end:

@@ -15,8 +15,8 @@ use crate::ingest::procfs;
 use crate::ingest::reducer::Reducer;
 use crate::ingest::watch::look;
 use crate::model::{
-    CodeAddress, Excerpt, FoldsNow, Frames, LockId, LockName, Mode, Now, Profile, Session, StackId, ThreadId,
-    ThreadNow, ThreadShare, WaitNow,
+    CodeAddress, FoldsNow, Frames, LockId, LockName, Mode, Now, Profile, Session, StackId, Subset, ThreadId, ThreadNow,
+    ThreadShare, WaitNow,
 };
 
 /// Rows that are named at a time: the collector has other things to do.
@@ -25,7 +25,7 @@ const BATCH: usize = 4000;
 /// Locks and stacks without names, taken out of the session to be named elsewhere.
 pub struct Unnamed {
     /// The rows, as a small session.
-    pub excerpt: Excerpt,
+    pub subset: Subset,
     /// Where its locks lie in their module's data.
     pub data_addresses: FxHashMap<LockId, CodeAddress>,
 }
@@ -40,9 +40,9 @@ pub struct Named {
 }
 
 impl Unnamed {
-    /// The names of the excerpt, which by now has them, for the session that it was taken from.
+    /// The names of the subset, which by now has them, for the session that it was taken from.
     pub fn named(self) -> Named {
-        let Excerpt { session, locks, stacks, .. } = self.excerpt;
+        let Subset { session, locks, stacks, .. } = self.subset;
         let of_lock = |(at, id): (usize, &LockId)| {
             let lock = &session.locks[at];
             (*id, lock.name.clone(), lock.class.clone())
@@ -79,15 +79,15 @@ impl Collector {
         };
         for source in self.sources.values_mut() {
             let image = &mut source.image;
-            now.acquisitions += image.believe(image.segment.header().unrecorded.load(Ordering::Relaxed));
+            now.acquisitions += image.plausible_count(image.segment.header().unrecorded.load(Ordering::Relaxed));
             for number in 0..image.segment.thread_count() {
                 let Some(slot) = image.segment.thread(number) else { continue };
-                now.acquisitions += image.believe(slot.acquisitions.load(Ordering::Relaxed));
+                now.acquisitions += image.plausible_count(slot.acquisitions.load(Ordering::Relaxed));
                 // Acquire: a slot that was taken over says so before its fields are written.
                 if slot.state.load(Ordering::Acquire) != state::ACTIVE {
                     continue;
                 }
-                let seen = look::Seen::at(&image.segment, number);
+                let seen = look::WaitSample::at(&image.segment, number);
                 let grips = seen.as_ref().map_or_else(|| look::grips(&image.segment, slot), |seen| seen.held.clone());
                 let mode = |shared: bool| if shared { Mode::Shared } else { Mode::Exclusive };
                 let held =
@@ -204,9 +204,9 @@ impl Collector {
         if locks.is_empty() && stacks.is_empty() {
             return None;
         }
-        let excerpt = Excerpt::of_rows(session, &locks, &stacks);
-        let data_addresses = self.addresses_in(&excerpt);
-        Some(Unnamed { excerpt, data_addresses })
+        let subset = Subset::of_rows(session, &locks, &stacks);
+        let data_addresses = self.addresses_in(&subset);
+        Some(Unnamed { subset, data_addresses })
     }
 
     /// Gives rows their names. A name that the program itself gave meanwhile stays.

@@ -64,7 +64,7 @@ impl Rings {
             if let Some(next) = next {
                 slot.ring.store(next, Ordering::Release);
             }
-            image.keep_likely(&mut records);
+            image.keep_plausible(&mut records);
             let drain = match &mut self.drains[number as usize] {
                 Some(drain) => drain,
                 none => {

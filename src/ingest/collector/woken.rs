@@ -38,7 +38,7 @@ impl Collector {
     /// Process ids of those that still write.
     pub fn living(&self) -> Vec<u32> {
         let owners = self.sources.values().map(|source| &source.image.owner);
-        owners.filter(|owner| !owner.life.is_over()).map(|owner| owner.pid).collect()
+        owners.filter(|owner| !owner.liveness.is_over()).map(|owner| owner.pid).collect()
     }
 
     /// Process ids of what is being recorded.

@@ -23,8 +23,8 @@ pub struct AggregateKey {
 pub enum Aggregated {
     /// As [`WireEvent::Hold`](super::WireEvent::Hold).
     Hold,
-    /// As [`WireEvent::Open`](super::WireEvent::Open).
-    Open(Nesting),
+    /// As [`WireEvent::EarlyAcquire`](super::WireEvent::EarlyAcquire).
+    EarlyAcquire(Nesting),
     /// As [`WireEvent::Waited`](super::WireEvent::Waited), with the node of the holder's stack.
     Waited(u32),
     /// As [`WireEvent::Done`](super::WireEvent::Done).
@@ -65,7 +65,7 @@ pub fn aggregate_key(entry: &FoldEntry) -> Option<AggregateKey> {
     let holder = || entry.holder.load(Ordering::Relaxed);
     let what = match Op::from_u8(op_and_flags as u8) {
         Some(Op::Hold) => Aggregated::Hold,
-        Some(Op::Open) => Aggregated::Open(Nesting {
+        Some(Op::EarlyAcquire) => Aggregated::EarlyAcquire(Nesting {
             outer: u64::from(holder()),
             hard_before: Some(entry.segment.load(Ordering::Relaxed)).filter(|before| *before != ANY_SEGMENT),
         }),

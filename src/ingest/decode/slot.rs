@@ -36,7 +36,7 @@ impl Held {
     pub fn until_the_end(&self, now: u64) -> WireEvent {
         let access = Access { flags: self.access.flags.with(Flags::UNRELEASED), ..self.access };
         let held = now.saturating_sub(self.ticks).min(PAYLOAD_MAX);
-        WireEvent::Hold(Hold { ticks: self.ticks, access, held, position: 0, was_open: false })
+        WireEvent::Hold(Hold { ticks: self.ticks, access, held, position: 0, published_early: false })
     }
 }
 

@@ -19,10 +19,10 @@ fn access(flags: Flags) -> Access {
 
 #[test]
 fn holds_and_acquisitions_that_are_reported_early() {
-    let hold = Hold { ticks: TICKS, access: access(Flags::TRY), held: 7, position: 2, was_open: true };
-    assert_eq!(decode(&record(Op::Hold, Flags::TRY, 7, extra_hold(2) | OPENED)), Some(WireEvent::Hold(hold)));
+    let hold = Hold { ticks: TICKS, access: access(Flags::TRY), held: 7, position: 2, published_early: true };
+    assert_eq!(decode(&record(Op::Hold, Flags::TRY, 7, extra_hold(2) | PUBLISHED_EARLY)), Some(WireEvent::Hold(hold)));
     assert!(!hold.is_section() && hold.is_plain());
-    let alone = Hold { was_open: false, ..hold };
+    let alone = Hold { published_early: false, ..hold };
     assert!(alone.is_section());
     for flags in [Flags::REENTRY, Flags::UNRELEASED] {
         assert!(!Hold { access: access(flags), ..alone }.is_section());
@@ -30,9 +30,11 @@ fn holds_and_acquisitions_that_are_reported_early() {
     for flags in [Flags::CONTENDED, Flags::REENTRY, Flags::REACQUIRED, Flags::CONTINUED, Flags::UNRELEASED] {
         assert!(!Hold { access: access(flags), ..hold }.is_plain());
     }
-    let open = |restart| WireEvent::Open(Open { ticks: TICKS, access: access(Flags::NONE), position: 4, restart });
-    assert_eq!(decode(&record(Op::Open, Flags::NONE, 0, extra_hold(4))), Some(open(false)));
-    assert_eq!(decode(&record(Op::Open, Flags::NONE, 0, extra_hold(4) | RESTART)), Some(open(true)));
+    let open = |restart| {
+        WireEvent::EarlyAcquire(EarlyAcquire { ticks: TICKS, access: access(Flags::NONE), position: 4, restart })
+    };
+    assert_eq!(decode(&record(Op::EarlyAcquire, Flags::NONE, 0, extra_hold(4))), Some(open(false)));
+    assert_eq!(decode(&record(Op::EarlyAcquire, Flags::NONE, 0, extra_hold(4) | RESTART)), Some(open(true)));
 }
 
 #[test]
@@ -156,9 +158,9 @@ fn entry_of(op_and_flags: u32, lock: u32, stack: u32, holder: u32, segment: u32)
 
 #[test]
 fn aggregates_of_nested_acquisitions_and_misuses() {
-    let nesting = |segment| aggregate_key(&entry_of(Op::Open as u32, 1, 2, 768, segment)).map(|key| key.what);
-    assert_eq!(nesting(4), Some(Aggregated::Open(Nesting { outer: 768, hard_before: Some(4) })));
-    assert_eq!(nesting(ANY_SEGMENT), Some(Aggregated::Open(Nesting { outer: 768, hard_before: None })));
+    let nesting = |segment| aggregate_key(&entry_of(Op::EarlyAcquire as u32, 1, 2, 768, segment)).map(|key| key.what);
+    assert_eq!(nesting(4), Some(Aggregated::EarlyAcquire(Nesting { outer: 768, hard_before: Some(4) })));
+    assert_eq!(nesting(ANY_SEGMENT), Some(Aggregated::EarlyAcquire(Nesting { outer: 768, hard_before: None })));
     let entry = entry_of(Op::Misuse as u32, 1, 2, 3, 0);
     entry.buckets[misuse::REFUSED as usize].store(2, Ordering::Relaxed);
     entry.buckets[0].store(9, Ordering::Relaxed);

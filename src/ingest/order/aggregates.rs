@@ -65,9 +65,9 @@ impl Found {
         for (offset, entries) in tables(&reducer.image.segment, first_table) {
             for (entry, number) in entries.iter().zip(0u64..) {
                 let Some(key) = decode::aggregate_key(entry) else { continue };
-                let count = reducer.image.believe(entry.count.load(Ordering::Relaxed));
+                let count = reducer.image.plausible_count(entry.count.load(Ordering::Relaxed));
                 match key.what {
-                    Aggregated::Open(nesting) => {
+                    Aggregated::EarlyAcquire(nesting) => {
                         let at = offset + size_of::<FoldTable>() as u64 + number * size_of::<FoldEntry>() as u64;
                         found.nested.insert(at, Nested { access: key.access, nesting });
                         if count > 0 {

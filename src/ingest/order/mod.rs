@@ -14,10 +14,10 @@ pub use aggregates::{aggregated, tables};
 pub use at_exit::left;
 pub use sections::finish;
 
-use super::decode::{self, Created, Done, Hold, Moment, Open, ThreadStart};
+use super::decode::{self, Created, Done, EarlyAcquire, Hold, Moment, ThreadStart};
 use super::image::traits_of;
 use super::reducer::Reducer;
-use crate::model::order::{Event, Gate, Misuse, MisuseKind, What};
+use crate::model::order::{Event, GuardLock, Misuse, MisuseKind, What};
 use crate::model::{Kind, SiteKey, StackId, ThreadId};
 
 /// Hands one event of a thread on.
@@ -37,8 +37,8 @@ pub fn hold_ended(hold: Hold, key: SiteKey, thread: ThreadId, reducer: &mut Redu
     let start_ns = reducer.image.ticks.moment_ns(hold.ticks);
     let end_ns = start_ns + reducer.image.ticks.duration_ns(hold.held);
     if hold.is_section() {
-        let gate = Gate { lock, mode, stack };
-        return reducer.accumulator.order.spanned(&mut reducer.session.order, thread, gate, start_ns, end_ns);
+        let guard = GuardLock { lock, mode, stack };
+        return reducer.accumulator.order.spanned(&mut reducer.session.order, thread, guard, start_ns, end_ns);
     }
     let position = hold.position;
     let (at_ns, what) = if flags.is_unreleased() {
@@ -61,9 +61,9 @@ fn held_at_thread_exit(hold: Hold, key: SiteKey, thread: ThreadId, reducer: &mut
 }
 
 /// A lock that is held beside others; `in_order`: it is part of the order.
-pub fn opened(open: Open, key: SiteKey, in_order: bool, thread: ThreadId, reducer: &mut Reducer) {
+pub fn acquired_early(early: EarlyAcquire, key: SiteKey, in_order: bool, thread: ThreadId, reducer: &mut Reducer) {
     reducer.image.recent.nested();
-    let Open { access, position, restart, .. } = open;
+    let EarlyAcquire { access, position, restart, .. } = early;
     let SiteKey { lock, mode, stack } = key;
     let what = if in_order && !access.flags.is_reentry() {
         let (how, reacquired) = (access.how(), access.flags.is_reacquired());
@@ -72,7 +72,7 @@ pub fn opened(open: Open, key: SiteKey, in_order: bool, thread: ThreadId, reduce
         reducer.session.order.dropped += u64::from(!in_order);
         What::Reached { position, restart }
     };
-    apply(reducer.image.ticks.moment_ns(open.ticks), stack, what, thread, reducer);
+    apply(reducer.image.ticks.moment_ns(early.ticks), stack, what, thread, reducer);
 }
 
 /// A wait that is over.

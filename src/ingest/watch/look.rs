@@ -32,7 +32,7 @@ pub struct Grip {
 
 /// A thread that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct WaitSample {
     /// Its slot.
     pub slot: u32,
     /// Kernel thread id.
@@ -55,7 +55,7 @@ pub struct Seen {
     pub held: Vec<Grip>,
 }
 
-impl Seen {
+impl WaitSample {
     /// The thread in this slot, if it waits.
     pub fn at(segment: &Segment, number: u32) -> Option<Self> {
         let slot = segment.thread(number)?;
@@ -151,7 +151,7 @@ pub fn grips(segment: &Segment, slot: &ThreadSlot) -> Vec<Grip> {
 /// Who waits for whom: nodes are the threads, in the order of `seen`, and after them the locks they wait for, once for
 /// each mode, so that a crowd before one lock takes as many edges as it has threads. `thread_of` finds a joined thread's
 /// slot by its `pthread_t`.
-pub fn graph(seen: &[Seen], thread_of: impl Fn(u64) -> Option<u32>) -> Graph {
+pub fn graph(seen: &[WaitSample], thread_of: impl Fn(u64) -> Option<u32>) -> Graph {
     let mut graph = Graph::new(seen.len());
     let mut wanted: FxHashMap<(u32, bool), u32> = FxHashMap::default();
     let by_slot: FxHashMap<u32, u32> = seen.iter().zip(0..).map(|(seen, at)| (seen.slot, at)).collect();
@@ -187,7 +187,7 @@ pub fn graph(seen: &[Seen], thread_of: impl Fn(u64) -> Option<u32>) -> Graph {
 }
 
 /// Whether readers wait behind this thread, which waits for the lock itself.
-pub fn queues_readers(waiter: &Seen) -> bool {
+pub fn queues_readers(waiter: &WaitSample) -> bool {
     waiter.kind.has_readers() && !waiter.is_shared() && waiter.traits.lets_writers_first()
 }
 
@@ -199,9 +199,9 @@ mod tests {
 
     use super::*;
 
-    fn seen(slot: u32, lock: u32, kind: Kind, flags: Flags, held: &[(u32, bool)]) -> Seen {
+    fn seen(slot: u32, lock: u32, kind: Kind, flags: Flags, held: &[(u32, bool)]) -> WaitSample {
         let grip = |(lock, shared): &(u32, bool)| Grip { lock: *lock, stack: 0, ticks: 1, shared: *shared };
-        Seen {
+        WaitSample {
             slot,
             tid: 100 + slot,
             lock,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     /// The rings, locks left out.
-    fn rings(seen: &[Seen]) -> Vec<Vec<u32>> {
+    fn rings(seen: &[WaitSample]) -> Vec<Vec<u32>> {
         let graph = graph(seen, |pthread| (pthread >= 0x10_0000).then(|| (pthread - 0x10_0000) as u32));
         let threads = |ring: Vec<u32>| ring.into_iter().filter(|node| (*node as usize) < seen.len()).collect();
         graph.rings().into_iter().map(threads).collect()
@@ -282,7 +282,7 @@ mod tests {
         /// The locks among the nodes change nothing: threads wait for each other as if each edge were drawn.
         #[test]
         fn locks_as_nodes_are_a_shorthand(raw in vec(raw(), 1..8)) {
-            let threads: Vec<Seen> = raw.into_iter().zip(0..).map(|((lock, kind, shared, first, mut held), slot)| {
+            let threads: Vec<WaitSample> = raw.into_iter().zip(0..).map(|((lock, kind, shared, first, mut held), slot)| {
                 held.sort_unstable();
                 held.dedup_by_key(|(lock, _)| *lock);
                 let mut seen = seen(slot, lock, kind, if shared { Flags::SHARED } else { Flags::NONE }, &held);

@@ -4,22 +4,22 @@
 //! Looked at from outside and while the program runs, a hang may be an illusion made of moments that do not belong
 //! together. What makes one certain, see `docs/design/live.md`: each thread of it was in one and the same wait at two
 //! looks, so it did nothing in between and held at both what it holds at the second; and the kernel and the locks
-//! themselves do not contradict (`proof`).
+//! themselves do not contradict (`verify`).
 //!
 //! Deliberately not here: rings through several processes (a lock that processes share has a row in each segment), and what
 //! a hang means for a person (`render`).
 
 pub mod graph;
 pub mod look;
-mod proof;
-pub mod tell;
+pub mod to_model;
+mod verify;
 
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::image::Image;
-use look::Seen;
+use look::WaitSample;
 
 /// Shorter waits are not looked at.
 const LEAST_WAIT_NS: u64 = 100_000_000;
@@ -36,22 +36,22 @@ const SHARE: u32 = 50;
 /// A ring that was contradicted is asked about again later and later, up to this.
 const SELDOM: Duration = Duration::from_secs(5);
 
-/// Threads that are told to be deadlocked in one process; a segment that shows ever new ones is not believed.
-const MOST_TOLD: usize = 1 << 16;
+/// Threads that are reported to be deadlocked in one process; a segment that shows ever new ones is not believed.
+const MOST_REPORTED: usize = 1 << 16;
 
 /// A hang that is certain.
 pub enum Found {
     /// Each thread waits for the next, the last one for the first.
-    Ring(Vec<Seen>),
+    Ring(Vec<WaitSample>),
     /// A thread waits for a lock whose owner, the thread with this kernel id, has ended.
-    Abandoned(Seen, u32),
+    Abandoned(WaitSample, u32),
     /// Every thread of the process waits, and nobody is left to wake one.
-    Stuck(Vec<Seen>),
+    Stuck(Vec<WaitSample>),
 }
 
 impl Found {
     /// The threads by which it was found.
-    fn members(&self) -> &[Seen] {
+    fn members(&self) -> &[WaitSample] {
         match self {
             Self::Ring(members) | Self::Stuck(members) => members,
             Self::Abandoned(waiter, _) => std::slice::from_ref(waiter),
@@ -67,27 +67,27 @@ pub struct Watcher {
     abandoned: Vec<Suspect>,
     /// All threads, while none of them goes on.
     still: Option<Suspect>,
-    /// Waits of threads that are told to be in a hang: they never end.
-    told: FxHashSet<(u32, u64)>,
+    /// Waits of threads that are reported to be in a hang: they never end.
+    reported: FxHashSet<(u32, u64)>,
 }
 
 /// Threads that were seen at least once in what may be a hang.
 struct Suspect {
-    members: Vec<Seen>,
+    members: Vec<WaitSample>,
     /// When it is asked about, and how long after that again.
     due: Instant,
-    patience: Duration,
+    backoff: Duration,
 }
 
 impl Suspect {
-    fn new(members: Vec<Seen>, now: Instant, patience: Duration) -> Self {
-        Self { members, due: now + patience, patience }
+    fn new(members: Vec<WaitSample>, now: Instant, backoff: Duration) -> Self {
+        Self { members, due: now + backoff, backoff }
     }
 
     /// It was contradicted: it is asked about again later.
     fn put_off(&mut self, now: Instant) {
-        self.patience = (self.patience * 2).min(SELDOM);
-        self.due = now + self.patience;
+        self.backoff = (self.backoff * 2).min(SELDOM);
+        self.due = now + self.backoff;
     }
 }
 
@@ -96,14 +96,14 @@ impl Watcher {
     /// id was one of the process and ended. Gives those that are certain, each once.
     pub fn look(&mut self, image: &Image, ticks: u64, has_ended: &dyn Fn(u32) -> bool) -> Vec<Found> {
         let now = Instant::now();
-        if self.next.is_some_and(|next| now < next) || self.told.len() > MOST_TOLD {
+        if self.next.is_some_and(|next| now < next) || self.reported.len() > MOST_REPORTED {
             return Vec::new();
         }
         let crowd = Crowd::of(image, ticks);
         if crowd.waiting.is_empty() && !crowd.is_still {
             self.rings.clear();
             self.abandoned.clear();
-            self.told.clear();
+            self.reported.clear();
         }
         let mut found = Vec::new();
         // Nearly always: nobody, or one that waits for another who does not.
@@ -116,17 +116,17 @@ impl Watcher {
         if found.is_empty() {
             found.extend(self.look_whether_still(image, &crowd, now, has_ended));
         }
-        self.told.extend(found.iter().flat_map(Found::members).map(|member| (member.slot, member.since)));
+        self.reported.extend(found.iter().flat_map(Found::members).map(|member| (member.slot, member.since)));
         self.next = Some(Instant::now() + BETWEEN.max(now.elapsed() * SHARE));
         found
     }
 
-    fn is_told(&self, seen: &Seen) -> bool {
-        self.told.contains(&(seen.slot, seen.since))
+    fn is_reported(&self, seen: &WaitSample) -> bool {
+        self.reported.contains(&(seen.slot, seen.since))
     }
 
-    fn look_for_rings(&mut self, image: &Image, waiting: &[Seen], now: Instant) -> Vec<Found> {
-        let by_slot: FxHashMap<u32, &Seen> = waiting.iter().map(|seen| (seen.slot, seen)).collect();
+    fn look_for_rings(&mut self, image: &Image, waiting: &[WaitSample], now: Instant) -> Vec<Found> {
+        let by_slot: FxHashMap<u32, &WaitSample> = waiting.iter().map(|seen| (seen.slot, seen)).collect();
         let graph = look::graph(waiting, |pthread| image.slot_of_pthread(pthread));
         let mut certain = Vec::new();
         self.rings.retain_mut(|suspect| {
@@ -134,8 +134,8 @@ impl Watcher {
                 suspect.members.iter().all(|member| by_slot.get(&member.slot).is_some_and(|seen| *seen == member));
             if stands && now >= suspect.due {
                 let pid = image.owner.pid;
-                if proof::is_mapped(pid, &image.segment.path)
-                    && proof::stands(pid, &suspect.members, &|said| image.tid(said))
+                if verify::is_mapped(pid, &image.segment.path)
+                    && verify::stands(pid, &suspect.members, &|said| image.tid(said))
                 {
                     certain.push(suspect.members.clone());
                     return false;
@@ -144,15 +144,15 @@ impl Watcher {
             }
             stands
         });
-        let new = |seen: &Seen| certain.iter().flatten().any(|member| member == seen);
-        // What waits for a hang that was told, is told with it.
-        let told = waiting.iter().zip(0..).filter(|(seen, _)| self.is_told(seen) || new(seen));
-        let told = graph.reaching(&told.map(|(_, at)| at).collect::<Vec<u32>>());
+        let new = |seen: &WaitSample| certain.iter().flatten().any(|member| member == seen);
+        // What waits for a hang that was reported is reported with it.
+        let reported = waiting.iter().zip(0..).filter(|(seen, _)| self.is_reported(seen) || new(seen));
+        let reported = graph.reaching(&reported.map(|(_, at)| at).collect::<Vec<u32>>());
         for ring in graph.rings() {
             // Locks are nodes too.
             let members = ring.iter().filter_map(|node| waiting.get(*node as usize));
-            let suspected = |seen: &Seen| self.rings.iter().any(|suspect| suspect.members.contains(seen));
-            if !ring.iter().any(|node| told[*node as usize]) && !members.clone().any(suspected) {
+            let suspected = |seen: &WaitSample| self.rings.iter().any(|suspect| suspect.members.contains(seen));
+            if !ring.iter().any(|node| reported[*node as usize]) && !members.clone().any(suspected) {
                 let ring = members.cloned().collect();
                 self.rings.push(Suspect::new(ring, now, STANDS));
             }
@@ -169,11 +169,11 @@ impl Watcher {
         now: Instant,
         has_ended: &dyn Fn(u32) -> bool,
     ) -> Vec<Found> {
-        let told: FxHashSet<u32> =
-            crowd.waiting.iter().filter(|seen| self.is_told(seen)).map(|seen| seen.lock).collect();
-        let waited_ns = |seen: &Seen| image.ticks.duration_ns(ticks.saturating_sub(seen.since));
-        let mut first: FxHashMap<u32, &Seen> = FxHashMap::default();
-        for seen in crowd.waiting.iter().filter(|seen| seen.may_be_abandoned() && !told.contains(&seen.lock)) {
+        let reported: FxHashSet<u32> =
+            crowd.waiting.iter().filter(|seen| self.is_reported(seen)).map(|seen| seen.lock).collect();
+        let waited_ns = |seen: &WaitSample| image.ticks.duration_ns(ticks.saturating_sub(seen.since));
+        let mut first: FxHashMap<u32, &WaitSample> = FxHashMap::default();
+        for seen in crowd.waiting.iter().filter(|seen| seen.may_be_abandoned() && !reported.contains(&seen.lock)) {
             if waited_ns(seen) >= LEAST_ABANDONED_NS {
                 let known = first.entry(seen.lock).or_insert(seen);
                 *known = if (seen.since, seen.slot) < (known.since, known.slot) { seen } else { known };
@@ -198,10 +198,10 @@ impl Watcher {
         certain
     }
 
-    fn owner_of_abandoned(&self, image: &Image, seen: &Seen, has_ended: &dyn Fn(u32) -> bool) -> Option<Found> {
+    fn owner_of_abandoned(&self, image: &Image, seen: &WaitSample, has_ended: &dyn Fn(u32) -> bool) -> Option<Found> {
         let pid = image.owner.pid;
-        let owner = proof::gone_owner(pid, seen, &|said| image.tid(said)).filter(|owner| has_ended(*owner))?;
-        proof::is_mapped(pid, &image.segment.path).then(|| Found::Abandoned(seen.clone(), owner))
+        let owner = verify::gone_owner(pid, seen, &|said| image.tid(said)).filter(|owner| has_ended(*owner))?;
+        verify::is_mapped(pid, &image.segment.path).then(|| Found::Abandoned(seen.clone(), owner))
     }
 
     /// Whether nobody is left in the process to wake anybody.
@@ -213,7 +213,7 @@ impl Watcher {
         has_ended: &dyn Fn(u32) -> bool,
     ) -> Option<Found> {
         let all = if crowd.is_still { everybody(image) } else { Vec::new() };
-        if all.is_empty() || all.iter().any(|seen| self.is_told(seen)) {
+        if all.is_empty() || all.iter().any(|seen| self.is_reported(seen)) {
             self.still = None;
             return None;
         }
@@ -225,7 +225,7 @@ impl Watcher {
             return None;
         }
         suspect.put_off(now);
-        if !proof::nobody_is_left(image.owner.pid, &image.segment.path, &all, &|said| image.tid(said)) {
+        if !verify::nobody_is_left(image.owner.pid, &image.segment.path, &all, &|said| image.tid(said)) {
             return None;
         }
         // A lock that was left behind says more.
@@ -242,7 +242,7 @@ const MOST_ABANDONED: usize = 256;
 struct Crowd {
     /// Those that may be part of a ring: they wait without a limit, for long enough, for something that certain threads
     /// have.
-    waiting: Vec<Seen>,
+    waiting: Vec<WaitSample>,
     /// There are threads, and each waits without a limit and for long enough.
     is_still: bool,
 }
@@ -261,7 +261,7 @@ impl Crowd {
             still += 1;
             waiting.extend(
                 look::is_for_holders(&image.segment, slot)
-                    .then(|| Seen::at(&image.segment, number))
+                    .then(|| WaitSample::at(&image.segment, number))
                     .flatten()
                     .filter(|seen| seen.since == since && !seen.is_timed() && seen.is_for_holders()),
             );
@@ -271,11 +271,11 @@ impl Crowd {
 }
 
 /// All threads of a process in which each waits without a limit; none where one does not any more.
-fn everybody(image: &Image) -> Vec<Seen> {
+fn everybody(image: &Image) -> Vec<WaitSample> {
     let mut all = Vec::new();
     for number in 0..image.segment.thread_count() {
         if image.segment.thread(number).is_some_and(look::is_active) {
-            match Seen::at(&image.segment, number).filter(|seen| !seen.is_timed()) {
+            match WaitSample::at(&image.segment, number).filter(|seen| !seen.is_timed()) {
                 Some(seen) => all.push(seen),
                 None => return Vec::new(),
             }

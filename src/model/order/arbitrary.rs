@@ -19,7 +19,7 @@ pub struct RawOrder {
     missing: [u64; 3],
 }
 
-/// Whether it has a creator, the creator and its sync point, gates, sync points that were not kept.
+/// Whether it has a creator, the creator and its sync point, guards, sync points that were not kept.
 type RawTimeline = (bool, [Index; 2], Vec<([Index; 2], Mode)>, u64, u64);
 /// Thread, lock, stack and list; mode; how; inside a condition wait, without an answer; runs.
 type RawRequest = ([Index; 4], Mode, How, [bool; 2], Vec<([Index; 2], u64)>);
@@ -75,7 +75,7 @@ impl RawOrder {
             let sync_point = SyncPoint { at_ns: *at_ns, until_ns: *until_ns, what, stack: stack(place) };
             order.timeline(thread(who)).sync_points.push(sync_point);
         }
-        for (at, (known, [creator, sync_point], gates, soft, must)) in self.timelines.iter().enumerate() {
+        for (at, (known, [creator, sync_point], guards, soft, must)) in self.timelines.iter().enumerate() {
             if at >= session.threads.len() {
                 break;
             }
@@ -84,14 +84,14 @@ impl RawOrder {
             let sync_points = order.timelines.get(creator.index()).map_or(0, |timeline| timeline.sync_points.len());
             let creator = (*known && creator.index() < at && sync_points > 0)
                 .then(|| (creator, sync_point.index(sync_points) as u32));
-            let gate = |([which, place], mode): &([Index; 2], Mode)| Gate {
+            let guard = |([which, place], mode): &([Index; 2], Mode)| GuardLock {
                 lock: lock(which),
                 mode: *mode,
                 stack: stack(place),
             };
             let timeline = order.timeline(ThreadId::from(at));
             timeline.creator = creator;
-            timeline.gates = gates.iter().map(gate).collect();
+            timeline.guards = guards.iter().map(guard).collect();
             (timeline.soft_dropped, timeline.hard_dropped, timeline.key) = (*soft, *must, soft ^ must);
         }
         for ([who, which, place, held], mode, how, [reacquired, unanswered], runs) in &self.requests {

@@ -1,11 +1,12 @@
 //! Events become requests, timelines and log.
 //!
 //! Each thread's events come in its own order; threads come in any order among each other (the collector reads
-//! one ring after the other), so what joins two threads is resolved later, by [`Fold::settle`].
+//! one ring after the other), so what joins two threads is resolved later, by [`Fold::flush`].
 
-use super::kin::{Heir, Join, Kin, Span};
+use super::thread_lineage::{Heir, Join, Span, ThreadLineage};
 use super::{
-    ChainId, Event, Gate, How, Link, Logged, LoggedWhat, Order, Request, RequestKey, Run, SyncPoint, SyncWhat, What,
+    ChainId, Event, GuardLock, How, Link, Logged, LoggedWhat, Order, Request, RequestKey, Run, SyncPoint, SyncWhat,
+    What,
 };
 use crate::model::ids::{LockId, ProcessId, StackId, ThreadId};
 use crate::model::profile::Mode;
@@ -23,8 +24,8 @@ struct Open {
 }
 
 impl Open {
-    fn gate(&self) -> Gate {
-        Gate { lock: self.lock, mode: self.mode, stack: self.stack }
+    fn guard(&self) -> GuardLock {
+        GuardLock { lock: self.lock, mode: self.mode, stack: self.stack }
     }
 }
 
@@ -34,7 +35,7 @@ struct State {
     process: ProcessId,
     key: u64,
     open: Vec<Open>,
-    /// What was held before a restart and was not told again yet.
+    /// What was held before a restart and was not published again yet.
     doubtful: Vec<Open>,
     /// Something may have been given back without a word, so `open` may say too much.
     unsure: bool,
@@ -57,7 +58,7 @@ struct Joining {
 #[derive(Debug, Default)]
 pub struct Fold {
     states: Vec<State>,
-    kin: Kin,
+    lineage: ThreadLineage,
 }
 
 impl Fold {
@@ -94,7 +95,7 @@ impl Fold {
         match what {
             What::Section { lock, mode, until_ns } => {
                 log(order, until_ns, lock, LoggedWhat::Section(mode));
-                self.spanned(order, thread, Gate { lock, mode, stack }, at_ns, until_ns);
+                self.spanned(order, thread, GuardLock { lock, mode, stack }, at_ns, until_ns);
             }
             What::Acquired { lock, mode, how, reacquired, position, restart } => {
                 self.make_room(order, thread, at_ns, position, restart);
@@ -114,8 +115,8 @@ impl Fold {
                 state.open.push(open);
                 let blocks = how == How::Block;
                 log(order, 0, lock, if blocks { LoggedWhat::Acquired(mode) } else { LoggedWhat::Tried(mode, how) });
-                // While it was held alone, nobody told.
-                self.joined_under(order, thread, open.gate(), at_ns, false);
+                // While it was held alone, nothing was published.
+                self.joined_under(order, thread, open.guard(), at_ns, false);
             }
             What::Reached { position, restart } => self.make_room(order, thread, at_ns, position, restart),
             What::Released { position, lock } => {
@@ -125,18 +126,18 @@ impl Fold {
                 }
             }
             What::Kept { position, lock, mode } => {
-                self.kin.kept(lock, thread, at_ns);
+                self.lineage.kept(lock, thread, at_ns);
                 match self.release(thread, position, lock) {
                     Some(open) => self.ended(order, thread, open, u64::MAX),
                     None => {
                         log(order, 0, lock, LoggedWhat::Acquired(mode));
-                        self.spanned(order, thread, Gate { lock, mode, stack }, at_ns, u64::MAX);
+                        self.spanned(order, thread, GuardLock { lock, mode, stack }, at_ns, u64::MAX);
                     }
                 }
             }
             What::OwnerDied { lock } => {
                 if let Some(sync_point) = self.sync_point(order, thread, event, at_ns, SyncWhat::Outlived(None)) {
-                    self.kin.outlived(Heir { thread, sync_point, lock, at_ns });
+                    self.lineage.outlived(Heir { thread, sync_point, lock, at_ns });
                 }
             }
             What::Wanted { lock, mode, how } => {
@@ -150,13 +151,13 @@ impl Fold {
                 let state = &mut self.states[thread.index()];
                 *state = State { process, key, ..State::default() };
                 order.timeline(thread).key = key;
-                self.kin.named(process, key, thread, at_ns);
-                self.kin.started(order, process, thread, token);
+                self.lineage.named(process, key, thread, at_ns);
+                self.lineage.started(order, process, thread, token);
             }
             What::Created { token } => {
                 if let Some(sync_point) = self.sync_point(order, thread, event, at_ns, SyncWhat::Created(None)) {
                     let process = self.states[thread.index()].process;
-                    self.kin.created(order, process, token, (thread, sync_point));
+                    self.lineage.created(order, process, token, (thread, sync_point));
                 }
             }
             What::Joined { lock, key, until_ns } => {
@@ -177,7 +178,7 @@ impl Fold {
             What::Ended => {
                 self.make_room(order, thread, at_ns, 0, false);
                 let state = &self.states[thread.index()];
-                self.kin.ended(state.process, state.key, thread, at_ns);
+                self.lineage.ended(state.process, state.key, thread, at_ns);
             }
         }
     }
@@ -239,18 +240,18 @@ impl Fold {
             if how != How::Try {
                 self.states[thread.index()].joins.push(Joining { sync_point, lock, how, stack, at_ns, unsure });
             }
-            self.kin.joined(Join { process, thread, sync_point, key, at_ns, until_ns });
+            self.lineage.joined(Join { process, thread, sync_point, key, at_ns, until_ns });
         }
     }
 
-    /// A lock was held since then, and that is told only now: threads were joined under it. `told`: it was told
+    /// A lock was held since then, and that is known only now: threads were joined under it. `published`: it was published
     /// before, so only the joins during which that was not to be relied on are new.
-    fn joined_under(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, since_ns: u64, told: bool) {
+    fn joined_under(&mut self, order: &mut Order, thread: ThreadId, guard: GuardLock, since_ns: u64, published: bool) {
         let state = &self.states[thread.index()];
         let since = state.joins.iter().rev().take_while(|join| join.at_ns >= since_ns);
-        let under: Vec<_> = since.filter(|join| !told || join.unsure).copied().collect();
+        let under: Vec<_> = since.filter(|join| !published || join.unsure).copied().collect();
         for Joining { sync_point, lock, how, stack, .. } in under {
-            let Gate { lock: held, mode, stack: taken } = gate;
+            let GuardLock { lock: held, mode, stack: taken } = guard;
             let Some(held) = order.chains.try_intern(Link { outer: ChainId::EMPTY, lock: held, mode, stack: taken })
             else {
                 order.dropped += 1;
@@ -262,33 +263,33 @@ impl Fold {
     }
 
     /// A lock was held alone, with sync points in between: it may be what guards a thread, and threads were joined under it.
-    pub fn spanned(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, at_ns: u64, until_ns: u64) {
+    pub fn spanned(&mut self, order: &mut Order, thread: ThreadId, guard: GuardLock, at_ns: u64, until_ns: u64) {
         self.meet(thread);
-        self.joined_under(order, thread, gate, at_ns, false);
-        self.guards(order, thread, gate, at_ns, until_ns);
+        self.joined_under(order, thread, guard, at_ns, false);
+        self.guards(order, thread, guard, at_ns, until_ns);
     }
 
-    /// A hold that was told at its beginning is over.
+    /// A hold that was published at its beginning is over.
     fn ended(&mut self, order: &mut Order, thread: ThreadId, open: Open, until_ns: u64) {
-        self.joined_under(order, thread, open.gate(), open.at_ns, true);
-        self.guards(order, thread, open.gate(), open.at_ns, until_ns);
+        self.joined_under(order, thread, open.guard(), open.at_ns, true);
+        self.guards(order, thread, open.guard(), open.at_ns, until_ns);
     }
 
-    fn guards(&mut self, order: &mut Order, thread: ThreadId, gate: Gate, at_ns: u64, until_ns: u64) {
+    fn guards(&mut self, order: &mut Order, thread: ThreadId, guard: GuardLock, at_ns: u64, until_ns: u64) {
         if self.states[thread.index()].joins.last().is_some_and(|join| join.at_ns >= at_ns) {
             order.timeline(thread);
-            self.kin.spanned(Span { thread, gate, at_ns, until_ns });
+            self.lineage.spanned(Span { thread, guard, at_ns, until_ns });
         }
     }
 
-    /// Records of the thread may have been folded: what was told to be held may have been given back since.
+    /// Records of the thread may have been folded: what was published as held may have been given back since.
     pub fn doubt(&mut self, thread: ThreadId) {
         if let Some(state) = self.states.get_mut(thread.index()) {
             state.unsure = !state.open.is_empty();
         }
     }
 
-    /// What is at this place or behind was given back, though nobody told; a restart puts all of it in doubt.
+    /// What is at this place or behind was given back, without a record; a restart puts all of it in doubt.
     fn make_room(&mut self, order: &mut Order, thread: ThreadId, at_ns: u64, position: u32, restart: bool) {
         self.states[thread.index()].unsure = false;
         if restart {
@@ -303,7 +304,7 @@ impl Fold {
         }
     }
 
-    /// What was not told again after a restart was given back before it.
+    /// What was not published again after a restart was given back before it.
     fn forget_doubtful(&mut self, order: &mut Order, thread: ThreadId, at_ns: u64) {
         for open in self.states[thread.index()].doubtful.drain(..).rev() {
             order.log.push(released(thread, &open, at_ns));
@@ -353,16 +354,16 @@ impl Fold {
     }
 
     /// Joins what was read of different threads. Call when all rings were read once more; `all`: nothing more comes.
-    pub fn settle(&mut self, order: &mut Order, all: bool) {
+    pub fn flush(&mut self, order: &mut Order, all: bool) {
         if all {
             for (state, thread) in std::mem::take(&mut self.states).into_iter().zip(0..) {
                 for open in state.open {
-                    let (gate, at_ns) = (open.gate(), open.at_ns);
-                    self.kin.spanned(Span { thread: ThreadId(thread), gate, at_ns, until_ns: u64::MAX });
+                    let (guard, at_ns) = (open.guard(), open.at_ns);
+                    self.lineage.spanned(Span { thread: ThreadId(thread), guard, at_ns, until_ns: u64::MAX });
                 }
             }
         }
-        self.kin.settle(order, all);
+        self.lineage.flush(order, all);
     }
 }
 

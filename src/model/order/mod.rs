@@ -11,10 +11,10 @@ mod chains;
 mod cyclic;
 mod event;
 mod fold;
-mod kin;
 mod log;
 #[cfg(test)]
 mod tests;
+mod thread_lineage;
 
 pub use chains::{ChainId, Chains, Link};
 pub use event::{Event, What};
@@ -138,7 +138,7 @@ impl SyncWhat {
 
 /// A lock that the creator of a thread held from its creation until it had joined it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Gate {
+pub struct GuardLock {
     /// The lock.
     pub lock: LockId,
     /// How it was held.
@@ -158,7 +158,7 @@ pub struct ThreadTimeline {
     /// In the thread's order. Segment n lies before sync point n; the last segment behind all sync points.
     pub sync_points: Vec<SyncPoint>,
     /// Held by the creator all the while.
-    pub gates: Vec<Gate>,
+    pub guards: Vec<GuardLock>,
     /// Hand-overs that were not kept as sync points any more, as there were too many.
     pub soft_dropped: u64,
     /// Creations, joins and barriers that were not kept.

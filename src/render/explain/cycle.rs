@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::names::Names;
 use super::phrases::Phrases;
-use crate::analysis::order::{Cause, Class, Cycle, GuardLock, Leg, Link};
+use crate::analysis::order::{Cause, Class, Cycle, Leg, LegGuard, Link};
 use crate::model::{HangKind, Kind, LockId, Mode, StackId, Stacks, ThreadId};
 use crate::render::units::count;
 
@@ -64,7 +64,7 @@ pub(super) fn reason(cycle: &Cycle, phrases: &Phrases<'_>) -> String {
 fn cause(cycle: &Cycle, phrases: &Phrases<'_>) -> String {
     let legs = &cycle.legs;
     match &cycle.cause {
-        Cause::Hung { kind, others } => hung(*kind, *others, legs, phrases),
+        Cause::Hung { kind, others } => observed(*kind, *others, legs, phrases),
         Cause::Schedule => {
             let is_join = |lock: &LockId| phrases.session.lock(*lock).kind == Kind::Join;
             let inside = phrases.locks(legs.iter().map(|leg| leg.wanted).filter(|lock| !is_join(lock)));
@@ -142,7 +142,7 @@ fn cause(cycle: &Cycle, phrases: &Phrases<'_>) -> String {
     }
 }
 
-fn hung(kind: HangKind, others: usize, legs: &[Leg], phrases: &Phrases<'_>) -> String {
+fn observed(kind: HangKind, others: usize, legs: &[Leg], phrases: &Phrases<'_>) -> String {
     match kind {
         HangKind::Abandoned => legs.first().map_or_else(String::new, |leg| {
             let taken = match leg.held.stack {
@@ -165,9 +165,9 @@ fn hung(kind: HangKind, others: usize, legs: &[Leg], phrases: &Phrases<'_>) -> S
     }
 }
 
-fn guard(one: &GuardLock, other: &GuardLock, legs: &[Leg], phrases: &Phrases<'_>) -> String {
+fn guard(one: &LegGuard, other: &LegGuard, legs: &[Leg], phrases: &Phrases<'_>) -> String {
     let lock = phrases.lock(one.lock);
-    let of = |guard: &GuardLock| {
+    let of = |guard: &LegGuard| {
         let shared = if guard.mode == Mode::Shared { " to read" } else { "" };
         let inherited = !legs.iter().any(|leg| leg.thread == guard.owner);
         let whole = if inherited { ", by the creator until it has joined the thread" } else { "" };

@@ -80,7 +80,7 @@ fn causes() {
     let cycle = findings.cycles().next().expect("a cycle");
     let (leg, thread) = (&cycle.legs[0], cycle.legs[0].thread);
     let (lock, at, other) = (leg.held.lock, leg.held.stack, cycle.legs[1].held.stack);
-    let guard = |stack| crate::analysis::order::GuardLock { lock, mode: leg.held.mode, stack, owner: thread };
+    let guard = |stack| crate::analysis::order::LegGuard { lock, mode: leg.held.mode, stack, owner: thread };
     let before = |link| Cause::Before { link: Some(link), guard: None };
     for (cause, want) in [
         (Cause::Schedule, "values passed under `journal.mu` and `acct->lock`"),

@@ -85,7 +85,7 @@ fn what(contention: &Contention, part: u64, whole: u64) -> String {
     }
 }
 
-fn heat(share: f64) -> Style {
+fn severity_style(share: f64) -> Style {
     if share >= BAD_SHARE {
         Style::Bad
     } else if share >= WARN_SHARE {
@@ -153,8 +153,8 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
             (label(row), Style::Strong),
             pid(session, row),
             plain(row.kind.name()),
-            (time(row.wait.total, row.contended).0, heat(part)),
-            (if row.contended == 0 { "-".into() } else { percent(part) }, heat(part)),
+            (time(row.wait.total, row.contended).0, severity_style(part)),
+            (if row.contended == 0 { "-".into() } else { percent(part) }, severity_style(part)),
             known(percent(row.contended_share())),
             time(row.wait.p99, row.contended),
             time(row.wait.max, row.contended),
@@ -207,13 +207,13 @@ fn groups(session: &Session, contention: &Contention, layout: &Layout, limit: us
         let part = share(row.wait.total, total);
         vec![
             (name, Style::Strong),
-            (time(row.wait.total, row.contended).0, heat(part)),
-            (if row.contended == 0 { "-".into() } else { percent(part) }, heat(part)),
+            (time(row.wait.total, row.contended).0, severity_style(part)),
+            (if row.contended == 0 { "-".into() } else { percent(part) }, severity_style(part)),
             plain(percent(share(row.contended, row.acquisitions))),
             time(row.wait.p99, row.contended),
             time(row.wait.max, row.contended),
             time(row.hold_ns, row.acquisitions),
-            (time(row.blocked_ns, row.blocked_ns).0, heat(share(row.blocked_ns, total))),
+            (time(row.blocked_ns, row.blocked_ns).0, severity_style(share(row.blocked_ns, total))),
             plain(short_count(row.acquisitions)),
             plain(count(row.locks)),
         ]

@@ -33,7 +33,7 @@ fn runs(orders: &[&[usize]], kinds: &[Kind], modes: &[Mode]) -> Session {
             event(&mut fold, &mut builder, &format!("take_{class}"), what);
         }
     }
-    fold.settle(&mut builder.session.order, true);
+    fold.flush(&mut builder.session.order, true);
     builder.session
 }
 

@@ -1,7 +1,7 @@
 //! Programs with a known truth: each row of "What counts as an order", each verdict, and the sizes.
 
 use super::simulate::{Op, Program, Recorded, run};
-use crate::analysis::order::{Cause, Class, Cycle, GuardLock, Link, Orders, orders};
+use crate::analysis::order::{Cause, Class, Cycle, LegGuard, Link, Orders, orders};
 use crate::model::{Kind, LockId, Session, StackId};
 use Op::{Barrier, Create, Join, Lock, Post, Read, Signal, Timed, Try, Unlock, Wait, Write};
 
@@ -144,14 +144,14 @@ fn a_gate_of_two_sides_of_three_guards() {
 
 #[test]
 fn the_creators_gate_guards_against_others_but_not_among_siblings() {
-    // Thread 1 holds the gate over the whole life of thread 3; thread 2 takes it itself.
+    // Thread 1 holds the guard lock over the whole life of thread 3; thread 2 takes it itself.
     let guardian = vec![Lock(G), Create(3), Join(3), Unlock(G)];
     let mut guarded = program(&[guardian, under(G, both(B, A)), both(A, B)]);
     guarded.threads[0] = vec![Create(1), Create(2), Join(1), Join(2)];
     let orders = classified(&guarded);
     assert_eq!(only(&orders).class, Class::Guarded);
     let Cause::Guard(one, other) = only(&orders).cause else { panic!("{orders:#?}") };
-    let is_leg = |guard: &GuardLock| only(&orders).legs.iter().any(|leg| leg.thread == guard.owner);
+    let is_leg = |guard: &LegGuard| only(&orders).legs.iter().any(|leg| leg.thread == guard.owner);
     assert!(![one, other].iter().all(is_leg), "one is held by the creator: {orders:#?}");
     let mut siblings = program(&[both(A, B), both(B, A)]);
     siblings.threads[0] = under(G, siblings.threads[0].clone());

@@ -165,9 +165,9 @@ pub fn run(program: &Program, schedule: Schedule<'_>) -> Recorded {
         for event in &thread.events {
             fold.apply(&mut session.order, ThreadId::from(number), *event);
         }
-        fold.settle(&mut session.order, false);
+        fold.flush(&mut session.order, false);
     }
-    fold.settle(&mut session.order, true);
+    fold.flush(&mut session.order, true);
     let mut steps = vec![None];
     for (thread, ops) in program.threads.iter().enumerate() {
         steps.extend((0..=ops.len()).map(|step| Some((thread, step))));

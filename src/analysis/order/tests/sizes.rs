@@ -76,7 +76,7 @@ impl Tape {
     }
 
     fn classified(mut self, limit: Duration) -> (Session, Orders) {
-        self.fold.settle(&mut self.builder.session.order, true);
+        self.fold.flush(&mut self.builder.session.order, true);
         let begin = Instant::now();
         let orders = orders(&self.builder.session);
         let took = begin.elapsed();

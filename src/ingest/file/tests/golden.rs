@@ -210,7 +210,7 @@ fn golden_order(main: StackId, work: StackId) -> Order {
     apply(parent, 20, main, What::Joined { lock: LockId(7), key: 71, until_ns: 21 });
     apply(parent, 22, work, What::Section { lock: LockId(2), mode: shared, until_ns: 23 });
     apply(parent, 24, main, What::Created { token: 10 });
-    fold.settle(&mut order, true);
+    fold.flush(&mut order, true);
     order.requests[0].runs.push(Run { first: 1, last: 3, count: 5 });
     for (kind, holder) in [
         (MisuseKind::UnlockNotOwner, main),
@@ -252,7 +252,7 @@ fn the_current_version_is_read() {
         write_to_path(&golden_session(), &path).unwrap();
     }
     assert_eq!(read(&path).unwrap(), golden_session());
-    assert!(!golden_session().order.log.is_empty() && !golden_session().order.timelines[1].gates.is_empty());
+    assert!(!golden_session().order.log.is_empty() && !golden_session().order.timelines[1].guards.is_empty());
 }
 
 /// The session of the example in the specification.

@@ -66,7 +66,7 @@ fn exercise(session: &Session) {
     }
     for (at, timeline) in order.timelines.iter().enumerate() {
         session.thread(ThreadId::from(at));
-        timeline.gates.iter().for_each(|gate| assert!(gate.lock.index() < session.locks.len()));
+        timeline.guards.iter().for_each(|guard| assert!(guard.lock.index() < session.locks.len()));
         // Whoever follows creators comes to an end.
         let mut next = timeline.creator;
         let mut steps = 0;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::{mode, mode_number, number};
 use crate::model::order::{
-    ChainId, Gate, How, Link, Logged, LoggedWhat, Misuse, MisuseKind, Order, Request, RequestKey, Run, SyncPoint,
+    ChainId, GuardLock, How, Link, Logged, LoggedWhat, Misuse, MisuseKind, Order, Request, RequestKey, Run, SyncPoint,
     SyncWhat, ThreadTimeline,
 };
 use crate::model::{LockId, Mode, StackId, ThreadId};
@@ -131,7 +131,7 @@ impl SyncPointRow {
 pub struct TimelineRow {
     /// Who created it, and the position of that in the creator's sync points.
     pub creator: Option<(u32, u32)>,
-    pub gates: Vec<HeldRow>,
+    pub guards: Vec<HeldRow>,
     pub soft_dropped: u64,
     pub hard_dropped: u64,
     /// What joiners call it.
@@ -142,7 +142,7 @@ impl From<&ThreadTimeline> for TimelineRow {
     fn from(timeline: &ThreadTimeline) -> Self {
         Self {
             creator: timeline.creator.map(|(thread, sync_point)| (thread.0, sync_point)),
-            gates: timeline.gates.iter().map(|gate| HeldRow::new(gate.lock, gate.mode, gate.stack)).collect(),
+            guards: timeline.guards.iter().map(|guard| HeldRow::new(guard.lock, guard.mode, guard.stack)).collect(),
             soft_dropped: timeline.soft_dropped,
             hard_dropped: timeline.hard_dropped,
             key: timeline.key,
@@ -152,9 +152,9 @@ impl From<&ThreadTimeline> for TimelineRow {
 
 impl TimelineRow {
     /// `None` where a number has no meaning here.
-    pub fn gates(&self) -> Option<Vec<Gate>> {
-        let gate = |row: &HeldRow| row.parts().map(|(lock, mode, stack)| Gate { lock, mode, stack });
-        self.gates.iter().map(gate).collect()
+    pub fn guards(&self) -> Option<Vec<GuardLock>> {
+        let guard = |row: &HeldRow| row.parts().map(|(lock, mode, stack)| GuardLock { lock, mode, stack });
+        self.guards.iter().map(guard).collect()
     }
 }
 

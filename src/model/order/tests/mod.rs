@@ -10,11 +10,11 @@ use crate::model::ids::ProcessId;
 use program::{Program, Told};
 
 /// A request in full, without the numbers that depend on the order of reading.
-type Plain = (ThreadId, LockId, Mode, How, StackId, Vec<Gate>);
+type Plain = (ThreadId, LockId, Mode, How, StackId, Vec<GuardLock>);
 
 fn plain(order: &Order, key: &RequestKey) -> Plain {
-    let gate = |link: &Link| Gate { lock: link.lock, mode: link.mode, stack: link.stack };
-    let mut held: Vec<_> = order.chains.walk(key.held).map(gate).collect();
+    let guard = |link: &Link| GuardLock { lock: link.lock, mode: link.mode, stack: link.stack };
+    let mut held: Vec<_> = order.chains.walk(key.held).map(guard).collect();
     held.reverse();
     (key.thread, key.lock, key.mode, key.how, key.stack, held)
 }
@@ -42,13 +42,13 @@ fn read(program: &Program, seed: u64) -> Order {
                 *at += 1;
             }
         }
-        fold.settle(&mut order, false);
+        fold.flush(&mut order, false);
     }
-    fold.settle(&mut order, true);
+    fold.flush(&mut order, true);
     for (thread, lock, held, must) in &program.folded {
-        let link = |outer, gate: &Gate| Link { outer, lock: gate.lock, mode: gate.mode, stack: gate.stack };
-        let held = held.iter().fold(ChainId::EMPTY, |outer, gate| order.chains.intern(link(outer, gate)));
-        let (thread, Gate { lock, mode, stack }) = (*thread, *lock);
+        let link = |outer, guard: &GuardLock| Link { outer, lock: guard.lock, mode: guard.mode, stack: guard.stack };
+        let held = held.iter().fold(ChainId::EMPTY, |outer, guard| order.chains.intern(link(outer, guard)));
+        let (thread, GuardLock { lock, mode, stack }) = (*thread, *lock);
         let key = RequestKey { thread, lock, mode, how: How::Block, reacquired: false, stack, held };
         let segments = order.timeline(thread).segments(*must);
         order.requested(key, segments, 1);
@@ -71,7 +71,7 @@ fn every_request_with_what_was_held() {
 
 #[test]
 fn timelines_and_gates() {
-    let mut gates = 0;
+    let mut guards = 0;
     for seed in 0..200 {
         let program = Program::random(seed, 0);
         let order = read(&program, seed);
@@ -86,11 +86,11 @@ fn timelines_and_gates() {
             let joined = |sync_point: &&SyncPoint| sync_point.what == SyncWhat::Joined(Some(*child));
             let joins = order.timelines[creator.index()].sync_points.iter().filter(joined).count();
             assert_eq!(joins, usize::from(expected.joined), "seed {seed}: {child:?}");
-            assert_eq!(timeline.gates.iter().copied().collect::<BTreeSet<_>>(), expected.gates, "seed {seed}");
-            gates += timeline.gates.len();
+            assert_eq!(timeline.guards.iter().copied().collect::<BTreeSet<_>>(), expected.guards, "seed {seed}");
+            guards += timeline.guards.len();
         }
     }
-    assert!(gates > 50, "{gates}");
+    assert!(guards > 50, "{guards}");
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn the_order_of_reading_does_not_show() {
 /// Where records are folded, no request is lost, and none is made up: at most, some of what was held is unknown.
 #[test]
 fn overload_loses_no_request() {
-    let is_part = |part: &[Gate], whole: &[Gate]| {
+    let is_part = |part: &[GuardLock], whole: &[GuardLock]| {
         let mut rest = whole.iter();
-        part.iter().all(|gate| rest.any(|other| other == gate))
+        part.iter().all(|guard| rest.any(|other| other == guard))
     };
     let mut folded = 0;
     for seed in 0..300 {

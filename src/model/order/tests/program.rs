@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plain;
 use crate::model::ids::{LockId, ProcessId, StackId, ThreadId};
-use crate::model::order::{Event, Gate, How, What};
+use crate::model::order::{Event, GuardLock, How, What};
 use crate::model::profile::Mode;
 
 /// Locks from here on stand for threads that are joined.
@@ -34,7 +34,7 @@ pub struct Written {
 pub struct Kinship {
     pub creator: ThreadId,
     pub joined: bool,
-    pub gates: BTreeSet<Gate>,
+    pub guards: BTreeSet<GuardLock>,
 }
 
 /// A program that ran.
@@ -43,7 +43,7 @@ pub struct Program {
     pub rings: Vec<Vec<Written>>,
     pub end: u64,
     /// Requests that were folded: what was held, and the sync points before.
-    pub folded: Vec<(ThreadId, Gate, Vec<Gate>, u32)>,
+    pub folded: Vec<(ThreadId, GuardLock, Vec<GuardLock>, u32)>,
     pub requests: BTreeMap<Plain, u64>,
     pub kin: BTreeMap<ThreadId, Kinship>,
     pub holds: BTreeSet<(ThreadId, LockId, u64, u64)>,
@@ -51,7 +51,7 @@ pub struct Program {
 
 #[derive(Clone, Copy)]
 struct Held {
-    gate: Gate,
+    guard: GuardLock,
     at: u64,
     told: bool,
 }
@@ -62,7 +62,7 @@ struct Thread {
     held: Vec<Option<Held>>,
     key: u64,
     /// Children that were not joined yet, with what was held at their creation.
-    children: Vec<(u32, BTreeSet<(Gate, u64)>)>,
+    children: Vec<(u32, BTreeSet<(GuardLock, u64)>)>,
     sync_points: u32,
     full: bool,
     restart: bool,
@@ -74,12 +74,12 @@ impl Thread {
         self.held.iter().zip(0..).filter_map(|(held, at)| held.map(|held| (at, held))).collect()
     }
 
-    fn gates(&self) -> Vec<Gate> {
-        self.live().iter().map(|(_, held)| held.gate).collect()
+    fn guards(&self) -> Vec<GuardLock> {
+        self.live().iter().map(|(_, held)| held.guard).collect()
     }
 
-    fn since(&self) -> BTreeSet<(Gate, u64)> {
-        self.live().iter().map(|(_, held)| (held.gate, held.at)).collect()
+    fn since(&self) -> BTreeSet<(GuardLock, u64)> {
+        self.live().iter().map(|(_, held)| (held.guard, held.at)).collect()
     }
 }
 
@@ -154,21 +154,21 @@ impl Run {
 
     fn acquire(&mut self, at: usize, random: &mut impl FnMut(u64) -> u64) {
         let lock = LockId(random(6) as u32);
-        if self.threads[at].gates().iter().any(|gate| gate.lock == lock) {
+        if self.threads[at].guards().iter().any(|guard| guard.lock == lock) {
             return;
         }
         let now = self.tick();
         let mode = if random(3) == 0 { Mode::Shared } else { Mode::Exclusive };
-        let gate = Gate { lock, mode, stack: StackId(1 + random(3) as u32) };
-        let (thread, held) = (ThreadId(at as u32), self.threads[at].gates());
-        self.threads[at].held.push(Some(Held { gate, at: now, told: false }));
+        let guard = GuardLock { lock, mode, stack: StackId(1 + random(3) as u32) };
+        let (thread, held) = (ThreadId(at as u32), self.threads[at].guards());
+        self.threads[at].held.push(Some(Held { guard, at: now, told: false }));
         if held.is_empty() {
             return;
         }
-        let plain = (thread, lock, mode, How::Block, gate.stack, held.clone());
+        let plain = (thread, lock, mode, How::Block, guard.stack, held.clone());
         *self.program.requests.entry(plain).or_default() += 1;
         if self.threads[at].full {
-            self.program.folded.push((thread, gate, held, self.threads[at].sync_points));
+            self.program.folded.push((thread, guard, held, self.threads[at].sync_points));
             return;
         }
         let anew = self.threads[at].restart;
@@ -176,7 +176,7 @@ impl Run {
             if held.told && !anew {
                 continue;
             }
-            let Gate { lock, mode, stack } = held.gate;
+            let GuardLock { lock, mode, stack } = held.guard;
             let restart = std::mem::take(&mut self.threads[at].restart);
             let what = What::Acquired { lock, mode, how: How::Block, reacquired: false, position, restart };
             self.tell(at, held.at, stack, what);
@@ -188,7 +188,7 @@ impl Run {
         let now = self.tick();
         let live = self.threads[at].live();
         let (position, held) = live[random(live.len() as u64) as usize];
-        let Gate { lock, mode, stack } = held.gate;
+        let GuardLock { lock, mode, stack } = held.guard;
         self.program.holds.insert((ThreadId(at as u32), lock, held.at, now));
         let thread = &mut self.threads[at];
         thread.held[position as usize] = None;
@@ -209,7 +209,7 @@ impl Run {
         self.threads[at].sync_points += 1;
         self.threads[at].children.push((child, since));
         self.start(child);
-        self.program.kin.insert(ThreadId(child), Kinship { creator, joined: false, gates: BTreeSet::new() });
+        self.program.kin.insert(ThreadId(child), Kinship { creator, joined: false, guards: BTreeSet::new() });
     }
 
     fn join(&mut self, at: usize, random: &mut impl FnMut(u64) -> u64) {
@@ -225,7 +225,7 @@ impl Run {
         let (thread, lock, key) = (ThreadId(at as u32), LockId(JOINS + child), self.threads[child as usize].key);
         self.tell(at, began, StackId(5), What::Joined { lock, key, until_ns });
         self.threads[at].sync_points += 1;
-        let held = self.threads[at].gates();
+        let held = self.threads[at].guards();
         if !held.is_empty() {
             let plain = (thread, lock, Mode::Exclusive, How::Block, StackId(5), held);
             *self.program.requests.entry(plain).or_default() += 1;
@@ -233,7 +233,7 @@ impl Run {
         let still = self.threads[at].since();
         let kin = self.program.kin.get_mut(&ThreadId(child)).unwrap();
         kin.joined = true;
-        kin.gates = since.intersection(&still).map(|(gate, _)| *gate).collect();
+        kin.guards = since.intersection(&still).map(|(guard, _)| *guard).collect();
     }
 
     fn end(&mut self, at: usize) {

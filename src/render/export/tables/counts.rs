@@ -90,12 +90,12 @@ impl<'a, T: OfLock> Rows<'a, T> {
 }
 
 /// Texts and ids of stacks, each input once.
-struct Places<'a> {
+struct StackTexts<'a> {
     input: &'a TableInput<'a>,
     known: FxHashMap<StackId, (u64, String)>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> StackTexts<'a> {
     fn of(input: &'a TableInput<'a>, stacks: impl Iterator<Item = StackId>) -> Self {
         let mut known = FxHashMap::default();
         for id in stacks {
@@ -138,7 +138,7 @@ pub fn sites(input: &TableInput<'_>) -> Table {
         })
         .collect();
     rows.sort_by_key(|row| (input.contention.row_index(row.lock), row.lock, row.stack, row.mode));
-    let places = Places::of(input, rows.iter().map(|row| row.stack));
+    let places = StackTexts::of(input, rows.iter().map(|row| row.stack));
     Rows::new(input, &rows)
         .of_lock(input)
         .id("stack", |row| places.id(row.stack))
@@ -164,7 +164,7 @@ impl OfLock for WaitRow {
 }
 
 impl<'a> Rows<'a, WaitRow> {
-    fn sides(self, input: &TableInput<'_>, places: &Places<'_>) -> Self {
+    fn sides(self, input: &TableInput<'_>, places: &StackTexts<'_>) -> Self {
         let session = input.session;
         let name = |id: ThreadId| printable(&session.thread(id).name);
         let tid = |id: ThreadId| u64::from(session.thread(id).tid);
@@ -186,8 +186,8 @@ fn kept(input: &TableInput<'_>, rows: impl Iterator<Item = WaitRow>) -> Vec<Wait
     rows.filter(|row| input.contention.row_of(row.key.lock).is_some() && cut.keeps_thread(row.key.thread)).collect()
 }
 
-fn places_of<'a>(input: &'a TableInput<'a>, rows: &[WaitRow]) -> Places<'a> {
-    Places::of(input, rows.iter().flat_map(|row| [row.key.waiter, row.key.holder]))
+fn places_of<'a>(input: &'a TableInput<'a>, rows: &[WaitRow]) -> StackTexts<'a> {
+    StackTexts::of(input, rows.iter().flat_map(|row| [row.key.waiter, row.key.holder]))
 }
 
 /// `waits`: who waited for whom, added up: complete.

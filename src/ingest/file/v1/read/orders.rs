@@ -6,7 +6,7 @@ use crate::ingest::file::v1::orders::{
     ChainRow, MissingRow, MisuseRow, OrderEventRow, RequestRow, SyncPointRow, TimelineRow,
 };
 use crate::model::ThreadId;
-use crate::model::order::{ChainId, Gate, Link, LoggedWhat, Request, Run, SyncPoint, SyncWhat, ThreadTimeline};
+use crate::model::order::{ChainId, GuardLock, Link, LoggedWhat, Request, Run, SyncPoint, SyncWhat, ThreadTimeline};
 
 /// What the rows to come refer to.
 #[derive(Default)]
@@ -52,11 +52,11 @@ impl Builder {
     }
 
     pub(super) fn timeline(&mut self, row: TimelineRow) -> Result<(), Damage> {
-        self.charge((row.gates.len() * size_of::<Gate>()) as u64)?;
-        let gates = row.gates().ok_or(Damage::Senseless("a gate that has no meaning"))?;
-        for gate in &gates {
-            self.known_lock(gate.lock)?;
-            self.known_stack(gate.stack)?;
+        self.charge((row.guards.len() * size_of::<GuardLock>()) as u64)?;
+        let guards = row.guards().ok_or(Damage::Senseless("a gate that has no meaning"))?;
+        for guard in &guards {
+            self.known_lock(guard.lock)?;
+            self.known_stack(guard.stack)?;
         }
         if let Some((creator, sync_point)) = row.creator {
             self.known_sync_point(creator, sync_point)?;
@@ -65,7 +65,7 @@ impl Builder {
         self.timeline_of(at as u32)?;
         let timeline = &mut self.session.order.timelines[at];
         timeline.creator = row.creator.map(|(thread, sync_point)| (ThreadId(thread), sync_point));
-        timeline.gates = gates;
+        timeline.guards = guards;
         (timeline.soft_dropped, timeline.hard_dropped) = (row.soft_dropped, row.hard_dropped);
         timeline.key = row.key;
         self.reached.timelines += 1;

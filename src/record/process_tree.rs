@@ -11,7 +11,7 @@ use crate::ingest::tasks;
 pub fn members(folder: &Path) -> usize {
     // What was there before this process began is none of them, and need not be looked into.
     let began = own_start();
-    let living: Vec<Kin> = living().into_iter().filter(|kin| kin.started >= began).collect();
+    let living: Vec<ProcStat> = living().into_iter().filter(|process| process.started >= began).collect();
     mapping(folder, &living).len()
 }
 
@@ -27,7 +27,7 @@ fn start(stat: &str) -> Option<u64> {
 
 /// A process, as the kernel tells of it: the numbers are names of folders in `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kin {
+struct ProcStat {
     entry: u32,
     parent: u32,
     /// In the kernel's ticks.
@@ -35,33 +35,33 @@ struct Kin {
 }
 
 /// Every process but this one that is not over.
-fn living() -> Vec<Kin> {
+fn living() -> Vec<ProcStat> {
     let own = procfs::own_entry();
-    procfs::entries().filter(|entry| *entry != own).filter_map(living_kin).collect()
+    procfs::entries().filter(|entry| *entry != own).filter_map(living_process).collect()
 }
 
 /// Whether there is such a process, and it is not over.
 pub fn is_alive(pid: u32) -> bool {
-    procfs::entry(pid).is_some_and(|entry| living_kin(entry).is_some())
+    procfs::entry(pid).is_some_and(|entry| living_process(entry).is_some())
 }
 
 /// A process that is not over.
-fn living_kin(entry: u32) -> Option<Kin> {
+fn living_process(entry: u32) -> Option<ProcStat> {
     let folder = Path::new("/proc").join(entry.to_string());
     let stat = procfs::text(folder.join("stat")).ok()?;
-    kin(entry, &stat, || tasks::living_in(&folder).next().is_some())
+    proc_stat(entry, &stat, || tasks::living_in(&folder).next().is_some())
 }
 
 /// What a line of `/proc/PID/stat` says; `None` where the process is over. Where only its first thread is, the process
 /// lives as long as another one does: `others_live` tells.
-fn kin(entry: u32, stat: &str, others_live: impl FnOnce() -> bool) -> Option<Kin> {
+fn proc_stat(entry: u32, stat: &str, others_live: impl FnOnce() -> bool) -> Option<ProcStat> {
     let state = tasks::state(stat)?;
     let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
     let started = start(stat).unwrap_or(u64::MAX);
-    (!tasks::is_over(state) || others_live()).then_some(Kin { entry, parent, started })
+    (!tasks::is_over(state) || others_live()).then_some(ProcStat { entry, parent, started })
 }
 
-fn mapping(folder: &Path, living: &[Kin]) -> Vec<u32> {
+fn mapping(folder: &Path, living: &[ProcStat]) -> Vec<u32> {
     let Some(folder) = folder.to_str() else { return Vec::new() };
     let is_there = |bytes: Vec<u8>| bytes.windows(folder.len()).any(|part| part == folder.as_bytes());
     let has = |entry: &u32| {
@@ -69,16 +69,16 @@ fn mapping(folder: &Path, living: &[Kin]) -> Vec<u32> {
         let environment = fs::read(tasks::memory_of(&process).join("environ"));
         environment.is_ok_and(is_there) || tasks::maps(&process).is_some_and(is_there)
     };
-    living.iter().map(|kin| kin.entry).filter(has).collect()
+    living.iter().map(|process| process.entry).filter(has).collect()
 }
 
 /// The descendants of a process, `except` those and theirs.
-fn descendants(of: u32, living: &[Kin], except: &[u32]) -> Vec<u32> {
+fn descendants(of: u32, living: &[ProcStat], except: &[u32]) -> Vec<u32> {
     let mut found = vec![of];
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {
         at += 1;
-        let children = living.iter().filter(|kin| kin.parent == parent).map(|kin| kin.entry);
+        let children = living.iter().filter(|process| process.parent == parent).map(|process| process.entry);
         let new: Vec<u32> = children.filter(|pid| !found.contains(pid) && !except.contains(pid)).collect();
         found.extend(new);
     }
@@ -86,14 +86,14 @@ fn descendants(of: u32, living: &[Kin], except: &[u32]) -> Vec<u32> {
 }
 
 /// Everything that a session started, whoever its parent is now.
-pub struct Family<'a> {
+pub struct ProcessTree<'a> {
     folder: &'a Path,
     /// Children that this process had before: a shell that calls `exec lockprof` leaves its own to it.
     strangers: Vec<u32>,
 }
 
-impl<'a> Family<'a> {
-    /// The family of the program that is about to be started.
+impl<'a> ProcessTree<'a> {
+    /// The processes of the program that is about to be started.
     pub fn new(folder: &'a Path) -> Self {
         let strangers = if has_children() { descendants(procfs::own_entry(), &living(), &[]) } else { Vec::new() };
         Self { folder, strangers }
@@ -152,13 +152,13 @@ mod tests {
 
     #[test]
     fn lines_of_the_kernel() {
-        let lives = Some(Kin { entry: 7, parent: 3, started: u64::MAX });
-        assert_eq!(kin(7, "7 (a) Z (b) S 3 7 7 0", || false), lives);
-        assert_eq!(kin(7, "7 (gone) Z 3 7 7 0", || false), None);
-        assert_eq!(kin(7, "7 (first thread gone) Z 3 7 7 0", || true), lives);
-        assert_eq!(kin(7, "7 (x", || true), None);
+        let lives = Some(ProcStat { entry: 7, parent: 3, started: u64::MAX });
+        assert_eq!(proc_stat(7, "7 (a) Z (b) S 3 7 7 0", || false), lives);
+        assert_eq!(proc_stat(7, "7 (gone) Z 3 7 7 0", || false), None);
+        assert_eq!(proc_stat(7, "7 (first thread gone) Z 3 7 7 0", || true), lives);
+        assert_eq!(proc_stat(7, "7 (x", || true), None);
         let line = "7 (a) S 3 7 7 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10";
-        assert_eq!(kin(7, line, || true), Some(Kin { entry: 7, parent: 3, started: 4711 }));
+        assert_eq!(proc_stat(7, line, || true), Some(ProcStat { entry: 7, parent: 3, started: 4711 }));
     }
 
     #[test]
@@ -171,8 +171,17 @@ mod tests {
 
     #[test]
     fn descendants_of_descendants() {
-        let kin = |entry, parent| Kin { entry, parent, started: 0 };
-        let living = [kin(5, 4), kin(2, 1), kin(3, 2), kin(4, 2), kin(9, 8), kin(6, 1), kin(7, 6), kin(1, 1)];
+        let process = |entry, parent| ProcStat { entry, parent, started: 0 };
+        let living = [
+            process(5, 4),
+            process(2, 1),
+            process(3, 2),
+            process(4, 2),
+            process(9, 8),
+            process(6, 1),
+            process(7, 6),
+            process(1, 1),
+        ];
         assert_eq!(descendants(1, &living, &[6]), [2, 3, 4, 5]);
         assert_eq!(descendants(8, &living, &[]), [9]);
     }

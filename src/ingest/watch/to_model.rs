@@ -6,7 +6,7 @@ use lockprof_wire::Kind;
 use lockprof_wire::thread::state;
 use rustc_hash::FxHashMap;
 
-use super::look::{self, Grip, Seen};
+use super::look::{self, Grip, WaitSample};
 use crate::ingest::image::Image;
 use crate::model::{Hang, HangKind, HeldLock, Mode, Session, Thread, ThreadId, Waiting};
 
@@ -17,7 +17,7 @@ const MOST_HOLDERS: usize = 16;
 
 /// All threads of a process as they are now.
 struct Scene {
-    waiting: Vec<Seen>,
+    waiting: Vec<WaitSample>,
     /// What threads that do not wait hold: of those it may be out of date.
     running: Vec<(u32, Vec<Grip>)>,
 }
@@ -30,7 +30,7 @@ impl Scene {
             if slot.state.load(Ordering::Acquire) != state::ACTIVE {
                 continue;
             }
-            match Seen::at(&image.segment, number) {
+            match WaitSample::at(&image.segment, number) {
                 Some(seen) => scene.waiting.push(seen),
                 None => scene.running.push((number, look::grips(&image.segment, slot))),
             }
@@ -49,7 +49,7 @@ impl Scene {
         for writer in self.waiting.iter().filter(|seen| look::queues_readers(seen)) {
             writers.entry(writer.lock).or_default().push(writer.slot);
         }
-        let of = |seen: &Seen| -> Vec<u32> {
+        let of = |seen: &WaitSample| -> Vec<u32> {
             if seen.kind == Kind::Join {
                 return image.slot_of_pthread(seen.address).into_iter().collect();
             }
@@ -66,14 +66,14 @@ impl Scene {
 }
 
 /// A ring that is certain, and who else waits for it.
-pub fn deadlock(image: &mut Image, session: &mut Session, ring: &[Seen], at_ns: u64) -> Hang {
+pub fn deadlock(image: &mut Image, session: &mut Session, ring: &[WaitSample], at_ns: u64) -> Hang {
     let mut ring = ring.to_vec();
     // The thread that was there first begins.
     let first = (0..ring.len()).min_by_key(|at| ring[*at].tid).unwrap_or(0);
     ring.rotate_left(first);
     let scene = Scene::of(image);
     let holders = scene.holders(image);
-    let place = |seen: &Seen| scene.waiting.iter().position(|other| other.slot == seen.slot);
+    let place = |seen: &WaitSample| scene.waiting.iter().position(|other| other.slot == seen.slot);
     let members: Vec<u32> = ring.iter().filter_map(place).map(|at| at as u32).collect();
     let stuck = look::graph(&scene.waiting, |pthread| image.slot_of_pthread(pthread)).reaching(&members);
     let others: Vec<usize> = (0..scene.waiting.len())
@@ -96,7 +96,13 @@ pub fn deadlock(image: &mut Image, session: &mut Session, ring: &[Seen], at_ns: 
 
 /// A lock that an ended thread left behind: who waits for it, and who waits for those. `waiter` is one of the first; `owner`
 /// the ended thread's kernel id. `None` where nothing is known of that thread.
-pub fn abandoned(image: &mut Image, session: &mut Session, waiter: &Seen, owner: u32, at_ns: u64) -> Option<Hang> {
+pub fn abandoned(
+    image: &mut Image,
+    session: &mut Session,
+    waiter: &WaitSample,
+    owner: u32,
+    at_ns: u64,
+) -> Option<Hang> {
     let is = |thread: &Thread| thread.process == image.process && thread.tid == owner && thread.end_ns.is_some();
     let owner = ThreadId::from(session.threads.iter().rposition(is)?);
     let scene = Scene::of(image);
@@ -107,11 +113,11 @@ pub fn abandoned(image: &mut Image, session: &mut Session, waiter: &Seen, owner:
     let indirect = (0..scene.waiting.len()).filter(|at| behind[*at] && !direct.contains(at));
     let all: Vec<usize> = direct.iter().copied().chain(indirect).take(MOST_OTHERS).collect();
     let others = all.into_iter().map(|at| {
-        let mut told = waiting(image, session, &scene.waiting[at], &holders[at]);
+        let mut waits = waiting(image, session, &scene.waiting[at], &holders[at]);
         if direct.contains(&at) {
-            told.holders = vec![owner];
+            waits.holders = vec![owner];
         }
-        told
+        waits
     });
     let others: Vec<Waiting> = others.collect();
     let running = scene.running.len() as u32;
@@ -120,7 +126,7 @@ pub fn abandoned(image: &mut Image, session: &mut Session, waiter: &Seen, owner:
 }
 
 /// A process in which all threads wait, and nobody is left to wake one.
-pub fn stuck(image: &mut Image, session: &mut Session, all: &[Seen], at_ns: u64) -> Hang {
+pub fn stuck(image: &mut Image, session: &mut Session, all: &[WaitSample], at_ns: u64) -> Hang {
     let scene = Scene { waiting: all.to_vec(), running: Vec::new() };
     let holders = scene.holders(image);
     let others = scene.waiting.iter().zip(&holders).take(MOST_OTHERS);
@@ -145,7 +151,7 @@ pub fn waits(
         let known = first.entry(seen.lock).or_insert((seen.since, seen.slot));
         *known = (*known).min((seen.since, seen.slot));
     }
-    let waits = |seen: &&Seen| {
+    let waits = |seen: &&WaitSample| {
         let runs = first.get(&seen.lock).is_some_and(|(_, slot)| *slot == seen.slot);
         !runs && image.ticks.duration_ns(ticks.saturating_sub(seen.since)) >= least_ns
     };
@@ -161,7 +167,7 @@ pub fn waits(
     Some(Hang { kind: HangKind::Waits, process: image.process, at_ns, cycle: Vec::new(), others, running })
 }
 
-fn waiting(image: &mut Image, session: &mut Session, seen: &Seen, holders: &[u32]) -> Waiting {
+fn waiting(image: &mut Image, session: &mut Session, seen: &WaitSample, holders: &[u32]) -> Waiting {
     let held = seen
         .held
         .iter()

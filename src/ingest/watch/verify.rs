@@ -11,7 +11,7 @@ use std::path::Path;
 use lockprof_wire::Kind;
 use lockprof_wire::lock_layout::glibc;
 
-use super::look::Seen;
+use super::look::WaitSample;
 use crate::ingest::procfs;
 use crate::ingest::tasks;
 
@@ -23,7 +23,7 @@ pub fn is_mapped(pid: u32, segment: &Path) -> bool {
 
 /// Whether the ring can be one: each thread is asleep for its lock, and the next one has it. `tid`: the kernel's id of a
 /// thread by the one that the program knows it by.
-pub fn stands(pid: u32, ring: &[Seen], tid: &dyn Fn(u32) -> u32) -> bool {
+pub fn stands(pid: u32, ring: &[WaitSample], tid: &dyn Fn(u32) -> u32) -> bool {
     ring.iter().enumerate().all(|(at, waiter)| {
         let next = &ring[(at + 1) % ring.len()];
         sleeps(pid, tid(waiter.tid), waiter) && is_held(tid(waiter.tid), waiter, next)
@@ -32,7 +32,7 @@ pub fn stands(pid: u32, ring: &[Seen], tid: &dyn Fn(u32) -> u32) -> bool {
 
 /// The kernel id of the thread that a lock names as its owner, where no such thread lives in the process any more; `None`
 /// where one does, or the lock does not say, or processes share it. `tid`: as in [`stands`].
-pub fn gone_owner(pid: u32, waiter: &Seen, tid: &dyn Fn(u32) -> u32) -> Option<u32> {
+pub fn gone_owner(pid: u32, waiter: &WaitSample, tid: &dyn Fn(u32) -> u32) -> Option<u32> {
     let waits_as = tid(waiter.tid);
     let words = read_words(waits_as, waiter.address, glibc::size(waiter.kind))?;
     let owner = glibc::state(waiter.kind, word_of(&words)).owner()?;
@@ -44,7 +44,7 @@ pub fn gone_owner(pid: u32, waiter: &Seen, tid: &dyn Fn(u32) -> u32) -> Option<u
 /// Whether these threads are all of the process, each sleeps without a limit for what it is said to wait for, and
 /// nothing from outside can wake one: no handler of a signal, no memory that another process has as well, no debugger.
 /// `tid`: as in [`stands`].
-pub fn nobody_is_left(pid: u32, segment: &Path, all: &[Seen], tid: &dyn Fn(u32) -> u32) -> bool {
+pub fn nobody_is_left(pid: u32, segment: &Path, all: &[WaitSample], tid: &dyn Fn(u32) -> u32) -> bool {
     let are_all = || {
         let mut living: Vec<u32> = tasks::living(pid).collect();
         let mut seen: Vec<u32> = all.iter().map(|seen| tid(seen.tid)).collect();
@@ -58,7 +58,7 @@ pub fn nobody_is_left(pid: u32, segment: &Path, all: &[Seen], tid: &dyn Fn(u32) 
         && is_mapped(pid, segment)
         && are_private(pid, &addresses)
         && !is_shared_with_a_child(pid, segment)
-        && all.iter().all(|seen| sleeps_for_ever(pid, tid(seen.tid), seen))
+        && all.iter().all(|seen| sleeps_permanently(pid, tid(seen.tid), seen))
         && are_all()
 }
 
@@ -116,7 +116,7 @@ fn is_shared_with_a_child(pid: u32, segment: &Path) -> bool {
 
 /// Whether a thread sleeps without a limit of time in what it waits for, as the kernel tells. Inside a condition wait that may
 /// be the mutex as well. A spin lock's waiter never sleeps, and does nothing else.
-fn sleeps_for_ever(pid: u32, tid: u32, waiter: &Seen) -> bool {
+fn sleeps_permanently(pid: u32, tid: u32, waiter: &WaitSample) -> bool {
     if waiter.kind.spins() {
         return sleeps(pid, tid, waiter);
     }
@@ -144,7 +144,7 @@ fn is_endless(call: &str) -> bool {
 }
 
 /// Whether a thread sleeps in what it waits for. A spin lock's waiter never sleeps: it has to be there only.
-fn sleeps(pid: u32, tid: u32, waiter: &Seen) -> bool {
+fn sleeps(pid: u32, tid: u32, waiter: &WaitSample) -> bool {
     let task = procfs::folder(pid).join(format!("task/{tid}"));
     if waiter.kind.spins() {
         return task.exists();
@@ -172,7 +172,7 @@ fn is_sleep_in(call: &str, address: u64, extent: u64) -> bool {
 }
 
 /// Whether the lock's own words let the next thread of the ring be what the waiter waits for.
-fn is_held(tid: u32, waiter: &Seen, next: &Seen) -> bool {
+fn is_held(tid: u32, waiter: &WaitSample, next: &WaitSample) -> bool {
     let Some(grip) = next.grip_of(waiter.lock) else {
         // A join, or a writer that readers queue behind.
         return true;

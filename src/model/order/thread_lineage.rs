@@ -6,7 +6,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Gate, Order, SyncWhat};
+use super::{GuardLock, Order, SyncWhat};
 use crate::model::ids::{LockId, ProcessId, ThreadId};
 
 /// A join whose thread is not known yet.
@@ -31,7 +31,7 @@ pub(super) struct Heir {
 
 /// One of the threads that have had the same name one after the other.
 #[derive(Debug)]
-struct Bearer {
+struct HandleOwner {
     began_ns: u64,
     ended_ns: u64,
     thread: ThreadId,
@@ -42,24 +42,24 @@ struct Bearer {
 #[derive(Debug)]
 pub(super) struct Span {
     pub thread: ThreadId,
-    pub gate: Gate,
+    pub guard: GuardLock,
     pub at_ns: u64,
     pub until_ns: u64,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Kin {
+pub(super) struct ThreadLineage {
     /// Creators and their sync points, by process and token.
     creations: FxHashMap<(ProcessId, u32), (ThreadId, u32)>,
     /// Threads whose creation was not read yet, by process and token.
     started: FxHashMap<(ProcessId, u32), ThreadId>,
     /// By what joiners call them, in the order in which they began.
-    bearers: FxHashMap<(ProcessId, u64), Vec<Bearer>>,
+    owners: FxHashMap<(ProcessId, u64), Vec<HandleOwner>>,
     /// Joins whose thread has been read by now.
-    ripe: Vec<Join>,
-    /// Joins that were read since the last settling.
-    fresh: Vec<Join>,
+    ready: Vec<Join>,
+    /// Joins that were read since the last flush.
+    pending: Vec<Join>,
     spans: Vec<Span>,
     /// Threads that ended and held a lock, with when they had taken it.
     kept: FxHashMap<LockId, Vec<(u64, ThreadId)>>,
@@ -67,8 +67,8 @@ pub(super) struct Kin {
     heirs: Vec<Heir>,
 }
 
-impl Kin {
-    /// Holds that are kept to find gates; what is missing makes a verdict more careful.
+impl ThreadLineage {
+    /// Holds that are kept to find guards; what is missing makes a verdict more careful.
     const MOST_SPANS: usize = 1 << 18;
     /// The same for locks that threads held at their ends, and for those who took them.
     const MOST_KEPT: usize = 1 << 16;
@@ -97,22 +97,22 @@ impl Kin {
         if key == 0 {
             return;
         }
-        let bearers = self.bearers.entry((process, key)).or_default();
-        let at = bearers.partition_point(|other| other.began_ns <= began_ns);
-        bearers.insert(at, Bearer { began_ns, ended_ns: u64::MAX, thread, joined: false });
+        let owners = self.owners.entry((process, key)).or_default();
+        let at = owners.partition_point(|other| other.began_ns <= began_ns);
+        owners.insert(at, HandleOwner { began_ns, ended_ns: u64::MAX, thread, joined: false });
     }
 
     /// A thread ended.
     pub fn ended(&mut self, process: ProcessId, key: u64, thread: ThreadId, ended_ns: u64) {
-        let bearers = self.bearers.get_mut(&(process, key));
-        if let Some(bearer) = bearers.and_then(|all| all.iter_mut().rev().find(|bearer| bearer.thread == thread)) {
-            bearer.ended_ns = ended_ns;
+        let owners = self.owners.get_mut(&(process, key));
+        if let Some(owner) = owners.and_then(|all| all.iter_mut().rev().find(|owner| owner.thread == thread)) {
+            owner.ended_ns = ended_ns;
         }
     }
 
     /// A thread was joined.
     pub fn joined(&mut self, join: Join) {
-        self.fresh.push(join);
+        self.pending.push(join);
     }
 
     /// A lock was held while others were created or joined.
@@ -136,16 +136,16 @@ impl Kin {
         }
     }
 
-    /// See [`Fold::settle`](super::Fold::settle).
-    pub fn settle(&mut self, order: &mut Order, all: bool) {
-        let mut ripe = std::mem::replace(&mut self.ripe, std::mem::take(&mut self.fresh));
+    /// See [`Fold::flush`](super::Fold::flush).
+    pub fn flush(&mut self, order: &mut Order, all: bool) {
+        let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.pending));
         if all {
-            ripe.append(&mut self.ripe);
+            ready.append(&mut self.ready);
         }
         // One who bore the name before must be known as joined when the next one's turn comes.
-        ripe.sort_by_key(|join| join.until_ns);
-        for join in ripe {
-            if let Some(child) = self.bearer(&join) {
+        ready.sort_by_key(|join| join.until_ns);
+        for join in ready {
+            if let Some(child) = self.owner(&join) {
                 order.timeline(join.thread).sync_points[join.sync_point as usize].what = SyncWhat::Joined(Some(child));
             }
         }
@@ -159,30 +159,30 @@ impl Kin {
                 }
             }
             order.timelines.iter_mut().for_each(|timeline| {
-                timeline.gates.sort();
-                timeline.gates.dedup();
+                timeline.guards.sort();
+                timeline.guards.dedup();
             });
         }
     }
 
     /// Whom it joined; `None` where that cannot be told.
-    fn bearer(&mut self, join: &Join) -> Option<ThreadId> {
-        let bearers = self.bearers.get_mut(&(join.process, join.key))?;
-        let last = bearers.partition_point(|bearer| bearer.began_ns <= join.until_ns).checked_sub(1)?;
+    fn owner(&mut self, join: &Join) -> Option<ThreadId> {
+        let owners = self.owners.get_mut(&(join.process, join.key))?;
+        let last = owners.partition_point(|owner| owner.began_ns <= join.until_ns).checked_sub(1)?;
         // A name is free as soon as its thread was joined, a moment before the joiner says so: whoever began
         // during the join may be the thread joined, or already the next one of its name.
-        let before = last.checked_sub(1).filter(|_| bearers[last].began_ns > join.at_ns);
+        let before = last.checked_sub(1).filter(|_| owners[last].began_ns > join.at_ns);
         let at = match before {
-            Some(before) if !bearers[before].joined => {
-                if bearers[last].ended_ns <= join.until_ns {
+            Some(before) if !owners[before].joined => {
+                if owners[last].ended_ns <= join.until_ns {
                     return None;
                 }
                 before
             }
             _ => last,
         };
-        bearers[at].joined = true;
-        Some(bearers[at].thread)
+        owners[at].joined = true;
+        Some(owners[at].thread)
     }
 }
 
@@ -205,6 +205,6 @@ fn guard(order: &mut Order, span: &Span) {
         }
     }
     for child in guarded {
-        order.timeline(child).gates.push(span.gate);
+        order.timeline(child).guards.push(span.guard);
     }
 }

@@ -1,4 +1,4 @@
-//! What of a segment can be believed.
+//! What of a segment is plausible: times and counts that a program can have made.
 
 use std::sync::atomic::Ordering;
 
@@ -18,36 +18,41 @@ impl Image {
     }
 
     /// Takes out what no shim writes: what took longer than the process lives, what is in the future.
-    pub fn keep_likely(&self, records: &mut Vec<Record>) {
+    pub fn keep_plausible(&self, records: &mut Vec<Record>) {
         let (longest, latest) = self.bounds();
-        let is_likely = |record: &Record| record.payload() <= longest && record.ticks <= latest;
-        if !records.iter().all(is_likely) {
+        let is_plausible = |record: &Record| record.payload() <= longest && record.ticks <= latest;
+        if !records.iter().all(is_plausible) {
             self.segment.damaged("its records tell of times that cannot be");
-            records.retain(is_likely);
+            records.retain(is_plausible);
         }
     }
 
-    /// What a fold says, if it can be.
-    pub fn is_likely(&self, count: u64, sum: u64, min: u64, max: u64) -> bool {
+    /// Whether so many things that take some time each can have been counted.
+    fn can_count(&self, count: u64) -> bool {
+        /// More than a thread counts in a year.
+        const MOST: u64 = 1 << 52;
+        count <= self.bounds().0.min(MOST)
+    }
+
+    /// Whether the sums of an aggregate can be.
+    pub fn are_plausible(&self, count: u64, sum: u64, min: u64, max: u64) -> bool {
         /// Locks that are held at one time add up.
         const AT_ONCE: u64 = 1 << 16;
         let (longest, _) = self.bounds();
-        let is = min <= max
+        let are = self.can_count(count)
+            && min <= max
             && max <= longest
-            && count <= longest
             && sum <= longest.saturating_mul(AT_ONCE)
             && sum <= max.saturating_mul(count);
-        if !is {
+        if !are {
             self.segment.damaged("its sums cannot be");
         }
-        is
+        are
     }
 
-    /// A count of things that take some time each; 0 where it cannot be.
-    pub fn believe(&self, count: u64) -> u64 {
-        /// More than a thread counts in a year.
-        const MOST: u64 = 1 << 52;
-        if count <= self.bounds().0.min(MOST) {
+    /// A count; 0 where it cannot be.
+    pub fn plausible_count(&self, count: u64) -> u64 {
+        if self.can_count(count) {
             return count;
         }
         self.segment.damaged("its counters cannot be");

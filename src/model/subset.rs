@@ -11,7 +11,7 @@ use super::stacks::{CodeAddress, Stacks};
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Excerpt {
+pub struct Subset {
     /// The threads, locks and stacks asked for, and the hang where it was one. Counts are left out.
     pub session: Session,
     /// The locks' rows in the session that it was taken from.
@@ -22,7 +22,7 @@ pub struct Excerpt {
     pub stacks: Vec<StackId>,
 }
 
-impl Excerpt {
+impl Subset {
     /// Takes a hang out of a session; all its references point into it.
     pub fn of(session: &Session, hang: &Hang) -> Self {
         let mut picker = Picker::new(session);
@@ -55,7 +55,7 @@ impl Excerpt {
 
 struct Picker<'a> {
     from: &'a Session,
-    to: Excerpt,
+    to: Subset,
     locks: FxHashMap<LockId, LockId>,
     threads: FxHashMap<ThreadId, ThreadId>,
     modules: FxHashMap<ModuleId, ModuleId>,
@@ -119,7 +119,7 @@ impl<'a> Picker<'a> {
     fn new(from: &'a Session) -> Self {
         Self {
             from,
-            to: Excerpt {
+            to: Subset {
                 session: Session { meta: from.meta.clone(), ..Session::default() },
                 locks: Vec::new(),
                 modules: Vec::new(),
@@ -181,13 +181,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_excerpt_says_the_same(session in arbitrary_session()) {
+        fn a_subset_says_the_same(session in arbitrary_session()) {
             for hang in &session.hangs {
-                let excerpt = Excerpt::of(&session, hang);
-                let small = &excerpt.session;
+                let subset = Subset::of(&session, hang);
+                let small = &subset.session;
                 prop_assert_eq!(names(small, &small.hangs[0]), names(&session, hang));
-                prop_assert_eq!(excerpt.locks.len(), small.locks.len());
-                prop_assert_eq!(excerpt.modules.len(), small.stacks.modules.len());
+                prop_assert_eq!(subset.locks.len(), small.locks.len());
+                prop_assert_eq!(subset.modules.len(), small.stacks.modules.len());
             }
         }
     }
