@@ -36,7 +36,7 @@ impl Sleeper {
     }
 
     fn is_awake(&self) -> bool {
-        fs::read(self.folder().join("control")).is_ok_and(|page| page[..4] == [0; 4])
+        fs::read(self.folder().join("control")).is_ok_and(|page| page.starts_with(&[0; 4]))
     }
 
     fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {

@@ -71,12 +71,14 @@ impl Drop for Spares {
 /// Makes those of the first so many that are not there; how many were made.
 fn make(folder: &Path, size: Option<u64>, count: u32) -> u32 {
     let Some(size) = size else { return 0 };
+    // It has its size before it has its name: a process that takes it while it is empty could not use it. No process takes
+    // one of this number.
+    let new = path(folder, layout::SPARES);
     let mut made = 0;
-    for path in (0..count).map(|number| path(folder, number)) {
-        let Ok(file) = fs::File::create_new(&path) else { continue };
-        if file.set_len(size).is_err() {
-            // Nobody could use it.
-            let _ = fs::remove_file(path);
+    for path in (0..count).map(|number| path(folder, number)).filter(|path| !path.exists()) {
+        let done = fs::File::create(&new).and_then(|file| file.set_len(size)).and_then(|()| fs::rename(&new, &path));
+        if done.is_err() {
+            let _ = fs::remove_file(&new);
             return made;
         }
         made += 1;
