@@ -15,6 +15,7 @@ use crate::analysis::order::{By, Graph, graph, orders};
 use crate::cli::{self, ExportArgs, ExportFormat, ExportTable};
 use crate::exit_code::ExitCode;
 use crate::model::Session;
+use crate::render::explain;
 use crate::render::export::tables::{self, Labels, TableInput};
 use crate::render::export::{chrome, pprof, prometheus, speedscope};
 use crate::render::flamegraph;
@@ -34,7 +35,7 @@ pub(super) fn export(console: &Console, args: &ExportArgs) -> anyhow::Result<Exi
     let query = Query { filter: Filter::from(&args.filter), ..Query::default() };
     let contention = Contention::of(&session, &query);
     for note in &contention.notes {
-        console.say(note);
+        console.say(&explain::notes::contention(*note));
     }
     let whose = Whose::from(args.by);
     let bytes = match args.to {

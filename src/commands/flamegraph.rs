@@ -12,6 +12,7 @@ use crate::analysis::diff::Views;
 use crate::cli::{self, FlamegraphArgs};
 use crate::exit_code::ExitCode;
 use crate::model::Session;
+use crate::render::explain::notes as said;
 use crate::render::flamegraph::{Metric, Options, Part, Picture, Side, View, draw, draw_differential};
 
 pub(super) fn flamegraph(console: &Console, args: &FlamegraphArgs) -> anyhow::Result<ExitCode> {
@@ -29,7 +30,8 @@ pub(super) fn flamegraph(console: &Console, args: &FlamegraphArgs) -> anyhow::Re
         None => {
             let trace = trace::load(console, args.trace.as_deref())?;
             let contention = Contention::of(&trace.session, &Query { filter, ..Query::default() });
-            (trace.path, draw(&trace.session, &contention, &options), contention.notes)
+            let notes = contention.notes.iter().map(|note| said::contention(*note)).collect();
+            (trace.path, draw(&trace.session, &contention, &options), notes)
         }
     };
     for notice in picture.notice.iter().chain(&notes) {
@@ -59,7 +61,7 @@ fn differential(
     let views = Views::of(old, new, filter, absolute);
     let old = Part { session: old, contention: &views.old };
     let new = Part { session: new, contention: &views.new };
-    (draw_differential(old, new, views.scale, options), views.notes)
+    (draw_differential(old, new, views.scale, options), views.notes.iter().map(said::comparison).collect())
 }
 
 impl From<cli::Metric> for Metric {

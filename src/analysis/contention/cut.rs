@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::Durations;
+use super::{Durations, Note};
 use crate::analysis::filter::Glob;
 use crate::analysis::{add, sum_of};
 use crate::model::{Histogram, LockId, Session, SiteId, SiteKey, ThreadId, ThreadShare, WaitKey};
@@ -127,22 +127,18 @@ impl<'a> Cut<'a> {
     }
 
     /// What a reader has to know about the figures of the locks that are shown.
-    pub fn notes(&self, shows: impl Fn(LockId) -> bool) -> Vec<String> {
+    pub fn notes(&self, shows: impl Fn(LockId) -> bool) -> Vec<Note> {
         let mut notes = Vec::new();
         let Some(threads) = &self.threads else { return notes };
         if threads.is_empty() {
-            notes.push("no thread of the recording has such a name: `--by thread` lists them".into());
+            notes.push(Note::NoSuchThread);
             return notes;
         }
-        notes.push(
-            "counts, totals and the longest wait are those of the chosen threads; the quantiles and the \
-             maximum of the holds, failed tries and timeouts are those of all threads"
-                .into(),
-        );
+        notes.push(Note::SomeOfAllThreads);
         let shown = self.parts.iter().filter(|(site, _)| shows(self.session.profile.sites[site.index()].key.lock));
         let left_out = sum_of(shown.map(|(_, part)| part.share.contended.saturating_sub(part.waits.count)));
         if left_out > 0 {
-            notes.push(format!("the quantiles of the waits leave out {left_out} waits that were not kept one by one"));
+            notes.push(Note::WaitsLeftOut(left_out));
         }
         notes
     }

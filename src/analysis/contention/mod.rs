@@ -244,6 +244,17 @@ impl Totals {
     }
 }
 
+/// What a thread filter does to the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// No thread has such a name.
+    NoSuchThread,
+    /// What is not kept by thread is that of all threads.
+    SomeOfAllThreads,
+    /// Quantiles of the waits are without so many, which were not kept one by one.
+    WaitsLeftOut(u64),
+}
+
 /// The result.
 #[derive(Clone, Debug, Default)]
 pub struct Contention {
@@ -257,8 +268,8 @@ pub struct Contention {
     pub contention: Totals,
     /// Sums over the other kinds: blocked, not contended.
     pub blocked: Totals,
-    /// What a reader has to know about these figures, in whole sentences.
-    pub notes: Vec<String>,
+    /// What a reader has to know about these figures.
+    pub notes: Vec<Note>,
     rows: FxHashMap<LockId, usize>,
 }
 

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
 
-use super::contention::{Contention, GroupBy, LockReport, Query};
+use super::contention::{self, Contention, GroupBy, LockReport, Query};
 use super::filter::Filter;
 use super::{add, at_once};
 use crate::model::{Kind, Session};
@@ -144,6 +144,44 @@ impl LockChange {
     }
 }
 
+/// One of two recordings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one that is compared with.
+    Old,
+    /// The one that is compared.
+    New,
+}
+
+/// What a recording lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Acquisitions that are lost.
+    Lost {
+        /// Their number.
+        lost: u64,
+        /// Of so many.
+        acquisitions: u64,
+    },
+    /// What [`Coverage::not_seen`](crate::model::Coverage::not_seen) says.
+    NotSeen(String),
+    /// What follows the cut of its file.
+    Cut,
+    /// It has no lock operation.
+    Everything,
+}
+
+/// What a reader of a comparison has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// One of the recordings is not complete.
+    Missing(Which, Missing),
+    /// The duration of a recording is unknown: nothing is scaled.
+    UnknownDuration,
+    /// What the filter does to the figures of either.
+    Contention(contention::Note),
+}
+
 /// The result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diff {
@@ -157,8 +195,8 @@ pub struct Diff {
     pub new: Figures,
     /// Lock kinds (others where the filter names them), greatest change of the compared figure first.
     pub locks: Vec<LockChange>,
-    /// What a reader has to know, in whole sentences.
-    pub notes: Vec<String>,
+    /// What a reader has to know.
+    pub notes: Vec<Note>,
 }
 
 impl Diff {
@@ -243,8 +281,8 @@ pub struct Views {
     pub new: Contention,
     /// What OLD's totals are to be multiplied by.
     pub scale: f64,
-    /// What a reader has to know, in whole sentences.
-    pub notes: Vec<String>,
+    /// What a reader has to know.
+    pub notes: Vec<Note>,
 }
 
 impl Views {
@@ -255,9 +293,9 @@ impl Views {
         let query = Query { filter, by: GroupBy::Class, ..Query::default() };
         let of = |session| Contention::of(session, &query);
         let (before, after) = at_once(|| of(old), || of(new));
-        for note in before.notes.iter().chain(&after.notes) {
-            if !notes.contains(note) {
-                notes.push(note.clone());
+        for note in before.notes.iter().chain(&after.notes).map(|note| Note::Contention(*note)) {
+            if !notes.contains(&note) {
+                notes.push(note);
             }
         }
         Self { old: before, new: after, scale, notes }
@@ -265,42 +303,41 @@ impl Views {
 }
 
 /// What OLD's totals are multiplied by.
-fn scale(old: &Session, new: &Session, absolute: bool, notes: &mut Vec<String>) -> f64 {
+fn scale(old: &Session, new: &Session, absolute: bool, notes: &mut Vec<Note>) -> f64 {
     let (before, after) = (old.meta.duration_ns, new.meta.duration_ns);
     if absolute || before == after {
         return 1.0;
     }
     if before == 0 || after == 0 {
-        notes.push("the duration of a recording is unknown, so totals are compared as they are".into());
+        notes.push(Note::UnknownDuration);
         return 1.0;
     }
     after as f64 / before as f64
 }
 
 /// What is missing in two recordings that are compared.
-fn cautions(old: &Session, new: &Session) -> Vec<String> {
+fn cautions(old: &Session, new: &Session) -> Vec<Note> {
     let mut notes = Vec::new();
-    incomplete(old, "OLD", &mut notes);
-    incomplete(new, "NEW", &mut notes);
+    notes.extend(missing(old).into_iter().map(|what| Note::Missing(Which::Old, what)));
+    notes.extend(missing(new).into_iter().map(|what| Note::Missing(Which::New, what)));
     notes
 }
 
 /// What is missing in a recording makes its figures lower bounds.
-fn incomplete(session: &Session, which: &str, notes: &mut Vec<String>) {
+fn missing(session: &Session) -> Vec<Missing> {
     let seen = &session.coverage;
+    let mut found = Vec::new();
     if seen.lost > 0 {
-        notes.push(format!(
-            "{which} is incomplete: {} of {} acquisitions are lost, so its figures are lower bounds",
-            seen.lost, seen.acquisitions
-        ));
+        found.push(Missing::Lost { lost: seen.lost, acquisitions: seen.acquisitions });
     }
-    notes.extend(seen.not_seen().map(|what| format!("{which} is incomplete: {what}")));
+    found.extend(seen.not_seen().map(|what| Missing::NotSeen(what.to_owned())));
     if session.meta.cut {
-        notes.push(format!("{which} is incomplete: its file was cut short, and what follows the cut is not compared"));
+        found.push(Missing::Cut);
     }
     if seen.acquisitions == 0 && session.profile.sites.is_empty() {
-        notes.push(format!("{which} has no lock operation in it"));
+        found.push(Missing::Everything);
     }
+    found
 }
 
 fn kept_rows(view: &Contention, asked: bool) -> Vec<&LockReport> {

@@ -9,6 +9,7 @@ mod cycle;
 pub mod hang;
 mod misuse;
 pub(crate) mod names;
+pub mod notes;
 mod phrases;
 #[cfg(test)]
 mod tests;

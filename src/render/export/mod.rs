@@ -10,6 +10,7 @@ pub mod prometheus;
 pub mod speedscope;
 pub mod tables;
 
+use super::explain::notes as said;
 use super::frames::code_label;
 use super::style::printable;
 use crate::analysis::Contention;
@@ -60,6 +61,7 @@ fn notes(session: &Session, contention: &Contention) -> Vec<String> {
     if contention.query.filter.min_wait_ns > 0 {
         notes.push(format!("only locks waited for at least {} ns", contention.query.filter.min_wait_ns));
     }
-    notes.extend(contention.notes.iter().chain(&session.coverage.notes).map(|note| printable(note)));
+    notes.extend(contention.notes.iter().map(|note| said::contention(*note)));
+    notes.extend(session.coverage.notes.iter().map(|note| printable(note)));
     notes
 }

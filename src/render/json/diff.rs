@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{CallStack, SCHEMA_VERSION, layout};
 use crate::analysis::diff::{Diff, Figures, LockChange, Measure, StackChange};
+use crate::render::explain::notes::comparison;
 use crate::render::text::{Named, shown};
 
 /// What `--fail-if-worse` found.
@@ -35,7 +36,7 @@ struct Comparison<'a> {
     total: Total,
     locks: Vec<Lock<'a>>,
     gate: Option<Gate<'a>>,
-    notes: &'a [String],
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -191,7 +192,7 @@ pub fn diff(
             total_fails: judgement.all,
             worse: judgement.worse.iter().map(|lock| lock.name.as_str()).collect(),
         }),
-        notes: &diff.notes,
+        notes: diff.notes.iter().map(comparison).collect(),
     })
 }
 

@@ -9,6 +9,7 @@ use crate::analysis::contention::{Contention, Durations, GroupBy, LockReport, To
 use crate::analysis::findings::{Finding, Findings};
 use crate::analysis::groups::{GroupKey, GroupRow};
 use crate::model::{Mode, NameSource, Origin, Session, Stacks};
+use crate::render::explain;
 use crate::render::frames::place_label;
 
 #[derive(Serialize)]
@@ -31,7 +32,7 @@ pub(super) struct Report<'a> {
     groups: Option<Vec<Group>>,
     findings: Vec<FindingRow<'a>>,
     hangs: Vec<Hang<'a>>,
-    notes: &'a [String],
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -244,7 +245,7 @@ impl<'a> Report<'a> {
             groups,
             findings: findings(session, view, found),
             hangs: hangs(session, view),
-            notes: &view.notes,
+            notes: view.notes.iter().map(|note| explain::notes::contention(*note)).collect(),
         }
     }
 }

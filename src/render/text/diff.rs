@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::analysis::diff::{Diff, Figures, LockChange, Measure, StackChange};
 use crate::model::{Session, StackId, Stacks};
+use crate::render::explain::notes::comparison;
 use crate::render::frames::lines;
 use crate::render::names::{fit_end, fit_start};
 use crate::render::style::{Layout, Style, columns, fill, printable, wrap};
@@ -47,7 +48,9 @@ pub fn diff(old: Named<'_>, new: Named<'_>, diff: &Diff, options: &DiffOptions) 
         out.push_str(&head(which, named, layout));
     }
     for note in &diff.notes {
-        out.push_str(&layout.paint(Style::Warn, &wrap(&printable(note), layout.width, "note: ", "      ")));
+        out.push_str(
+            &layout.paint(Style::Warn, &wrap(&printable(&comparison(note)), layout.width, "note: ", "      ")),
+        );
     }
     if diff.scale != 1.0 {
         let text = format!(

@@ -6,6 +6,7 @@ use super::{DEFAULT_ROWS, header, nothing_seen, overview};
 use crate::analysis::contention::{Contention, LockReport, share};
 use crate::analysis::findings::Findings;
 use crate::model::{Session, StackId, Stacks};
+use crate::render::explain;
 use crate::render::explain::contention::advice;
 use crate::render::explain::{raw_advice, raw_reason, verdict as said};
 use crate::render::frames::lines;
@@ -40,7 +41,7 @@ pub fn markdown(session: &Session, contention: &Contention, findings: &Findings,
     }
     out.push_str(&format!("\n{}\n", escape(&overview::sums(session, contention))));
     for note in &contention.notes {
-        out.push_str(&format!("\nnote: {}\n", escape(note)));
+        out.push_str(&format!("\nnote: {}\n", escape(&explain::notes::contention(*note))));
     }
     let filter = contention.query.filter.describe();
     if !filter.is_empty() {

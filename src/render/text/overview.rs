@@ -5,6 +5,7 @@ use crate::analysis::contention::{Contention, GroupBy, LockReport, share};
 use crate::analysis::groups::{GroupKey, GroupRow};
 use crate::analysis::sum_of;
 use crate::model::Session;
+use crate::render::explain;
 use crate::render::frames::place_label;
 use crate::render::style::{Layout, Style, printable, wrap};
 use crate::render::table::{Cell, Column, table};
@@ -33,7 +34,9 @@ pub(super) fn overview(session: &Session, contention: &Contention, layout: &Layo
     out.push('\n');
     out.push_str(&wrap(&sums(session, contention), layout.width, "", ""));
     for note in &contention.notes {
-        out.push_str(&layout.paint(Style::Warn, &wrap(note, layout.width, "note: ", "      ")));
+        out.push_str(
+            &layout.paint(Style::Warn, &wrap(&explain::notes::contention(*note), layout.width, "note: ", "      ")),
+        );
     }
     if totals.rows == 0 {
         return out;
