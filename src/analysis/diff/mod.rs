@@ -4,6 +4,7 @@
 //! nothing in the function where such locks are made; what is left over is matched by name and kind. Stacks are
 //! compared by their functions, without lines and addresses.
 
+mod notes;
 mod stacks;
 #[cfg(test)]
 mod tests;
@@ -12,11 +13,13 @@ use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
 
-use super::contention::{self, Contention, GroupBy, LockReport, Query};
+use super::contention::{Contention, GroupBy, LockReport, Query};
 use super::filter::Filter;
 use super::{add, at_once};
 use crate::model::{Kind, Session};
 
+use notes::cautions;
+pub use notes::{Missing, Note, Which};
 pub use stacks::StackChange;
 use stacks::{Amount, Functions, Stacks};
 
@@ -142,44 +145,6 @@ impl LockChange {
         let value = |figures: &Option<Figures>| figures.map_or(0, |figures| figures.value(measure));
         (value(&self.old), value(&self.new))
     }
-}
-
-/// One of two recordings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The one that is compared with.
-    Old,
-    /// The one that is compared.
-    New,
-}
-
-/// What a recording lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// Acquisitions that are lost.
-    Lost {
-        /// Their number.
-        lost: u64,
-        /// Of so many.
-        acquisitions: u64,
-    },
-    /// What [`Coverage::not_seen`](crate::model::Coverage::not_seen) says.
-    NotSeen(String),
-    /// What follows the cut of its file.
-    Cut,
-    /// It has no lock operation.
-    Everything,
-}
-
-/// What a reader of a comparison has to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// One of the recordings is not complete.
-    Missing(Which, Missing),
-    /// The duration of a recording is unknown: nothing is scaled.
-    UnknownDuration,
-    /// What the filter does to the figures of either.
-    Contention(contention::Note),
 }
 
 /// The result.
@@ -313,31 +278,6 @@ fn scale(old: &Session, new: &Session, absolute: bool, notes: &mut Vec<Note>) ->
         return 1.0;
     }
     after as f64 / before as f64
-}
-
-/// What is missing in two recordings that are compared.
-fn cautions(old: &Session, new: &Session) -> Vec<Note> {
-    let mut notes = Vec::new();
-    notes.extend(missing(old).into_iter().map(|what| Note::Missing(Which::Old, what)));
-    notes.extend(missing(new).into_iter().map(|what| Note::Missing(Which::New, what)));
-    notes
-}
-
-/// What is missing in a recording makes its figures lower bounds.
-fn missing(session: &Session) -> Vec<Missing> {
-    let seen = &session.coverage;
-    let mut found = Vec::new();
-    if seen.lost > 0 {
-        found.push(Missing::Lost { lost: seen.lost, acquisitions: seen.acquisitions });
-    }
-    found.extend(seen.not_seen().map(|what| Missing::NotSeen(what.to_owned())));
-    if session.meta.cut {
-        found.push(Missing::Cut);
-    }
-    if seen.acquisitions == 0 && session.profile.sites.is_empty() {
-        found.push(Missing::Everything);
-    }
-    found
 }
 
 fn kept_rows(view: &Contention, asked: bool) -> Vec<&LockReport> {
