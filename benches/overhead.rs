@@ -38,6 +38,15 @@ fn main() -> Result<()> {
         let row = format!("depth {depth}, short rounds");
         bench.compare(&row, &["loop", depth, PAIRS, ROUNDS, PAUSE_US], &[], f64::min)?;
     }
+    for depth in DEPTHS {
+        bench.compare(&format!("depth {depth}, all aggregated"), &["fold", depth, "20000", "100"], &[], f64::min)?;
+    }
+    for kilobytes in ["0", "32", "512", "4096"] {
+        let row = format!("depth 10, {kilobytes} KB touched between pairs");
+        bench.compare(&row, &["cold", "10", kilobytes, "9"], &[], f64::min)?;
+    }
+    bench.compare("depth 10, frames of 8 KB, short rounds", &["frames", PAIRS, ROUNDS, PAUSE_US], &[], f64::min)?;
+    bench.compare("a condition made, signalled, destroyed", &["conds", PAIRS, ROUNDS, PAUSE_US], &[], f64::min)?;
     bench.compare("16 call paths at random, short rounds", &["paths", PAIRS, ROUNDS, PAUSE_US], &[], f64::min)?;
     bench.compare(
         "depth 10, short rounds, --exact",
@@ -54,7 +63,8 @@ fn main() -> Result<()> {
         )?;
     }
     bench.asleep("depth 10, the shim preloaded and asleep", &["loop", "10", PAIRS, ROUNDS, "0"])?;
-    bench.compare("two threads on one lock, 2 million pairs each", &["two", "2000000"], &[], f64::min)?;
+    bench.compare("two threads on one lock, 2 million pairs each", &["crowd", "2", "2000000"], &[], f64::min)?;
+    bench.compare("eight threads on one lock, 500,000 pairs each", &["crowd", "8", "500000"], &[], f64::min)?;
     bench.peers()
 }
 

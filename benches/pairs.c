@@ -3,10 +3,15 @@
 //   pairs loop DEPTH PAIRS ROUNDS PAUSE_US   uncontended, at the end of DEPTH calls; the best round
 //   pairs paths PAIRS ROUNDS PAUSE_US        the same through 16 call paths in pseudo-random order
 //   pairs tilt DEPTH PAIRS                   without a pause: the mean
-//   pairs two PAIRS                          two threads on one lock, PAIRS each: wall time by all pairs
+//   pairs fold DEPTH PAIRS ROUNDS            with the recorder stopped, if there is one: all is aggregated
+//   pairs cold DEPTH KB ROUNDS               so many KB of memory are touched between two pairs; the median round
+//   pairs frames PAIRS ROUNDS PAUSE_US       as loop with 10 calls, each of which has 8 KB on the stack
+//   pairs conds PAIRS ROUNDS PAUSE_US        a condition variable is made, signalled under the lock, and destroyed
+//   pairs crowd THREADS PAIRS                threads on one lock, PAIRS each: wall time by all pairs
 //
 // The pauses give a recorder the time to empty its buffers, so that a round shows what an event costs.
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +81,75 @@ __attribute__((noinline)) static double round_of_paths(long pairs) {
   return (now() - start) / pairs;
 }
 
+static char *memory;
+static long kilobytes;
+
+__attribute__((noinline)) static void touch(void) {
+  for (long i = 0; i < kilobytes * 1024; i += 64) memory[i]++;
+}
+
+// The clock is read around the pair only, and what the reading takes is measured in the same way.
+__attribute__((noinline)) static double round_of_cold(long pairs) {
+  double with = 0, without = 0;
+  for (long i = 0; i < pairs; i++) {
+    touch();
+    double start = now();
+    pthread_mutex_lock(&lock);
+    pthread_mutex_unlock(&lock);
+    with += now() - start;
+    touch();
+    start = now();
+    without += now() - start;
+  }
+  return (with - without) / pairs;
+}
+
+static int compare(const void *one, const void *other) {
+  double a = *(const double *)one, b = *(const double *)other;
+  return (a > b) - (a < b);
+}
+
+static double rounds_took[1000];
+
+__attribute__((noinline)) static double cold(long depth, long rounds) {
+  volatile double median;
+  if (depth > 1) {
+    median = cold(depth - 1, rounds);
+    return median;
+  }
+  for (long i = 0; i < rounds; i++) {
+    rounds_took[i] = round_of_cold(2000);
+    usleep(20000);
+  }
+  qsort(rounds_took, rounds, sizeof(double), compare);
+  median = rounds_took[rounds / 2];
+  return median;
+}
+
+__attribute__((noinline)) static double descend_large(long depth, long pairs, long rounds, long pause) {
+  volatile char large[8192];
+  large[depth] = 1;
+  volatile double best;
+  if (depth <= 1)
+    best = best_of(round_of, pairs, rounds, pause);
+  else
+    best = descend_large(depth - 1, pairs, rounds, pause);
+  return best + large[depth] - 1;
+}
+
+__attribute__((noinline)) static double round_of_conds(long pairs) {
+  double start = now();
+  for (long i = 0; i < pairs; i++) {
+    pthread_cond_t cond;
+    pthread_cond_init(&cond, NULL);
+    pthread_mutex_lock(&lock);
+    pthread_cond_signal(&cond);
+    pthread_mutex_unlock(&lock);
+    pthread_cond_destroy(&cond);
+  }
+  return (now() - start) / pairs;
+}
+
 static void *contend(void *pairs) {
   round_of((long)pairs);
   return NULL;
@@ -92,12 +166,27 @@ int main(int count, char **words) {
     result = descend(1, round_of_paths, number[0], number[1], number[2]);
   } else if (!strcmp(what, "tilt")) {
     result = descend(number[0], round_of, number[1], 1, 0);
-  } else if (!strcmp(what, "two")) {
-    pthread_t threads[2];
+  } else if (!strcmp(what, "fold")) {
+    // The recorder is this program's parent.
+    int recorded = getenv("LD_PRELOAD") != NULL;
+    if (recorded) kill(getppid(), SIGSTOP);
+    descend(number[0], round_of, 100000, 1, 0);
+    result = descend(number[0], round_of, number[1], number[2], 0);
+    if (recorded) kill(getppid(), SIGCONT);
+  } else if (!strcmp(what, "cold") && number[2] <= 1000) {
+    kilobytes = number[1];
+    memory = calloc(kilobytes + 1, 1024);
+    result = cold(number[0], number[2]);
+  } else if (!strcmp(what, "frames")) {
+    result = descend_large(10, number[0], number[1], number[2]);
+  } else if (!strcmp(what, "conds")) {
+    result = descend(1, round_of_conds, number[0], number[1], number[2]);
+  } else if (!strcmp(what, "crowd") && number[0] <= 64) {
+    pthread_t threads[64];
     double start = now();
-    for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, contend, (void *)number[0]);
-    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
-    result = (now() - start) / (2 * number[0]);
+    for (int i = 0; i < number[0]; i++) pthread_create(&threads[i], NULL, contend, (void *)number[1]);
+    for (int i = 0; i < number[0]; i++) pthread_join(threads[i], NULL);
+    result = (now() - start) / (number[0] * number[1]);
   } else {
     fprintf(stderr, "see the source for the arguments\n");
     return 2;
