@@ -11,7 +11,7 @@ mod own;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use compiled::compile;
 use machine::machine;
@@ -65,7 +65,12 @@ fn main() -> Result<()> {
     bench.asleep("depth 10, the shim preloaded and asleep", &["loop", "10", PAIRS, ROUNDS, "0"])?;
     bench.compare("two threads on one lock, 2 million pairs each", &["crowd", "2", "2000000"], &[], f64::min)?;
     bench.compare("eight threads on one lock, 500,000 pairs each", &["crowd", "8", "500000"], &[], f64::min)?;
-    bench.peers()
+    bench.peers()?;
+    println!("\n{:<44} {:>8}", "pairs a second, by four threads", "collector, % of a core");
+    for rate in ["0", "25000", "250000", "1000000"] {
+        println!("{rate:<44} {:>8.2}", 100.0 * bench.collector_at(rate)?);
+    }
+    Ok(())
 }
 
 struct Bench {
@@ -99,6 +104,24 @@ impl Bench {
         }
         println!("{row:<44} {bare:>8.1} {asleep:>9.1} {:>7.2} {:>9.1}", asleep / bare, asleep - bare);
         Ok(())
+    }
+
+    /// The share of a processor that the collector takes at this rate.
+    fn collector_at(&self, rate: &str) -> Result<f64> {
+        let mut command = lockprof();
+        command.args(["run", "-q", "-o"]).arg(self.folder.join("t.lockprof")).arg("--").arg(&self.program);
+        let mut child = command.args(["rate", "4", rate, "7"]).stdout(Stdio::null()).spawn()?;
+        // Of its first thread, which is the collector: the time on a processor, ns.
+        let used = || -> Result<f64> {
+            let text = std::fs::read_to_string(format!("/proc/{}/schedstat", child.id()))?;
+            Ok(text.split_whitespace().next().ok_or("no time")?.parse()?)
+        };
+        std::thread::sleep(Duration::from_secs(1));
+        let (start, before) = (Instant::now(), used()?);
+        std::thread::sleep(Duration::from_secs(5));
+        let share = (used()? - before) / start.elapsed().as_nanos() as f64;
+        child.wait()?;
+        Ok(share)
     }
 
     /// Other recorders, where they are installed: depth 10, in short rounds without pauses.

@@ -7,6 +7,7 @@
 //   pairs cold DEPTH KB ROUNDS               so many KB of memory are touched between two pairs; the median round
 //   pairs frames PAIRS ROUNDS PAUSE_US       as loop with 10 calls, each of which has 8 KB on the stack
 //   pairs conds PAIRS ROUNDS PAUSE_US        a condition variable is made, signalled under the lock, and destroyed
+//   pairs rate THREADS PAIRS SECONDS         so many pairs a second by all threads together, in bursts of a millisecond
 //   pairs crowd THREADS PAIRS                threads on one lock, PAIRS each: wall time by all pairs
 //
 // The pauses give a recorder the time to empty its buffers, so that a round shows what an event costs.
@@ -155,6 +156,20 @@ static void *contend(void *pairs) {
   return NULL;
 }
 
+static double pairs_per_ns, until;
+
+static void *keep_pace(void *nothing) {
+  pthread_mutex_t own[8];
+  for (int i = 0; i < 8; i++) pthread_mutex_init(&own[i], NULL);
+  double start = now();
+  for (long done = 0; now() < until; usleep(1000))
+    for (long wanted = (now() - start) * pairs_per_ns; done < wanted; done++) {
+      pthread_mutex_lock(&own[done & 7]);
+      pthread_mutex_unlock(&own[done & 7]);
+    }
+  return nothing;
+}
+
 int main(int count, char **words) {
   const char *what = count > 1 ? words[1] : "";
   long number[4] = {0};
@@ -181,6 +196,13 @@ int main(int count, char **words) {
     result = descend_large(10, number[0], number[1], number[2]);
   } else if (!strcmp(what, "conds")) {
     result = descend(1, round_of_conds, number[0], number[1], number[2]);
+  } else if (!strcmp(what, "rate") && number[0] > 0 && number[0] <= 64) {
+    pthread_t threads[64];
+    pairs_per_ns = number[1] / 1e9 / number[0];
+    until = now() + number[2] * 1e9;
+    for (int i = 0; i < number[0]; i++) pthread_create(&threads[i], NULL, keep_pace, NULL);
+    for (int i = 0; i < number[0]; i++) pthread_join(threads[i], NULL);
+    result = number[1];
   } else if (!strcmp(what, "crowd") && number[0] <= 64) {
     pthread_t threads[64];
     double start = now();

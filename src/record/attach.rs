@@ -33,6 +33,9 @@ struct Page {
     _file: File,
 }
 
+/// A process that has just begun makes its page in less time than this.
+const BEING_MADE: Duration = Duration::from_millis(200);
+
 impl Page {
     /// Finds the page of a process.
     fn of(pid: u32) -> anyhow::Result<Self> {
@@ -51,6 +54,10 @@ impl Page {
         let place = path.parent().unwrap_or(Path::new("/"));
         let folder = Directory::open(place).with_context(told)?;
         let file = folder.file(FILE).with_context(told)?;
+        let began = Instant::now();
+        while file.metadata()?.len() == 0 && began.elapsed() < BEING_MADE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let meta = file.metadata()?;
         let owner = folder.metadata()?.uid();
         // Only root has power over what is not its own: there the file must be the very one that the process has.
@@ -70,6 +77,9 @@ impl Page {
         let map = MmapOptions::new().len(size_of::<Control>()).map_raw(&file)?;
         let page = Self { map, folder, path: place.to_path_buf(), _file: file };
         let control = page.control();
+        while control.magic.load(Ordering::Relaxed) == 0 && began.elapsed() < BEING_MADE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // Acquire: pairs with the shim's Release store, behind which the rest is there.
         if control.magic.load(Ordering::Acquire) != MAGIC || control.version.load(Ordering::Relaxed) != VERSION {
             bail!("process {pid} carries a recorder of another version: use the lockprof that it came from");
@@ -119,8 +129,9 @@ pub fn attach(
     page.put_to_sleep();
     settle([pid]);
     hand_over(&page.folder, pid);
-    let mut collector = Collector::from_now_on(&page.folder.path());
+    // Before the first thread, which would take signals: the collector has one.
     signals::stop_on_any();
+    let mut collector = Collector::from_now_on(&page.folder.path());
     launch::yield_to_program();
     Limits::widen();
     let started_at = Instant::now();

@@ -27,7 +27,8 @@ impl Sleeper {
         let command = command.env("LD_PRELOAD", shim.trim_end()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program");
         let sleeper = Self { input: child.stdin.take(), child };
-        sleeper.until("asleep", |_| sleeper.folder().join("control").is_file());
+        let is_asleep = |page: Vec<u8>| page.first().is_some_and(|asleep| *asleep != 0);
+        sleeper.until("asleep", |_| fs::read(sleeper.folder().join("control")).is_ok_and(is_asleep));
         sleeper
     }
 

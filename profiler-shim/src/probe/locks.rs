@@ -87,14 +87,14 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
                 // Before the row can be seen: a lock with a row and without a tag is another one.
                 object_marker::write(object, first.kind);
             }
-            tables.lock_at(address, first)
+            let made = tables.lock_at(address, first);
+            // Only here: where the lock is known, another object may be there by now, and its tag another thread's.
+            if made.0.is_some() && first.traits.is_tagged() && made.1.traits() == first.traits {
+                object_marker::write_named(object, made.1, tables.key.get());
+            }
+            made
         };
         if let Some(entry) = entry {
-            // One without a tag is another lock than the one that is known here.
-            if word.traits() == first.traits && first.traits.is_tagged() && !object_marker::is_blank(object, first.kind)
-            {
-                object_marker::write_named(object, word, tables.key.get());
-            }
             local.locks[cache_slot(address)].set(CachedLock { address, entry });
         }
         word
