@@ -4,8 +4,10 @@
 //! the library, and measured again now and then.
 
 use std::cell::UnsafeCell;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::hint::black_box;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{Builder, JoinHandle};
@@ -57,17 +59,32 @@ pub fn ns_per_pair(library: &Path) -> Option<f64> {
     let path = shim::cache_folder()?.join(format!("cost-{}", library.file_name()?.to_string_lossy()));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let kept = fs::read_to_string(&path).ok().and_then(|text| Measured::parse(&text));
+    let kept = kept(&path).and_then(|text| Measured::parse(&text));
     if let Some(kept) = kept.as_ref().filter(|kept| kept.is_enough(boot.trim(), now)) {
         return Some(kept.least);
     }
     let bare = run(None)?;
     let folder = folder::Folder::scratch().ok()?;
     let recorded = run(Some((library, folder.path())))?;
-    let measured = Measured { least: (recorded - bare).max(0.0), times: 1, at: now, boot: boot.trim().to_owned() };
-    let measured = measured.after(kept);
-    let _ = fs::write(&path, measured.text());
+    let least = (recorded - bare).clamp(0.0, Measured::MOST);
+    let measured = Measured { least, times: 1, at: now, boot: boot.trim().to_owned() }.after(kept);
+    // Made anew and moved there: whatever has the name now, a link too, is replaced and not written to.
+    let new = path.with_extension(std::process::id().to_string());
+    let _ = fs::remove_file(&new);
+    let made = File::create_new(&new).and_then(|mut file| file.write_all(measured.text().as_bytes()));
+    if made.and_then(|()| fs::rename(&new, &path)).is_err() {
+        let _ = fs::remove_file(&new);
+    }
     Some(measured.least)
+}
+
+/// The text of a plain file, no more than a line of it: what has the name may be anything, and must not hold us up.
+fn kept(path: &Path) -> Option<String> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let mut text = String::new();
+    file.metadata().ok()?.is_file().then_some(file)?.take(256).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// The cost of a pair, measured by a thread while this one does something else.
@@ -102,6 +119,8 @@ struct Measured {
 impl Measured {
     /// The least of so many is hardly that of a busy moment.
     const ENOUGH: u32 = 5;
+    /// A pair that costs more, ns, was not measured by us.
+    const MOST: f64 = 1e6;
     /// Seconds after which it is measured again all the same: a virtual machine may have moved.
     const OLD: u64 = 3600;
 
@@ -123,7 +142,7 @@ impl Measured {
 
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
-        let least = words.next()?.parse().ok().filter(|least: &f64| least.is_finite() && *least >= 0.0)?;
+        let least = words.next()?.parse().ok().filter(|least: &f64| *least > 0.0 && *least <= Self::MOST)?;
         let (times, at) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         Some(Self { least, times, at, boot: words.next().unwrap_or_default().to_owned() })
     }
@@ -157,7 +176,7 @@ mod tests {
         assert_eq!(Measured::parse(&kept.text()), Some(kept.clone()));
         let anew = one(25.0, 106, "b").after(Some(kept));
         assert_eq!((anew.least, anew.times), (25.0, 1));
-        for other in ["", "23.5", "NaN 5 1 a", "-1 5 1 a", "1 x 1 a"] {
+        for other in ["", "23.5", "NaN 5 1 a", "-1 5 1 a", "1e300 5 1 a", "0 5 1 a", "-0 5 1 a", "1 x 1 a"] {
             assert_eq!(Measured::parse(other), None);
         }
     }

@@ -108,10 +108,10 @@ impl Key {
         Self(((now ^ u64::from(tid) << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32)
     }
 
-    /// The upper half of tags at this address. [`TAG`] has another: its highest bit is not set.
+    /// The upper half of tags at this address, of which every bit counts. [`TAG`] has another: its highest bit is not set.
     #[inline(always)]
-    fn check(self, lock: Ptr) -> u32 {
-        (lock as usize as u32 ^ self.0) | 1 << 31
+    pub(super) fn check(self, lock: Ptr) -> u32 {
+        ((lock as u64 ^ u64::from(self.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) as u32 | 1 << 31
     }
 }
 

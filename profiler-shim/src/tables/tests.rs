@@ -42,10 +42,19 @@ fn address(number: u64) -> u64 {
     0x5000_0000 + number * 8
 }
 
+/// What a tag is checked by at an address.
+fn check_at(address: u64) -> u32 {
+    super::object_marker::Key::of(1, 7).check(address as crate::sys::Ptr)
+}
+
 /// A lock's tag names its row to this process, at this address, until the lock is destroyed.
 #[test]
 fn tags_name_rows() {
     use super::object_marker::{Key, forget, is_blank, named_row, write, write_named};
+    // However far a copy is.
+    for bit in 3..47 {
+        assert_ne!(check_at(0x5000_0000), check_at(0x5000_0000 ^ 1 << bit), "{bit}");
+    }
     // As large as any lock, and one at another address.
     let (mut object, mut other) = ([0u64; 8], [0u64; 8]);
     let (lock, copy): (crate::sys::Ptr, crate::sys::Ptr) = (object.as_mut_ptr().cast(), other.as_mut_ptr().cast());
