@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -11,9 +12,34 @@ use std::time::{Duration, Instant};
 use crate::util::run::{LIMIT, finish, folder, signal, start, wait};
 use crate::util::{Report, fixture, lockprof};
 
+/// A program that a failed test does not leave running.
+struct Program(Child);
+
+impl Deref for Program {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Program {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended already is not touched.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A program with the shim asleep, and the folder that it can be woken in.
 struct Sleeper {
-    child: Child,
+    child: Program,
     input: Option<ChildStdin>,
 }
 
@@ -25,7 +51,7 @@ impl Sleeper {
     fn of(command: &mut Command) -> Self {
         let shim = finish(lockprof().args(["shim", "--path"]), LIMIT).stdout;
         let command = command.env("LD_PRELOAD", shim.trim_end()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the program");
+        let mut child = Program(command.spawn().expect("the program"));
         let sleeper = Self { input: child.stdin.take(), child };
         let is_asleep = |page: Vec<u8>| page.first().is_some_and(|asleep| *asleep != 0);
         sleeper.until("asleep", |_| fs::read(sleeper.folder().join("control")).is_ok_and(is_asleep));
