@@ -55,7 +55,7 @@ fn main() -> Result<()> {
 }
 
 fn run(program: &Path, length: u32, folder: &Path, way: usize) -> Result<Times> {
-    let (told, cache) = (folder.join("told"), folder.join("cache"));
+    let (times, cache) = (folder.join("times"), folder.join("cache"));
     let mut command = match way {
         0 => Command::new(program),
         _ => {
@@ -69,12 +69,12 @@ fn run(program: &Path, length: u32, folder: &Path, way: usize) -> Result<Times> 
         fs::create_dir(&cache)?;
         command.env("XDG_CACHE_HOME", &cache);
     }
-    command.arg(length.to_string()).arg(&told);
+    command.arg(length.to_string()).arg(&times);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let started = now();
     let status = command.status()?;
     let ended = now();
-    let text = fs::read_to_string(&told)?;
+    let text = fs::read_to_string(&times)?;
     let (Some((begin, end)), true) = (text.trim().split_once(' '), status.success()) else {
         return Err(format!("{command:?} failed ({status}): {text}").into());
     };

@@ -4,10 +4,9 @@
 //! the library, and measured again now and then.
 
 use std::cell::UnsafeCell;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::hint::black_box;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{Builder, JoinHandle};
@@ -56,7 +55,8 @@ fn descend(depth: u32) -> u128 {
 /// The cost that recording adds to a pair, ns: the least that was measured so far, since a busy machine only
 /// adds to it. `None` where it could not be measured.
 pub fn ns_per_pair(library: &Path) -> Option<f64> {
-    let path = shim::cache_folder()?.join(format!("cost-{}", library.file_name()?.to_string_lossy()));
+    let cache = shim::cache_folder()?;
+    let path = cache.join(format!("cost-{}", library.file_name()?.to_string_lossy()));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let kept = kept(&path).and_then(|text| Measured::parse(&text));
@@ -68,22 +68,14 @@ pub fn ns_per_pair(library: &Path) -> Option<f64> {
     let recorded = run(Some((library, folder.path())))?;
     let least = (recorded - bare).clamp(0.0, Measured::MOST);
     let measured = Measured { least, times: 1, at: now, boot: boot.trim().to_owned() }.after(kept);
-    // Made anew and moved there: whatever has the name now, a link too, is replaced and not written to.
-    let new = path.with_extension(std::process::id().to_string());
-    let _ = fs::remove_file(&new);
-    let made = File::create_new(&new).and_then(|mut file| file.write_all(measured.text().as_bytes()));
-    if made.and_then(|()| fs::rename(&new, &path)).is_err() {
-        let _ = fs::remove_file(&new);
-    }
+    let _ = shim::replace(&cache, &path, measured.text().as_bytes(), 0o644);
     Some(measured.least)
 }
 
-/// The text of a plain file, no more than a line of it: what has the name may be anything, and must not hold us up.
+/// What was kept: no more than a line.
 fn kept(path: &Path) -> Option<String> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     let mut text = String::new();
-    file.metadata().ok()?.is_file().then_some(file)?.take(256).read_to_string(&mut text).ok()?;
+    shim::trusted(path)?.take(256).read_to_string(&mut text).ok()?;
     Some(text)
 }
 

@@ -135,7 +135,7 @@ fn place(folder: &Path, path: &Path) -> Result<PathBuf, String> {
     let file = match ours(path) {
         Some(file) => file,
         None => {
-            write(folder, path).map_err(|error| words(&error))?;
+            replace(folder, path, LIBRARY, 0o755).map_err(|error| words(&error))?;
             ours(path).ok_or("does not keep what is written there")?
         }
     };
@@ -144,17 +144,24 @@ fn place(folder: &Path, path: &Path) -> Result<PathBuf, String> {
 
 /// The file, if it is the library to the last byte and nobody else can change it.
 fn ours(path: &Path) -> Option<File> {
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
-    let meta = file.metadata().ok()?;
-    let safe = meta.is_file() && [user(), 0].contains(&meta.uid()) && meta.mode() & 0o022 == 0;
+    let mut file = trusted(path)?;
     let mut bytes = Vec::new();
-    (safe && file.read_to_end(&mut bytes).is_ok() && bytes == LIBRARY).then_some(file)
+    (file.read_to_end(&mut bytes).is_ok() && bytes == LIBRARY).then_some(file)
 }
 
-fn write(folder: &Path, path: &Path) -> io::Result<()> {
+/// A plain file that nobody else can change, to be read. What has the name may be anything, and holds nobody up.
+pub(super) fn trusted(path: &Path) -> Option<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    let safe = meta.is_file() && [user(), 0].contains(&meta.uid()) && meta.mode() & 0o022 == 0;
+    safe.then_some(file)
+}
+
+/// Makes a file in one step: whatever has the name, a link too, is replaced and not written to.
+pub(super) fn replace(folder: &Path, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(LIBRARY)?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     file.persist(path)?;
     Ok(())
 }

@@ -25,7 +25,7 @@ pub unsafe fn release<S: Style + Copy>(
     };
     let Some(held) = probe::only_held(thread, object as u64) else {
         // SAFETY: as above.
-        return unsafe { release_one_of_many(thread, object, entry, request, real) };
+        return unsafe { release_any(thread, clock::tsc(), object, entry, request, real) };
     };
     release_held(thread, held, clock::tsc(), object, real)
 }
@@ -42,20 +42,21 @@ fn release_held(thread: Thread, held: Held, now: u64, object: Ptr, real: impl Fn
     answer
 }
 
-/// Where more than this is held. Only on the hot path: the time stamp counter is read.
+/// Gives one of all that the thread holds back, at `now`.
 ///
 /// # Safety
 /// As [`release`].
 #[inline(never)]
-unsafe fn release_one_of_many<S: Style + Copy>(
+unsafe fn release_any<S: Style + Copy>(
     thread: Thread,
+    now: u64,
     object: Ptr,
     entry: Entry,
     request: impl Fn(Ptr) -> Request<S> + Copy,
     real: impl Fn(Ptr) -> c_int + Copy,
 ) -> c_int {
     match probe::held(thread, object as u64) {
-        Some(held) => release_held(thread, held, clock::tsc(), object, real),
+        Some(held) => release_held(thread, held, now, object, real),
         // SAFETY: the caller's contract.
         None => unsafe { release_unknown(thread, object, entry, request, real) },
     }
@@ -71,11 +72,10 @@ unsafe fn release_slowly<S: Style + Copy>(
     request: impl Fn(Ptr) -> Request<S> + Copy,
     real: impl Fn(Ptr) -> c_int + Copy,
 ) -> c_int {
-    let Some(thread) = probe::thread() else { return real(object) };
-    match probe::held(thread, object as u64) {
-        Some(held) => release_held(thread, held, clock::now(), object, real),
-        // SAFETY: the entry is the running hook's.
-        None => unsafe { release_unknown(thread, object, entry, request, real) },
+    match probe::thread() {
+        // SAFETY: the caller's contract.
+        Some(thread) => unsafe { release_any(thread, clock::now(), object, entry, request, real) },
+        None => real(object),
     }
 }
 
