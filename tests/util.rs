@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod build;
+pub mod go;
 pub mod oracle;
 pub mod python;
 pub mod random;

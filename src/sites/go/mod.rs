@@ -1,0 +1,10 @@
+//! Go: what a Go program's own tables say of its code, from 1.18 on. They are in every Go program, stripped ones too, since
+//! the runtime needs them for its tracebacks.
+
+pub mod pclntab;
+pub mod pcvalue;
+mod tables;
+mod version;
+
+pub use tables::TablesError;
+pub use version::version;
