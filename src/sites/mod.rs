@@ -6,5 +6,9 @@
 //! were given to it as bytes and changes nothing: no process is touched here. The bytes are hostile input.
 
 pub mod bytes;
+mod code;
+mod flow;
 pub mod go;
 pub mod image;
+pub mod plan;
+pub mod table;

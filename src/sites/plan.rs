@@ -1,0 +1,300 @@
+//! How each operation could be patched: the window of instructions that makes room for a jump, what goes with it, and why
+//! some cannot be.
+//!
+//! A jump takes five bytes. The instructions that stood there are executed in the trampoline, so none of them may be a
+//! call (its return address would be there) or the target of a jump. What a trampoline changes has to be free: flags, and
+//! the lock's address after the atomic. Nothing is written here.
+
+use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
+
+use super::code::{Code, is_call};
+use super::table::{Atomic, Success};
+
+/// Bytes of a jump with a distance of 32 bits.
+pub const JUMP: usize = 5;
+
+/// How far behind an atomic the use of its flags is looked for.
+const REACH_OF_FLAGS: usize = 11;
+
+/// Within so many instructions a function's frame set-up begins.
+const REACH_OF_SET_UP: usize = 8;
+
+/// More instructions than this are no frame set-up.
+const LONGEST_SET_UP: usize = 5;
+
+/// What a trampoline does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Executes the atomic, records if it succeeded, and executes what was displaced.
+    Acquire,
+    /// Records around the atomic: the time before it, the rest behind it.
+    Release,
+    /// Stands in the place of a called function, records, and goes on to that.
+    Call,
+    /// Executes the frame set-up, and records.
+    SetUp,
+    /// Records, and executes the end of the function.
+    Return,
+}
+
+/// Why an operation cannot be patched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Refusal {
+    /// There is no such instruction.
+    Missing,
+    /// The function ends before there is room.
+    EndOfFunction,
+    /// A jump leads into the window.
+    JumpTarget,
+    /// A call is in the window.
+    Call,
+    /// Flags that the trampoline changes are used behind the atomic.
+    Flags,
+    /// The atomic overwrites the register that its address is made of.
+    AddressLost,
+    /// Another patch has some of the bytes.
+    Taken,
+    /// The code checks itself.
+    ChecksItself,
+    /// The beginning of the function is none that is known.
+    SetUp,
+}
+
+/// A patch that can be made.
+#[derive(Clone, Debug)]
+pub struct Patch {
+    /// Where the jump goes.
+    pub address: u64,
+    /// How many bytes it replaces.
+    pub length: usize,
+    /// What its trampoline does.
+    pub form: Form,
+    /// The instructions that stood there.
+    pub displaced: Vec<Instruction>,
+}
+
+impl Patch {
+    fn new(form: Form, displaced: &[Instruction]) -> Option<Self> {
+        let length = displaced.iter().map(Instruction::len).sum();
+        Some(Self { address: displaced.first()?.ip(), length, form, displaced: displaced.to_vec() })
+    }
+}
+
+/// The patch of an inlined operation.
+pub fn atomic(code: &Code, address: u64, atomic: Atomic, success: Success) -> Result<Patch, Refusal> {
+    let at = code.position(address).ok_or(Refusal::Missing)?;
+    let instruction = &code.instructions()[at];
+    let form = if atomic == Atomic::ExchangeAdd && success == Success::Always { Form::Release } else { Form::Acquire };
+    let window = window(code, at)?;
+    let kept = match atomic {
+        Atomic::CompareExchange => RflagsBits::ZF,
+        Atomic::ExchangeAdd => RflagsBits::NONE,
+    };
+    if flags_used_behind(code, at) & !kept != 0 {
+        return Err(Refusal::Flags);
+    }
+    // A release finds the lock before the atomic, an acquisition behind it.
+    let result = instruction.op1_register().full_register();
+    let in_address = [instruction.memory_base(), instruction.memory_index()];
+    if form == Form::Acquire
+        && atomic == Atomic::ExchangeAdd
+        && in_address.map(Register::full_register).contains(&result)
+    {
+        return Err(Refusal::AddressLost);
+    }
+    Patch::new(form, window).ok_or(Refusal::Missing)
+}
+
+/// The patch of a call: its target alone is changed.
+pub fn call(code: &Code, address: u64) -> Result<Patch, Refusal> {
+    let at = code.position(address).ok_or(Refusal::Missing)?;
+    let instruction = &code.instructions()[at..=at];
+    if !instruction[0].is_call_near() || instruction[0].len() != JUMP {
+        return Err(Refusal::Missing);
+    }
+    Patch::new(Form::Call, instruction).ok_or(Refusal::Missing)
+}
+
+/// The patch of a function's beginning: its frame set-up, which comes once per call. Not its entry: a function whose stack
+/// has to grow begins anew.
+pub fn set_up(code: &Code) -> Result<Patch, Refusal> {
+    let instructions = code.instructions();
+    let before_call = instructions.iter().take(REACH_OF_SET_UP).take_while(|instruction| !is_call(instruction));
+    let start = before_call.clone().position(begins_set_up).ok_or(Refusal::SetUp)?;
+    let makes_frame = |instruction: &Instruction| {
+        matches!(instruction.mnemonic(), Mnemonic::Mov | Mnemonic::Lea) && first_is(instruction, Register::RBP)
+    };
+    let length = instructions[start..].iter().take(LONGEST_SET_UP).position(makes_frame).ok_or(Refusal::SetUp)? + 1;
+    let mut end = start + length;
+    while bytes(&instructions[start..end]) < JUMP {
+        end += 1;
+        if end > instructions.len() {
+            return Err(Refusal::EndOfFunction);
+        }
+    }
+    free_of_jumps_and_calls(code, &instructions[start..end])?;
+    Patch::new(Form::SetUp, &instructions[start..end]).ok_or(Refusal::SetUp)
+}
+
+/// The patches of a function's returns, each with the instructions before it that take the frame down.
+pub fn returns(code: &Code) -> Vec<Result<Patch, (u64, Refusal)>> {
+    let instructions = code.instructions();
+    let returns = instructions.iter().enumerate().filter(|(_, instruction)| instruction.mnemonic() == Mnemonic::Ret);
+    returns.map(|(at, instruction)| return_at(code, at).map_err(|refusal| (instruction.ip(), refusal))).collect()
+}
+
+fn return_at(code: &Code, at: usize) -> Result<Patch, Refusal> {
+    let instructions = code.instructions();
+    let mut start = at;
+    while bytes(&instructions[start..=at]) < JUMP {
+        start = start.checked_sub(1).ok_or(Refusal::EndOfFunction)?;
+    }
+    // The whole of it: up to 1.20 `mov rbp, [rsp+N]; add rsp, M; ret`, later `add rsp, M; pop rbp; ret`.
+    let before = |start: usize| start.checked_sub(1).map(|before| &instructions[before]);
+    let adds =
+        |instruction: &Instruction| instruction.mnemonic() == Mnemonic::Add && first_is(instruction, Register::RSP);
+    let loads_frame =
+        |instruction: &Instruction| instruction.mnemonic() == Mnemonic::Mov && first_is(instruction, Register::RBP);
+    let first = &instructions[start];
+    if (adds(first) && before(start).is_some_and(loads_frame))
+        || (first.mnemonic() == Mnemonic::Pop && before(start).is_some_and(adds))
+    {
+        start -= 1;
+    }
+    free_of_jumps_and_calls(code, &instructions[start..=at])?;
+    Patch::new(Form::Return, &instructions[start..=at]).ok_or(Refusal::Missing)
+}
+
+/// The instructions from a position on that make room for a jump.
+fn window(code: &Code, at: usize) -> Result<&[Instruction], Refusal> {
+    let instructions = &code.instructions()[at..];
+    let mut room = 0;
+    let fits = |instruction: &Instruction| {
+        room += instruction.len();
+        room >= JUMP
+    };
+    let last = instructions.iter().position(fits).ok_or(Refusal::EndOfFunction)?;
+    free_of_jumps_and_calls(code, &instructions[..=last])?;
+    Ok(&instructions[..=last])
+}
+
+/// Whether a window can be moved: no jump leads into it (its first instruction may be a target), and it calls nothing.
+fn free_of_jumps_and_calls(code: &Code, window: &[Instruction]) -> Result<(), Refusal> {
+    if window.iter().skip(1).any(|instruction| code.is_target(instruction.ip())) {
+        return Err(Refusal::JumpTarget);
+    }
+    if window.iter().any(is_call) { Err(Refusal::Call) } else { Ok(()) }
+}
+
+/// The flags of the atomic that the instructions behind it read, up to the first that changes flags.
+fn flags_used_behind(code: &Code, at: usize) -> u32 {
+    let mut used = RflagsBits::NONE;
+    for instruction in code.instructions().iter().skip(at + 1).take(REACH_OF_FLAGS) {
+        used |= instruction.rflags_read();
+        let ends = instruction.rflags_modified() != RflagsBits::NONE
+            || is_call(instruction)
+            || instruction.mnemonic() == Mnemonic::Ret;
+        if ends {
+            break;
+        }
+    }
+    used
+}
+
+fn begins_set_up(instruction: &Instruction) -> bool {
+    match instruction.mnemonic() {
+        Mnemonic::Push => first_is(instruction, Register::RBP),
+        // Adding a negative number is shorter for 128 bytes.
+        Mnemonic::Sub | Mnemonic::Add => first_is(instruction, Register::RSP),
+        _ => false,
+    }
+}
+
+fn first_is(instruction: &Instruction, register: Register) -> bool {
+    instruction.op0_kind() == OpKind::Register && instruction.op0_register() == register
+}
+
+fn bytes(instructions: &[Instruction]) -> usize {
+    instructions.iter().map(Instruction::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAS: &[u8] = &[0xf0, 0x0f, 0xb1, 0x0b]; // lock cmpxchg [rbx], ecx
+    const ADD: &[u8] = &[0xf0, 0x0f, 0xc1, 0x0b]; // lock xadd [rbx], ecx
+    const SETE: &[u8] = &[0x0f, 0x94, 0xc1]; // sete cl
+    const TEST: &[u8] = &[0x84, 0xc9]; // test cl, cl
+    const INC: &[u8] = &[0xff, 0xc1]; // inc ecx
+    const CALL: &[u8] = &[0xe8, 0, 0, 0, 0];
+    const RET: &[u8] = &[0xc3];
+
+    fn code(parts: &[&[u8]]) -> Code {
+        Code::decode(&parts.concat(), 0x1000)
+    }
+
+    fn swap(parts: &[&[u8]]) -> Result<Patch, Refusal> {
+        atomic(&code(parts), 0x1000, Atomic::CompareExchange, Success::Equal)
+    }
+
+    #[test]
+    fn an_atomic_goes_with_what_follows() {
+        let patch = swap(&[CAS, SETE, TEST, RET]).expect("a patch");
+        assert_eq!((patch.address, patch.length, patch.form, patch.displaced.len()), (0x1000, 7, Form::Acquire, 2));
+        let code = code(&[ADD, INC, RET]);
+        let release = atomic(&code, 0x1000, Atomic::ExchangeAdd, Success::Always).expect("a patch");
+        assert_eq!((release.length, release.form), (6, Form::Release));
+        let acquire = atomic(&code, 0x1000, Atomic::ExchangeAdd, Success::AtLeast(-1)).expect("a patch");
+        assert_eq!(acquire.form, Form::Acquire);
+    }
+
+    #[test]
+    fn what_cannot_be_moved_is_refused() {
+        assert_eq!(swap(&[CAS, CALL]).err(), Some(Refusal::Call));
+        assert_eq!(swap(&[CAS]).err(), Some(Refusal::EndOfFunction));
+        assert_eq!(swap(&[CAS, SETE, TEST, &[0xeb, 0xf9]]).err(), Some(Refusal::JumpTarget), "jmp to the sete");
+        assert_eq!(swap(&[CAS, SETE, TEST, &[0xeb, 0xf5]]).err(), None, "jmp to the atomic itself");
+        assert_eq!(
+            atomic(&code(&[RET]), 0x1001, Atomic::CompareExchange, Success::Equal).err(),
+            Some(Refusal::Missing)
+        );
+    }
+
+    #[test]
+    fn flags_that_are_used_are_kept() {
+        assert_eq!(swap(&[CAS, &[0x0f, 0x92, 0xc1], RET]).err(), Some(Refusal::Flags), "setb cl");
+        assert_eq!(swap(&[CAS, INC, &[0x0f, 0x92, 0xc1], RET]).err(), None, "inc comes between, and changes flags");
+        let add = |parts: &[&[u8]]| atomic(&code(parts), 0x1000, Atomic::ExchangeAdd, Success::Always).err();
+        assert_eq!(add(&[ADD, SETE, RET]), Some(Refusal::Flags));
+        let lost = [0xf0, 0x0f, 0xc1, 0x1b]; // lock xadd [rbx], ebx
+        let acquire = atomic(&code(&[&lost, INC, RET]), 0x1000, Atomic::ExchangeAdd, Success::AtLeast(-1));
+        assert_eq!(acquire.err(), Some(Refusal::AddressLost));
+        assert_eq!(add(&[&lost, INC, RET]), None, "a release knows the address before");
+    }
+
+    #[test]
+    fn frames_are_set_up_and_taken_down_as_a_whole() {
+        let push = [0x55]; // push rbp
+        let mov = [0x48, 0x89, 0xe5]; // mov rbp, rsp
+        let sub = [0x48, 0x83, 0xec, 0x18]; // sub rsp, 24
+        let add = [0x48, 0x83, 0xc4, 0x18]; // add rsp, 24
+        let pop = [0x5d]; // pop rbp
+        let compare = [0x49, 0x3b, 0x66, 0x10, 0x76, 0x20]; // cmp rsp, [r14+16]; jbe
+        let newer = code(&[&compare, &push, &mov, &sub, INC, &add, &pop, RET]);
+        let patch = set_up(&newer).expect("a patch");
+        assert_eq!((patch.address, patch.length, patch.form), (0x1006, 8, Form::SetUp));
+        let patches = returns(&newer);
+        let patch = patches[0].as_ref().expect("a patch");
+        assert_eq!((patches.len(), patch.length, patch.form, patch.displaced.len()), (1, 6, Form::Return, 3));
+
+        let store = [0x48, 0x89, 0x6c, 0x24, 0x10]; // mov [rsp+16], rbp
+        let lea = [0x48, 0x8d, 0x6c, 0x24, 0x10]; // lea rbp, [rsp+16]
+        let load = [0x48, 0x8b, 0x6c, 0x24, 0x10]; // mov rbp, [rsp+16]
+        let older = code(&[&compare, &sub, &store, &lea, INC, &load, &add, RET]);
+        assert_eq!(set_up(&older).map(|patch| (patch.address, patch.length)), Ok((0x1006, 14)));
+        assert_eq!(returns(&older)[0].as_ref().map(|patch| patch.length), Ok(10));
+        assert_eq!(set_up(&code(&[INC, RET])).err(), Some(Refusal::SetUp));
+        assert_eq!(returns(&code(&[CALL, RET]))[0].as_ref().err(), Some(&(0x1005, Refusal::Call)));
+    }
+}
