@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lockprof::sites::go::pclntab::{Pclntab, printed};
 use lockprof::sites::go::plan::Plan;
+use lockprof::sites::go::runtime::Runtime;
 use lockprof::sites::go::sites::Sites;
 use lockprof::sites::go::version;
 use lockprof::sites::image::Image;
@@ -37,6 +38,7 @@ fn find<T>(program: &Path, look: impl FnOnce(&Image<'_>, &Pclntab<'_>, &Sites) -
 /// The finder's check of itself, that it left nothing out, and that all of it can be patched; the calls of each slow path.
 fn all_reached(program: &Path) -> Vec<usize> {
     find(program, |image, index, sites| {
+        Runtime::find(image, index).unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let version = version(image).unwrap_or("no version");
         for reached in sites.reached() {
             assert_eq!(reached.reached, reached.of, "{} ({version}): {}", program.display(), reached.function);
@@ -115,6 +117,23 @@ fn without_inlining_each_operation_is_a_site_or_hooked() {
                 assert!(slow != whole, "{} {flags}: the slow path is part of Lock", go.version);
                 sites.reached().iter().for_each(|calls| assert_eq!(calls.reached, calls.of, "{}", go.version));
             });
+        }
+    }
+}
+
+/// The offsets of `g.goid`, `g.m` and `m.curg` as the versions' sources have them.
+#[test]
+fn the_runtime_s_fields_are_found() {
+    for go in toolchains() {
+        let minor: u32 = go.version.split('.').nth(1).and_then(|minor| minor.parse().ok()).expect("a version");
+        let number = if [23, 24].contains(&minor) { 160 } else { 152 };
+        let current = if minor <= 24 { 192 } else { 184 };
+        let programs = [&[][..], &["-ldflags=-s -w"], &["-buildmode=pie"], &["-gcflags=all=-N -l"]];
+        for program in programs.map(|flags| go.build("locks", flags)).into_iter().chain([go.program()]) {
+            let runtime = find(&program, |image, index, _| Runtime::find(image, index)).expect("a known runtime");
+            let found = (runtime.goroutine_number, runtime.machine, runtime.current);
+            assert_eq!(found, (number, 48, current), "{} {}", go.version, program.display());
+            assert!(runtime.preempt.is_some(), "{}", go.version);
         }
     }
 }
