@@ -18,6 +18,7 @@ mod suite {
     mod flamegraph;
     mod foreign;
     mod fuzz;
+    mod go_recording;
     mod go_sites;
     mod go_tables;
     mod hangs;

@@ -12,6 +12,7 @@ mod directory;
 mod ending;
 mod execs;
 pub mod folder;
+pub mod inline;
 pub mod launch;
 mod leftover;
 mod limits;

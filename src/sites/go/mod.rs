@@ -5,9 +5,11 @@ mod operations;
 pub mod pclntab;
 pub mod pcvalue;
 pub mod plan;
+pub mod recorder;
 pub mod runtime;
 pub mod sites;
 mod tables;
+pub mod trampoline;
 mod version;
 
 pub use tables::TablesError;

@@ -1,0 +1,278 @@
+//! Patches a program's own code at its exec, as `sites` plans it, so that it writes its lock operations into rings.
+//!
+//! The program is started, stopped before its first instruction by ptrace, and let go for good when it is patched: no
+//! debugger stays. Code is written through `/proc/PID/mem`; no page is ever writable and executable at once.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command};
+
+use crate::sites::go::TablesError;
+use crate::sites::go::pclntab::{Function, Pclntab};
+use crate::sites::go::plan::{Operation, Plan, Planned};
+use crate::sites::go::recorder::{self, Place, SHARED_BYTES, Shared};
+use crate::sites::go::runtime::{Runtime, RuntimeError};
+use crate::sites::go::sites::Sites;
+use crate::sites::go::trampoline::{self, Context};
+use crate::sites::image::{Image, ImageError};
+use crate::sites::plan::{Form, Patch};
+
+mod rings;
+mod tracee;
+
+pub use rings::Rings;
+use tracee::Tracee;
+
+/// The greatest size of one trampoline, with its alignment.
+const TRAMPOLINE: usize = 512;
+/// Trampolines begin at multiples of this; the index has an entry for each.
+const GRAIN: usize = 16;
+const PAGE: u64 = 4096;
+/// Where room near the program is looked for: so far behind it (or, if it can be anywhere, before it), in such steps.
+const DISTANCE: u64 = 0x3000_0000;
+const STEP: u64 = 0x100_0000;
+const TRIES: u64 = 64;
+
+/// Why a program was not patched; the text is for the person.
+#[derive(Debug, thiserror::Error)]
+pub enum InlineError {
+    /// Its file cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// It is not a Go program that is known.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    /// Its runtime is not known.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// It could not be started, stopped or changed.
+    #[error("the program cannot be patched: {0}")]
+    System(#[from] io::Error),
+    /// A trampoline could not be made.
+    #[error("no code for a patch: {0}")]
+    Code(#[from] iced_x86::IcedError),
+    /// What is in memory is not what the file says.
+    #[error("the program in memory is not its file")]
+    Changed,
+}
+
+/// A program that was patched and runs.
+pub struct Patched {
+    /// The program.
+    pub child: Child,
+    /// What it writes.
+    pub rings: Rings,
+    /// By a record's number: what it is about.
+    pub operations: Vec<Planned>,
+    /// What is added to the file's addresses.
+    pub base: u64,
+}
+
+/// Starts a program, patched. `file` holds the program's bytes.
+pub fn start(program: &Path, file: &[u8], command: &mut Command) -> Result<Patched, InlineError> {
+    let image = Image::parse(file)?;
+    let index = Pclntab::read(&image)?;
+    let runtime = Runtime::find(&image, &index)?;
+    let plan = Plan::new(&image, &index, &Sites::find(&image, &index));
+    let rings = Rings::new()?;
+    debug_assert!(program.is_file());
+    // SAFETY: a system call and nothing else, between fork and exec.
+    unsafe {
+        command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        })
+    };
+    let mut child = command.spawn()?;
+    let patched = Tracee::at_exec(child.id() as i32).map_err(InlineError::from).and_then(|tracee| {
+        let patcher = Patcher { tracee: &tracee, image: &image, index: &index, runtime };
+        let done = patcher.patch(&plan, &rings)?;
+        tracee.detach()?;
+        Ok(done)
+    });
+    match patched {
+        Ok((operations, base)) => Ok(Patched { child, rings, operations, base }),
+        Err(error) => {
+            // It is half patched, or still stopped.
+            child.kill().and_then(|()| child.wait())?;
+            Err(error)
+        }
+    }
+}
+
+struct Patcher<'a, 'data> {
+    tracee: &'a Tracee,
+    image: &'a Image<'data>,
+    index: &'a Pclntab<'data>,
+    runtime: Runtime,
+}
+
+impl Patcher<'_, '_> {
+    fn patch(&self, plan: &Plan, rings: &Rings) -> Result<(Vec<Planned>, u64), InlineError> {
+        let base = if self.image.is_position_independent() {
+            self.tracee.entry()?.wrapping_sub(self.image.entry())
+        } else {
+            0
+        };
+        let patches: Vec<(&Planned, &Patch)> = plan.patches().collect();
+        self.check(base, &patches)?;
+
+        // The layout: code, then the shared block, the index of the code, the places.
+        let room = round_up((patches.len() * TRAMPOLINE + 8192) as u64);
+        let index_bytes = round_up(room / GRAIN as u64 * 4);
+        let place_bytes = round_up((patches.len() * size_of::<Place>()) as u64);
+        let data = SHARED_BYTES as u64 + index_bytes + place_bytes;
+        let near = self.map_near(base, room + data)?;
+        let shared = near + room;
+        self.tracee.call(libc::SYS_mprotect, [shared, data, (libc::PROT_READ | libc::PROT_WRITE) as u64, 0, 0, 0])?;
+
+        let (mut code, entries) = recorder::code(near, shared);
+        let context = Context { base, entries, runtime: self.runtime };
+        pad(&mut code);
+        let trampolines = near + code.len() as u64;
+        let mut numbers = vec![0u32; code.len() / GRAIN];
+        let mut places = Vec::with_capacity(patches.len());
+        let mut jumps = Vec::with_capacity(patches.len());
+        for (number, (planned, patch)) in patches.iter().enumerate() {
+            let at = near + code.len() as u64;
+            code.extend(trampoline::assemble(&context, &planned.operation, patch, number as u32, at)?);
+            pad(&mut code);
+            numbers.resize(code.len() / GRAIN, number as u32);
+            places.push(self.place(base, planned, patch, number));
+            jumps.push((patch.address.wrapping_add(base), jump(patch, base, at)));
+        }
+        if code.len() as u64 > room {
+            return Err(io::Error::other("the trampolines are larger than expected").into());
+        }
+        let block = Shared {
+            rings: self.map_rings(shared, rings)?,
+            stride: rings::STRIDE as u64,
+            count: rings::COUNT as u64,
+            mask: rings::CAPACITY as u64 - 1,
+            room: rings::ROOM as u64,
+            depth: rings::DEPTH as u64,
+            goroutine_number: self.runtime.goroutine_number.into(),
+            current: self.runtime.current.into(),
+            code: near,
+            trampolines,
+            end: near + code.len() as u64,
+            index: shared + SHARED_BYTES as u64,
+            places: shared + SHARED_BYTES as u64 + index_bytes,
+            ..Shared::default()
+        };
+        self.tracee.write(near, &code)?;
+        self.tracee.write(block.index, &numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<_>>())?;
+        let words = |place: &Place| [place.address, place.frame, place.behind, place.number].map(u64::to_ne_bytes);
+        self.tracee.write(block.places, places.iter().flat_map(words).flatten().collect::<Vec<_>>().as_slice())?;
+        self.tracee.write(shared, &block_bytes(&block))?;
+        // The program itself comes last.
+        for (address, bytes) in &jumps {
+            self.tracee.write(*address, bytes)?;
+        }
+        Ok((patches.into_iter().map(|(planned, _)| planned.clone()).collect(), base))
+    }
+
+    /// The very bytes that the plan was made for have to be there.
+    fn check(&self, base: u64, patches: &[(&Planned, &Patch)]) -> Result<(), InlineError> {
+        for (_, patch) in patches {
+            let mut bytes = vec![0; patch.length];
+            self.tracee.read(patch.address.wrapping_add(base), &mut bytes)?;
+            if self.image.code(patch.address, patch.address + patch.length as u64) != Some(&bytes) {
+                return Err(InlineError::Changed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps room that jumps of the program reach.
+    fn map_near(&self, base: u64, bytes: u64) -> Result<u64, InlineError> {
+        let segments = self.image.segments();
+        let end = segments.iter().map(|segment| segment.address.saturating_add(segment.size)).max().unwrap_or(0);
+        let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
+        let mut last = io::Error::other("no room near the program");
+        for attempt in 0..TRIES {
+            let at = if base == 0 {
+                (end + DISTANCE + attempt * STEP) & !(STEP - 1)
+            } else {
+                base.saturating_sub(bytes + (attempt + 1) * STEP) & !(PAGE - 1)
+            };
+            match self.tracee.call(libc::SYS_mmap, [at, bytes, protection, flags, u64::MAX, 0]) {
+                Ok(near) if near == at => return Ok(near),
+                Ok(_) => {}
+                Err(error) => last = error,
+            }
+        }
+        Err(last.into())
+    }
+
+    /// Maps the rings there, by a path that is written where the shared block will be.
+    fn map_rings(&self, scratch: u64, rings: &Rings) -> Result<u64, InlineError> {
+        let path = format!("/proc/{}/fd/{}\0", std::process::id(), rings.descriptor());
+        self.tracee.write(scratch, path.as_bytes())?;
+        let descriptor = self.tracee.call(libc::SYS_open, [scratch, libc::O_RDWR as u64, 0, 0, 0, 0])?;
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let flags = (libc::MAP_SHARED | libc::MAP_NORESERVE) as u64;
+        let mapped = self.tracee.call(libc::SYS_mmap, [0, Rings::bytes(), protection, flags, descriptor, 0]);
+        self.tracee.call(libc::SYS_close, [descriptor, 0, 0, 0, 0, 0])?;
+        Ok(mapped?)
+    }
+
+    fn place(&self, base: u64, planned: &Planned, patch: &Patch, number: usize) -> Place {
+        let behind = patch.address + patch.length as u64;
+        // In these forms the program's frame is that behind the patch.
+        let address = if matches!(patch.form, Form::SetUp | Form::Call) { behind } else { patch.address };
+        let size = |function: &Function| self.index.frame_size(function, address);
+        let preempts = matches!(planned.operation, Operation::Atomic(_)) && self.runtime.preempt.is_some();
+        Place {
+            address: address.wrapping_add(base),
+            frame: self.index.function_at(address).and_then(size).unwrap_or(0).into(),
+            behind: if preempts { behind.wrapping_add(base) } else { 0 },
+            number: number as u64 + 1,
+        }
+    }
+}
+
+/// The bytes that lead to a trampoline, as long as what they replace.
+fn jump(patch: &Patch, base: u64, to: u64) -> Vec<u8> {
+    const CALL: u8 = 0xe8;
+    const JUMP: u8 = 0xe9;
+    const TRAP: u8 = 0xcc;
+    let from = patch.address.wrapping_add(base);
+    let mut bytes = vec![if patch.form == Form::Call { CALL } else { JUMP }];
+    // Room was looked for where the distance fits.
+    bytes.extend((to.wrapping_sub(from + 5) as i32).to_le_bytes());
+    bytes.resize(patch.length, TRAP);
+    bytes
+}
+
+fn pad(code: &mut Vec<u8>) {
+    code.resize(code.len().next_multiple_of(GRAIN), 0xcc);
+}
+
+fn round_up(bytes: u64) -> u64 {
+    bytes.next_multiple_of(PAGE)
+}
+
+fn block_bytes(block: &Shared) -> Vec<u8> {
+    let words = [
+        block.rings,
+        block.stride,
+        block.count,
+        block.mask,
+        block.room,
+        block.depth,
+        block.goroutine_number,
+        block.current,
+        block.code,
+        block.trampolines,
+        block.end,
+        block.index,
+        block.places,
+        block.claimed,
+        block.lost,
+        block.put_off,
+    ];
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}

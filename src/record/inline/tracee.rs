@@ -1,0 +1,112 @@
+//! A program that is stopped at its first instruction: its memory, and system calls in its name.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use libc::{c_long, pid_t, user_regs_struct};
+
+/// `syscall; int3`.
+const CALL: [u8; 4] = [0x0f, 0x05, 0xcc, 0xcc];
+
+/// A traced process that is stopped.
+pub struct Tracee {
+    pid: pid_t,
+    memory: File,
+}
+
+impl Tracee {
+    /// The process of this number, once it has stopped at its exec. It was made by this very thread, and traces itself.
+    pub fn at_exec(pid: pid_t) -> io::Result<Self> {
+        wait_for_stop(pid)?;
+        let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
+        Ok(Self { pid, memory })
+    }
+
+    /// Reads its memory.
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.memory.read_exact_at(bytes, address)
+    }
+
+    /// Writes its memory, code too.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        self.memory.write_all_at(bytes, address)
+    }
+
+    /// Where the program was entered, of its auxiliary vector.
+    pub fn entry(&self) -> io::Result<u64> {
+        let vector = std::fs::read(format!("/proc/{}/auxv", self.pid))?;
+        let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or_default();
+        let pairs = vector.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..])));
+        let entry = pairs.into_iter().find(|(kind, _)| *kind == libc::AT_ENTRY).map(|(_, value)| value);
+        entry.ok_or_else(|| io::Error::other("no entry in the auxiliary vector"))
+    }
+
+    /// A system call in its name. Its registers and code are as before afterwards.
+    pub fn call(&self, number: c_long, arguments: [u64; 6]) -> io::Result<u64> {
+        let saved = self.registers()?;
+        let mut code = [0; 4];
+        self.read(saved.rip, &mut code)?;
+        self.write(saved.rip, &CALL)?;
+        let mut registers = saved;
+        registers.rax = number as u64;
+        // No system call is to be restarted.
+        registers.orig_rax = u64::MAX;
+        [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = arguments;
+        let result = self.set_registers(&registers).and_then(|()| self.run_to_stop());
+        self.write(saved.rip, &code)?;
+        self.set_registers(&saved)?;
+        let result = result? as i64;
+        if (-4095..0).contains(&result) { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(result as u64) }
+    }
+
+    /// Lets it go.
+    pub fn detach(self) -> io::Result<()> {
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.pid, 0, 0) })
+    }
+
+    fn run_to_stop(&self) -> io::Result<u64> {
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_CONT, self.pid, 0, 0) })?;
+        wait_for_stop(self.pid)?;
+        Ok(self.registers()?.rax)
+    }
+
+    fn registers(&self) -> io::Result<user_regs_struct> {
+        let mut registers = std::mem::MaybeUninit::<user_regs_struct>::zeroed();
+        // SAFETY: the kernel writes one structure of this kind there.
+        check(unsafe { libc::ptrace(libc::PTRACE_GETREGS, self.pid, 0, registers.as_mut_ptr()) })?;
+        // SAFETY: it was zeroed, and any bits are registers.
+        Ok(unsafe { registers.assume_init() })
+    }
+
+    fn set_registers(&self, registers: &user_regs_struct) -> io::Result<()> {
+        // SAFETY: the kernel reads one structure of this kind there.
+        check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, self.pid, 0, &raw const *registers) })
+    }
+}
+
+fn check(result: c_long) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Waits until it is stopped by a trap.
+fn wait_for_stop(pid: pid_t) -> io::Result<()> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel writes the status there.
+        if unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    if libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGTRAP {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the program did not stop before its first instruction (status {status:#x})")))
+    }
+}

@@ -1,0 +1,478 @@
+//! The code that runs inside a Go program: position-independent, general registers only, about a hundred bytes of stack.
+//!
+//! It is assembled into this program and copied out of it as bytes; nobody calls it here. Trampolines call it with `rdi` the
+//! address that the event is about and `esi` the [`info`] word; `r14` is the running goroutine. It keeps every register but
+//! these two and the flags, waits for nothing, and allocates nothing.
+//!
+//! What it reads and writes is a [`Shared`] block near it, whose address is put in place of [`PLACEHOLDER`].
+
+use std::arch::global_asm;
+use std::mem::offset_of;
+
+/// Stands in the code for the address of the [`Shared`] block.
+const PLACEHOLDER: u64 = 0x1122_3344_5566_7788;
+
+/// Bits of the word that tells a record's site.
+pub mod info {
+    /// The operation's other outcome: the row's `failure`.
+    pub const FAILED: u32 = 1 << 30;
+    /// Leave the stack out.
+    pub const NO_STACK: u32 = 1 << 31;
+}
+
+/// The block, at the head of the recorder's data. Written by whoever puts the recorder there, but for the last three.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shared {
+    /// Address of the first ring, 0 where nothing may be recorded.
+    pub rings: u64,
+    /// Bytes from one to the next.
+    pub stride: u64,
+    /// How many rings there are.
+    pub count: u64,
+    /// Bytes of a ring, less one; they are a power of two.
+    pub mask: u64,
+    /// A ring that holds more than this has no room for the longest record.
+    pub room: u64,
+    /// The greatest number of return addresses in a record.
+    pub depth: u64,
+    /// Offset of `g.goid`.
+    pub goroutine_number: u64,
+    /// Offset of `m.curg`.
+    pub current: u64,
+    /// Where the recorder and its trampolines begin.
+    pub code: u64,
+    /// Where the trampolines begin.
+    pub trampolines: u64,
+    /// Behind them.
+    pub end: u64,
+    /// Address of the table that leads from 16 bytes of code to the number of a patch (`u32`).
+    pub index: u64,
+    /// Address of the table of [`Place`]s, by number of the patch.
+    pub places: u64,
+    /// Rings that are taken.
+    pub claimed: u64,
+    /// Events of Ms without a ring.
+    pub lost: u64,
+    /// Preemptions that were put off to the end of a trampoline.
+    pub put_off: u64,
+}
+
+/// Where in the program a patch is, for signals that find its trampoline.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// The address that the runtime is shown.
+    pub address: u64,
+    /// The frame's size there.
+    pub frame: u64,
+    /// The address behind the patch, where the runtime may ask for preemption; 0 where it may not.
+    pub behind: u64,
+    /// The number of the patch, plus one.
+    pub number: u64,
+}
+
+/// The head of a ring; the records begin [`RING_HEADER`] bytes behind it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RingHead {
+    /// Bytes ever written.
+    pub head: u64,
+    /// The M that writes.
+    pub machine: u64,
+    _pad0: [u64; 6],
+    /// Bytes ever read; the reader writes it.
+    pub tail: u64,
+    _pad1: [u64; 7],
+    /// The patch (plus one) at whose end a preemption is due.
+    pub preempt: u64,
+    _pad2: [u64; 7],
+    /// Events for which there was no room in this ring.
+    pub lost: u64,
+}
+
+/// The head of a record; the return addresses follow, four bytes each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Time stamp counter.
+    pub ticks: u64,
+    /// What it is about.
+    pub address: u64,
+    /// The goroutine.
+    pub goroutine: u64,
+    /// Number of the patch, and [`info`].
+    pub info: u32,
+    /// Bytes of return addresses.
+    pub stack: u32,
+}
+
+/// Bytes of a ring's head.
+pub const RING_HEADER: usize = 4096;
+/// Where the table of Ms is, behind the block: pairs of an M and its ring.
+pub const MACHINES: usize = 4096;
+/// Entries of it, a power of two.
+pub const MACHINE_ENTRIES: usize = 4096;
+/// What the block and the table take.
+pub const SHARED_BYTES: usize = MACHINES + 16 * MACHINE_ENTRIES;
+
+const _: () = assert!(size_of::<Record>() == 32 && size_of::<Place>() == 32 && size_of::<Shared>() <= MACHINES);
+const _: () = assert!(offset_of!(RingHead, tail) == 64 && offset_of!(RingHead, preempt) == 128);
+
+/// The marker of an exit that a trampoline has for a preemption: a long no-op whose last four bytes are the distance.
+pub const EXIT_MARK: [u8; 3] = [0x0f, 0x1f, 0x80];
+
+global_asm!(
+    r#"
+.pushsection .text.lockprof_go_recorder, "ax", @progbits
+.globl lockprof_go_begin, lockprof_go_now, lockprof_go_before, lockprof_go_signal, lockprof_go_signal_end, lockprof_go_end
+lockprof_go_begin:
+
+# The time was taken before the operation: it is above the return address and two pushed registers.
+lockprof_go_before:
+    push rax; push rcx; push rdx; push r8; push r9; push r10; push r11
+    mov rdx, [rsp + 56 + 8 + 16]
+    jmp 10f
+
+# The time is now.
+lockprof_go_now:
+    push rax; push rcx; push rdx; push r8; push r9; push r10; push r11
+    rdtsc
+    shl rdx, 32
+    or rdx, rax
+
+# The ring of this M: rcx.
+10: movabs r8, {PLACEHOLDER}
+    cmp qword ptr [r8 + {RINGS}], 0
+    je 29f
+    mov rax, [r14 + 48]
+    mov rcx, rax
+    shr rcx, 8
+    and ecx, {MACHINE_ENTRIES} - 1
+    shl ecx, 4
+    lea rcx, [r8 + rcx + {MACHINES}]
+    cmp [rcx], rax
+    jne 30f
+11: mov rcx, [rcx + 8]
+    test rcx, rcx
+    je 41f
+
+# Room for a record: r9.
+    mov rax, [rcx + {HEAD}]
+    mov r9, rax
+    sub r9, [rcx + {TAIL}]
+    cmp r9, [r8 + {ROOM}]
+    ja 40f
+    mov r9, rax
+    and r9, [r8 + {MASK}]
+    lea r9, [rcx + r9 + {RING_HEADER}]
+    mov [r9], rdx
+    mov [r9 + 8], rdi
+    mov rdx, [r8 + {GOROUTINE_NUMBER}]
+    mov rdx, [r14 + rdx]
+    test rdx, rdx
+    je 50f
+14: mov [r9 + 16], rdx
+    mov [r9 + 24], esi
+
+# The return addresses: the chain of rbp while it grows and is within the goroutine's stack.
+    lea r10, [r9 + 32]
+    test esi, esi
+    js 21f
+    mov edx, [r8 + {DEPTH}]
+    test edx, edx
+    jle 21f
+    mov r8, [r14 + 8]
+    mov rdi, rbp
+    cmp rdi, rsp
+    jbe 21f
+    cmp rdi, r8
+    jae 21f
+20: mov rsi, [rdi + 8]
+    mov [r10], esi
+    add r10, 4
+    dec edx
+    jle 21f
+    mov rsi, [rdi]
+    cmp rsi, rdi
+    jbe 21f
+    cmp rsi, r8
+    mov rdi, rsi
+    jb 20b
+21: sub r10, r9
+    lea edx, [r10 - 32]
+    mov [r9 + 28], edx
+    add r10, 7
+    and r10, -8
+    add rax, r10
+    mov [rcx + {HEAD}], rax
+    cmp dword ptr [rcx + {PREEMPT}], 0
+    jne 60f
+29: pop r11; pop r10; pop r9; pop r8; pop rdx; pop rcx; pop rax
+    ret
+
+# The M has another entry, or none yet.
+30: cmp qword ptr [rcx], 0
+    je 32f
+    add rcx, 16
+    lea r9, [r8 + {SHARED_BYTES}]
+    cmp rcx, r9
+    jb 31f
+    lea rcx, [r8 + {MACHINES}]
+31: cmp [rcx], rax
+    je 11b
+    jmp 30b
+32: mov r9, rax
+    xor eax, eax
+    lock cmpxchg [rcx], r9
+    mov rax, r9
+    jne 31b
+    mov r10d, 1
+    lock xadd [r8 + {CLAIMED}], r10
+    cmp r10, [r8 + {COUNT}]
+    jae 41f
+    imul r10, [r8 + {STRIDE}]
+    add r10, [r8 + {RINGS}]
+    mov [rcx + 8], r10
+    mov [r10 + {MACHINE}], rax
+    jmp 11b
+
+# No room.
+40: inc qword ptr [rcx + {LOST_HERE}]
+    jmp 29b
+41: lock inc qword ptr [r8 + {LOST}]
+    jmp 29b
+
+# On the system stack: the goroutine is the one that the M runs.
+50: mov rdx, [r14 + 48]
+    add rdx, [r8 + {CURRENT}]
+    mov r11, [rdx]
+    xor edx, edx
+    test r11, r11
+    je 14b
+    mov rdx, [r8 + {GOROUTINE_NUMBER}]
+    mov rdx, [r11 + rdx]
+    jmp 14b
+
+# A preemption is due. If it is at this trampoline, leave by its exit for that.
+60: mov edx, [rcx + {PREEMPT}]
+    mov dword ptr [rcx + {PREEMPT}], 0
+    movabs r8, {PLACEHOLDER}
+    mov rax, [rsp + 56]
+    mov r9, rax
+    sub r9, [r8 + {CODE}]
+    shr r9, 4
+    mov r10, [r8 + {INDEX}]
+    mov r9d, [r10 + r9 * 4]
+    inc r9d
+    cmp r9d, edx
+    jne 29b
+    cmp word ptr [rax], 0x1f0f
+    jne 29b
+    movsxd rdx, dword ptr [rax + 3]
+    add rax, rdx
+    mov [rsp + 56], rax
+    lock inc qword ptr [r8 + {PUT_OFF}]
+    jmp 29b
+
+# In runtime.sighandler, behind its frame set-up: eax the signal, rcx the context. If the signal found a trampoline, the
+# context is moved to the site. Fields of the context that the kernel does not read keep what was there: uc_link (8) the
+# address, cr2 (208) the stack pointer, trapno (200) the patch, oldmask (216) the word that a preemption overwrites, err
+# (192) the ring.
+lockprof_go_signal:
+    push rax; push rdx; push rsi; push r8; push r9; push r10
+    mov [rbp + 32], rcx
+    movabs r8, {PLACEHOLDER}
+    mov rdx, [rcx + 168]
+    mov rsi, [r8 + {CODE}]
+    cmp rdx, rsi
+    jb 9f
+    cmp rdx, [r8 + {END}]
+    jae 9f
+    cmp rdx, [r8 + {TRAMPOLINES}]
+    jae 2f
+    # In the recorder: the trampoline is the first return address to one on the stack.
+    mov r9, [rcx + 160]
+    mov r10d, 20
+1:  mov rdx, [r9]
+    add r9, 8
+    cmp rdx, [r8 + {TRAMPOLINES}]
+    jb 3f
+    cmp rdx, [r8 + {END}]
+    jb 2f
+3:  dec r10d
+    jnz 1b
+    jmp 9f
+2:  sub rdx, rsi
+    shr rdx, 4
+    mov r9, [r8 + {INDEX}]
+    mov edx, [r9 + rdx * 4]
+    shl rdx, 5
+    add rdx, [r8 + {PLACES}]
+    cmp eax, 23
+    je 5f
+    cmp eax, 11
+    je 4f
+    cmp eax, 7
+    je 4f
+    # For the handler's time.
+    mov r9, [rcx + 168]
+    mov [rcx + 8], r9
+    mov r9, [rcx + 160]
+    mov [rcx + 208], r9
+    mov qword ptr [rcx + 200], 0
+    # For good.
+4:  mov r9, [rdx]
+    mov [rcx + 168], r9
+    mov edx, [rdx + 8]
+    mov r9, [rcx + 120]
+    add r9, 8
+    sub r9, rdx
+    mov [rcx + 160], r9
+9:  pop r10; pop r9; pop r8; pop rsi; pop rdx; pop rax
+    ret
+    # SIGURG: show the address behind the patch.
+5:  cmp qword ptr [rdx + 16], 0
+    je 9b
+    mov r9, [r14 + 48]
+    mov r10, r9
+    shr r10, 8
+    and r10d, {MACHINE_ENTRIES} - 1
+    shl r10d, 4
+    lea r10, [r8 + r10 + {MACHINES}]
+6:  cmp [r10], r9
+    je 7f
+    cmp qword ptr [r10], 0
+    je 9b
+    add r10, 16
+    lea rsi, [r8 + {SHARED_BYTES}]
+    cmp r10, rsi
+    jb 6b
+    lea r10, [r8 + {MACHINES}]
+    jmp 6b
+7:  mov r10, [r10 + 8]
+    test r10, r10
+    je 9b
+    mov [rcx + 192], r10
+    mov r9, [rcx + 168]
+    mov [rcx + 8], r9
+    mov r9, [rcx + 160]
+    mov [rcx + 208], r9
+    mov r9, [rdx + 24]
+    mov [rcx + 200], r9
+    mov r9, [rdx + 16]
+    mov [rcx + 168], r9
+    mov esi, [rdx + 8]
+    mov r9, [rcx + 120]
+    add r9, 8
+    sub r9, rsi
+    mov [rcx + 160], r9
+    mov rsi, [r9 - 8]
+    mov [rcx + 216], rsi
+    jmp 9b
+
+# At a return of runtime.sighandler: put the context back. If the runtime asked for a preemption, it is due at the end of
+# the trampoline.
+lockprof_go_signal_end:
+    push rax; push rcx; push rdx; push rsi; push r8; push r9; push r10
+    mov rcx, [rbp + 32]
+    mov rax, [rcx + 8]
+    test rax, rax
+    je 9f
+    mov rdx, [rcx + 200]
+    test rdx, rdx
+    je 8f
+    movabs r8, {PLACEHOLDER}
+    lea rsi, [rdx - 1]
+    shl rsi, 5
+    add rsi, [r8 + {PLACES}]
+    mov r9, [rsi + 16]
+    cmp [rcx + 168], r9
+    je 8f
+    mov r10, [rcx + 160]
+    cmp [r10], r9
+    mov r9, [rcx + 216]
+    mov [r10], r9
+    jne 8f
+    mov r10, [rcx + 192]
+    mov [r10 + {PREEMPT}], edx
+8:  mov [rcx + 168], rax
+    mov rax, [rcx + 208]
+    mov [rcx + 160], rax
+    mov qword ptr [rcx + 8], 0
+9:  pop r10; pop r9; pop r8; pop rsi; pop rdx; pop rcx; pop rax
+    ret
+lockprof_go_end:
+.popsection
+"#,
+    PLACEHOLDER = const PLACEHOLDER,
+    RINGS = const offset_of!(Shared, rings),
+    STRIDE = const offset_of!(Shared, stride),
+    COUNT = const offset_of!(Shared, count),
+    MASK = const offset_of!(Shared, mask),
+    ROOM = const offset_of!(Shared, room),
+    DEPTH = const offset_of!(Shared, depth),
+    GOROUTINE_NUMBER = const offset_of!(Shared, goroutine_number),
+    CURRENT = const offset_of!(Shared, current),
+    CODE = const offset_of!(Shared, code),
+    TRAMPOLINES = const offset_of!(Shared, trampolines),
+    END = const offset_of!(Shared, end),
+    INDEX = const offset_of!(Shared, index),
+    PLACES = const offset_of!(Shared, places),
+    CLAIMED = const offset_of!(Shared, claimed),
+    LOST = const offset_of!(Shared, lost),
+    PUT_OFF = const offset_of!(Shared, put_off),
+    HEAD = const offset_of!(RingHead, head),
+    MACHINE = const offset_of!(RingHead, machine),
+    TAIL = const offset_of!(RingHead, tail),
+    PREEMPT = const offset_of!(RingHead, preempt),
+    LOST_HERE = const offset_of!(RingHead, lost),
+    RING_HEADER = const RING_HEADER,
+    MACHINES = const MACHINES,
+    MACHINE_ENTRIES = const MACHINE_ENTRIES,
+    SHARED_BYTES = const SHARED_BYTES,
+);
+
+unsafe extern "C" {
+    static lockprof_go_begin: u8;
+    static lockprof_go_now: u8;
+    static lockprof_go_before: u8;
+    static lockprof_go_signal: u8;
+    static lockprof_go_signal_end: u8;
+    static lockprof_go_end: u8;
+}
+
+/// Where the recorder's entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entries {
+    /// Records with the time of the call.
+    pub now: u64,
+    /// Records with a time that was taken before.
+    pub before: u64,
+    /// Hides trampolines from a signal's handler.
+    pub signal: u64,
+    /// Ends that.
+    pub signal_end: u64,
+}
+
+/// The recorder's code for this address of its [`Shared`] block, and its entries if the code is at `at`.
+pub fn code(at: u64, shared: u64) -> (Vec<u8>, Entries) {
+    let begin = &raw const lockprof_go_begin;
+    let offset = |entry: *const u8| entry.addr() - begin.addr();
+    let length = offset(&raw const lockprof_go_end);
+    // SAFETY: the code above lies between these two symbols, in this program's own text, which does not change.
+    let code = unsafe { std::slice::from_raw_parts(begin, length) };
+    let mut code = code.to_vec();
+    let placeholder = PLACEHOLDER.to_le_bytes();
+    while let Some(place) = code.windows(8).position(|bytes| bytes == placeholder) {
+        code[place..place + 8].copy_from_slice(&shared.to_le_bytes());
+    }
+    let entry = |entry: *const u8| at + offset(entry) as u64;
+    let entries = Entries {
+        now: entry(&raw const lockprof_go_now),
+        before: entry(&raw const lockprof_go_before),
+        signal: entry(&raw const lockprof_go_signal),
+        signal_end: entry(&raw const lockprof_go_signal_end),
+    };
+    (code, entries)
+}

@@ -1,0 +1,292 @@
+//! The trampoline of one patch: the displaced instructions with the record around them.
+//!
+//! An atomic is executed by its trampoline's first instruction that touches memory, with the program's own registers: if the
+//! lock's address is bad, the fault is the one that the program would have had.
+
+use iced_x86::code_asm::{CodeAssembler, al, cl, eax, edi, esi, qword_ptr, rax, rbx, rdi, rdx, rsi, rsp};
+use iced_x86::{BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, OpKind, Register};
+
+use super::super::plan::{Form, Patch};
+use super::super::table::{Event, FunctionRow, Object, Success};
+use super::plan::Operation;
+use super::recorder::{EXIT_MARK, Entries, info};
+use super::runtime::Runtime;
+
+/// What all trampolines of a program share.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// What is added to the file's addresses.
+    pub base: u64,
+    /// The recorder.
+    pub entries: Entries,
+    /// The runtime's offsets.
+    pub runtime: Runtime,
+}
+
+/// The code of a patch's trampoline that is to be at `at`. `number` is what its records say.
+pub fn assemble(
+    context: &Context,
+    operation: &Operation,
+    patch: &Patch,
+    number: u32,
+    at: u64,
+) -> Result<Vec<u8>, IcedError> {
+    let mut assembly = Assembly { asm: CodeAssembler::new(64)?, context, patch, number };
+    match *operation {
+        Operation::Atomic(row) => {
+            let success = row.success;
+            let offset = i64::from(row.offset);
+            return match patch.form {
+                Form::Release => assembly.release(offset, at),
+                _ => assembly.acquire(offset, success, row.failure.is_some(), at),
+            };
+        }
+        Operation::Call(row) => {
+            let offset = row.event.map_or(0, |(_, offset)| i32::from(offset));
+            let target = patch.displaced[0].near_branch_target();
+            assembly.record_object(Object::First, -offset)?;
+            assembly.asm.jmp(target.wrapping_add(context.base))?;
+        }
+        Operation::Entry(row) => {
+            assembly.displaced(0)?;
+            assembly.hook(row, row.entry, row.object)?;
+            assembly.asm.jmp(assembly.behind())?;
+        }
+        Operation::Exit(row) => {
+            let object = match (row.exit, row.object) {
+                (Some(Event::TryAcquired(_)), _) => Object::Truth,
+                (_, Object::Goroutine) => Object::Goroutine,
+                _ => Object::Nothing,
+            };
+            assembly.hook(row, row.exit, object)?;
+            assembly.displaced(0)?;
+        }
+    }
+    assembly.asm.assemble(at)
+}
+
+struct Assembly<'a> {
+    asm: CodeAssembler,
+    context: &'a Context,
+    patch: &'a Patch,
+    number: u32,
+}
+
+impl Assembly<'_> {
+    /// Where the program goes on.
+    fn behind(&self) -> u64 {
+        (self.patch.address + self.patch.length as u64).wrapping_add(self.context.base)
+    }
+
+    /// The displaced instructions from the one of this number on.
+    fn displaced(&mut self, from: usize) -> Result<(), IcedError> {
+        for instruction in &self.patch.displaced[from..] {
+            self.asm.add_instruction(moved(instruction, self.context.base))?;
+        }
+        Ok(())
+    }
+
+    /// `atomic; if it succeeded, record; the rest`.
+    fn acquire(mut self, offset: i64, success: Success, records_failure: bool, at: u64) -> Result<Vec<u8>, IcedError> {
+        let atomic = moved(&self.patch.displaced[0], self.context.base);
+        let (mut out, mut failed) = (self.asm.create_label(), self.asm.create_label());
+        self.asm.add_instruction(atomic)?;
+        let swaps = matches!(success, Success::Equal | Success::EqualAndClear(_));
+        match success {
+            Success::Equal => self.asm.jne(if records_failure { failed } else { out })?,
+            Success::EqualAndClear(bits) => {
+                let mut clear = self.asm.create_label();
+                self.asm.jne(out)?;
+                self.asm.test(al, i32::from(bits))?;
+                self.asm.je(clear)?;
+                // The zero flag, as the atomic left it.
+                self.asm.cmp(eax, eax)?;
+                self.asm.jmp(out)?;
+                self.asm.set_label(&mut clear)?;
+                self.asm.zero_bytes()?;
+            }
+            Success::AtLeast(least) => {
+                let compare = Instruction::with2(Code::Cmp_rm32_imm8, atomic.op1_register(), i32::from(least))?;
+                self.asm.add_instruction(compare)?;
+                self.asm.jl(out)?;
+            }
+            Success::Always => {}
+        }
+        self.asm.push(rdi)?;
+        self.lock_address(&atomic, offset, 8)?;
+        self.asm.push(rsi)?;
+        self.asm.mov(esi, self.number as i32)?;
+        self.asm.call(self.context.entries.now)?;
+        let tail = |this: &mut Self| {
+            this.asm.pop(rsi)?;
+            this.asm.pop(rdi)?;
+            if swaps { this.asm.cmp(eax, eax) } else { Ok(()) }
+        };
+        let mark = self.exit_mark()?;
+        tail(&mut self)?;
+        self.asm.set_label(&mut out)?;
+        self.asm.zero_bytes()?;
+        self.displaced(1)?;
+        self.asm.jmp(self.behind())?;
+        if records_failure {
+            self.asm.set_label(&mut failed)?;
+            self.asm.push(rdi)?;
+            self.lock_address(&atomic, offset, 8)?;
+            self.asm.push(rsi)?;
+            self.asm.mov(esi, (self.number | info::FAILED) as i32)?;
+            self.asm.call(self.context.entries.now)?;
+            self.asm.pop(rsi)?;
+            self.asm.pop(rdi)?;
+            // The zero flag is not set: no stack is at address 0.
+            self.asm.test(rsp, rsp)?;
+            self.asm.jmp(out)?;
+        }
+        self.finish(mark, tail, at)
+    }
+
+    /// `time; atomic; record; the rest`.
+    fn release(mut self, offset: i64, at: u64) -> Result<Vec<u8>, IcedError> {
+        let atomic = moved(&self.patch.displaced[0], self.context.base);
+        // A bad address faults here, with all registers as they were. The flags are free.
+        let touch = Instruction::with2(Code::Test_rm8_r8, operand(&atomic, 0), Register::AL)?;
+        self.asm.add_instruction(touch)?;
+        self.asm.push(rax)?;
+        self.asm.push(rdx)?;
+        self.asm.rdtsc()?;
+        self.asm.shl(rdx, 32)?;
+        self.asm.or(rax, rdx)?;
+        self.asm.push(rax)?;
+        self.asm.mov(rax, qword_ptr(rsp + 16))?;
+        self.asm.mov(rdx, qword_ptr(rsp + 8))?;
+        self.asm.add_instruction(with_stack_moved(&atomic, 24))?;
+        self.asm.push(rdi)?;
+        self.lock_address(&atomic, offset, 32)?;
+        self.asm.push(rsi)?;
+        self.asm.mov(esi, (self.number | info::NO_STACK) as i32)?;
+        self.asm.call(self.context.entries.before)?;
+        let tail = |this: &mut Self| {
+            this.asm.pop(rsi)?;
+            this.asm.pop(rdi)?;
+            this.asm.lea(rsp, qword_ptr(rsp + 24))
+        };
+        let mark = self.exit_mark()?;
+        tail(&mut self)?;
+        self.displaced(1)?;
+        self.asm.jmp(self.behind())?;
+        self.finish(mark, tail, at)
+    }
+
+    fn hook(&mut self, row: &FunctionRow, event: Option<Event>, object: Object) -> Result<(), IcedError> {
+        if event == Some(Event::Signal) {
+            let entries = self.context.entries;
+            let entry = self.patch.form == Form::SetUp;
+            return self.asm.call(if entry { entries.signal } else { entries.signal_end });
+        }
+        debug_assert!(row.entry == event || row.exit == event);
+        self.record_object(object, 0)
+    }
+
+    fn record_object(&mut self, object: Object, offset: i32) -> Result<(), IcedError> {
+        let asm = &mut self.asm;
+        asm.push(rdi)?;
+        asm.push(rsi)?;
+        match object {
+            Object::First => asm.lea(rdi, qword_ptr(rax + offset))?,
+            Object::FirstAndSecond => {
+                asm.mov(rdi, rbx)?;
+                asm.shl(rdi, 48)?;
+                asm.or(rdi, rax)?;
+            }
+            Object::SecondAndThird => {
+                asm.movzx(edi, cl)?;
+                asm.shl(rdi, 56)?;
+                asm.or(rdi, rbx)?;
+            }
+            Object::Goroutine => asm.mov(rdi, qword_ptr(rax + self.context.runtime.goroutine_number as i32))?,
+            Object::Truth => asm.movzx(edi, al)?,
+            Object::Nothing => asm.xor(edi, edi)?,
+        }
+        // A function that returns has its frame no longer, and its caller's stack was told at the beginning.
+        let stack = if self.patch.form == Form::Return { info::NO_STACK } else { 0 };
+        asm.mov(esi, (self.number | stack) as i32)?;
+        asm.call(self.context.entries.now)?;
+        asm.pop(rsi)?;
+        asm.pop(rdi)
+    }
+
+    /// The lock's address into `rdi`, with so many bytes pushed on the stack.
+    fn lock_address(&mut self, atomic: &Instruction, offset: i64, pushed: i64) -> Result<(), IcedError> {
+        let on_stack = if atomic.memory_base() == Register::RSP { pushed } else { 0 };
+        self.asm.add_instruction(Instruction::with2(
+            Code::Lea_r64_m,
+            Register::RDI,
+            operand(atomic, on_stack - offset),
+        )?)
+    }
+
+    /// A long no-op behind the recorder's call, which tells it the distance of the exit for a preemption.
+    fn exit_mark(&mut self) -> Result<iced_x86::code_asm::CodeLabel, IcedError> {
+        let mut mark = self.asm.create_label();
+        self.asm.set_label(&mut mark)?;
+        let [one, two, three] = EXIT_MARK;
+        self.asm.db(&[one, two, three, 0x7f, 0x7f, 0x7f, 0x7f])?;
+        Ok(mark)
+    }
+
+    /// With the exit for a preemption: the rest, and then the runtime's own way to stop, with the return address that it
+    /// would have put there.
+    fn finish(
+        mut self,
+        mark: iced_x86::code_asm::CodeLabel,
+        tail: impl Fn(&mut Self) -> Result<(), IcedError>,
+        at: u64,
+    ) -> Result<Vec<u8>, IcedError> {
+        let (mut exit, mut behind) = (self.asm.create_label(), self.asm.create_label());
+        self.asm.set_label(&mut exit)?;
+        tail(&mut self)?;
+        self.displaced(1)?;
+        self.asm.push(qword_ptr(behind))?;
+        match self.context.runtime.preempt {
+            Some(preempt) => self.asm.jmp(preempt.wrapping_add(self.context.base))?,
+            None => self.asm.ret()?,
+        }
+        self.asm.set_label(&mut behind)?;
+        self.asm.dq(&[self.behind()])?;
+        let result = self.asm.assemble_options(at, BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS)?;
+        let (mark, exit) = (result.label_ip(&mark)?, result.label_ip(&exit)?);
+        let mut code = result.inner.code_buffer;
+        let place = (mark - at) as usize + EXIT_MARK.len();
+        code[place..place + 4].copy_from_slice(&((exit - mark) as u32).to_le_bytes());
+        Ok(code)
+    }
+}
+
+/// The memory operand of an atomic, so many bytes further.
+fn operand(atomic: &Instruction, by: i64) -> MemoryOperand {
+    let displacement = (atomic.memory_displacement64() as i64).wrapping_add(by);
+    let (base, index) = (atomic.memory_base(), atomic.memory_index());
+    MemoryOperand::new(base, index, atomic.memory_index_scale(), displacement, 8, false, Register::None)
+}
+
+/// An instruction of the file as it has to be in the running program, at any address.
+fn moved(instruction: &Instruction, base: u64) -> Instruction {
+    let mut moved = *instruction;
+    moved.set_ip(0);
+    if matches!(moved.op0_kind(), OpKind::NearBranch64) {
+        moved.set_near_branch64(moved.near_branch_target().wrapping_add(base));
+    }
+    if moved.is_ip_rel_memory_operand() {
+        moved.set_memory_displacement64(moved.ip_rel_memory_address().wrapping_add(base));
+    }
+    moved
+}
+
+/// The same while so many bytes more are on the stack.
+fn with_stack_moved(instruction: &Instruction, pushed: u64) -> Instruction {
+    let mut moved = *instruction;
+    if moved.memory_base() == Register::RSP {
+        moved.set_memory_displacement64(moved.memory_displacement64().wrapping_add(pushed));
+        moved.set_memory_displ_size(8);
+    }
+    moved
+}
