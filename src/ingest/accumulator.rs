@@ -90,6 +90,13 @@ impl Accumulator {
         hold_ns
     }
 
+    /// Counts an acquisition whose end was not seen.
+    pub fn unended(&mut self, site: CachedSite, session: &mut Session) {
+        session.profile.sites[site.site as usize].acquisitions += 1;
+        self.shares[site.share as usize].1.acquisitions += 1;
+        self.recorded += 1;
+    }
+
     /// Counts the wait of a contended acquisition.
     pub fn waited(&mut self, wait: WaitEvent, site: CachedSite, session: &mut Session) {
         let counts = &mut session.profile.sites[site.site as usize];

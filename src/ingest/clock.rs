@@ -14,7 +14,8 @@ fn read(clock: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn tsc() -> u64 {
+/// Reads the time stamp counter.
+pub fn tsc() -> u64 {
     // SAFETY: `rdtsc` has no preconditions on x86-64.
     unsafe { core::arch::x86_64::_rdtsc() }
 }

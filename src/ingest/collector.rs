@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod end;
+mod go;
 mod hangs;
 mod now;
 mod rings;
@@ -21,6 +22,7 @@ use rustc_hash::FxHashMap;
 use super::accumulator::Accumulator;
 use super::clock::{Rate, monotonic_ns};
 use super::exit;
+use super::go::Program;
 use super::image::Image;
 use super::reducer::Reducer;
 use super::segment;
@@ -42,6 +44,8 @@ pub struct Collector {
     pub session: Session,
     accumulator: Accumulator,
     sources: BTreeMap<PathBuf, Source>,
+    /// Go programs that were patched.
+    programs: Vec<Program>,
     /// Segments that could not be opened yet, and why.
     refused: BTreeMap<PathBuf, String>,
     /// When something was made or removed in the folder last, if all of that was seen.
@@ -62,6 +66,8 @@ pub struct Collector {
     /// Those of processes that ended are not, either.
     keeps_all: bool,
     loaded: Vec<(ProcessId, Module)>,
+    /// Those whose own locks were recorded.
+    patched: Vec<(ProcessId, String)>,
 }
 
 /// A finished collection.
@@ -75,7 +81,7 @@ pub struct Collected {
     pub oracle: (u64, u64),
     /// What is known of each process image beside its row in the session.
     pub images: FxHashMap<ProcessId, ImageNotes>,
-    /// Programs and libraries, and which process had them.
+    /// Programs and libraries whose own locks were not recorded, and which process had them.
     pub loaded: Vec<(ProcessId, Module)>,
 }
 
@@ -125,6 +131,7 @@ impl Collector {
             session: Session::default(),
             accumulator: Accumulator::default(),
             sources: BTreeMap::new(),
+            programs: Vec::new(),
             refused: BTreeMap::new(),
             folder_seen: None,
             images: FxHashMap::default(),
@@ -137,6 +144,7 @@ impl Collector {
             keeps_files: false,
             keeps_all: false,
             loaded: Vec::new(),
+            patched: Vec::new(),
         }
     }
 
@@ -171,6 +179,7 @@ impl Collector {
                 self.close(source);
             }
         }
+        self.drain_programs(&mut tick);
         self.accumulator.flush(&mut self.session, false);
         self.watch();
         const REFRESH: Duration = Duration::from_millis(500);
@@ -184,7 +193,7 @@ impl Collector {
                 source.image.refresh_thread_names(&mut self.session);
             }
         }
-        tick.alive = self.sources.len();
+        tick.alive = self.sources.len() + self.programs.len();
         tick
     }
 

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod drain;
 mod exit;
 pub mod file;
+pub mod go;
 pub mod image;
 pub mod import;
 mod mapping;

@@ -48,7 +48,7 @@ impl Liveness {
     }
 
     /// Sees a process by its number here. Descriptors are not used up: the last ones are for other things.
-    fn of(pid: u32) -> Self {
+    pub fn of(pid: u32) -> Self {
         const SPARED: u64 = 48;
         match procfs::open(pid) {
             Some(process) if (process.as_raw_fd() as u64) + SPARED < descriptors() => Self::Descriptor(process),

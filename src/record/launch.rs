@@ -15,9 +15,12 @@ use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, FORBIDS_NOTHING, opti
 
 use super::counters::Running;
 use super::execs::Execs;
+use super::inline::{self, InlineError, Tracee};
 use super::limits::Limits;
 use super::{Options, Output, sanitizer, signals, standard};
+use crate::ingest::go::Patched;
 use crate::model::{Counters, Exit};
+use crate::sites::go::recipe::Recipe;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ pub struct Launch<'a> {
     pub options: &'a Options,
     /// What it is allowed.
     pub limits: Limits,
+    /// How it is patched, if it is a Go program.
+    pub recipe: Option<Recipe>,
 }
 
 /// A started program.
@@ -71,6 +76,8 @@ pub struct Started {
     started: SystemTime,
     /// What its processes became.
     pub execs: Execs,
+    /// What it writes, if it was patched.
+    pub patched: Option<Patched>,
 }
 
 impl Launch<'_> {
@@ -123,6 +130,13 @@ impl Launch<'_> {
         };
         // SAFETY: the closure makes system calls only.
         unsafe { command.pre_exec(restore) };
+        let path = std::fs::canonicalize(&self.program.path).unwrap_or_else(|_| self.program.path.clone());
+        let path = path.display().to_string();
+        let recipe = self.recipe;
+        if recipe.is_some() {
+            // SAFETY: the function makes one system call.
+            unsafe { command.pre_exec(inline::allow) };
+        }
         let (read_counters, asked) = channel();
         let (answer, counters) = channel();
         let (started_in_thread, started) = channel();
@@ -133,14 +147,15 @@ impl Launch<'_> {
             .name("launch".to_owned())
             .spawn(move || {
                 let mut running = Running::start(with_events);
-                let child = command.spawn();
+                let child = command.spawn().map_err(anyhow::Error::from);
+                let child = child.and_then(|child| patch(child, recipe.as_ref(), &path));
                 if started_in_thread.send(child).is_ok() && asked.recv().is_ok() {
                     let _ = answer.send(running.read());
                 }
             })
             .context("cannot start a thread: the limit of processes (ulimit -u, or the container's) is reached")?;
-        let child: io::Result<Child> = started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
-        let child = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
+        let child = started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
+        let (child, patched) = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
         execs.follow(child.id());
         signals::hand_on_to(child.id());
         // SAFETY: `pidfd_open` takes a process id and flags.
@@ -148,7 +163,33 @@ impl Launch<'_> {
         // SAFETY: the kernel gave us this descriptor.
         let process = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) });
         let may_have_ended = Cell::new(true);
-        Ok(Started { child, process, may_have_ended, read_counters, counters, started: SystemTime::now(), execs })
+        Ok(Started {
+            child,
+            process,
+            may_have_ended,
+            read_counters,
+            counters,
+            started: SystemTime::now(),
+            execs,
+            patched,
+        })
+    }
+}
+
+/// Patches the program, which stops at its exec for that. One that cannot be patched is not left half done.
+fn patch(mut child: Child, recipe: Option<&Recipe>, path: &str) -> anyhow::Result<(Child, Option<Patched>)> {
+    let Some(recipe) = recipe else { return Ok((child, None)) };
+    let patched = Tracee::at_exec(child.id() as i32).map_err(InlineError::from).and_then(|tracee| {
+        let patched = inline::patch(&tracee, recipe, path)?;
+        tracee.detach()?;
+        Ok(patched)
+    });
+    match patched {
+        Ok(patched) => Ok((child, Some(patched))),
+        Err(error) => {
+            child.kill().and_then(|()| child.wait())?;
+            Err(error.into())
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod directory;
 mod ending;
 mod execs;
 pub mod folder;
+mod go;
 pub mod inline;
 pub mod launch;
 mod leftover;
@@ -158,8 +159,10 @@ pub fn record(
     }
     let started = Instant::now();
     let mut unseen = Unseen::new(folder.path(), &shim);
-    let mut child = Launch { program, folder: folder.path(), shim: &shim, options, limits }.start()?;
+    let recipe = go::recipe(&program.path)?;
+    let mut child = Launch { program, folder: folder.path(), shim: &shim, options, limits, recipe }.start()?;
     launch::yield_to_program();
+    child.patched.take().into_iter().for_each(|patched| collector.add_program(patched));
     describe(&mut collector.session, program.words(), child.started());
     socket::serve(folder.path(), control);
     tell(Event::Started(child.pid()));

@@ -12,6 +12,7 @@ use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 use thiserror::Error;
 
+use super::go;
 use super::launch::Program;
 
 /// Why a program cannot be recorded, and what to do.
@@ -28,12 +29,6 @@ pub enum Refusal {
         "{0} is statically linked, so no library can be preloaded into it: link it dynamically (without -static) to record it"
     )]
     Static(String),
-    /// Go.
-    #[error(
-        "{0} is a statically linked Go program: its locks are not libc's, and no library can be preloaded into it; \
-         Go's own mutex and block profiles are the way for now"
-    )]
-    Go(String),
     /// Another C library.
     #[error("{0} uses the musl C library; lockprof records programs that use glibc: build it for a -gnu target")]
     Musl(String),
@@ -109,7 +104,6 @@ fn executable(path: &Path, shown: &str) -> Result<(), Refusal> {
 pub(super) fn why_nothing_is_loaded(path: &Path) -> Option<String> {
     Some(match look_at(path).err()? {
         Refusal::Static(_) => "it is statically linked".to_owned(),
-        Refusal::Go(_) => "it is a statically linked Go program".to_owned(),
         Refusal::Musl(_) => "it uses the musl C library".to_owned(),
         Refusal::Architecture(_, what) => format!("it is built for another architecture ({what})"),
         Refusal::Privileged(_, why) => format!("it {why}, and the loader preloads nothing into such programs"),
@@ -187,7 +181,8 @@ fn check_elf(bytes: &[u8], shown: &str) -> Result<(), Refusal> {
     match interpreter {
         Some(loader) if loader.windows(7).any(|part| part == b"ld-musl") => Err(Refusal::Musl(shown.to_owned())),
         Some(_) => Ok(()),
-        None if is_go(bytes) => Err(Refusal::Go(shown.to_owned())),
+        // Its own code is patched.
+        None if go::is_program(Path::new(shown)) => Ok(()),
         // A shared object without a loader is the loader itself (`ld.so ./program`), or a static-pie program.
         None if is_loader(shown) => Ok(()),
         None => Err(Refusal::Static(shown.to_owned())),
@@ -197,9 +192,4 @@ fn check_elf(bytes: &[u8], shown: &str) -> Result<(), Refusal> {
 fn is_loader(shown: &str) -> bool {
     fs::canonicalize(shown)
         .is_ok_and(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux")))
-}
-
-/// Go's linker leaves its build id in a note near the start.
-fn is_go(bytes: &[u8]) -> bool {
-    bytes.windows(4).any(|part| part == b"Go\0\0") || bytes.windows(14).any(|part| part == b"\xff Go buildinf:")
 }

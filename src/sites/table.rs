@@ -13,8 +13,10 @@ pub enum Event {
     TryAcquired(Mode),
     /// It is no longer held.
     Released(Mode),
-    /// A try begins, or ends with its result.
-    Try,
+    /// A try begins.
+    Try(Mode),
+    /// A try ends, with its result.
+    Tried(Mode),
     /// A count was changed: of a wait group.
     Counted,
     /// A wait for something that is no lock begins, or is over.
@@ -25,7 +27,7 @@ pub enum Event {
     Message,
     /// A channel is closed.
     Closed,
-    /// A new thread was made.
+    /// A thread is about to be made, or was made.
     Created,
     /// A thread is at its end.
     Ended,
@@ -109,6 +111,8 @@ pub enum Object {
     FirstAndSecond,
     /// The second argument, and the third as a small number.
     SecondAndThird,
+    /// The third argument.
+    Third,
     /// The goroutine that the first argument, or the result, is.
     Goroutine,
     /// The result's truth value.

@@ -110,6 +110,11 @@ impl Binary {
         Ok(file)
     }
 
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
     /// The checksum that `.gnu_debuglink` holds of a debug file.
     fn crc(&self) -> u32 {
         crc32fast::hash(&self.map)

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::elf::{self, Located};
 use super::kept::Kept;
-use super::{demangle, qualified};
+use super::{demangle, go, qualified};
 use crate::model::{Frame, Frames, Module, ModuleId, Session, StackId};
 
 /// Names every stack node of the session that has no frames yet. Returns notes for the person: one
@@ -91,6 +91,7 @@ fn resolve_kept(located: &Located, addresses: &[u64], kept: &Kept, found: &mut [
 }
 
 fn resolve_located(located: &Located, addresses: &[u64], found: &mut [Vec<Frame>], notes: &mut Vec<String>) {
+    go::resolve(located, addresses, found);
     // The richest source first; the plain symbol table of the module answers what is left.
     let debug = located.files().map(|file| (file.path(), true));
     let plain = located.binary.iter().map(|file| (file.path(), false));

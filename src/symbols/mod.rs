@@ -14,6 +14,7 @@ mod dwarf;
 mod elf;
 mod expression;
 mod frames;
+mod go;
 mod kept;
 mod naming;
 pub mod own_locks;

@@ -94,6 +94,9 @@ impl Collector {
         for (_, source) in std::mem::take(&mut self.sources) {
             self.close(source);
         }
+        for program in std::mem::take(&mut self.programs) {
+            self.close_program(program);
+        }
         if self.keeps_files {
             self.spares.remove();
         }
@@ -116,7 +119,8 @@ impl Collector {
         coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
         coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
         self.session.meta.duration_ns = monotonic_ns() - self.origin_ns;
-        let Self { session, data_addresses, oracle, images, loaded, .. } = self;
+        let Self { session, data_addresses, oracle, images, mut loaded, patched, .. } = self;
+        loaded.retain(|(process, module)| !patched.contains(&(*process, module.path.clone())));
         Collected { session, data_addresses, oracle, images, loaded }
     }
 }

@@ -25,6 +25,9 @@ pub struct HangNow {
 impl Collector {
     /// Looks for hangs in every process that lives.
     pub(super) fn watch(&mut self) {
+        for program in &mut self.programs {
+            self.session.hangs.extend(program.hangs(false));
+        }
         for source in self.sources.values_mut() {
             let ticks = source.image.ticks.now();
             let (process, threads) = (source.image.process, &self.session.threads);
@@ -60,6 +63,7 @@ impl Collector {
                 found.push(hang);
             }
         }
+        found.extend(self.programs.iter().filter_map(|program| program.waits(LEAST_WAIT_NS)));
         for hang in found {
             let known = self.session.hangs.iter().any(|other| other.process == hang.process);
             if !known && (partly || hang.is_standstill()) {
@@ -75,12 +79,18 @@ impl Collector {
         HangNow { session: subset.session, data_addresses }
     }
 
+    /// Where the locks of living processes lie in their modules' data.
+    pub(super) fn living_data_addresses(&self) -> impl Iterator<Item = &FxHashMap<LockId, CodeAddress>> {
+        let of_segments = self.sources.values().map(|source| &source.image.data_addresses);
+        of_segments.chain(self.programs.iter().map(|program| &program.data_addresses))
+    }
+
     /// Where the locks of a subset lie in their module's data, in the subset's own numbers.
     pub(super) fn addresses_in(&self, subset: &Subset) -> FxHashMap<LockId, CodeAddress> {
         let modules: FxHashMap<ModuleId, usize> =
             subset.modules.iter().enumerate().map(|(at, module)| (*module, at)).collect();
         let address_of = |lock: &LockId| {
-            let living = self.sources.values().find_map(|source| source.image.data_addresses.get(lock));
+            let living = self.living_data_addresses().find_map(|addresses| addresses.get(lock));
             let address = living.or_else(|| self.data_addresses.get(lock))?;
             let module = modules.get(&address.module?)?;
             Some(CodeAddress { module: Some(ModuleId::from(*module)), ..*address })

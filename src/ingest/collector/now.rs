@@ -74,8 +74,8 @@ impl Collector {
             folded: self.accumulator.aggregated + apart.aggregated,
             folds,
             threads: Vec::new(),
-            processes: self.sources.len() as u32,
-            cpu_ns: self.sources.values().map(|source| cpu_ns(source.image.owner.pid)).sum(),
+            processes: (self.sources.len() + self.programs.len()) as u32,
+            cpu_ns: self.pids().map(cpu_ns).sum(),
         };
         for source in self.sources.values_mut() {
             let image = &mut source.image;
@@ -103,6 +103,10 @@ impl Collector {
             // Names that the program gave its locks meanwhile.
             image.finish_locks(&mut self.session);
         }
+        for program in &self.programs {
+            now.acquisitions += program.counted;
+            program.now(&shares, &mut now);
+        }
         // The rings were read before the counters: what was counted meanwhile is on its way, not lost.
         now.acquisitions = now.acquisitions.max(now.recorded + now.folded);
         now
@@ -128,7 +132,7 @@ impl Collector {
         let open = now.acquisitions - coverage.acquisitions;
         let open = if open == 0 { String::new() } else { format!("; {open} acquisitions were still on their way") };
         coverage.notes.push(format!("written while the program ran: what happened later is not in it{open}"));
-        let living = self.sources.values().flat_map(|source| &source.image.data_addresses);
+        let living = self.living_data_addresses().flatten();
         let data_addresses = living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)).collect();
         Collected { session, data_addresses, oracle: (0, 0), images: self.images.clone(), loaded: Vec::new() }
     }
@@ -145,7 +149,7 @@ impl Collector {
         let coverage = &mut session.coverage;
         coverage.acquisitions = self.acquisitions;
         (coverage.recorded, coverage.folded) = (self.accumulator.recorded, self.accumulator.aggregated);
-        let living = self.sources.values().flat_map(|source| &source.image.data_addresses);
+        let living = self.living_data_addresses().flatten();
         (session, living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)))
     }
 

@@ -43,7 +43,8 @@ impl Collector {
 
     /// Process ids of what is being recorded.
     pub fn pids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.sources.values().map(|source| source.image.owner.pid)
+        let of_segments = self.sources.values().map(|source| source.image.owner.pid);
+        of_segments.chain(self.programs.iter().map(|program| program.pid))
     }
 }
 

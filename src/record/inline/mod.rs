@@ -4,25 +4,19 @@
 //! debugger stays. Code is written through `/proc/PID/mem`; no page is ever writable and executable at once.
 
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command};
+use std::ops::Range;
 
-use crate::sites::go::TablesError;
-use crate::sites::go::pclntab::{Function, Pclntab};
-use crate::sites::go::plan::{Operation, Plan, Planned};
-use crate::sites::go::recorder::{self, Place, SHARED_BYTES, Shared};
-use crate::sites::go::runtime::{Runtime, RuntimeError};
-use crate::sites::go::sites::Sites;
+use crate::ingest::go::{self, Patched, Rings};
+use crate::model::Module;
+use crate::sites::go::plan::Operation;
+use crate::sites::go::recipe::{Recipe, Step};
+use crate::sites::go::recorder::{self, COMMON_BYTES, Place, SHARED_BYTES, Shared};
 use crate::sites::go::trampoline::{self, Context};
-use crate::sites::image::{Image, ImageError};
 use crate::sites::plan::{Form, Patch};
 
-mod rings;
 mod tracee;
 
-pub use rings::Rings;
-use tracee::Tracee;
+pub use tracee::{Tracee, allow};
 
 /// The greatest size of one trampoline, with its alignment.
 const TRAMPOLINE: usize = 512;
@@ -37,17 +31,8 @@ const TRIES: u64 = 64;
 /// Why a program was not patched; the text is for the person.
 #[derive(Debug, thiserror::Error)]
 pub enum InlineError {
-    /// Its file cannot be read.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// It is not a Go program that is known.
-    #[error(transparent)]
-    Tables(#[from] TablesError),
-    /// Its runtime is not known.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    /// It could not be started, stopped or changed.
-    #[error("the program cannot be patched: {0}")]
+    /// It could not be stopped or changed.
+    #[error("its code cannot be changed: {0}")]
     System(#[from] io::Error),
     /// A trampoline could not be made.
     #[error("no code for a patch: {0}")]
@@ -57,103 +42,76 @@ pub enum InlineError {
     Changed,
 }
 
-/// A program that was patched and runs.
-pub struct Patched {
-    /// The program.
-    pub child: Child,
-    /// What it writes.
-    pub rings: Rings,
-    /// By a record's number: what it is about.
-    pub operations: Vec<Planned>,
-    /// What is added to the file's addresses.
-    pub base: u64,
-}
-
-/// Starts a program, patched. `file` holds the program's bytes.
-pub fn start(program: &Path, file: &[u8], command: &mut Command) -> Result<Patched, InlineError> {
-    let image = Image::parse(file)?;
-    let index = Pclntab::read(&image)?;
-    let runtime = Runtime::find(&image, &index)?;
-    let plan = Plan::new(&image, &index, &Sites::find(&image, &index));
+/// Patches a program that is stopped at its exec. `path`: its file.
+///
+/// # Errors
+/// Where it cannot be patched as a whole. It may be half patched then, and must not go on.
+pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, InlineError> {
     let rings = Rings::new()?;
-    debug_assert!(program.is_file());
-    // SAFETY: a system call and nothing else, between fork and exec.
-    unsafe {
-        command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        })
-    };
-    let mut child = command.spawn()?;
-    let patched = Tracee::at_exec(child.id() as i32).map_err(InlineError::from).and_then(|tracee| {
-        let patcher = Patcher { tracee: &tracee, image: &image, index: &index, runtime };
-        let done = patcher.patch(&plan, &rings)?;
-        tracee.detach()?;
-        Ok(done)
-    });
-    match patched {
-        Ok((operations, base)) => Ok(Patched { child, rings, operations, base }),
-        Err(error) => {
-            // It is half patched, or still stopped.
-            child.kill().and_then(|()| child.wait())?;
-            Err(error)
-        }
-    }
+    let base = Patcher { tracee, recipe }.patch(&rings)?;
+    let subject = |what: &String| format!("in the Go program {path}, {what}");
+    Ok(Patched {
+        pid: tracee.pid(),
+        module: Module { path: path.to_owned(), build_id: recipe.build_id.clone() },
+        base,
+        data: recipe.data.clone(),
+        operations: recipe.steps.iter().map(|step| step.planned.clone()).collect(),
+        rings,
+        found: format!("the program {path}: {}", recipe.found),
+        left_out: recipe.left_out.iter().map(subject).collect(),
+    })
 }
 
-struct Patcher<'a, 'data> {
+struct Patcher<'a> {
     tracee: &'a Tracee,
-    image: &'a Image<'data>,
-    index: &'a Pclntab<'data>,
-    runtime: Runtime,
+    recipe: &'a Recipe,
 }
 
-impl Patcher<'_, '_> {
-    fn patch(&self, plan: &Plan, rings: &Rings) -> Result<(Vec<Planned>, u64), InlineError> {
-        let base = if self.image.is_position_independent() {
-            self.tracee.entry()?.wrapping_sub(self.image.entry())
-        } else {
-            0
-        };
-        let patches: Vec<(&Planned, &Patch)> = plan.patches().collect();
-        self.check(base, &patches)?;
+impl Patcher<'_> {
+    /// What is added to the file's addresses.
+    fn patch(&self, rings: &Rings) -> Result<u64, InlineError> {
+        let recipe = self.recipe;
+        let base = if recipe.is_position_independent { self.tracee.entry()?.wrapping_sub(recipe.entry) } else { 0 };
+        self.check(base)?;
 
         // The layout: code, then the shared block, the index of the code, the places.
-        let room = round_up((patches.len() * TRAMPOLINE + 8192) as u64);
+        let steps = &recipe.steps;
+        let room = round_up((steps.len() * TRAMPOLINE + 8192) as u64);
         let index_bytes = round_up(room / GRAIN as u64 * 4);
-        let place_bytes = round_up((patches.len() * size_of::<Place>()) as u64);
+        let place_bytes = round_up((steps.len() * size_of::<Place>()) as u64);
         let data = SHARED_BYTES as u64 + index_bytes + place_bytes;
         let near = self.map_near(base, room + data)?;
         let shared = near + room;
         self.tracee.call(libc::SYS_mprotect, [shared, data, (libc::PROT_READ | libc::PROT_WRITE) as u64, 0, 0, 0])?;
 
         let (mut code, entries) = recorder::code(near, shared);
-        let context = Context { base, entries, runtime: self.runtime };
+        let context = Context { base, entries, runtime: recipe.runtime };
         pad(&mut code);
         let trampolines = near + code.len() as u64;
         let mut numbers = vec![0u32; code.len() / GRAIN];
-        let mut places = Vec::with_capacity(patches.len());
-        let mut jumps = Vec::with_capacity(patches.len());
-        for (number, (planned, patch)) in patches.iter().enumerate() {
+        let mut places = Vec::with_capacity(steps.len());
+        let mut jumps = Vec::with_capacity(steps.len());
+        for (number, step) in steps.iter().enumerate() {
             let at = near + code.len() as u64;
-            code.extend(trampoline::assemble(&context, &planned.operation, patch, number as u32, at)?);
+            let operation = &step.planned.operation;
+            code.extend(trampoline::assemble(&context, operation, &step.patch, number as u32, at)?);
             pad(&mut code);
             numbers.resize(code.len() / GRAIN, number as u32);
-            places.push(self.place(base, planned, patch, number));
-            jumps.push((patch.address.wrapping_add(base), jump(patch, base, at)));
+            places.push(self.place(base, step, number));
+            jumps.push((step.patch.address.wrapping_add(base), jump(&step.patch, base, at)));
         }
         if code.len() as u64 > room {
             return Err(io::Error::other("the trampolines are larger than expected").into());
         }
         let block = Shared {
             rings: self.map_rings(shared, rings)?,
-            stride: rings::STRIDE as u64,
-            count: rings::COUNT as u64,
-            mask: rings::CAPACITY as u64 - 1,
-            room: rings::ROOM as u64,
-            depth: rings::DEPTH as u64,
-            goroutine_number: self.runtime.goroutine_number.into(),
-            current: self.runtime.current.into(),
+            stride: go::STRIDE as u64,
+            count: go::COUNT as u64,
+            mask: go::CAPACITY as u64 - 1,
+            room: go::ROOM as u64,
+            depth: go::DEPTH as u64,
+            goroutine_number: recipe.runtime.goroutine_number.into(),
+            current: recipe.runtime.current.into(),
             code: near,
             trampolines,
             end: near + code.len() as u64,
@@ -170,15 +128,15 @@ impl Patcher<'_, '_> {
         for (address, bytes) in &jumps {
             self.tracee.write(*address, bytes)?;
         }
-        Ok((patches.into_iter().map(|(planned, _)| planned.clone()).collect(), base))
+        Ok(base)
     }
 
     /// The very bytes that the plan was made for have to be there.
-    fn check(&self, base: u64, patches: &[(&Planned, &Patch)]) -> Result<(), InlineError> {
-        for (_, patch) in patches {
-            let mut bytes = vec![0; patch.length];
-            self.tracee.read(patch.address.wrapping_add(base), &mut bytes)?;
-            if self.image.code(patch.address, patch.address + patch.length as u64) != Some(&bytes) {
+    fn check(&self, base: u64) -> Result<(), InlineError> {
+        for Step { patch, bytes, .. } in &self.recipe.steps {
+            let mut found = vec![0; bytes.len()];
+            self.tracee.read(patch.address.wrapping_add(base), &mut found)?;
+            if found != *bytes {
                 return Err(InlineError::Changed);
             }
         }
@@ -187,14 +145,12 @@ impl Patcher<'_, '_> {
 
     /// Maps room that jumps of the program reach.
     fn map_near(&self, base: u64, bytes: u64) -> Result<u64, InlineError> {
-        let segments = self.image.segments();
-        let end = segments.iter().map(|segment| segment.address.saturating_add(segment.size)).max().unwrap_or(0);
         let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
         let mut last = io::Error::other("no room near the program");
         for attempt in 0..TRIES {
             let at = if base == 0 {
-                (end + DISTANCE + attempt * STEP) & !(STEP - 1)
+                (self.recipe.end + DISTANCE + attempt * STEP) & !(STEP - 1)
             } else {
                 base.saturating_sub(bytes + (attempt + 1) * STEP) & !(PAGE - 1)
             };
@@ -216,18 +172,18 @@ impl Patcher<'_, '_> {
         let flags = (libc::MAP_SHARED | libc::MAP_NORESERVE) as u64;
         let mapped = self.tracee.call(libc::SYS_mmap, [0, Rings::bytes(), protection, flags, descriptor, 0]);
         self.tracee.call(libc::SYS_close, [descriptor, 0, 0, 0, 0, 0])?;
-        Ok(mapped?)
+        Ok(mapped? + COMMON_BYTES as u64)
     }
 
-    fn place(&self, base: u64, planned: &Planned, patch: &Patch, number: usize) -> Place {
-        let behind = patch.address + patch.length as u64;
+    fn place(&self, base: u64, step: &Step, number: usize) -> Place {
+        let patch = &step.patch;
+        let Range { start, end: behind } = patch.address..patch.address + patch.length as u64;
         // In these forms the program's frame is that behind the patch.
-        let address = if matches!(patch.form, Form::SetUp | Form::Call) { behind } else { patch.address };
-        let size = |function: &Function| self.index.frame_size(function, address);
-        let preempts = matches!(planned.operation, Operation::Atomic(_)) && self.runtime.preempt.is_some();
+        let address = if matches!(patch.form, Form::SetUp | Form::Call) { behind } else { start };
+        let preempts = matches!(step.planned.operation, Operation::Atomic(_)) && self.recipe.runtime.preempt.is_some();
         Place {
             address: address.wrapping_add(base),
-            frame: self.index.function_at(address).and_then(size).unwrap_or(0).into(),
+            frame: step.frame,
             behind: if preempts { behind.wrapping_add(base) } else { 0 },
             number: number as u64 + 1,
         }
@@ -270,8 +226,6 @@ fn block_bytes(block: &Shared) -> Vec<u8> {
         block.end,
         block.index,
         block.places,
-        block.claimed,
-        block.lost,
         block.put_off,
     ];
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()

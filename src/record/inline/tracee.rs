@@ -1,5 +1,6 @@
 //! A program that is stopped at its first instruction: its memory, and system calls in its name.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,14 +14,31 @@ const CALL: [u8; 4] = [0x0f, 0x05, 0xcc, 0xcc];
 pub struct Tracee {
     pid: pid_t,
     memory: File,
+    /// Signals that came meanwhile: it gets them when it is let go.
+    signals: RefCell<Vec<i32>>,
+}
+
+/// To be called by a child before its exec: it lets its parent stop it there.
+///
+/// # Errors
+/// Where a sandbox forbids it.
+pub fn allow() -> io::Result<()> {
+    // SAFETY: no memory of ours is touched.
+    check(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) })
 }
 
 impl Tracee {
     /// The process of this number, once it has stopped at its exec. It was made by this very thread, and traces itself.
     pub fn at_exec(pid: pid_t) -> io::Result<Self> {
-        wait_for_stop(pid)?;
+        let signals = RefCell::default();
+        wait_for_trap(pid, &signals)?;
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
-        Ok(Self { pid, memory })
+        Ok(Self { pid, memory, signals })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid as u32
     }
 
     /// Reads its memory.
@@ -62,14 +80,18 @@ impl Tracee {
 
     /// Lets it go.
     pub fn detach(self) -> io::Result<()> {
+        // Before it runs: they come at its first instruction, as they would have without a stop.
+        for signal in self.signals.take() {
+            // SAFETY: sends a signal to our own child, which has not been waited for.
+            unsafe { libc::kill(self.pid, signal) };
+        }
         // SAFETY: no memory of ours is touched.
         check(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.pid, 0, 0) })
     }
 
     fn run_to_stop(&self) -> io::Result<u64> {
-        // SAFETY: no memory of ours is touched.
-        check(unsafe { libc::ptrace(libc::PTRACE_CONT, self.pid, 0, 0) })?;
-        wait_for_stop(self.pid)?;
+        go_on(self.pid)?;
+        wait_for_trap(self.pid, &self.signals)?;
         Ok(self.registers()?.rax)
     }
 
@@ -91,22 +113,32 @@ fn check(result: c_long) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Waits until it is stopped by a trap.
-fn wait_for_stop(pid: pid_t) -> io::Result<()> {
-    let mut status = 0;
+fn go_on(pid: pid_t) -> io::Result<()> {
+    // SAFETY: no memory of ours is touched.
+    check(unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0, 0) })
+}
+
+/// Waits until it is stopped by a trap. Other signals are kept for later.
+fn wait_for_trap(pid: pid_t, signals: &RefCell<Vec<i32>>) -> io::Result<()> {
     loop {
+        let mut status = 0;
         // SAFETY: the kernel writes the status there.
-        if unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
-            break;
+        if unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+            continue;
         }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+        if !libc::WIFSTOPPED(status) {
+            return Err(io::Error::other(format!("it ended before its first instruction (status {status:#x})")));
         }
-    }
-    if libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGTRAP {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("the program did not stop before its first instruction (status {status:#x})")))
+        match libc::WSTOPSIG(status) {
+            libc::SIGTRAP => return Ok(()),
+            signal => {
+                signals.borrow_mut().push(signal);
+                go_on(pid)?;
+            }
+        }
     }
 }

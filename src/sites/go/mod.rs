@@ -5,6 +5,7 @@ mod operations;
 pub mod pclntab;
 pub mod pcvalue;
 pub mod plan;
+pub mod recipe;
 pub mod recorder;
 pub mod runtime;
 pub mod sites;

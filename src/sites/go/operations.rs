@@ -183,7 +183,8 @@ pub const FUNCTIONS: [FunctionRow; 20] = [
     hook("sync.runtime_notifyListNotifyAll", Some(Event::Wake), None, Object::First, Group::Waits),
     hook("runtime.gopark", Some(Event::Parked), Some(Event::Parked), Object::SecondAndThird, Group::Scheduler),
     hook("runtime.ready", Some(Event::Wake), None, Object::Goroutine, Group::Scheduler),
-    hook("runtime.newproc1", None, Some(Event::Created), Object::Goroutine, Group::Scheduler),
+    // Its third argument is the address behind the `go` statement's call, its result the goroutine.
+    hook("runtime.newproc1", Some(Event::Created), Some(Event::Created), Object::Third, Group::Scheduler),
     hook("runtime.goexit1", Some(Event::Ended), None, Object::Nothing, Group::Scheduler),
     hook("runtime.chansend", Some(Event::Message), Some(Event::Message), Object::First, Group::Channels),
     hook("runtime.chanrecv", Some(Event::Message), Some(Event::Message), Object::First, Group::Channels),
@@ -216,9 +217,21 @@ pub const OUTLINED: [FunctionRow; 8] = [
     ),
     hook("sync.(*RWMutex).RUnlock", Some(Event::Released(Shared)), None, Object::First, Group::Locks),
     hook("sync.(*RWMutex).Unlock", Some(Event::Released(Exclusive)), None, Object::First, Group::Locks),
-    hook("sync.(*Mutex).TryLock", Some(Event::Try), Some(Event::TryAcquired(Exclusive)), Object::First, Group::Locks),
-    hook("sync.(*RWMutex).TryRLock", Some(Event::Try), Some(Event::TryAcquired(Shared)), Object::First, Group::Locks),
-    hook("sync.(*RWMutex).TryLock", Some(Event::Try), Some(Event::TryAcquired(Exclusive)), Object::First, Group::Locks),
+    hook(
+        "sync.(*Mutex).TryLock",
+        Some(Event::Try(Exclusive)),
+        Some(Event::Tried(Exclusive)),
+        Object::First,
+        Group::Locks,
+    ),
+    hook("sync.(*RWMutex).TryRLock", Some(Event::Try(Shared)), Some(Event::Tried(Shared)), Object::First, Group::Locks),
+    hook(
+        "sync.(*RWMutex).TryLock",
+        Some(Event::Try(Exclusive)),
+        Some(Event::Tried(Exclusive)),
+        Object::First,
+        Group::Locks,
+    ),
 ];
 
 const fn hook(

@@ -20,11 +20,11 @@ pub mod info {
     pub const NO_STACK: u32 = 1 << 31;
 }
 
-/// The block, at the head of the recorder's data. Written by whoever puts the recorder there, but for the last three.
+/// The block, at the head of the recorder's data. Written by whoever puts the recorder there, but for the last.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shared {
-    /// Address of the first ring, 0 where nothing may be recorded.
+    /// Address of the first ring, 0 where nothing may be recorded. [`Common`] is [`COMMON_BYTES`] before it.
     pub rings: u64,
     /// Bytes from one to the next.
     pub stride: u64,
@@ -50,12 +50,18 @@ pub struct Shared {
     pub index: u64,
     /// Address of the table of [`Place`]s, by number of the patch.
     pub places: u64,
-    /// Rings that are taken.
+    /// Preemptions that were put off to the end of a trampoline.
+    pub put_off: u64,
+}
+
+/// What all rings have in common, before the first of them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Common {
+    /// Rings that are taken, or were asked for.
     pub claimed: u64,
     /// Events of Ms without a ring.
     pub lost: u64,
-    /// Preemptions that were put off to the end of a trampoline.
-    pub put_off: u64,
 }
 
 /// Where in the program a patch is, for signals that find its trampoline.
@@ -87,8 +93,23 @@ pub struct RingHead {
     /// The patch (plus one) at whose end a preemption is due.
     pub preempt: u64,
     _pad2: [u64; 7],
-    /// Events for which there was no room in this ring.
+    /// Events for which there was no room in this ring, nor among its folds.
     pub lost: u64,
+    /// Events that were folded.
+    pub folded: u64,
+}
+
+/// Events that were counted where the ring had no room for them, by what they were about and at which patch.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FoldEntry {
+    /// What they were about.
+    pub address: u64,
+    /// As in a record, and [`FOLD_TAKEN`].
+    pub info: u64,
+    /// How many.
+    pub count: u64,
+    _pad: u64,
 }
 
 /// The head of a record; the return addresses follow, four bytes each.
@@ -107,8 +128,18 @@ pub struct Record {
     pub stack: u32,
 }
 
+/// Bytes before the first ring.
+pub const COMMON_BYTES: usize = 4096;
+/// Entries of a ring's table of folds, a power of two.
+pub const FOLDS: usize = 1024;
+/// Where that table begins in a ring's head.
+pub const FOLDS_AT: usize = 4096;
+/// In an entry's `info`: it is in use.
+pub const FOLD_TAKEN: u64 = 1 << 32;
+/// How many entries an event tries.
+const FOLD_TRIES: usize = 64;
 /// Bytes of a ring's head.
-pub const RING_HEADER: usize = 4096;
+pub const RING_HEADER: usize = FOLDS_AT + FOLDS * size_of::<FoldEntry>();
 /// Where the table of Ms is, behind the block: pairs of an M and its ring.
 pub const MACHINES: usize = 4096;
 /// Entries of it, a power of two.
@@ -118,6 +149,7 @@ pub const SHARED_BYTES: usize = MACHINES + 16 * MACHINE_ENTRIES;
 
 const _: () = assert!(size_of::<Record>() == 32 && size_of::<Place>() == 32 && size_of::<Shared>() <= MACHINES);
 const _: () = assert!(offset_of!(RingHead, tail) == 64 && offset_of!(RingHead, preempt) == 128);
+const _: () = assert!(size_of::<FoldEntry>() == 32 && size_of::<RingHead>() <= FOLDS_AT);
 
 /// The marker of an exit that a trampoline has for a preemption: a long no-op whose last four bytes are the distance.
 pub const EXIT_MARK: [u8; 3] = [0x0f, 0x1f, 0x80];
@@ -206,7 +238,7 @@ lockprof_go_now:
     and r10, -8
     add rax, r10
     mov [rcx + {HEAD}], rax
-    cmp dword ptr [rcx + {PREEMPT}], 0
+28: cmp dword ptr [rcx + {PREEMPT}], 0
     jne 60f
 29: pop r11; pop r10; pop r9; pop r8; pop rdx; pop rcx; pop rax
     ret
@@ -227,8 +259,9 @@ lockprof_go_now:
     lock cmpxchg [rcx], r9
     mov rax, r9
     jne 31b
+    mov r9, [r8 + {RINGS}]
     mov r10d, 1
-    lock xadd [r8 + {CLAIMED}], r10
+    lock xadd [r9 - {COMMON_BYTES} + {CLAIMED}], r10
     cmp r10, [r8 + {COUNT}]
     jae 41f
     imul r10, [r8 + {STRIDE}]
@@ -237,10 +270,36 @@ lockprof_go_now:
     mov [r10 + {MACHINE}], rax
     jmp 11b
 
-# No room.
-40: inc qword ptr [rcx + {LOST_HERE}]
-    jmp 29b
-41: lock inc qword ptr [r8 + {LOST}]
+# No room: the event is counted, by its object and its patch. The M alone writes its table.
+40: inc qword ptr [rcx + {FOLDED}]
+    mov eax, esi
+    mov r11, rdi
+    shr r11, 3
+    imul r9, rax, 0x1e3779b1
+    add r11, r9
+    bts rax, 32
+    mov r10d, {FOLD_TRIES}
+42: and r11d, {FOLDS} - 1
+    mov r9, r11
+    shl r9, 5
+    lea r9, [rcx + r9 + {FOLDS_AT}]
+    cmp [r9 + 8], rax
+    jne 43f
+    cmp [r9], rdi
+    je 44f
+43: cmp qword ptr [r9 + 8], 0
+    je 45f
+    inc r11d
+    dec r10d
+    jnz 42b
+    inc qword ptr [rcx + {LOST_HERE}]
+    jmp 28b
+45: mov [r9], rdi
+    mov [r9 + 8], rax
+44: inc qword ptr [r9 + 16]
+    jmp 28b
+41: mov r9, [r8 + {RINGS}]
+    lock inc qword ptr [r9 - {COMMON_BYTES} + {LOST}]
     jmp 29b
 
 # On the system stack: the goroutine is the one that the M runs.
@@ -419,8 +478,13 @@ lockprof_go_end:
     END = const offset_of!(Shared, end),
     INDEX = const offset_of!(Shared, index),
     PLACES = const offset_of!(Shared, places),
-    CLAIMED = const offset_of!(Shared, claimed),
-    LOST = const offset_of!(Shared, lost),
+    CLAIMED = const offset_of!(Common, claimed),
+    LOST = const offset_of!(Common, lost),
+    COMMON_BYTES = const COMMON_BYTES,
+    FOLDED = const offset_of!(RingHead, folded),
+    FOLDS = const FOLDS,
+    FOLDS_AT = const FOLDS_AT,
+    FOLD_TRIES = const FOLD_TRIES,
     PUT_OFF = const offset_of!(Shared, put_off),
     HEAD = const offset_of!(RingHead, head),
     MACHINE = const offset_of!(RingHead, machine),

@@ -3,7 +3,7 @@
 //! An atomic is executed by its trampoline's first instruction that touches memory, with the program's own registers: if the
 //! lock's address is bad, the fault is the one that the program would have had.
 
-use iced_x86::code_asm::{CodeAssembler, al, cl, eax, edi, esi, qword_ptr, rax, rbx, rdi, rdx, rsi, rsp};
+use iced_x86::code_asm::{CodeAssembler, al, cl, eax, edi, esi, qword_ptr, rax, rbx, rcx, rdi, rdx, rsi, rsp};
 use iced_x86::{BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, OpKind, Register};
 
 use super::super::plan::{Form, Patch};
@@ -54,8 +54,8 @@ pub fn assemble(
         }
         Operation::Exit(row) => {
             let object = match (row.exit, row.object) {
-                (Some(Event::TryAcquired(_)), _) => Object::Truth,
-                (_, Object::Goroutine) => Object::Goroutine,
+                (Some(Event::Tried(_)), _) => Object::Truth,
+                (Some(Event::Created), _) => Object::Goroutine,
                 _ => Object::Nothing,
             };
             assembly.hook(row, row.exit, object)?;
@@ -202,6 +202,7 @@ impl Assembly<'_> {
                 asm.shl(rdi, 56)?;
                 asm.or(rdi, rbx)?;
             }
+            Object::Third => asm.mov(rdi, rcx)?,
             Object::Goroutine => asm.mov(rdi, qword_ptr(rax + self.context.runtime.goroutine_number as i32))?,
             Object::Truth => asm.movzx(edi, al)?,
             Object::Nothing => asm.xor(edi, edi)?,

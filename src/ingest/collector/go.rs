@@ -1,0 +1,59 @@
+//! Go programs that were patched, among the processes of a session.
+
+use super::{Collector, ImageNotes, Tick};
+use crate::ingest::go::{Patched, Program};
+use crate::ingest::owner::Liveness;
+
+impl Collector {
+    /// Reads the rings of a program that was patched, from now on.
+    pub fn add_program(&mut self, patched: Patched) {
+        let program = Program::new(patched, &mut self.session, &self.rate, self.origin_ns);
+        let notes = ImageNotes { is_certain: true, born: program.born, ..ImageNotes::default() };
+        self.images.insert(program.process, notes);
+        self.programs.push(program);
+    }
+
+    /// Reads all their rings, and closes those that ended.
+    pub(super) fn drain_programs(&mut self, tick: &mut Tick) {
+        let mut ended = Vec::new();
+        for (at, program) in self.programs.iter_mut().enumerate() {
+            // Looked at before the rings: what was written before the end is then there.
+            if program.liveness.is_over() {
+                ended.push(at);
+            }
+            let before = self.accumulator.recorded + self.accumulator.aggregated;
+            let (events, fullest) = program.drain(&mut self.session, &mut self.accumulator, false);
+            program.counted += self.accumulator.recorded + self.accumulator.aggregated - before;
+            tick.records += events;
+            tick.fullest = tick.fullest.max(fullest);
+        }
+        for at in ended.into_iter().rev() {
+            let program = self.programs.remove(at);
+            self.close_program(program);
+        }
+    }
+
+    /// Reads what is left of a program that will write no more, or of which no more is to be read.
+    pub(super) fn close_program(&mut self, mut program: Program) {
+        let before = self.accumulator.recorded + self.accumulator.aggregated;
+        program.drain(&mut self.session, &mut self.accumulator, true);
+        if program.liveness.is_over() {
+            // Its circles are certain: nobody can break them any more.
+            let hangs = program.hangs(true);
+            if hangs.is_empty() {
+                self.died_waiting.extend(program.waits(0));
+            }
+            self.session.hangs.extend(hangs);
+        }
+        for note in program.finish(&mut self.session, &mut self.accumulator) {
+            self.note(note);
+        }
+        program.counted += self.accumulator.recorded + self.accumulator.aggregated - before;
+        self.acquisitions = self.acquisitions.saturating_add(program.counted).saturating_add(program.lost());
+        self.data_addresses.extend(program.data_addresses.drain());
+        self.patched.push((program.process, program.module.path));
+        if let Liveness::Descriptor(process) = program.liveness {
+            self.ended.push((program.process, process));
+        }
+    }
+}

@@ -1,0 +1,685 @@
+//! What the events of a Go program mean, goroutine by goroutine: the part of the recorder that does not fit into a
+//! trampoline. It pairs acquisitions with their releases, requests with what ended them, and knows who holds what.
+
+use rustc_hash::FxHashMap;
+
+use super::meaning::Event;
+use crate::ingest::accumulator::Accumulator;
+use crate::ingest::clock::Ticks;
+use crate::ingest::decode::{Access, Done, Failed, Failure, Hold};
+use crate::ingest::site_cache::{CacheKey, CachedSite, SiteCache};
+use crate::model::order::{self, How, What};
+use crate::model::{
+    Kind, Lock, LockId, Mode, ProcessId, Session, SiteKey, StackId, Thread, ThreadId, WaitEvent, WaitKey,
+};
+use lockprof_wire::Flags;
+
+/// Goroutines that get a row of their own.
+const MOST_THREADS: usize = 1 << 18;
+/// Locks that get a row of their own.
+const MOST_LOCKS: usize = 1 << 19;
+
+/// Where the events go.
+pub struct Target<'a> {
+    /// What was seen so far.
+    pub session: &'a mut Session,
+    /// What is not in the session yet.
+    pub accumulator: &'a mut Accumulator,
+    /// The program's clock.
+    pub ticks: &'a Ticks,
+}
+
+/// One event.
+#[derive(Clone, Copy, Debug)]
+pub struct Happening {
+    /// What.
+    pub event: Event,
+    /// When, ticks.
+    pub ticks: u64,
+    /// The goroutine's number; 0 for the runtime itself.
+    pub goroutine: u64,
+    /// What it is about.
+    pub address: u64,
+    /// Where.
+    pub stack: StackId,
+}
+
+/// A lock that a goroutine holds.
+pub(super) struct Held {
+    pub lock: LockId,
+    pub address: u64,
+    pub mode: Mode,
+    pub stack: StackId,
+    pub since: u64,
+    flags: Flags,
+    position: u32,
+    wait: Option<(WaitKey, u64, u64)>,
+    /// The order of locks knows of it.
+    is_published: bool,
+    /// Events were only counted since: it may have been released.
+    is_doubtful: bool,
+}
+
+/// Something that a goroutine asked for, or an operation that may block, which is not over.
+pub(super) struct Asked {
+    pub kind: Kind,
+    pub mode: Mode,
+    pub address: u64,
+    pub lock: LockId,
+    pub stack: StackId,
+    pub since: u64,
+    pub is_try: bool,
+    /// It was not free, or the goroutine was parked since.
+    pub has_waited: bool,
+    holder: Option<(ThreadId, StackId)>,
+}
+
+#[derive(Default)]
+pub(super) struct Goroutine {
+    pub thread: Option<ThreadId>,
+    pub held: Vec<Held>,
+    pub asked: Vec<Asked>,
+    pub is_parked: bool,
+    has_ended: bool,
+    made_at: u64,
+    /// Behind the `go` statement that is being executed.
+    makes: StackId,
+}
+
+impl Goroutine {
+    /// Whether it has ended, and left something behind.
+    pub fn is_over(&self) -> bool {
+        self.has_ended
+    }
+}
+
+/// What is known of an address.
+pub(super) struct LockRow {
+    pub id: LockId,
+    pub kind: Kind,
+    pub holders: Vec<u64>,
+    waiting: u32,
+}
+
+/// All goroutines of a program that did something, and all its locks.
+pub struct Goroutines {
+    process: ProcessId,
+    pub(super) all: FxHashMap<u64, Goroutine>,
+    pub(super) locks: FxHashMap<u64, LockRow>,
+    /// For locks beyond those that have rows.
+    merged: FxHashMap<Kind, LockId>,
+    /// For goroutines beyond those that have rows.
+    others: Option<ThreadId>,
+    /// Stands for all channels that take part in a `select`.
+    select: Option<LockId>,
+    threads: usize,
+    sites: SiteCache,
+    /// Releases of what nobody was known to hold.
+    pub orphans: u64,
+    /// Acquisitions before the release that made them possible, by the processors' clocks.
+    pub overlaps: u64,
+    has_folds: bool,
+}
+
+impl Goroutines {
+    /// None yet.
+    pub fn new(process: ProcessId) -> Self {
+        Self {
+            process,
+            all: FxHashMap::default(),
+            locks: FxHashMap::default(),
+            merged: FxHashMap::default(),
+            others: None,
+            select: None,
+            threads: 0,
+            sites: SiteCache::new(),
+            orphans: 0,
+            overlaps: 0,
+            has_folds: false,
+        }
+    }
+
+    /// Takes in one event. Those of one goroutine come in their order.
+    pub fn apply(&mut self, happening: Happening, target: &mut Target) {
+        let Happening { event, ticks, goroutine, address, stack } = happening;
+        if goroutine == 0 {
+            return;
+        }
+        match event {
+            Event::Acquired { kind, mode, by_try } => {
+                if !self.is_inner(goroutine, kind, address) {
+                    self.catch_up(goroutine, ticks, target);
+                    let lock = self.lock(address, kind, stack, target);
+                    let flags = if by_try { Flags::TRY } else { Flags::NONE };
+                    self.acquire(goroutine, (lock, address, mode, stack), ticks, flags, None, target);
+                }
+            }
+            Event::Requested { kind, mode, certainly } => {
+                if !self.is_inner(goroutine, kind, address) {
+                    self.catch_up(goroutine, ticks, target);
+                    self.ask(goroutine, (kind, mode, address, stack), ticks, certainly, false, target);
+                }
+            }
+            Event::Try { kind, mode } => {
+                if !self.is_inner(goroutine, kind, address) {
+                    self.ask(goroutine, (kind, mode, address, stack), ticks, false, true, target);
+                }
+            }
+            Event::Tried { kind, mode } => {
+                if let Some(asked) = self.answer(goroutine, kind, mode, true) {
+                    if address & 1 != 0 {
+                        let what = (asked.lock, asked.address, mode, asked.stack);
+                        self.acquire(goroutine, what, ticks, Flags::TRY, None, target);
+                    } else {
+                        self.missed(goroutine, &asked, target);
+                    }
+                }
+            }
+            Event::AcquiredAfterWait { kind, mode } => {
+                if let Some(asked) = self.answer(goroutine, kind, mode, false) {
+                    self.acquired_after_wait(goroutine, asked, ticks, target);
+                }
+            }
+            Event::Released { kind, mode } => self.release(goroutine, kind, mode, address, ticks, target),
+            Event::Counted => {
+                // The address has 48 bits, the number is above.
+                let (address, delta) = (address & ((1 << 48) - 1), (address >> 48) as i16);
+                if delta < 0 {
+                    self.posted(goroutine, Kind::Waitgroup, address, stack, ticks, target);
+                }
+            }
+            Event::Begins(kind) => {
+                let address = if kind == Kind::Select { 0 } else { address };
+                if matches!(kind, Kind::Channel | Kind::Select) {
+                    self.posted(goroutine, kind, address, stack, ticks, target);
+                }
+                self.ask(goroutine, (kind, Mode::Exclusive, address, stack), ticks, false, false, target);
+            }
+            Event::Ends(kind) => {
+                if let Some(asked) = self.answer(goroutine, kind, Mode::Exclusive, false) {
+                    self.done(goroutine, asked, ticks, target);
+                }
+            }
+            Event::Signals => self.posted(goroutine, Kind::Cond, address, stack, ticks, target),
+            Event::Closes => self.posted(goroutine, Kind::Channel, address, stack, ticks, target),
+            Event::Parks => {
+                let state = self.all.entry(goroutine).or_default();
+                state.is_parked = true;
+                state.asked.iter_mut().for_each(|asked| asked.has_waited = true);
+            }
+            Event::Resumes => self.all.entry(goroutine).or_default().is_parked = false,
+            Event::Makes => self.all.entry(goroutine).or_default().makes = stack,
+            Event::Made => self.made(goroutine, address, ticks, target),
+            Event::Exits => self.exited(goroutine, ticks, target),
+            Event::Wakes | Event::Other => {}
+        }
+    }
+
+    /// Events were only counted: what is held may have been released since.
+    pub fn doubt(&mut self) {
+        self.has_folds = true;
+        for held in self.all.values_mut().flat_map(|goroutine| &mut goroutine.held) {
+            held.is_doubtful = true;
+        }
+    }
+
+    /// Counts events that have no record.
+    pub fn folded(&mut self, event: Event, address: u64, stack: StackId, count: u64, target: &mut Target) {
+        let (kind, mode, contended) = match event {
+            Event::Acquired { kind, mode, .. } => (kind, mode, false),
+            // It is granted some time, and that has no object.
+            Event::Requested { kind, mode, .. } => (kind, mode, true),
+            Event::Begins(kind) => (kind, Mode::Exclusive, false),
+            _ => return,
+        };
+        let address = if kind == Kind::Select { 0 } else { address };
+        let lock = self.lock(address, kind, stack, target);
+        let site = target.session.profile.site(SiteKey { lock, stack, mode });
+        let site = &mut target.session.profile.sites[site.index()];
+        site.acquisitions += count;
+        site.folded += count;
+        site.contended += if contended { count } else { 0 };
+        target.accumulator.aggregated += count;
+    }
+
+    /// The program is over: what is held is held for ever.
+    pub fn finish(&mut self, ticks: u64, target: &mut Target) {
+        let mut numbers: Vec<u64> = self.all.keys().copied().collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let Some(mut goroutine) = self.all.remove(&number) else { continue };
+            let Some(thread) = goroutine.thread else { continue };
+            for asked in std::mem::take(&mut goroutine.asked) {
+                if asked.kind.nests() && !asked.is_try && self.is_in_order(thread, asked.lock, target) {
+                    publish(&mut goroutine.held, thread, target);
+                    let what = What::Wanted { lock: asked.lock, mode: asked.mode, how: How::Block };
+                    tell(thread, asked.since, asked.stack, what, target);
+                }
+            }
+            for held in goroutine.held {
+                if held.is_doubtful {
+                    self.count(&held, thread, target);
+                } else {
+                    self.end(held, thread, ticks, Flags::UNRELEASED, target);
+                }
+            }
+        }
+    }
+
+    /// Whether the mutex is that inside a read-write lock that is being taken.
+    fn is_inner(&self, goroutine: u64, kind: Kind, address: u64) -> bool {
+        let is = |asked: &Asked| asked.kind == Kind::Rwlock && asked.address == address;
+        kind == Kind::Mutex && self.all.get(&goroutine).is_some_and(|goroutine| goroutine.asked.iter().any(is))
+    }
+
+    /// The row of an address. An object of another kind there is a new one.
+    fn lock(&mut self, address: u64, kind: Kind, stack: StackId, target: &mut Target) -> LockId {
+        if let Some(row) = self.locks.get(&address)
+            && row.kind == kind
+        {
+            return row.id;
+        }
+        if self.locks.len() >= MOST_LOCKS || address == 0 {
+            let process = self.process;
+            return *self.merged.entry(kind).or_insert_with(|| add_lock(process, 0, kind, stack, target));
+        }
+        let id = add_lock(self.process, address, kind, stack, target);
+        self.locks.insert(address, LockRow { id, kind, holders: Vec::new(), waiting: 0 });
+        id
+    }
+
+    /// The goroutine's row.
+    fn thread(&mut self, number: u64, ticks: u64, target: &mut Target) -> ThreadId {
+        let goroutine = self.all.entry(number).or_default();
+        if let Some(thread) = goroutine.thread {
+            return thread;
+        }
+        let session = &mut *target.session;
+        if self.threads >= MOST_THREADS
+            && let Some(others) = self.others
+        {
+            goroutine.thread = Some(others);
+            return others;
+        }
+        let thread = ThreadId::from(session.threads.len());
+        let made_at = if goroutine.made_at == 0 { ticks } else { goroutine.made_at };
+        let start_ns = target.ticks.moment_ns(made_at);
+        let is_shared = self.threads >= MOST_THREADS;
+        let name = if is_shared { "other goroutines".to_owned() } else { format!("goroutine {number}") };
+        session.threads.push(Thread { process: self.process, tid: number as u32, name, start_ns, end_ns: None });
+        session.processes[self.process.index()].threads += 1;
+        self.threads += 1;
+        goroutine.thread = Some(thread);
+        if is_shared {
+            self.others = Some(thread);
+        } else {
+            let what = What::Started { process: self.process, key: 0, token: number as u32 };
+            tell(thread, made_at, StackId(0), what, target);
+        }
+        thread
+    }
+
+    /// Whether a goroutine's use of a lock takes part in the order of locks.
+    fn is_in_order(&self, thread: ThreadId, lock: LockId, target: &mut Target) -> bool {
+        let is = Some(thread) != self.others && target.session.lock(lock).nests();
+        target.session.order.dropped += u64::from(!is && target.session.lock(lock).kind.nests());
+        is
+    }
+
+    fn ask(
+        &mut self,
+        number: u64,
+        (kind, mode, address, stack): (Kind, Mode, u64, StackId),
+        ticks: u64,
+        certainly: bool,
+        is_try: bool,
+        target: &mut Target,
+    ) {
+        /// More operations are not open in one goroutine.
+        const MOST: usize = 64;
+        let lock = self.lock(address, kind, stack, target);
+        self.thread(number, ticks, target);
+        let holder = self.locks.get(&address).and_then(|row| row.holders.last()).copied();
+        let holder = holder.and_then(|holder| {
+            let goroutine = self.all.get(&holder)?;
+            let held = goroutine.held.iter().rev().find(|held| held.lock == lock)?;
+            Some((goroutine.thread?, held.stack))
+        });
+        if kind.nests()
+            && !is_try
+            && let Some(row) = self.locks.get_mut(&address)
+        {
+            row.waiting += 1;
+            let most = &mut target.session.locks[row.id.index()].max_waiters;
+            if certainly {
+                *most = (*most).max(row.waiting);
+            }
+        }
+        let has_waited = certainly || kind.nests() && holder.is_some();
+        let goroutine = self.all.entry(number).or_default();
+        if goroutine.asked.len() < MOST {
+            goroutine.asked.push(Asked { kind, mode, address, lock, stack, since: ticks, is_try, has_waited, holder });
+        }
+    }
+
+    /// What the goroutine asked for last of this kind.
+    fn answer(&mut self, number: u64, kind: Kind, mode: Mode, is_try: bool) -> Option<Asked> {
+        let goroutine = self.all.get_mut(&number)?;
+        let is = |asked: &Asked| (asked.kind, asked.mode, asked.is_try) == (kind, mode, is_try);
+        let at = goroutine.asked.iter().rposition(is)?;
+        let asked = goroutine.asked.remove(at);
+        if kind.nests()
+            && !is_try
+            && let Some(row) = self.locks.get_mut(&asked.address)
+        {
+            row.waiting = row.waiting.saturating_sub(1);
+        }
+        Some(asked)
+    }
+
+    /// A goroutine that does something else has what it asked for: the event of that was only counted, or has no place for
+    /// a patch.
+    fn catch_up(&mut self, number: u64, ticks: u64, target: &mut Target) {
+        let waits = |asked: &Asked| asked.kind.nests() && !asked.is_try;
+        let Some(goroutine) = self.all.get(&number) else { return };
+        let Some(asked) = goroutine.asked.iter().rev().find(|asked| waits(asked)) else { return };
+        // Inside a writer's request other locks are taken.
+        if asked.kind == Kind::Rwlock && asked.mode == Mode::Exclusive && !self.has_folds {
+            return;
+        }
+        let (kind, mode) = (asked.kind, asked.mode);
+        if let Some(asked) = self.answer(number, kind, mode, false) {
+            self.acquired_after_wait(number, asked, ticks, target);
+        }
+    }
+
+    fn acquired_after_wait(&mut self, number: u64, asked: Asked, ticks: u64, target: &mut Target) {
+        let what = (asked.lock, asked.address, asked.mode, asked.stack);
+        let is_again = asked.kind != Kind::Cond
+            && self.all.get(&number).is_some_and(|all| all.asked.iter().any(|asked| asked.kind == Kind::Cond));
+        let flags = if is_again { Flags::REACQUIRED } else { Flags::NONE };
+        let waited = asked.has_waited.then_some(asked);
+        self.acquire(number, what, ticks, flags, waited, target);
+    }
+
+    fn acquire(
+        &mut self,
+        number: u64,
+        (lock, address, mode, stack): (LockId, u64, Mode, StackId),
+        ticks: u64,
+        flags: Flags,
+        waited: Option<Asked>,
+        target: &mut Target,
+    ) {
+        let thread = self.thread(number, ticks, target);
+        self.forget_doubtful(number, address, mode, target);
+        let mut flags = if mode == Mode::Shared { flags.with(Flags::SHARED) } else { flags };
+        let wait = waited.map(|asked| {
+            flags = flags.with(Flags::CONTENDED);
+            let (holder_thread, holder) =
+                asked.holder.map_or((None, StackId(0)), |(thread, stack)| (Some(thread), stack));
+            let key = WaitKey { lock, thread, waiter: stack, mode, holder, holder_thread };
+            (key, asked.since, ticks.saturating_sub(asked.since))
+        });
+        let in_order = self.is_in_order(thread, lock, target);
+        let Some(goroutine) = self.all.get_mut(&number) else { return };
+        let is_nested = !goroutine.held.is_empty();
+        let position = goroutine.held.last().map_or(0, |held| held.position + 1);
+        let held = Held {
+            lock,
+            address,
+            mode,
+            stack,
+            since: ticks,
+            flags,
+            position,
+            wait,
+            is_published: !in_order,
+            is_doubtful: false,
+        };
+        goroutine.held.push(held);
+        if is_nested && in_order {
+            publish(&mut goroutine.held, thread, target);
+        }
+        if let Some(row) = self.locks.get_mut(&address) {
+            row.holders.push(number);
+        }
+    }
+
+    /// What cannot be held any more, as somebody has it, or as this goroutine goes on.
+    fn forget_doubtful(&mut self, number: u64, address: u64, mode: Mode, target: &mut Target) {
+        if !self.has_folds {
+            return;
+        }
+        let mut owners = vec![number];
+        if let Some(row) = self.locks.get(&address) {
+            owners.extend(row.holders.iter().filter(|holder| **holder != number));
+        }
+        for owner in owners {
+            let Some(goroutine) = self.all.get_mut(&owner) else { continue };
+            let goes = |held: &mut Held| {
+                held.is_doubtful
+                    && (owner == number
+                        || held.address == address && (mode == Mode::Exclusive || held.mode == Mode::Exclusive))
+            };
+            let gone: Vec<Held> = goroutine.held.extract_if(.., goes).collect();
+            let Some(thread) = goroutine.thread else { continue };
+            for held in gone {
+                self.unhold(held.address, owner);
+                self.count(&held, thread, target);
+                if held.is_published && target.session.lock(held.lock).nests() {
+                    let what = What::Released { position: held.position, lock: held.lock };
+                    tell(thread, held.since, held.stack, what, target);
+                }
+            }
+        }
+    }
+
+    fn unhold(&mut self, address: u64, number: u64) {
+        if let Some(row) = self.locks.get_mut(&address)
+            && let Some(at) = row.holders.iter().position(|holder| *holder == number)
+        {
+            row.holders.swap_remove(at);
+        }
+    }
+
+    fn release(&mut self, number: u64, kind: Kind, mode: Mode, address: u64, ticks: u64, target: &mut Target) {
+        let Some(row) = self.locks.get(&address) else {
+            self.orphans += 1;
+            return;
+        };
+        if row.kind != kind {
+            // The mutex inside a read-write lock.
+            self.orphans += u64::from(!(kind == Kind::Mutex && row.kind == Kind::Rwlock));
+            return;
+        }
+        let is = |held: &Held| held.address == address && held.mode == mode;
+        let find = |all: &FxHashMap<u64, Goroutine>, number: u64| {
+            all.get(&number).and_then(|goroutine| goroutine.held.iter().rposition(is))
+        };
+        // A request that was granted without a word.
+        let own = find(&self.all, number).or_else(|| {
+            let goroutine = self.all.get(&number)?;
+            goroutine
+                .asked
+                .iter()
+                .any(|asked| asked.address == address && asked.kind == kind && !asked.is_try)
+                .then_some(())?;
+            self.catch_up(number, ticks, target);
+            find(&self.all, number)
+        });
+        let (owner, at) = match own {
+            Some(at) => (number, at),
+            None => {
+                // Any goroutine may release it.
+                let holders = self.locks.get(&address).map_or(&[][..], |row| &row.holders);
+                let Some(found) = holders.iter().find_map(|owner| Some((*owner, find(&self.all, *owner)?))) else {
+                    self.orphans += u64::from(!self.has_folds);
+                    return;
+                };
+                found
+            }
+        };
+        let Some(goroutine) = self.all.get_mut(&owner) else { return };
+        let held = goroutine.held.remove(at);
+        let Some(thread) = goroutine.thread else { return };
+        if goroutine.has_ended && goroutine.held.is_empty() {
+            self.all.remove(&owner);
+        }
+        self.unhold(address, owner);
+        if owner != number {
+            target.session.locks[held.lock.index()].traits.handed_over = true;
+        }
+        self.overlaps += u64::from(ticks < held.since);
+        self.end(held, thread, ticks, Flags::NONE, target);
+    }
+
+    fn site(&mut self, lock: LockId, stack: StackId, mode: Mode, thread: ThreadId, target: &mut Target) -> CachedSite {
+        let flags = if mode == Mode::Shared { Flags::SHARED } else { Flags::NONE };
+        let key = CacheKey::of(Access { lock: lock.0, stack: stack.0, flags }, thread);
+        if let Some(site) = self.sites.find(key) {
+            return site;
+        }
+        let site = target.session.profile.site(SiteKey { lock, stack, mode });
+        let share = target.accumulator.share(thread, site);
+        let found = CachedSite { key, lock, site: site.0, share, in_order: target.session.lock(lock).nests() };
+        self.sites.remember(found);
+        found
+    }
+
+    /// A hold is over.
+    fn end(&mut self, held: Held, thread: ThreadId, ticks: u64, flags: Flags, target: &mut Target) {
+        let site = self.site(held.lock, held.stack, held.mode, thread, target);
+        let access = Access { lock: held.lock.0, stack: held.stack.0, flags: held.flags.with(flags) };
+        let hold = Hold {
+            ticks: held.since,
+            access,
+            held: ticks.saturating_sub(held.since),
+            position: held.position,
+            published_early: held.is_published,
+        };
+        let hold_ns = target.accumulator.hold(hold, site, thread, target.ticks, target.session);
+        if let Some((key, since, wait)) = held.wait {
+            let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
+            target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns }, site, target.session);
+        }
+        if held.is_published && site.in_order {
+            let (lock, position, mode) = (held.lock, held.position, held.mode);
+            let (at, what) = if flags.is_unreleased() {
+                (held.since, What::Kept { position, lock, mode })
+            } else {
+                (ticks, What::Released { position, lock })
+            };
+            tell(thread, at, held.stack, what, target);
+        }
+    }
+
+    /// An acquisition whose end was not seen.
+    fn count(&mut self, held: &Held, thread: ThreadId, target: &mut Target) {
+        let site = self.site(held.lock, held.stack, held.mode, thread, target);
+        target.accumulator.unended(site, target.session);
+        if let Some((key, since, wait)) = held.wait {
+            let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
+            target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns: 0 }, site, target.session);
+        }
+    }
+
+    fn missed(&mut self, number: u64, asked: &Asked, target: &mut Target) {
+        let thread = self.thread(number, asked.since, target);
+        let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
+        let failed = Failed { access: Access::default(), wait: 0, why: Failure::Taken };
+        Accumulator::failed(failed, site, target.ticks, target.session);
+    }
+
+    fn done(&mut self, number: u64, asked: Asked, ticks: u64, target: &mut Target) {
+        let thread = self.thread(number, asked.since, target);
+        let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
+        let flags = if asked.has_waited { Flags::CONTENDED } else { Flags::NONE };
+        let access = Access { lock: asked.lock.0, stack: asked.stack.0, flags };
+        let done = Done { ticks: asked.since, access, wait: ticks.saturating_sub(asked.since), parties: 0 };
+        target.accumulator.done(done, site, target.ticks, target.session);
+        if let Some(lock) = self.handed_over_by(asked.kind, asked.lock, target) {
+            let what = What::Taken { lock, until_ns: target.ticks.moment_ns(ticks) };
+            tell(thread, asked.since, asked.stack, what, target);
+        }
+    }
+
+    /// What stands for an object in the order of hand-overs. Which channel a `select` was about is not known: all of them
+    /// are one there.
+    fn handed_over_by(&mut self, kind: Kind, lock: LockId, target: &mut Target) -> Option<LockId> {
+        match kind {
+            Kind::Channel | Kind::Select => {
+                let process = self.process;
+                Some(*self.select.get_or_insert_with(|| add_lock(process, 0, Kind::Select, StackId(0), target)))
+            }
+            Kind::Waitgroup | Kind::Cond => Some(lock),
+            _ => None,
+        }
+    }
+
+    fn posted(&mut self, number: u64, kind: Kind, address: u64, stack: StackId, ticks: u64, target: &mut Target) {
+        let lock = self.lock(address, kind, stack, target);
+        if let Some(lock) = self.handed_over_by(kind, lock, target) {
+            let thread = self.thread(number, ticks, target);
+            tell(thread, ticks, stack, What::Posted { lock }, target);
+        }
+    }
+
+    fn made(&mut self, creator: u64, number: u64, ticks: u64, target: &mut Target) {
+        let stack = std::mem::take(&mut self.all.entry(creator).or_default().makes);
+        let thread = self.thread(creator, ticks, target);
+        if Some(thread) != self.others {
+            target.accumulator.order.belongs(thread, self.process);
+            tell(thread, ticks, stack, What::Created { token: number as u32 }, target);
+        }
+        self.all.entry(number).or_default().made_at = ticks;
+    }
+
+    fn exited(&mut self, number: u64, ticks: u64, target: &mut Target) {
+        let Some(goroutine) = self.all.get_mut(&number) else { return };
+        goroutine.has_ended = true;
+        goroutine.asked.clear();
+        if let Some(thread) = goroutine.thread.filter(|thread| Some(*thread) != self.others) {
+            let end_ns = target.ticks.moment_ns(ticks);
+            target.session.threads[thread.index()].end_ns = Some(end_ns);
+            if goroutine.held.is_empty() {
+                tell(thread, ticks, StackId(0), What::Ended, target);
+            }
+        }
+        // Another goroutine may release what it holds.
+        if goroutine.held.is_empty() {
+            self.all.remove(&number);
+        }
+    }
+}
+
+fn add_lock(process: ProcessId, address: u64, kind: Kind, stack: StackId, target: &mut Target) -> LockId {
+    let id = LockId::from(target.session.locks.len());
+    let mut lock = Lock::new(process, address, kind);
+    lock.origin_stack = stack;
+    // A waiting writer stops new readers (`sync.RWMutex`).
+    lock.traits.writers_first = kind == Kind::Rwlock;
+    target.session.locks.push(lock);
+    id
+}
+
+/// Tells the order of locks what is held and was not told yet.
+fn publish(held: &mut [Held], thread: ThreadId, target: &mut Target) {
+    for held in held.iter_mut().filter(|held| !held.is_published) {
+        held.is_published = true;
+        let what = What::Acquired {
+            lock: held.lock,
+            mode: held.mode,
+            how: if held.flags.is_try() { How::Try } else { How::Block },
+            reacquired: held.flags.is_reacquired(),
+            position: held.position,
+            restart: false,
+        };
+        tell(thread, held.since, held.stack, what, target);
+    }
+}
+
+fn tell(thread: ThreadId, ticks: u64, stack: StackId, what: What, target: &mut Target) {
+    let event = order::Event { at_ns: target.ticks.moment_ns(ticks), stack, what };
+    target.accumulator.order.apply(&mut target.session.order, thread, event);
+}

@@ -1,0 +1,142 @@
+//! What each patch's records mean, looked up once.
+
+use crate::model::{Kind, Mode};
+use crate::sites::go::plan::{Operation, Planned};
+use crate::sites::go::recorder::{Record, info};
+use crate::sites::table::{self, Event as Row};
+
+/// What a goroutine did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Asked for a lock. `certainly`: and it was not free.
+    Requested { kind: Kind, mode: Mode, certainly: bool },
+    /// Has a lock.
+    Acquired { kind: Kind, mode: Mode, by_try: bool },
+    /// Has what it asked for last by this operation.
+    AcquiredAfterWait { kind: Kind, mode: Mode },
+    /// Tries to have a lock; the result follows.
+    Try { kind: Kind, mode: Mode },
+    /// The result of the last try.
+    Tried { kind: Kind, mode: Mode },
+    /// Has a lock no longer.
+    Released { kind: Kind, mode: Mode },
+    /// A wait group's count was changed.
+    Counted,
+    /// Begins an operation that may block.
+    Begins(Kind),
+    /// It is over.
+    Ends(Kind),
+    /// Wakes those who wait for this condition.
+    Signals,
+    /// Wakes a goroutine.
+    Wakes,
+    /// Closes a channel.
+    Closes,
+    /// Is taken off its thread.
+    Parks,
+    /// Goes on.
+    Resumes,
+    /// Is about to make a goroutine, by a `go` statement before this address.
+    Makes,
+    /// Made this goroutine.
+    Made,
+    /// Is at its end.
+    Exits,
+    /// Nothing that counts.
+    Other,
+}
+
+/// What a patch's records mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Meaning {
+    usual: Event,
+    failed: Event,
+    /// The address in the file, plus one, as if it were a return address: the innermost frame.
+    pub leaf: u64,
+}
+
+impl Meaning {
+    /// Of a planned patch.
+    pub fn of(planned: &Planned) -> Self {
+        let operation = planned.operation;
+        let kind = kind_of(operation.name());
+        let event = |row: Option<Row>, begins: bool| row.map_or(Event::Other, |row| event(row, kind, begins));
+        let (usual, failed) = match operation {
+            Operation::Atomic(row) => {
+                let failed = match row.failure {
+                    Some(Row::Requested(mode)) => Event::Requested { kind, mode: mode_of(mode), certainly: true },
+                    other => event(other, true),
+                };
+                (event(Some(row.event), true), failed)
+            }
+            Operation::Call(row) => match row.event {
+                Some((Row::Requested(mode), _)) => {
+                    (Event::Requested { kind, mode: mode_of(mode), certainly: true }, Event::Other)
+                }
+                _ => (Event::Other, Event::Other),
+            },
+            Operation::Entry(row) => (event(row.entry, true), Event::Other),
+            Operation::Exit(row) => (event(row.exit, false), Event::Other),
+        };
+        Self { usual, failed, leaf: planned.address + 1 }
+    }
+
+    /// Of one record.
+    pub fn event(&self, record: &Record) -> Event {
+        if record.info & info::FAILED != 0 { self.failed } else { self.usual }
+    }
+}
+
+/// The number of the patch that a record is of.
+pub fn number(info: u32) -> usize {
+    (info & !(info::FAILED | info::NO_STACK)) as usize
+}
+
+fn event(row: Row, kind: Kind, begins: bool) -> Event {
+    match row {
+        Row::Requested(mode) => Event::Requested { kind, mode: mode_of(mode), certainly: false },
+        Row::Acquired(mode) => Event::Acquired { kind, mode: mode_of(mode), by_try: false },
+        Row::AcquiredAfterWait(mode) => Event::AcquiredAfterWait { kind, mode: mode_of(mode) },
+        Row::Try(mode) => Event::Try { kind, mode: mode_of(mode) },
+        Row::Tried(mode) => Event::Tried { kind, mode: mode_of(mode) },
+        Row::TryAcquired(mode) => Event::Acquired { kind, mode: mode_of(mode), by_try: true },
+        Row::Released(mode) => Event::Released { kind, mode: mode_of(mode) },
+        Row::Counted => Event::Counted,
+        Row::Wait | Row::Message if begins => Event::Begins(kind),
+        Row::Wait | Row::Message => Event::Ends(kind),
+        Row::Wake if kind == Kind::Cond => Event::Signals,
+        Row::Wake => Event::Wakes,
+        Row::Closed => Event::Closes,
+        Row::Created if begins => Event::Makes,
+        Row::Created => Event::Made,
+        Row::Ended => Event::Exits,
+        Row::Parked if begins => Event::Parks,
+        Row::Parked => Event::Resumes,
+        Row::SystemCall | Row::Signal => Event::Other,
+    }
+}
+
+fn mode_of(mode: table::Mode) -> Mode {
+    match mode {
+        table::Mode::Exclusive => Mode::Exclusive,
+        table::Mode::Shared => Mode::Shared,
+    }
+}
+
+/// What the object of an operation is, by the function's name.
+fn kind_of(operation: &str) -> Kind {
+    const KINDS: [(&str, Kind); 10] = [
+        ("sync.(*RWMutex)", Kind::Rwlock),
+        ("sync.runtime_SemacquireRWMutexR", Kind::Rwlock),
+        // Up to 1.19 readers wait in it; its row is hooked for them alone.
+        ("sync.runtime_SemacquireMutex", Kind::Rwlock),
+        ("sync.(*WaitGroup)", Kind::Waitgroup),
+        ("sync.(*Once)", Kind::Once),
+        ("sync.(*Cond)", Kind::Cond),
+        ("sync.runtime_notifyList", Kind::Cond),
+        ("runtime.selectgo", Kind::Select),
+        ("runtime.chan", Kind::Channel),
+        ("runtime.closechan", Kind::Channel),
+    ];
+    KINDS.iter().find(|(prefix, _)| operation.starts_with(prefix)).map_or(Kind::Mutex, |(_, kind)| *kind)
+}

@@ -1,0 +1,254 @@
+//! Go programs that were patched at their start: the events in their rings become the same session that a segment's
+//! records do ([design](../../docs/design/go.md)).
+//!
+//! Goroutines are the threads of the model. Whatever a trampoline could not do in a few nanoseconds is done here: pairing,
+//! nesting, holders, counts.
+
+mod goroutines;
+mod hangs;
+mod meaning;
+mod rings;
+
+use std::ops::Range;
+
+use lockprof_wire::Kind;
+use rustc_hash::FxHashMap;
+
+use super::accumulator::Accumulator;
+use super::clock::{Clocks, Rate, Ticks, monotonic_ns};
+use super::owner::Liveness;
+use crate::model::{
+    CodeAddress, Coverage, Hang, LockId, Module, ModuleId, Now, Process, ProcessId, Session, StackId, ThreadId,
+    ThreadNow, ThreadShare, WaitNow,
+};
+use crate::sites::go::plan::Planned;
+use goroutines::{Goroutines, Happening, Target};
+use hangs::Watcher;
+use meaning::{Event, Meaning};
+pub use rings::{Batch, CAPACITY, COUNT, DEPTH, ROOM, Rings, STRIDE};
+
+/// What whoever patched a program says of it.
+pub struct Patched {
+    /// Its process.
+    pub pid: u32,
+    /// The file.
+    pub module: Module,
+    /// What is added to the file's addresses.
+    pub base: u64,
+    /// Where its data lies: file addresses.
+    pub data: Vec<Range<u64>>,
+    /// By a record's number: what it is about.
+    pub operations: Vec<Planned>,
+    /// What it writes.
+    pub rings: Rings,
+    /// What was found, for people.
+    pub found: String,
+    /// What could not be patched, for people; empty where all could.
+    pub left_out: Vec<String>,
+}
+
+/// A patched program that is being read.
+pub struct Program {
+    /// Its process.
+    pub pid: u32,
+    /// Its row in the session.
+    pub process: ProcessId,
+    /// When it began, ticks.
+    pub born: u64,
+    /// To see it end by.
+    pub liveness: Liveness,
+    /// Its file.
+    pub module: Module,
+    /// Acquisitions that were taken in.
+    pub counted: u64,
+    /// Where locks lie in its data, for naming them.
+    pub data_addresses: FxHashMap<LockId, CodeAddress>,
+    module_id: ModuleId,
+    base: u64,
+    data: Vec<Range<u64>>,
+    meanings: Vec<Meaning>,
+    left_out: Vec<String>,
+    rings: Rings,
+    ticks: Ticks,
+    goroutines: Goroutines,
+    watcher: Watcher,
+    /// Locks up to this row were looked up in the program's data.
+    looked_up: usize,
+    stacks: FxHashMap<Box<[u32]>, StackId>,
+    key: Vec<u32>,
+    batch: Batch,
+}
+
+/// Time stamps of two processors may differ by so much, ticks.
+const SKEW: u64 = 50_000;
+
+impl Program {
+    /// Adds its process to the session.
+    pub fn new(patched: Patched, session: &mut Session, rate: &Rate, origin_ns: u64) -> Self {
+        let process = ProcessId::from(session.processes.len());
+        let parent_pid = super::procfs::parent(&super::procfs::folder(patched.pid)).unwrap_or(0);
+        session.processes.push(Process {
+            pid: patched.pid,
+            parent_pid,
+            exe: patched.module.path.clone(),
+            exit: None,
+            threads: 0,
+        });
+        session.coverage.notes.push(patched.found);
+        let clocks = Clocks { are_tsc: true, ticks: super::clock::tsc(), monotonic_ns: monotonic_ns(), real_ns: 0 };
+        Self {
+            pid: patched.pid,
+            process,
+            born: clocks.ticks,
+            liveness: Liveness::of(patched.pid),
+            module_id: session.stacks.intern_module(&patched.module),
+            module: patched.module,
+            counted: 0,
+            data_addresses: FxHashMap::default(),
+            base: patched.base,
+            data: patched.data,
+            meanings: patched.operations.iter().map(Meaning::of).collect(),
+            left_out: patched.left_out,
+            rings: patched.rings,
+            ticks: Ticks::new(rate, clocks, origin_ns),
+            goroutines: Goroutines::new(process),
+            watcher: Watcher::default(),
+            looked_up: session.locks.len(),
+            stacks: FxHashMap::default(),
+            key: Vec::new(),
+            batch: Batch::default(),
+        }
+    }
+
+    /// Takes in what was written since the last time. How many events, and how full the fullest ring was.
+    pub fn drain(&mut self, session: &mut Session, accumulator: &mut Accumulator, is_over: bool) -> (u64, f64) {
+        let until = if is_over { u64::MAX } else { self.ticks.now().saturating_sub(SKEW) };
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        let fullest = self.rings.read(until, &mut batch);
+        batch.records.sort_by_key(|(record, _)| record.ticks);
+        for (record, start) in &batch.records {
+            let Some(meaning) = self.meanings.get(meaning::number(record.info)).copied() else { continue };
+            let event = meaning.event(record);
+            if event == Event::Other {
+                continue;
+            }
+            let stack = match event {
+                // The innermost frame is all that is known: where the `go` statement is.
+                Event::Makes => self.stack(session, &[], record.address.wrapping_sub(self.base)),
+                _ if record.stack == 0 => StackId(0),
+                _ => self.stack(session, batch.stack(record, *start), meaning.leaf),
+            };
+            let target = &mut Target { session, accumulator, ticks: &self.ticks };
+            let happening =
+                Happening { event, ticks: record.ticks, goroutine: record.goroutine, address: record.address, stack };
+            self.goroutines.apply(happening, target);
+        }
+        let events = batch.records.len() as u64;
+        self.batch = batch;
+        self.take_folds(session, accumulator);
+        self.look_up_data(session);
+        (events, fullest)
+    }
+
+    fn take_folds(&mut self, session: &mut Session, accumulator: &mut Accumulator) {
+        let folded = self.rings.folded();
+        if folded.is_empty() {
+            return;
+        }
+        self.goroutines.doubt();
+        for fold in folded {
+            let Some(meaning) = self.meanings.get(meaning::number(fold.info)).copied() else { continue };
+            let record = crate::sites::go::recorder::Record { info: fold.info, ..Default::default() };
+            let stack = self.stack(session, &[], meaning.leaf);
+            let target = &mut Target { session, accumulator, ticks: &self.ticks };
+            self.goroutines.folded(meaning.event(&record), fold.address, stack, fold.count, target);
+        }
+    }
+
+    /// The session's stack of return addresses (their low halves), with the innermost frame before them.
+    fn stack(&mut self, session: &mut Session, returns: &[u32], leaf: u64) -> StackId {
+        self.key.clear();
+        self.key.extend_from_slice(&[leaf as u32, (leaf >> 32) as u32]);
+        self.key.extend_from_slice(returns);
+        if let Some(known) = self.stacks.get(&self.key[..]) {
+            return *known;
+        }
+        let module = Some(self.module_id);
+        let mut id = StackId(0);
+        for low in returns.iter().rev() {
+            // The code is within 2 GiB of where the file was put.
+            let address = u64::from(low.wrapping_sub(self.base as u32));
+            id = session.stacks.intern(id, CodeAddress { module, address });
+        }
+        id = session.stacks.intern(id, CodeAddress { module, address: leaf });
+        self.stacks.insert(self.key[..].into(), id);
+        id
+    }
+
+    /// Notes which of the new locks lie in the program's own data.
+    fn look_up_data(&mut self, session: &Session) {
+        for at in self.looked_up..session.locks.len() {
+            let lock = &session.locks[at];
+            let address = lock.address.wrapping_sub(self.base);
+            if lock.process == self.process && self.data.iter().any(|range| range.contains(&address)) {
+                let place = CodeAddress { module: Some(self.module_id), address };
+                self.data_addresses.insert(LockId::from(at), place);
+            }
+        }
+        self.looked_up = session.locks.len();
+    }
+
+    /// Reads what is left of a program that has ended, or of which no more is to be read. Notes on what is missing.
+    pub fn finish(&mut self, session: &mut Session, accumulator: &mut Accumulator) -> Vec<String> {
+        self.drain(session, accumulator, true);
+        let now = self.ticks.now();
+        let target = &mut Target { session, accumulator, ticks: &self.ticks };
+        self.goroutines.finish(now, target);
+        let mut notes: Vec<String> = self.left_out.drain(..).map(|what| Coverage::in_part(&what)).collect();
+        if self.goroutines.orphans > 0 {
+            let what = format!(
+                "{} releases of Go locks in process {} have no acquisition that was seen",
+                self.goroutines.orphans, self.pid
+            );
+            notes.push(Coverage::in_part(&what));
+        }
+        notes
+    }
+
+    /// Events of which nothing is known.
+    pub fn lost(&self) -> u64 {
+        self.rings.lost()
+    }
+
+    /// Goroutines that go no further, as far as that is certain; each is told once. `is_over`: the program has ended.
+    pub fn hangs(&mut self, is_over: bool) -> Vec<Hang> {
+        let now = self.ticks.now();
+        self.watcher.look(&self.goroutines, &self.ticks, (self.process, now), is_over)
+    }
+
+    /// Who waits for whom, if somebody has for long.
+    pub fn waits(&self, least_ns: u64) -> Option<Hang> {
+        hangs::waits(&self.goroutines, &self.ticks, (self.process, self.ticks.now()), least_ns)
+    }
+
+    /// Goroutines that hold or wait for something.
+    pub fn now(&self, shares: &FxHashMap<ThreadId, ThreadShare>, now: &mut Now) {
+        for goroutine in self.goroutines.all.values() {
+            let Some(thread) = goroutine.thread else { continue };
+            let share = shares.get(&thread).copied().unwrap_or_default();
+            let waits = goroutine
+                .asked
+                .last()
+                .map(|asked| WaitNow { lock: asked.lock, since_ns: self.ticks.moment_ns(asked.since) });
+            let held = goroutine.held.iter().map(|held| (held.lock, held.mode)).collect();
+            now.threads.push(ThreadNow { thread, share, waits, held });
+        }
+        now.threads.sort_unstable_by_key(|row| row.thread);
+    }
+}
+
+/// Kinds whose waits only certain goroutines can end.
+fn has_owner(kind: Kind) -> bool {
+    kind.nests()
+}

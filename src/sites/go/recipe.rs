@@ -1,0 +1,170 @@
+//! Everything that is needed to patch a Go program, made of its file alone. It owns what it says, so the file may go.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::super::image::{Image, ImageError};
+use super::super::plan::{Form, Patch, Refusal};
+use super::super::table::{Atomic, Group};
+use super::operations::LOCK_SLOW;
+use super::pclntab::Pclntab;
+use super::plan::{Operation, Plan, Planned};
+use super::runtime::{Runtime, RuntimeError};
+use super::sites::Sites;
+use super::tables::TablesError;
+use super::version::version;
+
+/// Why a program cannot be patched; the text is for the person.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// Its file cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// It is not a Go program that is known.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    /// Its runtime is not known.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// One patch, with what has to be known where it is applied.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it is for.
+    pub planned: Planned,
+    /// The patch.
+    pub patch: Patch,
+    /// The bytes that have to be there.
+    pub bytes: Vec<u8>,
+    /// The size of the program's frame where the patch is.
+    pub frame: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The patches, by address.
+    pub steps: Vec<Step>,
+    /// The runtime's offsets.
+    pub runtime: Runtime,
+    /// Where the program is entered.
+    pub entry: u64,
+    /// The program may be put anywhere.
+    pub is_position_independent: bool,
+    /// The address behind its last segment.
+    pub end: u64,
+    /// Where its data lies.
+    pub data: Vec<Range<u64>>,
+    /// Its GNU build-id; empty where it has none.
+    pub build_id: Vec<u8>,
+    /// What was found, as a sentence without its subject.
+    pub found: String,
+    /// What could not be patched and is not recorded, as sentences without their subject.
+    pub left_out: Vec<String>,
+}
+
+impl Recipe {
+    /// Of a program's file; `None` where it is no Go program.
+    ///
+    /// # Errors
+    /// Where it is one, but not as any that is known.
+    pub fn of(file: &[u8]) -> Result<Option<Self>, RecipeError> {
+        let image = match Image::parse(file) {
+            Ok(image) => image,
+            Err(ImageError::Parse(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let index = match Pclntab::read(&image) {
+            Ok(index) => index,
+            Err(TablesError::NoHeader) if image.go_build_id().is_none() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let runtime = Runtime::find(&image, &index)?;
+        let sites = Sites::find(&image, &index);
+        let mut plan = Plan::new(&image, &index, &sites);
+        // What the kernel is asked for is of no use yet, and its functions leave little stack.
+        plan.operations.retain(|planned| !is_system_call(planned.operation));
+        let steps: Vec<Step> =
+            plan.patches().filter_map(|(planned, patch)| step(&image, &index, planned, patch)).collect();
+        let segments = image.segments().iter();
+        Ok(Some(Self {
+            found: found(&image, &sites, steps.len()),
+            left_out: left_out(&plan, &sites),
+            steps,
+            runtime,
+            entry: image.entry(),
+            is_position_independent: image.is_position_independent(),
+            end: segments.clone().map(|part| part.address.saturating_add(part.size)).max().unwrap_or(0),
+            data: segments
+                .filter(|part| part.writable)
+                .map(|part| part.address..part.address.saturating_add(part.size))
+                .collect(),
+            build_id: image.build_id().unwrap_or_default().to_vec(),
+        }))
+    }
+}
+
+/// Whether a file is a Go program, of whatever version.
+pub fn is_program(file: &[u8]) -> bool {
+    let Ok(image) = Image::parse(file) else { return false };
+    image.go_build_id().is_some() || Pclntab::read(&image).is_ok()
+}
+
+fn is_system_call(operation: Operation) -> bool {
+    matches!(operation, Operation::Entry(row) | Operation::Exit(row) if row.group == Group::SystemCalls)
+}
+
+fn step(image: &Image<'_>, index: &Pclntab<'_>, planned: &Planned, patch: &Patch) -> Option<Step> {
+    let behind = patch.address + patch.length as u64;
+    // In these forms the program's frame is that behind the patch.
+    let address = if matches!(patch.form, Form::SetUp | Form::Call) { behind } else { patch.address };
+    let frame = index.function_at(address).and_then(|function| index.frame_size(function, address)).unwrap_or(0);
+    let bytes = image.code(patch.address, behind)?.to_vec();
+    Some(Step { planned: planned.clone(), patch: patch.clone(), bytes, frame: frame.into() })
+}
+
+fn found(image: &Image<'_>, sites: &Sites, patched: usize) -> String {
+    let reached = sites.reached();
+    let (reached, of) = reached.iter().fold((0, 0), |(some, all), row| (some + row.reached, all + row.of));
+    let version = version(image).map_or_else(|| "Go".to_owned(), |version| version.replacen("go", "Go ", 1));
+    format!("{version}: {reached} of {of} slow calls reached, {patched} places patched")
+}
+
+fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for planned in &plan.operations {
+        let Err(refusal) = planned.patch else { continue };
+        // What a waiter is given by hand is told by its going on.
+        let is_hand_over = matches!(planned.operation, Operation::Atomic(row) if row.operation == LOCK_SLOW && row.atomic == Atomic::ExchangeAdd);
+        if !is_hand_over {
+            *counts.entry((planned.operation.name(), reason(refusal))).or_default() += 1;
+        }
+    }
+    for ((operation, why), count) in counts {
+        let places = if count == 1 { "one place".to_owned() } else { format!("{count} places") };
+        texts.push(format!("{places} of {operation} could not be patched: {why}"));
+    }
+    for row in sites.reached() {
+        if row.reached < row.of {
+            let missing = row.of - row.reached;
+            texts.push(format!("{missing} of {} calls of {} have no operation that is known", row.of, row.function));
+        }
+    }
+    texts
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Missing => "the instruction is not there",
+        Refusal::EndOfFunction => "the function ends before there is room",
+        Refusal::JumpTarget => "a jump leads between the instructions",
+        Refusal::Call => "a call follows too soon",
+        Refusal::Flags => "the flags are used behind it",
+        Refusal::AddressLost => "the lock's address is lost behind it",
+        Refusal::Taken => "it is too near to another place",
+        Refusal::ChecksItself => "the code checks itself and must not be changed",
+        Refusal::SetUp => "the function does not begin as those that are known",
+    }
+}
