@@ -226,7 +226,12 @@ impl Collector {
             if path.extension().is_none_or(|extension| extension != "seg") || self.sources.contains_key(&path) {
                 continue;
             }
-            match Image::open(&path, &mut self.session, &self.rate, self.origin_ns) {
+            let programs = &self.programs;
+            let known = |pid, exe: &str| {
+                let is_it = |program: &&Program| program.pid == pid && program.module.path == exe;
+                programs.iter().find(is_it).map(|program| program.process)
+            };
+            match Image::open(&path, &mut self.session, (&self.rate, self.origin_ns), &known) {
                 Ok(Some(image)) => {
                     self.refused.remove(&path);
                     let notes = ImageNotes {

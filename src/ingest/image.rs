@@ -51,27 +51,36 @@ pub struct Image {
 }
 
 impl Image {
-    /// Maps a segment and adds its process to the session; `Ok(None)` while it is still being made.
+    /// Maps a segment and adds its process to the session; `Ok(None)` while it is still being made. `known`: the row of a
+    /// process by its number and its program, where it is there already.
     ///
     /// # Errors
     /// As [`Segment::open`].
-    pub fn open(path: &Path, session: &mut Session, rate: &Rate, origin_ns: u64) -> io::Result<Option<Self>> {
+    pub fn open(
+        path: &Path,
+        session: &mut Session,
+        (rate, origin_ns): (&Rate, u64),
+        known: &dyn Fn(u32, &str) -> Option<ProcessId>,
+    ) -> io::Result<Option<Self>> {
         let Some(segment) = Segment::open(path)? else { return Ok(None) };
         let header = segment.header();
         let said = header.pid.load(Ordering::Relaxed);
         let owner = owner::find(path, said, header.pid_namespace.load(Ordering::Relaxed));
         let exe = segment::text(&header.exe);
-        let process = ProcessId::from(session.processes.len());
-        session.processes.push(Process {
-            pid: owner.pid,
-            parent_pid: if owner.is_apart {
-                procfs::parent(&procfs::folder(owner.pid)).unwrap_or(0)
-            } else {
-                header.parent_pid.load(Ordering::Relaxed)
-            },
-            exe: exe.trim_end_matches('\0').to_owned(),
-            exit: None,
-            threads: 0,
+        let exe = exe.trim_end_matches('\0');
+        let process = known(owner.pid, exe).unwrap_or_else(|| {
+            session.processes.push(Process {
+                pid: owner.pid,
+                parent_pid: if owner.is_apart {
+                    procfs::parent(&procfs::folder(owner.pid)).unwrap_or(0)
+                } else {
+                    header.parent_pid.load(Ordering::Relaxed)
+                },
+                exe: exe.to_owned(),
+                exit: None,
+                threads: 0,
+            });
+            ProcessId::from(session.processes.len() - 1)
         });
         let clocks = Clocks {
             are_tsc: header.ticks_are_tsc.load(Ordering::Relaxed) != 0,

@@ -57,6 +57,7 @@ const PREFIXES: &[&str] = &[
     "__rust_",
     // Go.
     "sync.",
+    "internal/sync.",
     "runtime.",
 ];
 
@@ -181,6 +182,7 @@ mod tests {
             "clone3",
             "__libc_start_call_main",
             "sync.(*RWMutex).Unlock",
+            "internal/sync.(*Mutex).Lock",
             "runtime.chanrecv1",
             "g_mutex_lock",
             "uv_mutex_lock",

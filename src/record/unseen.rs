@@ -46,6 +46,8 @@ pub struct Unseen<'a> {
     doubtful: Vec<Doubtful>,
     /// What the kernel called the command's process last.
     comm: String,
+    /// Go programs that write their own rings: their processes and files.
+    patched: FxHashMap<u32, PathBuf>,
 }
 
 /// A program in which the recorder was not seen yet when it ended.
@@ -128,6 +130,7 @@ impl<'a> Unseen<'a> {
             told: FxHashSet::default(),
             doubtful: Vec::new(),
             comm: String::new(),
+            patched: FxHashMap::default(),
         }
     }
 
@@ -151,6 +154,7 @@ impl<'a> Unseen<'a> {
             self.find_kin(&entries);
         }
         let recorded: FxHashSet<u32> = collector.pids().collect();
+        self.patched = collector.patched().map(|(pid, path)| (pid, PathBuf::from(path))).collect();
         let mut kin = std::mem::take(&mut self.kin);
         kin.retain(|entry, kin| {
             // Another process may have the number. If it is kin, it is found as such.
@@ -247,6 +251,10 @@ impl<'a> Unseen<'a> {
         };
         let session = self.folder.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
         if maps.is_empty() || has(&maps, session) {
+            return Look::Fine;
+        }
+        let is_it = |path: &PathBuf| fs::read_link(&program).is_ok_and(|now| now == *path);
+        if self.patched.get(&entry).is_some_and(is_it) {
             return Look::Fine;
         }
         if has(&maps, &self.library) {

@@ -1,8 +1,9 @@
 //! What joins the timelines of threads: creations, joins, barriers and hand-overs as links between segments.
 //!
 //! Links that must hold in every run: a creation, a join, a robust mutex whose owner is reported to have ended, and a round
-//! of a barrier that the same threads meet at each time. Soft ones, which ordered the threads in this run only: a semaphore's post that a wait needed, the
-//! signal within a condition wait, and a barrier at which more threads meet than it counts.
+//! of a barrier that the same threads meet at each time. Soft ones, which ordered the threads in this run only: a
+//! semaphore's post that a wait needed, a message that was received, all that lowered the count of a wait group, the signal
+//! within a condition wait, and a barrier at which more threads meet than it counts.
 
 use std::collections::BTreeMap;
 
@@ -194,8 +195,7 @@ impl Links {
             horizon(timelines, Fold::MOST_SOFT_SYNC_POINTS, |timeline| timeline.soft_dropped + timeline.hard_dropped);
         #[derive(Default)]
         struct Traffic {
-            /// When, who, which sync point.
-            posts: Vec<(u64, u32, u32)>,
+            posts: Vec<Post>,
             /// When it had it and when it asked, who, which sync point.
             takes: Vec<(u64, u64, u32, u32)>,
         }
@@ -224,24 +224,24 @@ impl Links {
             posts.sort_unstable();
             takes.sort_unstable();
             self.is_tree &= takes.is_empty();
-            let condition = matches!(lock.kind, Kind::Condvar | Kind::Cond);
             for (number, (until_ns, at_ns, thread, sync_point)) in takes.iter().copied().enumerate() {
                 if until_ns > complete_until_ns {
                     break;
                 }
-                let post = if condition {
-                    let by_then = posts.partition_point(|post| post.0 <= until_ns);
-                    posts[..by_then].last().filter(|post| post.0 >= at_ns)
-                } else {
+                let by_then = &posts[..posts.partition_point(|post| post.0 <= until_ns)];
+                let needed: Vec<Post> = match lock.kind {
+                    Kind::Condvar | Kind::Cond => by_then.last().filter(|post| post.0 >= at_ns).copied().into_iter().collect(),
+                    Kind::Waitgroup => last_of_each(by_then),
+                    // Messages come in their order. Behind the last one, the channel was closed.
+                    Kind::Channel => by_then.get(number).or(by_then.last()).copied().into_iter().collect(),
                     // The value at the start is taken first: the k-th wait needs the (k - value)-th post.
-                    number.checked_sub(lock.traits.initial as usize).and_then(|number| posts.get(number))
+                    _ => match number.checked_sub(lock.traits.initial as usize).and_then(|number| posts.get(number)) {
+                        // More was taken than had been posted: the value at the start is not what it is thought to be.
+                        Some(post) if post.0 > until_ns => break,
+                        post => post.copied().into_iter().collect(),
+                    },
                 };
-                let Some((posted_ns, poster, posted)) = post.copied() else { continue };
-                if posted_ns > until_ns {
-                    // More was taken than had been posted: the value at the start is not what it is thought to be.
-                    break;
-                }
-                if poster != thread {
+                for (_, poster, posted) in needed.into_iter().filter(|post| post.1 != thread) {
                     self.soft = true;
                     let link = In { seg: sync_point + 1, node: poster, upto: posted + 1, via: Via::Posted };
                     self.into[thread as usize].push(link);
@@ -249,6 +249,16 @@ impl Links {
             }
         }
     }
+}
+
+/// When a semaphore was posted, a condition signalled, a wait group's count lowered; by whom; which sync point of it.
+type Post = (u64, u32, u32);
+
+/// The last post of each thread.
+fn last_of_each(posts: &[Post]) -> Vec<Post> {
+    let mut last: BTreeMap<u32, Post> = BTreeMap::new();
+    posts.iter().for_each(|post| _ = last.insert(post.1, *post));
+    last.into_values().collect()
 }
 
 /// Up to when sync points are complete: those of a thread that had too many of them end `most` sync points in.

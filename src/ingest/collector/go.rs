@@ -13,6 +13,11 @@ impl Collector {
         self.programs.push(program);
     }
 
+    /// The programs that were patched and run: their processes and files.
+    pub fn patched(&self) -> impl Iterator<Item = (u32, &str)> + '_ {
+        self.programs.iter().map(|program| (program.pid, program.module.path.as_str()))
+    }
+
     /// Reads all their rings, and closes those that ended.
     pub(super) fn drain_programs(&mut self, tick: &mut Tick) {
         let mut ended = Vec::new();

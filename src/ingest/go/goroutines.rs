@@ -81,6 +81,8 @@ pub(super) struct Goroutine {
     pub asked: Vec<Asked>,
     pub is_parked: bool,
     has_ended: bool,
+    /// It was woken while it waited for a message.
+    woken: Option<LockId>,
     made_at: u64,
     /// Behind the `go` statement that is being executed.
     makes: StackId,
@@ -110,14 +112,16 @@ pub struct Goroutines {
     merged: FxHashMap<Kind, LockId>,
     /// For goroutines beyond those that have rows.
     others: Option<ThreadId>,
-    /// Stands for all channels that take part in a `select`.
-    select: Option<LockId>,
+    /// By goroutine: what stands for its being woken, in the order of hand-overs.
+    wakers: FxHashMap<u64, LockId>,
     threads: usize,
     sites: SiteCache,
     /// Releases of what nobody was known to hold.
     pub orphans: u64,
     /// Acquisitions before the release that made them possible, by the processors' clocks.
     pub overlaps: u64,
+    /// Acquisitions of which the lock is not known.
+    pub lost: u64,
     has_folds: bool,
 }
 
@@ -130,11 +134,12 @@ impl Goroutines {
             locks: FxHashMap::default(),
             merged: FxHashMap::default(),
             others: None,
-            select: None,
+            wakers: FxHashMap::default(),
             threads: 0,
             sites: SiteCache::new(),
             orphans: 0,
             overlaps: 0,
+            lost: 0,
             has_folds: false,
         }
     }
@@ -147,23 +152,17 @@ impl Goroutines {
         }
         match event {
             Event::Acquired { kind, mode, by_try } => {
-                if !self.is_inner(goroutine, kind, address) {
-                    self.catch_up(goroutine, ticks, target);
-                    let lock = self.lock(address, kind, stack, target);
-                    let flags = if by_try { Flags::TRY } else { Flags::NONE };
-                    self.acquire(goroutine, (lock, address, mode, stack), ticks, flags, None, target);
-                }
+                self.catch_up(goroutine, ticks, target);
+                let lock = self.lock(address, kind, stack, target);
+                let flags = if by_try { Flags::TRY } else { Flags::NONE };
+                self.acquire(goroutine, (lock, address, mode, stack), ticks, flags, None, target);
             }
             Event::Requested { kind, mode, certainly } => {
-                if !self.is_inner(goroutine, kind, address) {
-                    self.catch_up(goroutine, ticks, target);
-                    self.ask(goroutine, (kind, mode, address, stack), ticks, certainly, false, target);
-                }
+                self.catch_up(goroutine, ticks, target);
+                self.ask(goroutine, (kind, mode, address, stack), ticks, certainly, false, target);
             }
             Event::Try { kind, mode } => {
-                if !self.is_inner(goroutine, kind, address) {
-                    self.ask(goroutine, (kind, mode, address, stack), ticks, false, true, target);
-                }
+                self.ask(goroutine, (kind, mode, address, stack), ticks, false, true, target);
             }
             Event::Tried { kind, mode } => {
                 if let Some(asked) = self.answer(goroutine, kind, mode, true) {
@@ -188,16 +187,16 @@ impl Goroutines {
                     self.posted(goroutine, Kind::Waitgroup, address, stack, ticks, target);
                 }
             }
-            Event::Begins(kind) => {
+            Event::Begins { kind, sends } => {
                 let address = if kind == Kind::Select { 0 } else { address };
-                if matches!(kind, Kind::Channel | Kind::Select) {
+                if sends {
                     self.posted(goroutine, kind, address, stack, ticks, target);
                 }
                 self.ask(goroutine, (kind, Mode::Exclusive, address, stack), ticks, false, false, target);
             }
-            Event::Ends(kind) => {
+            Event::Ends { kind, receives } => {
                 if let Some(asked) = self.answer(goroutine, kind, Mode::Exclusive, false) {
-                    self.done(goroutine, asked, ticks, target);
+                    self.done(goroutine, asked, ticks, receives, target);
                 }
             }
             Event::Signals => self.posted(goroutine, Kind::Cond, address, stack, ticks, target),
@@ -211,7 +210,8 @@ impl Goroutines {
             Event::Makes => self.all.entry(goroutine).or_default().makes = stack,
             Event::Made => self.made(goroutine, address, ticks, target),
             Event::Exits => self.exited(goroutine, ticks, target),
-            Event::Wakes | Event::Other => {}
+            Event::Wakes => self.wakes(goroutine, address, ticks, stack, target),
+            Event::Other => {}
         }
     }
 
@@ -229,9 +229,18 @@ impl Goroutines {
             Event::Acquired { kind, mode, .. } => (kind, mode, false),
             // It is granted some time, and that has no object.
             Event::Requested { kind, mode, .. } => (kind, mode, true),
-            Event::Begins(kind) => (kind, Mode::Exclusive, false),
+            Event::Begins { kind, .. } => (kind, Mode::Exclusive, false),
+            // Which lock it was about is not known.
+            Event::Tried { .. } => {
+                self.lost += count * (address & 1);
+                return;
+            }
             _ => return,
         };
+        // The mutex inside a read-write lock.
+        if kind == Kind::Mutex && self.locks.get(&address).is_some_and(|row| row.kind == Kind::Rwlock) {
+            return;
+        }
         let address = if kind == Kind::Select { 0 } else { address };
         let lock = self.lock(address, kind, stack, target);
         let site = target.session.profile.site(SiteKey { lock, stack, mode });
@@ -264,12 +273,6 @@ impl Goroutines {
                 }
             }
         }
-    }
-
-    /// Whether the mutex is that inside a read-write lock that is being taken.
-    fn is_inner(&self, goroutine: u64, kind: Kind, address: u64) -> bool {
-        let is = |asked: &Asked| asked.kind == Kind::Rwlock && asked.address == address;
-        kind == Kind::Mutex && self.all.get(&goroutine).is_some_and(|goroutine| goroutine.asked.iter().any(is))
     }
 
     /// The row of an address. An object of another kind there is a new one.
@@ -383,10 +386,6 @@ impl Goroutines {
         let waits = |asked: &Asked| asked.kind.nests() && !asked.is_try;
         let Some(goroutine) = self.all.get(&number) else { return };
         let Some(asked) = goroutine.asked.iter().rev().find(|asked| waits(asked)) else { return };
-        // Inside a writer's request other locks are taken.
-        if asked.kind == Kind::Rwlock && asked.mode == Mode::Exclusive && !self.has_folds {
-            return;
-        }
         let (kind, mode) = (asked.kind, asked.mode);
         if let Some(asked) = self.answer(number, kind, mode, false) {
             self.acquired_after_wait(number, asked, ticks, target);
@@ -591,38 +590,45 @@ impl Goroutines {
         Accumulator::failed(failed, site, target.ticks, target.session);
     }
 
-    fn done(&mut self, number: u64, asked: Asked, ticks: u64, target: &mut Target) {
+    fn done(&mut self, number: u64, asked: Asked, ticks: u64, receives: bool, target: &mut Target) {
         let thread = self.thread(number, asked.since, target);
         let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
         let flags = if asked.has_waited { Flags::CONTENDED } else { Flags::NONE };
         let access = Access { lock: asked.lock.0, stack: asked.stack.0, flags };
         let done = Done { ticks: asked.since, access, wait: ticks.saturating_sub(asked.since), parties: 0 };
         target.accumulator.done(done, site, target.ticks, target.session);
-        if let Some(lock) = self.handed_over_by(asked.kind, asked.lock, target) {
-            let what = What::Taken { lock, until_ns: target.ticks.moment_ns(ticks) };
-            tell(thread, asked.since, asked.stack, what, target);
+        let until_ns = target.ticks.moment_ns(ticks);
+        if receives {
+            tell(thread, asked.since, asked.stack, What::Taken { lock: asked.lock, until_ns }, target);
         }
-    }
-
-    /// What stands for an object in the order of hand-overs. Which channel a `select` was about is not known: all of them
-    /// are one there.
-    fn handed_over_by(&mut self, kind: Kind, lock: LockId, target: &mut Target) -> Option<LockId> {
-        match kind {
-            Kind::Channel | Kind::Select => {
-                let process = self.process;
-                Some(*self.select.get_or_insert_with(|| add_lock(process, 0, Kind::Select, StackId(0), target)))
-            }
-            Kind::Waitgroup | Kind::Cond => Some(lock),
-            _ => None,
+        let woken = self.all.get_mut(&number).and_then(|goroutine| goroutine.woken.take());
+        if let Some(lock) = woken {
+            tell(thread, asked.since, asked.stack, What::Taken { lock, until_ns }, target);
         }
     }
 
     fn posted(&mut self, number: u64, kind: Kind, address: u64, stack: StackId, ticks: u64, target: &mut Target) {
         let lock = self.lock(address, kind, stack, target);
-        if let Some(lock) = self.handed_over_by(kind, lock, target) {
-            let thread = self.thread(number, ticks, target);
-            tell(thread, ticks, stack, What::Posted { lock }, target);
+        let thread = self.thread(number, ticks, target);
+        tell(thread, ticks, stack, What::Posted { lock }, target);
+    }
+
+    /// A goroutine wakes one that waits in a `select`, or to send: which channel or message it was is not known, but who was
+    /// first.
+    fn wakes(&mut self, number: u64, woken: u64, ticks: u64, stack: StackId, target: &mut Target) {
+        let Some(goroutine) = self.all.get(&woken) else { return };
+        let waits = |asked: &Asked| matches!(asked.kind, Kind::Channel | Kind::Select);
+        if !goroutine.asked.last().is_some_and(waits) || number == woken {
+            return;
         }
+        let process = self.process;
+        let lock = *self
+            .wakers
+            .entry(woken)
+            .or_insert_with(|| add_lock(process, 0, Kind::Cond, StackId(0), target));
+        self.all.entry(woken).or_default().woken = Some(lock);
+        let thread = self.thread(number, ticks, target);
+        tell(thread, ticks, stack, What::Posted { lock }, target);
     }
 
     fn made(&mut self, creator: u64, number: u64, ticks: u64, target: &mut Target) {
@@ -638,6 +644,7 @@ impl Goroutines {
     fn exited(&mut self, number: u64, ticks: u64, target: &mut Target) {
         let Some(goroutine) = self.all.get_mut(&number) else { return };
         goroutine.has_ended = true;
+        self.wakers.remove(&number);
         goroutine.asked.clear();
         if let Some(thread) = goroutine.thread.filter(|thread| Some(*thread) != self.others) {
             let end_ns = target.ticks.moment_ns(ticks);

@@ -22,10 +22,10 @@ pub enum Event {
     Released { kind: Kind, mode: Mode },
     /// A wait group's count was changed.
     Counted,
-    /// Begins an operation that may block.
-    Begins(Kind),
-    /// It is over.
-    Ends(Kind),
+    /// Begins an operation that may block. `sends`: others may go on by it.
+    Begins { kind: Kind, sends: bool },
+    /// It is over. `receives`: others made it possible.
+    Ends { kind: Kind, receives: bool },
     /// Wakes those who wait for this condition.
     Signals,
     /// Wakes a goroutine.
@@ -46,6 +46,18 @@ pub enum Event {
     Other,
 }
 
+impl Event {
+    /// Whether it is the beginning of a mutex's operation.
+    pub fn is_of_mutex(self) -> bool {
+        matches!(
+            self,
+            Self::Requested { kind: Kind::Mutex, .. }
+                | Self::Acquired { kind: Kind::Mutex, .. }
+                | Self::Try { kind: Kind::Mutex, .. }
+        )
+    }
+}
+
 /// What a patch's records mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Meaning {
@@ -59,8 +71,9 @@ impl Meaning {
     /// Of a planned patch.
     pub fn of(planned: &Planned) -> Self {
         let operation = planned.operation;
-        let kind = kind_of(operation.name());
-        let event = |row: Option<Row>, begins: bool| row.map_or(Event::Other, |row| event(row, kind, begins));
+        let name = operation.name();
+        let kind = kind_of(name);
+        let event = |row: Option<Row>, begins: bool| row.map_or(Event::Other, |row| event(row, (name, kind), begins));
         let (usual, failed) = match operation {
             Operation::Atomic(row) => {
                 let failed = match row.failure {
@@ -92,7 +105,7 @@ pub fn number(info: u32) -> usize {
     (info & !(info::FAILED | info::NO_STACK)) as usize
 }
 
-fn event(row: Row, kind: Kind, begins: bool) -> Event {
+fn event(row: Row, (name, kind): (&str, Kind), begins: bool) -> Event {
     match row {
         Row::Requested(mode) => Event::Requested { kind, mode: mode_of(mode), certainly: false },
         Row::Acquired(mode) => Event::Acquired { kind, mode: mode_of(mode), by_try: false },
@@ -102,8 +115,11 @@ fn event(row: Row, kind: Kind, begins: bool) -> Event {
         Row::TryAcquired(mode) => Event::Acquired { kind, mode: mode_of(mode), by_try: true },
         Row::Released(mode) => Event::Released { kind, mode: mode_of(mode) },
         Row::Counted => Event::Counted,
-        Row::Wait | Row::Message if begins => Event::Begins(kind),
-        Row::Wait | Row::Message => Event::Ends(kind),
+        Row::Wait | Row::Message if begins => Event::Begins { kind, sends: name == "runtime.chansend" },
+        Row::Wait | Row::Message => {
+            let receives = matches!(kind, Kind::Waitgroup | Kind::Cond) || name == "runtime.chanrecv";
+            Event::Ends { kind, receives }
+        }
         Row::Wake if kind == Kind::Cond => Event::Signals,
         Row::Wake => Event::Wakes,
         Row::Closed => Event::Closes,

@@ -37,6 +37,8 @@ pub struct Patched {
     pub base: u64,
     /// Where its data lies: file addresses.
     pub data: Vec<Range<u64>>,
+    /// The return addresses of calls by which an `RWMutex` takes the mutex inside it, sorted: file addresses.
+    pub inner_calls: Vec<u64>,
     /// By a record's number: what it is about.
     pub operations: Vec<Planned>,
     /// What it writes.
@@ -66,6 +68,7 @@ pub struct Program {
     module_id: ModuleId,
     base: u64,
     data: Vec<Range<u64>>,
+    inner_calls: Vec<u64>,
     meanings: Vec<Meaning>,
     left_out: Vec<String>,
     rings: Rings,
@@ -107,6 +110,7 @@ impl Program {
             data_addresses: FxHashMap::default(),
             base: patched.base,
             data: patched.data,
+            inner_calls: patched.inner_calls,
             meanings: patched.operations.iter().map(Meaning::of).collect(),
             left_out: patched.left_out,
             rings: patched.rings,
@@ -130,7 +134,7 @@ impl Program {
         for (record, start) in &batch.records {
             let Some(meaning) = self.meanings.get(meaning::number(record.info)).copied() else { continue };
             let event = meaning.event(record);
-            if event == Event::Other {
+            if event == Event::Other || event.is_of_mutex() && self.is_inner(batch.stack(record, *start)) {
                 continue;
             }
             let stack = match event {
@@ -149,6 +153,13 @@ impl Program {
         self.take_folds(session, accumulator);
         self.look_up_data(session);
         (events, fullest)
+    }
+
+    /// Whether a mutex's function was called by an `RWMutex`, as part of its own operation.
+    fn is_inner(&self, returns: &[u32]) -> bool {
+        // From 1.24 on there is a function between the two where nothing is inlined.
+        let mut callers = returns.iter().take(2).map(|low| u64::from(low.wrapping_sub(self.base as u32)));
+        callers.any(|caller| self.inner_calls.binary_search(&caller).is_ok())
     }
 
     fn take_folds(&mut self, session: &mut Session, accumulator: &mut Accumulator) {
@@ -218,7 +229,7 @@ impl Program {
 
     /// Events of which nothing is known.
     pub fn lost(&self) -> u64 {
-        self.rings.lost()
+        self.rings.lost().saturating_add(self.goroutines.lost)
     }
 
     /// Goroutines that go no further, as far as that is certain; each is told once. `is_over`: the program has ended.

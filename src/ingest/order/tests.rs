@@ -83,7 +83,7 @@ impl Made {
         }
         put(offset_of!(Header, magic), &MAGIC.to_le_bytes());
         let mut session = Session::default();
-        let mut image = Image::open(&path, &mut session, &Rate::start(), 0).unwrap().unwrap();
+        let mut image = Image::open(&path, &mut session, (&Rate::start(), 0), &|_, _| None).unwrap().unwrap();
         let thread = image.start_thread(&mut session, 0, 1, Some(0));
         let drain = Drain::new(0, thread);
         Self { file, image, session, accumulator: Accumulator::default(), drain, next: places.arena }

@@ -55,6 +55,7 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, In
         module: Module { path: path.to_owned(), build_id: recipe.build_id.clone() },
         base,
         data: recipe.data.clone(),
+        inner_calls: recipe.inner_calls.clone(),
         operations: recipe.steps.iter().map(|step| step.planned.clone()).collect(),
         rings,
         found: format!("the program {path}: {}", recipe.found),

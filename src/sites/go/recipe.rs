@@ -58,6 +58,8 @@ pub struct Recipe {
     pub data: Vec<Range<u64>>,
     /// Its GNU build-id; empty where it has none.
     pub build_id: Vec<u8>,
+    /// The return addresses of calls by which an `RWMutex` takes the mutex inside it, sorted.
+    pub inner_calls: Vec<u64>,
     /// What was found, as a sentence without its subject.
     pub found: String,
     /// What could not be patched and is not recorded, as sentences without their subject.
@@ -92,6 +94,7 @@ impl Recipe {
             found: found(&image, &sites, steps.len()),
             left_out: left_out(&plan, &sites),
             steps,
+            inner_calls: sites.inner_calls,
             runtime,
             entry: image.entry(),
             is_position_independent: image.is_position_independent(),

@@ -105,6 +105,8 @@ pub struct Sites {
     pub cold_calls: Vec<ColdCall>,
     /// The operations that are functions.
     pub hooks: Vec<Hook>,
+    /// The return addresses of calls by which an `RWMutex` takes or gives back the mutex inside it, sorted.
+    pub inner_calls: Vec<u64>,
     /// What was not taken, by address.
     pub doubts: Vec<(u64, &'static str, Doubt)>,
     /// How many functions were decoded.
@@ -123,6 +125,7 @@ impl Sites {
                 finder.look_into(function, &mut found);
             }
         }
+        found.inner_calls.sort_unstable();
         let reached: HashSet<u64> = found.sites.iter().filter_map(|site| site.cold_call).collect();
         for call in &mut found.cold_calls {
             call.reached = reached.contains(&call.address);
@@ -165,6 +168,8 @@ struct Finder<'data, 'index> {
     known: HashMap<NameId, Known<'data>>,
     /// The names of operations and slow paths.
     wanted: HashSet<NameId>,
+    /// The functions of mutexes that are called where they are not inlined.
+    mutexes: HashSet<u64>,
     /// The slow paths by their address.
     slow: HashMap<u64, &'static str>,
     /// The functions of `sync` and `runtime` by their canonical name; of several the one in `internal` is first.
@@ -190,7 +195,16 @@ impl<'data, 'index> Finder<'data, 'index> {
             }
         }
         let mut finder =
-            Self { image, index, known, wanted, slow: HashMap::new(), functions: HashMap::new(), checks_itself: None };
+            Self {
+                image,
+                index,
+                known,
+                wanted,
+                mutexes: HashSet::new(),
+                slow: HashMap::new(),
+                functions: HashMap::new(),
+                checks_itself: None,
+            };
         for function in index.functions() {
             finder.add_function(function, index.name(function.name));
         }
@@ -205,6 +219,9 @@ impl<'data, 'index> Finder<'data, 'index> {
         let canonical = canonical(name);
         if canonical.starts_with("sync.") || canonical.starts_with("runtime.") {
             let same = self.functions.entry(canonical).or_default();
+            if ["sync.(*Mutex).Lock", "sync.(*Mutex).TryLock"].contains(&canonical) {
+                self.mutexes.insert(function.start);
+            }
             let place = if name == canonical { same.len() } else { 0 };
             same.insert(place, function.start);
             if let Some(row) = COLD_CALLS.iter().find(|row| row.function == canonical) {
@@ -243,6 +260,11 @@ impl<'data, 'index> Finder<'data, 'index> {
         for (at, instruction) in code.instructions().iter().enumerate() {
             if is_atomic(instruction) {
                 self.add_atomic(&code, at, function, &inside, found);
+            } else if instruction.is_call_near() && self.mutexes.contains(&instruction.near_branch_target()) {
+                let chain = inlined.chain(instruction.ip());
+                if chain.iter().any(|link| self.is_of_writers(self.known.get(&link.name))) {
+                    found.inner_calls.push(instruction.next_ip());
+                }
             } else if instruction.is_call_near()
                 && let Some(slow) = self.slow.get(&instruction.near_branch_target())
             {
@@ -313,6 +335,10 @@ impl<'data, 'index> Finder<'data, 'index> {
         });
     }
 
+    fn is_of_writers(&self, known: Option<&Known<'_>>) -> bool {
+        matches!(known, Some(Known::Sync(name)) if name.starts_with("sync.(*RWMutex)."))
+    }
+
     /// Which function of `sync` a chain is in at its innermost, wrappers of atomics left out.
     fn inside(&self, chain: &[Link]) -> Option<Inside<'data>> {
         let known = |link: &Link| self.known.get(&link.name).copied();
@@ -321,9 +347,8 @@ impl<'data, 'index> Finder<'data, 'index> {
         // `sync.(*Mutex).Lock` holds the one of `internal/sync`: both have one canonical name.
         let around: Vec<_> =
             links.skip_while(|link| matches!(link, Some(Known::Sync(same)) if *same == operation)).collect();
-        let of_writers =
-            |link: &Option<Known<'_>>| matches!(link, Some(Known::Sync(name)) if name.starts_with("sync.(*RWMutex)."));
-        let inner = operation.starts_with("sync.(*Mutex).") && around.iter().any(of_writers);
+        let inner =
+            operation.starts_with("sync.(*Mutex).") && around.iter().any(|link| self.is_of_writers(link.as_ref()));
         Some(Inside { operation, inlined: !around.is_empty(), inner })
     }
 
