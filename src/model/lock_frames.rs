@@ -57,7 +57,10 @@ const PREFIXES: &[&str] = &[
     "__rust_",
     // Go.
     "sync.",
+    "sync/atomic.",
     "internal/sync.",
+    "internal/runtime/",
+    "internal/race.",
     "runtime.",
 ];
 
@@ -183,6 +186,7 @@ mod tests {
             "__libc_start_call_main",
             "sync.(*RWMutex).Unlock",
             "internal/sync.(*Mutex).Lock",
+            "sync/atomic.(*Int32).Add",
             "runtime.chanrecv1",
             "g_mutex_lock",
             "uv_mutex_lock",

@@ -57,14 +57,20 @@ pub struct Process {
 pub struct Thread {
     /// Its process.
     pub process: ProcessId,
-    /// Kernel thread id.
+    /// Kernel thread id; of a goroutine its number.
     pub tid: u32,
-    /// Its name (as in `/proc/PID/task/TID/comm`), where it could be read.
+    /// Its name (as in `/proc/PID/task/TID/comm`), where it could be read. Of a goroutine the function that it began with,
+    /// once that is known; [`Self::GOROUTINE`] before.
     pub name: String,
     /// First seen, ns since the start of the session.
     pub start_ns: u64,
     /// Last seen, ns since the start of the session; `None` where it outlived the recording.
     pub end_ns: Option<u64>,
+}
+
+impl Thread {
+    /// The name of a goroutine as long as nothing better is known.
+    pub const GOROUTINE: &str = "goroutine";
 }
 
 /// What was and what was not seen.

@@ -48,6 +48,7 @@ pub fn symbolize(session: &mut Session, kept: &Kept) -> Vec<String> {
             node.frames = frames.unwrap_or_else(|| vec![Frame::default()].into());
         }
     }
+    go::name_goroutines(session);
     notes
 }
 

@@ -1,8 +1,10 @@
 //! Frames of Go code, out of the table that every Go program has for its tracebacks: stripped ones too, and with what was
 //! inlined.
 
+use rustc_hash::FxHashMap;
+
 use super::elf::Located;
-use crate::model::Frame;
+use crate::model::{Frame, Session, StackId, Thread, ThreadId};
 use crate::sites::go::pclntab::Pclntab;
 use crate::sites::image::Image;
 
@@ -26,4 +28,41 @@ pub fn resolve(located: &Located, addresses: &[u64], found: &mut [Vec<Frame>]) {
             *found = frames.iter().enumerate().map(frame).collect();
         }
     }
+}
+
+/// Names goroutines by the function that they began with, as far as a stack of theirs shows it.
+pub fn name_goroutines(session: &mut Session) {
+    if session.threads.iter().all(|thread| thread.name != Thread::GOROUTINE) {
+        return;
+    }
+    let mut stacks: FxHashMap<ThreadId, StackId> = FxHashMap::default();
+    for (thread, site) in session.profile.by_thread.keys() {
+        stacks.insert(*thread, session.profile.sites[site.index()].key.stack);
+    }
+    for waiting in session.hangs.iter().flat_map(|hang| hang.waiting()) {
+        stacks.insert(waiting.thread, waiting.stack);
+        let of_owner = |held: &crate::model::HeldLock| (waiting.thread, held.stack);
+        stacks.extend(waiting.held.iter().map(of_owner));
+    }
+    for (thread, stack) in stacks {
+        let row = &session.threads[thread.index()];
+        if row.name == Thread::GOROUTINE
+            && let Some(name) = first_function(session, stack)
+        {
+            session.threads[thread.index()].name = name;
+        }
+    }
+}
+
+/// The outermost function that is not the runtime's, if the stack is whole.
+fn first_function(session: &Session, stack: StackId) -> Option<String> {
+    let nodes: Vec<_> = session.stacks.walk(stack).collect();
+    let mut frames =
+        nodes.iter().rev().flat_map(|node| node.frames.iter().rev()).map(|frame| frame.function.as_deref());
+    // What starts every goroutine.
+    if frames.next()?? != "runtime.goexit" {
+        return None;
+    }
+    let name = frames.flatten().find(|name| *name != "runtime.main")?;
+    Some(name.to_owned())
 }

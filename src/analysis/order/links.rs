@@ -230,7 +230,9 @@ impl Links {
                 }
                 let by_then = &posts[..posts.partition_point(|post| post.0 <= until_ns)];
                 let needed: Vec<Post> = match lock.kind {
-                    Kind::Condvar | Kind::Cond => by_then.last().filter(|post| post.0 >= at_ns).copied().into_iter().collect(),
+                    Kind::Condvar | Kind::Cond => {
+                        by_then.last().filter(|post| post.0 >= at_ns).copied().into_iter().collect()
+                    }
                     Kind::Waitgroup => last_of_each(by_then),
                     // Messages come in their order. Behind the last one, the channel was closed.
                     Kind::Channel => by_then.get(number).or(by_then.last()).copied().into_iter().collect(),

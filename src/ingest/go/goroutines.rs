@@ -10,7 +10,8 @@ use crate::ingest::decode::{Access, Done, Failed, Failure, Hold};
 use crate::ingest::site_cache::{CacheKey, CachedSite, SiteCache};
 use crate::model::order::{self, How, What};
 use crate::model::{
-    Kind, Lock, LockId, Mode, ProcessId, Session, SiteKey, StackId, Thread, ThreadId, WaitEvent, WaitKey,
+    Kind, Lock, LockId, LockName, Mode, NameSource, ProcessId, Session, SiteKey, StackId, Thread, ThreadId, WaitEvent,
+    WaitKey,
 };
 use lockprof_wire::Flags;
 
@@ -57,7 +58,7 @@ pub(super) struct Held {
     /// The order of locks knows of it.
     is_published: bool,
     /// Events were only counted since: it may have been released.
-    is_doubtful: bool,
+    pub is_doubtful: bool,
 }
 
 /// Something that a goroutine asked for, or an operation that may block, which is not over.
@@ -71,7 +72,16 @@ pub(super) struct Asked {
     pub is_try: bool,
     /// It was not free, or the goroutine was parked since.
     pub has_waited: bool,
+    /// Events were only counted since: it may be over.
+    pub is_doubtful: bool,
     holder: Option<(ThreadId, StackId)>,
+}
+
+impl Asked {
+    /// Whether it waits for a lock until it has it.
+    pub fn is_request(&self) -> bool {
+        self.kind.nests() && !self.is_try
+    }
 }
 
 #[derive(Default)]
@@ -123,6 +133,8 @@ pub struct Goroutines {
     /// Acquisitions of which the lock is not known.
     pub lost: u64,
     has_folds: bool,
+    /// Events were only counted among those that are being taken in.
+    has_gaps: bool,
 }
 
 impl Goroutines {
@@ -141,6 +153,7 @@ impl Goroutines {
             overlaps: 0,
             lost: 0,
             has_folds: false,
+            has_gaps: false,
         }
     }
 
@@ -189,6 +202,7 @@ impl Goroutines {
             }
             Event::Begins { kind, sends } => {
                 let address = if kind == Kind::Select { 0 } else { address };
+                self.catch_up(goroutine, ticks, target);
                 if sends {
                     self.posted(goroutine, kind, address, stack, ticks, target);
                 }
@@ -215,11 +229,16 @@ impl Goroutines {
         }
     }
 
-    /// Events were only counted: what is held may have been released since.
-    pub fn doubt(&mut self) {
-        self.has_folds = true;
-        for held in self.all.values_mut().flat_map(|goroutine| &mut goroutine.held) {
-            held.is_doubtful = true;
+    /// What is taken in next has gaps, where events were only counted, or it has none. What is held then, or asked for, may
+    /// be so no longer.
+    pub fn has_gaps(&mut self, has_gaps: bool) {
+        self.has_gaps = has_gaps;
+        self.has_folds |= has_gaps;
+        if has_gaps {
+            for goroutine in self.all.values_mut() {
+                goroutine.held.iter_mut().for_each(|held| held.is_doubtful = true);
+                goroutine.asked.iter_mut().for_each(|asked| asked.is_doubtful = true);
+            }
         }
     }
 
@@ -259,7 +278,9 @@ impl Goroutines {
             let Some(mut goroutine) = self.all.remove(&number) else { continue };
             let Some(thread) = goroutine.thread else { continue };
             for asked in std::mem::take(&mut goroutine.asked) {
-                if asked.kind.nests() && !asked.is_try && self.is_in_order(thread, asked.lock, target) {
+                // Whether it had it is not known.
+                self.lost += u64::from(asked.is_doubtful && asked.is_request());
+                if asked.is_request() && !asked.is_doubtful && self.is_in_order(thread, asked.lock, target) {
                     publish(&mut goroutine.held, thread, target);
                     let what = What::Wanted { lock: asked.lock, mode: asked.mode, how: How::Block };
                     tell(thread, asked.since, asked.stack, what, target);
@@ -308,8 +329,8 @@ impl Goroutines {
         let made_at = if goroutine.made_at == 0 { ticks } else { goroutine.made_at };
         let start_ns = target.ticks.moment_ns(made_at);
         let is_shared = self.threads >= MOST_THREADS;
-        let name = if is_shared { "other goroutines".to_owned() } else { format!("goroutine {number}") };
-        session.threads.push(Thread { process: self.process, tid: number as u32, name, start_ns, end_ns: None });
+        let (name, tid) = if is_shared { ("other goroutines", 0) } else { (Thread::GOROUTINE, number as u32) };
+        session.threads.push(Thread { process: self.process, tid, name: name.to_owned(), start_ns, end_ns: None });
         session.processes[self.process.index()].threads += 1;
         self.threads += 1;
         goroutine.thread = Some(thread);
@@ -345,7 +366,7 @@ impl Goroutines {
         let holder = self.locks.get(&address).and_then(|row| row.holders.last()).copied();
         let holder = holder.and_then(|holder| {
             let goroutine = self.all.get(&holder)?;
-            let held = goroutine.held.iter().rev().find(|held| held.lock == lock)?;
+            let held = goroutine.held.iter().rev().find(|held| held.lock == lock && !held.is_doubtful)?;
             Some((goroutine.thread?, held.stack))
         });
         if kind.nests()
@@ -360,8 +381,22 @@ impl Goroutines {
         }
         let has_waited = certainly || kind.nests() && holder.is_some();
         let goroutine = self.all.entry(number).or_default();
-        if goroutine.asked.len() < MOST {
-            goroutine.asked.push(Asked { kind, mode, address, lock, stack, since: ticks, is_try, has_waited, holder });
+        if goroutine.asked.len() >= MOST {
+            self.lost += u64::from(kind.nests());
+        } else {
+            let is_doubtful = self.has_gaps;
+            goroutine.asked.push(Asked {
+                kind,
+                mode,
+                address,
+                lock,
+                stack,
+                since: ticks,
+                is_try,
+                has_waited,
+                is_doubtful,
+                holder,
+            });
         }
     }
 
@@ -383,12 +418,28 @@ impl Goroutines {
     /// A goroutine that does something else has what it asked for: the event of that was only counted, or has no place for
     /// a patch.
     fn catch_up(&mut self, number: u64, ticks: u64, target: &mut Target) {
-        let waits = |asked: &Asked| asked.kind.nests() && !asked.is_try;
+        if self.has_folds {
+            self.settle(number, target);
+        }
         let Some(goroutine) = self.all.get(&number) else { return };
-        let Some(asked) = goroutine.asked.iter().rev().find(|asked| waits(asked)) else { return };
+        let Some(asked) = goroutine.asked.iter().rev().find(|asked| asked.is_request()) else { return };
         let (kind, mode) = (asked.kind, asked.mode);
         if let Some(asked) = self.answer(number, kind, mode, false) {
             self.acquired_after_wait(number, asked, ticks, target);
+        }
+    }
+
+    /// Counts operations in which nothing else can happen, and whose end was only counted.
+    fn settle(&mut self, number: u64, target: &mut Target) {
+        let is_over = |asked: &mut Asked| {
+            asked.is_doubtful && matches!(asked.kind, Kind::Channel | Kind::Select | Kind::Waitgroup)
+        };
+        let Some(goroutine) = self.all.get_mut(&number) else { return };
+        let over: Vec<Asked> = goroutine.asked.extract_if(.., is_over).collect();
+        for mut asked in over {
+            asked.has_waited = false;
+            let ticks = asked.since;
+            self.done(number, asked, ticks, false, target);
         }
     }
 
@@ -397,7 +448,8 @@ impl Goroutines {
         let is_again = asked.kind != Kind::Cond
             && self.all.get(&number).is_some_and(|all| all.asked.iter().any(|asked| asked.kind == Kind::Cond));
         let flags = if is_again { Flags::REACQUIRED } else { Flags::NONE };
-        let waited = asked.has_waited.then_some(asked);
+        // How long it took is not known where events lack.
+        let waited = (asked.has_waited && !asked.is_doubtful).then_some(asked);
         self.acquire(number, what, ticks, flags, waited, target);
     }
 
@@ -434,11 +486,15 @@ impl Goroutines {
             position,
             wait,
             is_published: !in_order,
-            is_doubtful: false,
+            is_doubtful: self.has_gaps,
         };
         goroutine.held.push(held);
         if is_nested && in_order {
-            publish(&mut goroutine.held, thread, target);
+            if self.has_gaps {
+                target.session.order.dropped += 1;
+            } else {
+                publish(&mut goroutine.held, thread, target);
+            }
         }
         if let Some(row) = self.locks.get_mut(&address) {
             row.holders.push(number);
@@ -465,12 +521,16 @@ impl Goroutines {
             let Some(thread) = goroutine.thread else { continue };
             for held in gone {
                 self.unhold(held.address, owner);
-                self.count(&held, thread, target);
-                if held.is_published && target.session.lock(held.lock).nests() {
-                    let what = What::Released { position: held.position, lock: held.lock };
-                    tell(thread, held.since, held.stack, what, target);
-                }
+                self.drop_doubtful(&held, thread, target);
             }
+        }
+    }
+
+    fn drop_doubtful(&mut self, held: &Held, thread: ThreadId, target: &mut Target) {
+        self.count(held, thread, target);
+        if held.is_published && target.session.lock(held.lock).nests() {
+            let what = What::Released { position: held.position, lock: held.lock };
+            tell(thread, held.since, held.stack, what, target);
         }
     }
 
@@ -530,7 +590,11 @@ impl Goroutines {
             target.session.locks[held.lock.index()].traits.handed_over = true;
         }
         self.overlaps += u64::from(ticks < held.since);
-        self.end(held, thread, ticks, Flags::NONE, target);
+        if held.is_doubtful {
+            self.drop_doubtful(&held, thread, target);
+        } else {
+            self.end(held, thread, ticks, Flags::NONE, target);
+        }
     }
 
     fn site(&mut self, lock: LockId, stack: StackId, mode: Mode, thread: ThreadId, target: &mut Target) -> CachedSite {
@@ -622,10 +686,7 @@ impl Goroutines {
             return;
         }
         let process = self.process;
-        let lock = *self
-            .wakers
-            .entry(woken)
-            .or_insert_with(|| add_lock(process, 0, Kind::Cond, StackId(0), target));
+        let lock = *self.wakers.entry(woken).or_insert_with(|| add_lock(process, 0, Kind::Cond, StackId(0), target));
         self.all.entry(woken).or_default().woken = Some(lock);
         let thread = self.thread(number, ticks, target);
         tell(thread, ticks, stack, What::Posted { lock }, target);
@@ -642,6 +703,10 @@ impl Goroutines {
     }
 
     fn exited(&mut self, number: u64, ticks: u64, target: &mut Target) {
+        // What it asked for, it had: else it would not have come here.
+        while self.all.get(&number).is_some_and(|goroutine| goroutine.asked.iter().any(Asked::is_request)) {
+            self.catch_up(number, ticks, target);
+        }
         let Some(goroutine) = self.all.get_mut(&number) else { return };
         goroutine.has_ended = true;
         self.wakers.remove(&number);
@@ -664,6 +729,9 @@ fn add_lock(process: ProcessId, address: u64, kind: Kind, stack: StackId, target
     let id = LockId::from(target.session.locks.len());
     let mut lock = Lock::new(process, address, kind);
     lock.origin_stack = stack;
+    if address == 0 && kind.nests() {
+        lock.name = Some(LockName { text: "(not told apart)".to_owned(), source: NameSource::User });
+    }
     // A waiting writer stops new readers (`sync.RWMutex`).
     lock.traits.writers_first = kind == Kind::Rwlock;
     target.session.locks.push(lock);

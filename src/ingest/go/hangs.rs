@@ -6,7 +6,6 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::goroutines::{Asked, Goroutine, Goroutines};
-use super::has_owner;
 use crate::ingest::clock::Ticks;
 use crate::model::{Hang, HangKind, HeldLock, LockId, Mode, ProcessId, ThreadId, Waiting};
 
@@ -35,7 +34,7 @@ fn waits_of(goroutines: &Goroutines) -> impl Iterator<Item = Wait<'_>> {
     goroutines.all.iter().filter_map(|(number, goroutine)| {
         let asked = goroutine.asked.last()?;
         let thread = goroutine.thread?;
-        let counts = has_owner(asked.kind) && !asked.is_try;
+        let counts = asked.is_request() && !asked.is_doubtful;
         counts.then_some(Wait { number: *number, goroutine, asked, thread })
     })
 }
@@ -47,7 +46,9 @@ fn blockers(goroutines: &Goroutines, wait: &Wait) -> Vec<u64> {
     for holder in &row.holders {
         let Some(goroutine) = goroutines.all.get(holder) else { continue };
         let excludes = goroutine.held.iter().any(|held| {
-            held.address == wait.asked.address && (held.mode == Mode::Exclusive || wait.asked.mode == Mode::Exclusive)
+            !held.is_doubtful
+                && held.address == wait.asked.address
+                && (held.mode == Mode::Exclusive || wait.asked.mode == Mode::Exclusive)
         });
         if excludes && !found.contains(holder) {
             found.push(*holder);
@@ -188,7 +189,7 @@ fn waiting(goroutines: &Goroutines, ticks: &Ticks, wait: &Wait, first: Option<u6
     if let Some(at) = first.and_then(|first| holders.iter().position(|holder| *holder == first)) {
         holders.swap(0, at);
     }
-    let held = wait.goroutine.held.iter().map(|held| HeldLock {
+    let held = wait.goroutine.held.iter().filter(|held| !held.is_doubtful).map(|held| HeldLock {
         lock: held.lock,
         mode: held.mode,
         stack: held.stack,
@@ -216,7 +217,7 @@ pub fn waits(goroutines: &Goroutines, ticks: &Ticks, (process, now): (ProcessId,
     let mut found: Vec<(u64, Waiting)> = Vec::new();
     for (number, goroutine) in &goroutines.all {
         let (Some(asked), Some(thread)) = (goroutine.asked.last(), goroutine.thread) else { continue };
-        if asked.is_try || ticks.duration_ns(now.saturating_sub(asked.since)) < least_ns {
+        if asked.is_try || asked.is_doubtful || ticks.duration_ns(now.saturating_sub(asked.since)) < least_ns {
             continue;
         }
         let wait = Wait { number: *number, goroutine, asked, thread };

@@ -11,7 +11,6 @@ mod rings;
 
 use std::ops::Range;
 
-use lockprof_wire::Kind;
 use rustc_hash::FxHashMap;
 
 use super::accumulator::Accumulator;
@@ -25,6 +24,7 @@ use crate::sites::go::plan::Planned;
 use goroutines::{Goroutines, Happening, Target};
 use hangs::Watcher;
 use meaning::{Event, Meaning};
+use rings::Folded;
 pub use rings::{Batch, CAPACITY, COUNT, DEPTH, ROOM, Rings, STRIDE};
 
 /// What whoever patched a program says of it.
@@ -80,6 +80,8 @@ pub struct Program {
     stacks: FxHashMap<Box<[u32]>, StackId>,
     key: Vec<u32>,
     batch: Batch,
+    /// Events were folded before the last reading.
+    had_folds: bool,
 }
 
 /// Time stamps of two processors may differ by so much, ticks.
@@ -121,6 +123,7 @@ impl Program {
             stacks: FxHashMap::default(),
             key: Vec::new(),
             batch: Batch::default(),
+            had_folds: false,
         }
     }
 
@@ -130,6 +133,11 @@ impl Program {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         let fullest = self.rings.read(until, &mut batch);
+        // After the records: whatever was folded before one of them is there.
+        let folded = self.rings.folded();
+        // What was folded just now may lie between records that are read the next time.
+        let had_folds = std::mem::replace(&mut self.had_folds, !folded.is_empty());
+        self.goroutines.has_gaps(had_folds || self.had_folds);
         batch.records.sort_by_key(|(record, _)| record.ticks);
         for (record, start) in &batch.records {
             let Some(meaning) = self.meanings.get(meaning::number(record.info)).copied() else { continue };
@@ -150,7 +158,7 @@ impl Program {
         }
         let events = batch.records.len() as u64;
         self.batch = batch;
-        self.take_folds(session, accumulator);
+        self.take_folds(folded, session, accumulator);
         self.look_up_data(session);
         (events, fullest)
     }
@@ -162,12 +170,7 @@ impl Program {
         callers.any(|caller| self.inner_calls.binary_search(&caller).is_ok())
     }
 
-    fn take_folds(&mut self, session: &mut Session, accumulator: &mut Accumulator) {
-        let folded = self.rings.folded();
-        if folded.is_empty() {
-            return;
-        }
-        self.goroutines.doubt();
+    fn take_folds(&mut self, folded: Vec<Folded>, session: &mut Session, accumulator: &mut Accumulator) {
         for fold in folded {
             let Some(meaning) = self.meanings.get(meaning::number(fold.info)).copied() else { continue };
             let record = crate::sites::go::recorder::Record { info: fold.info, ..Default::default() };
@@ -257,9 +260,4 @@ impl Program {
         }
         now.threads.sort_unstable_by_key(|row| row.thread);
     }
-}
-
-/// Kinds whose waits only certain goroutines can end.
-fn has_owner(kind: Kind) -> bool {
-    kind.nests()
 }

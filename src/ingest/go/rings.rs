@@ -145,11 +145,11 @@ impl Rings {
         let mut found = Vec::new();
         for ring in 0..self.claimed() {
             let count = self.word(ring, std::mem::offset_of!(RingHead, folded)).load(Ordering::Acquire);
-            if self.folded.get(&(ring, FOLDS)).copied().unwrap_or(0) == count {
+            if self.folded.get(&(ring, usize::MAX)).copied().unwrap_or(0) == count {
                 continue;
             }
-            self.folded.insert((ring, FOLDS), count);
-            for entry in 0..FOLDS {
+            self.folded.insert((ring, usize::MAX), count);
+            for entry in 0..2 * FOLDS {
                 let at = FOLDS_AT + entry * size_of::<FoldEntry>();
                 let word = |offset: usize| self.word(ring, at + offset).load(Ordering::Relaxed);
                 let count = word(std::mem::offset_of!(FoldEntry, count));

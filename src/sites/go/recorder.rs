@@ -130,8 +130,8 @@ pub struct Record {
 
 /// Bytes before the first ring.
 pub const COMMON_BYTES: usize = 4096;
-/// Entries of a ring's table of folds, a power of two.
-pub const FOLDS: usize = 1024;
+/// Entries of a ring's table of folds, a power of two. As many more follow for what finds no room there: by patch alone.
+pub const FOLDS: usize = 4096;
 /// Where that table begins in a ring's head.
 pub const FOLDS_AT: usize = 4096;
 /// In an entry's `info`: it is in use.
@@ -139,7 +139,7 @@ pub const FOLD_TAKEN: u64 = 1 << 32;
 /// How many entries an event tries.
 const FOLD_TRIES: usize = 64;
 /// Bytes of a ring's head.
-pub const RING_HEADER: usize = FOLDS_AT + FOLDS * size_of::<FoldEntry>();
+pub const RING_HEADER: usize = FOLDS_AT + 2 * FOLDS * size_of::<FoldEntry>();
 /// Where the table of Ms is, behind the block: pairs of an M and its ring.
 pub const MACHINES: usize = 4096;
 /// Entries of it, a power of two.
@@ -270,9 +270,9 @@ lockprof_go_now:
     mov [r10 + {MACHINE}], rax
     jmp 11b
 
-# No room: the event is counted, by its object and its patch. The M alone writes its table.
-40: inc qword ptr [rcx + {FOLDED}]
-    mov eax, esi
+# No room: the event is counted, by its object and its patch. The M alone writes its tables.
+40: lea rdx, [rcx + {FOLDS_AT}]
+46: mov eax, esi
     mov r11, rdi
     shr r11, 3
     imul r9, rax, 0x1e3779b1
@@ -282,7 +282,7 @@ lockprof_go_now:
 42: and r11d, {FOLDS} - 1
     mov r9, r11
     shl r9, 5
-    lea r9, [rcx + r9 + {FOLDS_AT}]
+    add r9, rdx
     cmp [r9 + 8], rax
     jne 43f
     cmp [r9], rdi
@@ -292,11 +292,19 @@ lockprof_go_now:
     inc r11d
     dec r10d
     jnz 42b
+    # By its patch alone.
+    lea r9, [rcx + {FOLDS_AT} + {FOLDS} * 32]
+    cmp rdx, r9
+    mov rdx, r9
+    mov edi, 0
+    jne 46b
     inc qword ptr [rcx + {LOST_HERE}]
     jmp 28b
 45: mov [r9], rdi
     mov [r9 + 8], rax
 44: inc qword ptr [r9 + 16]
+    # Behind the entry: whoever sees this sees that.
+    inc qword ptr [rcx + {FOLDED}]
     jmp 28b
 41: mov r9, [r8 + {RINGS}]
     lock inc qword ptr [r9 - {COMMON_BYTES} + {LOST}]

@@ -194,17 +194,16 @@ impl<'data, 'index> Finder<'data, 'index> {
                 }
             }
         }
-        let mut finder =
-            Self {
-                image,
-                index,
-                known,
-                wanted,
-                mutexes: HashSet::new(),
-                slow: HashMap::new(),
-                functions: HashMap::new(),
-                checks_itself: None,
-            };
+        let mut finder = Self {
+            image,
+            index,
+            known,
+            wanted,
+            mutexes: HashSet::new(),
+            slow: HashMap::new(),
+            functions: HashMap::new(),
+            checks_itself: None,
+        };
         for function in index.functions() {
             finder.add_function(function, index.name(function.name));
         }
