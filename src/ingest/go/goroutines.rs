@@ -132,6 +132,10 @@ pub struct Goroutines {
     pub overlaps: u64,
     /// Acquisitions of which the lock is not known.
     pub lost: u64,
+    /// Acquisitions that were counted, but not lock by lock.
+    pub not_told_apart: u64,
+    /// Requests that were made, less those that were granted, counted ones included.
+    pending: FxHashMap<(Kind, Mode), i64>,
     has_folds: bool,
     /// Events were only counted among those that are being taken in.
     has_gaps: bool,
@@ -152,6 +156,8 @@ impl Goroutines {
             orphans: 0,
             overlaps: 0,
             lost: 0,
+            not_told_apart: 0,
+            pending: FxHashMap::default(),
             has_folds: false,
             has_gaps: false,
         }
@@ -171,6 +177,7 @@ impl Goroutines {
                 self.acquire(goroutine, (lock, address, mode, stack), ticks, flags, None, target);
             }
             Event::Requested { kind, mode, certainly } => {
+                *self.pending.entry((kind, mode)).or_default() += 1;
                 self.catch_up(goroutine, ticks, target);
                 self.ask(goroutine, (kind, mode, address, stack), ticks, certainly, false, target);
             }
@@ -188,6 +195,7 @@ impl Goroutines {
                 }
             }
             Event::AcquiredAfterWait { kind, mode } => {
+                *self.pending.entry((kind, mode)).or_default() -= 1;
                 if let Some(asked) = self.answer(goroutine, kind, mode, false) {
                     self.acquired_after_wait(goroutine, asked, ticks, target);
                 }
@@ -247,7 +255,14 @@ impl Goroutines {
         let (kind, mode, contended) = match event {
             Event::Acquired { kind, mode, .. } => (kind, mode, false),
             // It is granted some time, and that has no object.
-            Event::Requested { kind, mode, .. } => (kind, mode, true),
+            Event::Requested { kind, mode, .. } => {
+                *self.pending.entry((kind, mode)).or_default() += count as i64;
+                (kind, mode, true)
+            }
+            Event::AcquiredAfterWait { kind, mode } => {
+                *self.pending.entry((kind, mode)).or_default() -= count as i64;
+                return;
+            }
             Event::Begins { kind, .. } => (kind, Mode::Exclusive, false),
             // Which lock it was about is not known.
             Event::Tried { .. } => {
@@ -261,6 +276,7 @@ impl Goroutines {
             return;
         }
         let address = if kind == Kind::Select { 0 } else { address };
+        self.not_told_apart += if address == 0 && kind.nests() { count } else { 0 };
         let lock = self.lock(address, kind, stack, target);
         let site = target.session.profile.site(SiteKey { lock, stack, mode });
         let site = &mut target.session.profile.sites[site.index()];
@@ -274,12 +290,25 @@ impl Goroutines {
     pub fn finish(&mut self, ticks: u64, target: &mut Target) {
         let mut numbers: Vec<u64> = self.all.keys().copied().collect();
         numbers.sort_unstable();
+        for asked in self.all.values().flat_map(|goroutine| &goroutine.asked) {
+            if asked.is_request() && !asked.is_doubtful {
+                *self.pending.entry((asked.kind, asked.mode)).or_default() -= 1;
+            }
+        }
         for number in numbers {
             let Some(mut goroutine) = self.all.remove(&number) else { continue };
             let Some(thread) = goroutine.thread else { continue };
             for asked in std::mem::take(&mut goroutine.asked) {
-                // Whether it had it is not known.
-                self.lost += u64::from(asked.is_doubtful && asked.is_request());
+                if asked.is_doubtful && asked.is_request() {
+                    // All that were made were granted, or it is not known which.
+                    if self.pending.get(&(asked.kind, asked.mode)).is_none_or(|open| *open <= 0) {
+                        let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
+                        target.accumulator.unended(site, target.session);
+                    } else {
+                        self.lost += 1;
+                    }
+                    continue;
+                }
                 if asked.is_request() && !asked.is_doubtful && self.is_in_order(thread, asked.lock, target) {
                     publish(&mut goroutine.held, thread, target);
                     let what = What::Wanted { lock: asked.lock, mode: asked.mode, how: How::Block };

@@ -227,6 +227,14 @@ impl Program {
             );
             notes.push(Coverage::in_part(&what));
         }
+        if self.goroutines.not_told_apart > 0 {
+            let what = format!(
+                "{} acquisitions of Go locks in process {} are not told apart by lock: there were more at a time than could \
+                 be read, and more locks than are counted one by one then",
+                self.goroutines.not_told_apart, self.pid
+            );
+            notes.push(Coverage::in_part(&what));
+        }
         notes
     }
 

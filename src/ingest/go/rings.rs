@@ -14,13 +14,13 @@ use rustc_hash::FxHashMap;
 use crate::sites::go::recorder::{COMMON_BYTES, Common, FOLDS, FOLDS_AT, FoldEntry, RING_HEADER, Record, RingHead};
 
 /// Bytes of one ring's records.
-pub const CAPACITY: usize = 1 << 22;
+pub const CAPACITY: usize = 1 << 23;
 /// Behind the records: what the last of them may reach into.
 const SLACK: usize = 4096;
 /// Bytes from one ring to the next.
 pub const STRIDE: usize = RING_HEADER + CAPACITY + SLACK;
 /// How many there are.
-pub const COUNT: usize = 256;
+pub const COUNT: usize = 192;
 /// The greatest number of return addresses in a record.
 pub const DEPTH: usize = 64;
 

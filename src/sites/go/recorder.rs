@@ -131,13 +131,13 @@ pub struct Record {
 /// Bytes before the first ring.
 pub const COMMON_BYTES: usize = 4096;
 /// Entries of a ring's table of folds, a power of two. As many more follow for what finds no room there: by patch alone.
-pub const FOLDS: usize = 4096;
+pub const FOLDS: usize = 1 << 14;
 /// Where that table begins in a ring's head.
 pub const FOLDS_AT: usize = 4096;
 /// In an entry's `info`: it is in use.
 pub const FOLD_TAKEN: u64 = 1 << 32;
-/// How many entries an event tries.
-const FOLD_TRIES: usize = 64;
+/// Entries that a patch may have, a power of two.
+const FOLD_TRIES: usize = 128;
 /// Bytes of a ring's head.
 pub const RING_HEADER: usize = FOLDS_AT + 2 * FOLDS * size_of::<FoldEntry>();
 /// Where the table of Ms is, behind the block: pairs of an M and its ring.
@@ -270,16 +270,23 @@ lockprof_go_now:
     mov [r10 + {MACHINE}], rax
     jmp 11b
 
-# No room: the event is counted, by its object and its patch. The M alone writes its tables.
+# No room: the event is counted, by its object and its patch. The M alone writes its tables. A patch has a part of the
+# table, so one that is about ever new objects leaves room for the others.
 40: lea rdx, [rcx + {FOLDS_AT}]
 46: mov eax, esi
+    imul r9, rax, 0x1e3779b1
     mov r11, rdi
     shr r11, 3
-    imul r9, rax, 0x1e3779b1
+    imul r11, r11, 0x2545f491
+    shr r11, 9
     add r11, r9
+    shr r9, 9
+    and r9d, {FOLDS} / {FOLD_TRIES} - 1
+    imul r9d, r9d, {FOLD_TRIES} * 32
+    add rdx, r9
     bts rax, 32
     mov r10d, {FOLD_TRIES}
-42: and r11d, {FOLDS} - 1
+42: and r11d, {FOLD_TRIES} - 1
     mov r9, r11
     shl r9, 5
     add r9, rdx
@@ -297,7 +304,7 @@ lockprof_go_now:
     cmp rdx, r9
     mov rdx, r9
     mov edi, 0
-    jne 46b
+    jb 46b
     inc qword ptr [rcx + {LOST_HERE}]
     jmp 28b
 45: mov [r9], rdi
