@@ -47,21 +47,6 @@ fn a_musl_child_of_a_recorded_program_works() {
 }
 
 #[test]
-fn a_static_go_program() {
-    let go = crate::need!("go");
-    let folder = folder();
-    let source = folder.path().join("main.go");
-    fs::write(&source, "package main\n\nfunc main() { println(\"started\") }\n").expect("a Go source");
-    let program = folder.path().join("static-go");
-    let mut build = std::process::Command::new(go);
-    build.args(["build", "-o"]).arg(&program).arg(&source).env("CGO_ENABLED", "0").env("GO111MODULE", "off");
-    build.env("GOTOOLCHAIN", "local").env("GOFLAGS", "").env("GOCACHE", crate::util::build::scratch().join("go-cache"));
-    let outcome = finish(&mut build, LIMIT * 3);
-    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    assert_refused(&program, &["static", "lockprof go"]);
-}
-
-#[test]
 fn a_setuid_program() {
     let folder = folder();
     let program = folder.path().join("setuid");
