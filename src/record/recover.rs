@@ -70,6 +70,7 @@ impl Leftover {
                 oracle: (0, 0),
                 images: Default::default(),
                 loaded: Vec::new(),
+                missing_programs: 0,
             });
         }
         if parts.is_empty() || !rest.session.processes.is_empty() {
