@@ -15,6 +15,8 @@ pub mod folder;
 pub mod launch;
 mod leftover;
 mod limits;
+mod mapped;
+mod page;
 pub mod preflight;
 pub mod process_tree;
 pub mod recover;
