@@ -114,7 +114,8 @@ impl Bench {
         let path = folder.path().join("bench.seg");
         make_segment(&path)?;
         let mut session = Session::default();
-        let image = Image::open(&path, &mut session, &Rate::start(), 0)?.ok_or("the segment is not complete")?;
+        let image = Image::open(&path, &mut session, (&Rate::start(), 0), &|_, _| None)?
+            .ok_or("the segment is not complete")?;
         Ok(Self { image, session, accumulator: Accumulator::default() })
     }
 

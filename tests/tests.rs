@@ -13,6 +13,7 @@ mod suite {
     mod counts;
     mod damage;
     mod endings;
+    mod execs;
     mod exports;
     mod fixtures;
     mod flamegraph;

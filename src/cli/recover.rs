@@ -11,7 +11,7 @@ use clap::Args;
                         lockprof recover                    all that is there, each as EXE.PID.lockprof in this folder\n  \
                         lockprof recover --list             say what there is\n  \
                         lockprof recover /dev/shm/lockprof-4242-x7Kq2a -o server.lockprof\n  \
-                        lockprof recover --discard          throw it away\n\n\
+                        lockprof recover --discard DIR      throw one away (--all: everything)\n\n\
                         A recorder that is killed (kill -9, out of memory), or that finds no room for its file, leaves the\n\
                         shared memory. It is gone after a restart of the machine.")]
 pub struct RecoverArgs {
@@ -25,7 +25,10 @@ pub struct RecoverArgs {
     /// Say what there is: folder and command
     #[arg(long)]
     pub list: bool,
-    /// Throw it away
+    /// Throw it away: what is in DIR, or everything with --all
     #[arg(long, conflicts_with_all = ["list", "output"])]
     pub discard: bool,
+    /// With --discard: all recordings of this user
+    #[arg(long, requires = "discard", conflicts_with = "folder")]
+    pub all: bool,
 }

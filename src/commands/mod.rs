@@ -12,6 +12,7 @@ mod html;
 mod merge;
 mod names;
 mod output;
+mod past;
 mod recover;
 mod report;
 mod run;

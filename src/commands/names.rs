@@ -1,9 +1,14 @@
-//! Gives locks and stacks of a running recording their names, for those who look on.
+//! Gives locks and stacks of a recording their names: at its end, and while it runs for those who look on.
 
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
+
+use super::output::Console;
+use super::trace;
 use crate::live::control::ControlChannel;
+use crate::model::{CodeAddress, LockId, Session};
 use crate::record::{launch, shim};
 use crate::symbols::{self, Kept};
 
@@ -19,7 +24,19 @@ pub(super) fn kept_names() -> Kept {
     Kept::in_folder(shim::cache_folder())
 }
 
-/// Does so in a thread of its own, until the recording is over: reading debug information takes time, and neither the
+/// Gives stacks and locks their names.
+pub(super) fn name(console: &Console, session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>) {
+    // What wraps a lock is known by its name, and names the locks.
+    let kept = kept_names();
+    let mut notes = symbols::symbolize(session, &kept);
+    if let Err(error) = trace::mark_wrappers(session) {
+        console.say(&format!("{error:#}; no function is taken for a wrapper by its name"));
+    }
+    notes.extend(symbols::name(session, data_addresses, &kept));
+    notes.iter().for_each(|note| console.detail(note));
+}
+
+/// Gives names in a thread of its own, until the recording is over: reading debug information takes time, and neither the
 /// recording nor a screen may wait for it.
 pub(super) fn keep_naming(control: &ControlChannel) {
     let control = control.clone();

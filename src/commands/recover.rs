@@ -2,16 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
+
 use super::output::{Console, Target};
+use super::past::whole;
 use super::run;
 use crate::cli::RecoverArgs;
 use crate::exit_code::ExitCode;
-use crate::ingest::collector::Collected;
 use crate::model::{Exit, Session};
 use crate::record::launch::Program;
-use crate::record::recover::{self, Past};
+use crate::record::recover;
 use crate::render::units::{count, plural};
-use crate::symbols;
 
 pub(super) fn recover(console: &Console, args: &RecoverArgs) -> anyhow::Result<ExitCode> {
     let found = recover::find(args.folder.as_deref())?;
@@ -24,6 +25,11 @@ pub(super) fn recover(console: &Console, args: &RecoverArgs) -> anyhow::Result<E
         console.say("there is nothing to recover: no recorder was killed, or another user's");
         return Ok(ExitCode::Success);
     }
+    if args.discard && args.folder.is_none() && !args.all {
+        let list: String =
+            found.iter().map(|left| format!("\n  {}  {}", left.path.display(), left.command())).collect();
+        bail!("--discard throws recordings away for ever: name the folder of one of these, or say --all{list}");
+    }
     let pattern = args.output.clone().unwrap_or_else(|| "%e.%p.lockprof".into());
     if !args.discard {
         run::check_writable(&pattern)?;
@@ -35,10 +41,7 @@ pub(super) fn recover(console: &Console, args: &RecoverArgs) -> anyhow::Result<E
             continue;
         }
         let (past, living) = left.read()?;
-        let session = match past {
-            Past::Unwritten(session) => *session,
-            Past::Parts(parts) => together(console, parts),
-        };
+        let session = whole(console, past);
         let pid = session.processes.first().map_or(0, |process| process.pid);
         let path = free(run::expand(&pattern, &program_of(&session), pid));
         let kept = left.path.display().to_string();
@@ -47,7 +50,11 @@ pub(super) fn recover(console: &Console, args: &RecoverArgs) -> anyhow::Result<E
             return Err(error.context(format!("the recording stays in {kept}")));
         }
         console.say(&told(&session, &path, &left.command()));
-        if living.is_empty() {
+        if let Some(pid) = left.woken() {
+            console
+                .say(&format!("process {pid} still runs, and sleeps again: `lockprof run -p {pid}` records it anew"));
+        }
+        if living.is_empty() || left.woken().is_some() {
             left.discard();
             continue;
         }
@@ -58,24 +65,6 @@ pub(super) fn recover(console: &Console, args: &RecoverArgs) -> anyhow::Result<E
         ));
     }
     Ok(ExitCode::Success)
-}
-
-/// One recording of what was read and what was left, with all names.
-fn together(console: &Console, parts: Vec<Collected>) -> Session {
-    let mut named = parts.into_iter().map(|Collected { mut session, data_addresses, loaded, .. }| {
-        run::name(console, &mut session, &data_addresses);
-        let unseen = symbols::own_locks::unseen(&session, &loaded);
-        session.coverage.notes.extend(unseen);
-        session
-    });
-    let mut all = named.next().unwrap_or_default();
-    named.for_each(|part| all.absorb(&part));
-    // Each part counts what the other one has.
-    let seen = &mut all.coverage;
-    let known = seen.recorded + seen.folded;
-    seen.acquisitions = seen.acquisitions.max(known);
-    seen.lost = seen.acquisitions - known;
-    all
 }
 
 fn told(session: &Session, path: &Path, command: &str) -> String {

@@ -4,23 +4,23 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rustc_hash::FxHashMap;
 
 use super::hangs::Hangs;
 
+use super::names;
 use super::output::Console;
-use super::{names, trace};
+use super::past::keep_past;
 use crate::analysis::contention::{Contention, Query};
 use crate::analysis::findings;
 use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
 use crate::ingest::file;
 use crate::live::control::{CollectorHandle, ControlChannel};
-use crate::model::{CodeAddress, Coverage, Exit, LockId, Overhead, Session};
+use crate::model::{Coverage, Exit, Overhead, Session};
 use crate::record::cost::Measuring;
 use crate::record::folder::Folder;
 use crate::record::launch::Program;
-use crate::record::{self, Ended, Event, Options, preflight, recover};
+use crate::record::{self, Ended, Event, Options, preflight, recover, shim};
 use crate::render::style::Layout;
 use crate::render::text;
 use crate::render::units::duration;
@@ -46,7 +46,10 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
         ..Options::default()
     };
     let Recorded { session, exit, pid, folder, .. } = match args.pid {
-        Some(pid) => named(console, &options, |control, tell| record::attach(pid, args.duration, control, tell))?,
+        Some(pid) => {
+            keep_past(console, pid)?;
+            named(console, &options, |control, tell| record::attach(pid, args.duration, control, tell))?
+        }
         None => session_of(console, &program, &options)?,
     };
     let path = expand(&pattern, &program, pid);
@@ -122,6 +125,7 @@ fn named(
     record: impl FnOnce((&ControlChannel, CollectorHandle), &mut dyn FnMut(Event)) -> anyhow::Result<record::Recorded>,
 ) -> anyhow::Result<Recorded> {
     if !console.quiet() {
+        shim::passed_over().iter().for_each(|why| console.say(why));
         for left in recover::unsaid() {
             console.say(&format!(
                 "{} holds a recording whose recorder was killed: `lockprof recover` writes it",
@@ -147,25 +151,13 @@ fn named(
     Ok(finished(console, recorded?))
 }
 
-/// Gives stacks and locks their names.
-pub(super) fn name(console: &Console, session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>) {
-    // What wraps a lock is known by its name, and names the locks.
-    let kept = names::kept_names();
-    let mut notes = symbols::symbolize(session, &kept);
-    if let Err(error) = trace::mark_wrappers(session) {
-        console.say(&format!("{error:#}; no function is taken for a wrapper by its name"));
-    }
-    notes.extend(symbols::name(session, data_addresses, &kept));
-    notes.iter().for_each(|note| console.detail(note));
-}
-
 /// A recording that is over, with all names.
 pub(super) fn finished(console: &Console, recorded: record::Recorded) -> Recorded {
     let record::Recorded { collected, exit, pid, ended, folder } = recorded;
     let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
     let measuring = (session.coverage.acquisitions > 0).then(Measuring::begin);
-    name(console, &mut session, &collected.data_addresses);
+    names::name(console, &mut session, &collected.data_addresses);
     session.coverage.notes.extend(symbols::own_locks::unseen(&session, &collected.loaded));
     match measuring {
         Some(measuring) => session.overhead = overhead(&session, measuring),

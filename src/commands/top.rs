@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::output::Console;
+use super::past::keep_past;
 use super::run;
 use crate::cli::TopArgs;
 use crate::exit_code::ExitCode;
@@ -33,6 +34,7 @@ pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode>
             (Source { view: View::Remote(Remote::connect(pid, &folder::of_recorded(pid)?)?), trace }, None)
         }
         Some(pid) => {
+            keep_past(console, pid)?;
             let watched = Watched::wake(pid, args)?;
             (watched.source(), Some(watched))
         }

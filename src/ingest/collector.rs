@@ -68,6 +68,8 @@ pub struct Collector {
     loaded: Vec<(ProcessId, Module)>,
     /// Those whose own locks were recorded.
     patched: Vec<(ProcessId, String)>,
+    /// Programs that processes which were closed started.
+    started: i64,
 }
 
 /// A finished collection.
@@ -83,6 +85,8 @@ pub struct Collected {
     pub images: FxHashMap<ProcessId, ImageNotes>,
     /// Programs and libraries whose own locks were not recorded, and which process had them.
     pub loaded: Vec<(ProcessId, Module)>,
+    /// Programs that were started by functions of libc and of which no image came, the command's own among them.
+    pub missing_programs: u64,
 }
 
 /// What is known of a process image beside its row in the session.
@@ -145,7 +149,14 @@ impl Collector {
             keeps_all: false,
             loaded: Vec::new(),
             patched: Vec::new(),
+            started: 0,
         }
+    }
+
+    /// Programs that were started and of which nothing came so far, the command's own among them.
+    pub fn missing_programs(&self) -> u64 {
+        let living: i64 = self.sources.values().map(|source| source.image.started(false)).sum();
+        missing_programs(self.started + living, &self.images)
     }
 
     /// One round over everything: looks for new processes, drains all rings, closes ended processes.
@@ -176,7 +187,7 @@ impl Collector {
         }
         for path in ended {
             if let Some(source) = self.sources.remove(&path) {
-                self.close(source);
+                self.close(source, true);
             }
         }
         self.drain_programs(&mut tick);
@@ -283,6 +294,12 @@ impl Collector {
     fn data_addresses_of(&mut self, image: &Image) {
         self.data_addresses.extend(image.data_addresses.iter().map(|(id, address)| (*id, *address)));
     }
+}
+
+/// The command's own program is started by nobody who counts; each but those of forks was started.
+fn missing_programs(started: i64, images: &FxHashMap<ProcessId, ImageNotes>) -> u64 {
+    let came = images.values().filter(|image| !image.is_forked).count() as i64;
+    (started + 1 - came).max(0) as u64
 }
 
 /// What many threads count, each believed by itself, may be too much together.

@@ -3,10 +3,15 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::layout::{foreign, note, unseen};
+use lockprof_wire::layout::{CLOSED, foreign, note, unseen};
 
 use super::image::Image;
 use crate::model::Coverage;
+
+/// The kernel numbers no more.
+const MOST_PROCESSES: u32 = 1 << 22;
+/// No process lives long enough to start more.
+const MOST_PROGRAMS: u32 = 1 << 30;
 
 impl Image {
     /// What the shim could not do, in whole sentences.
@@ -121,10 +126,24 @@ impl Image {
         }
     }
 
+    /// Programs that the process and its children without a segment started, less those that did not start. `is_over`:
+    /// children that go on without it count elsewhere from now on.
+    pub fn started(&self, is_over: bool) -> i64 {
+        let header = self.segment.header();
+        let mark = if is_over { CLOSED } else { 0 };
+        let [all, failed] = [&header.execs, &header.failed_execs].map(|count| {
+            let count = count.fetch_or(mark, Ordering::Relaxed) & !CLOSED;
+            if count > MOST_PROGRAMS {
+                self.segment.damaged("its counters cannot be");
+                return 0;
+            }
+            i64::from(count)
+        });
+        all - failed
+    }
+
     /// What of the process and its children was not seen, in whole sentences.
     pub fn unseen(&self) -> Vec<String> {
-        /// The kernel numbers no more.
-        const MOST_PROCESSES: u32 = 1 << 22;
         let header = self.segment.header();
         let mut said = Vec::new();
         let pid = self.owner.pid;

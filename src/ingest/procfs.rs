@@ -120,6 +120,13 @@ pub fn started(folder: &Path) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// The command line of a process.
+pub fn command(pid: u32) -> Vec<String> {
+    let bytes = fs::read(folder(pid).join("cmdline")).unwrap_or_default();
+    let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,10 +16,9 @@ use anyhow::{Context, bail};
 use super::contents::{OWNER, PREFIX, UNWRITTEN};
 use super::directory::{Directory, try_lock, user};
 use super::leftover::{self, Owner};
+use super::mapped::{files_in, maps};
 use crate::ingest::file;
 use crate::model::Session;
-
-use crate::ingest::{procfs, tasks};
 
 /// Names the place by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHM";
@@ -140,19 +139,6 @@ fn own(folder: &Path, owner: &Owner) -> io::Result<File> {
     Ok(file)
 }
 
-/// What a process has mapped (`/proc/PID/maps`).
-///
-/// # Errors
-/// Where there is no such process, or it is another user's.
-pub(super) fn maps(pid: u32) -> anyhow::Result<String> {
-    procfs::text(tasks::folder(pid).join("maps")).or_else(|error| match error.kind() {
-        ErrorKind::PermissionDenied => {
-            bail!("process {pid} belongs to another user: look at it as that user, or as root")
-        }
-        _ => bail!("there is no process {pid} (any more)"),
-    })
-}
-
 /// The folder of the session that records a process: its maps show a segment there.
 ///
 /// # Errors
@@ -170,15 +156,6 @@ fn folder_in(maps: &str) -> Option<PathBuf> {
     let is_segment =
         |path: &&Path| path.to_str().is_some_and(|path| path.trim_end_matches(" (deleted)").ends_with(".seg"));
     files_in(maps).filter(is_segment).last()?.parent().map(Path::to_owned)
-}
-
-/// The files in folders of recorders that such a text names, each at the end of its line.
-pub(super) fn files_in(maps: &str) -> impl Iterator<Item = &Path> {
-    let paths = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
-    paths.filter(|path| {
-        let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-        folder.is_some_and(|name| name.starts_with(PREFIX))
-    })
 }
 
 /// Memory file systems first.

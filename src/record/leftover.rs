@@ -2,7 +2,8 @@
 //!
 //! A folder is touched only if it is private to this user, a file in it bears our mark, and nobody lives who uses it: the
 //! lock of a recorder's file tells that in whatever process-id namespace it runs. Files are removed by their names, one by
-//! one; what no recorder makes stays, and the folder with it. What holds a recording is left to `lockprof recover`.
+//! one; what no recorder makes stays, and the folder with it. What holds a recording is left to `lockprof recover`. So is a
+//! program that was woken and lives on after its recorder: what it records is wanted, and its folder stays.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use lockprof_wire::layout::SPARE;
 
 use super::contents::{COPY, LIBRARY, OWNER, PREFIX, SAID, UNFINISHED_COPY, UNWRITTEN};
 use super::directory::{Directory, try_lock, user};
+use super::page::Page;
 use crate::ingest::file;
 use crate::live::messages::SOCKET;
 use crate::model::Session;
@@ -72,8 +74,15 @@ pub struct Leftover {
     /// What its recorder said; `None` for that of a program that was woken.
     pub owner: Option<Owner>,
     pub(super) directory: Directory,
+    hold: Hold,
+}
+
+/// Why nobody else touches it.
+enum Hold {
     /// Its lock is ours.
-    _lock: File,
+    Dead { _lock: File },
+    /// The process lives, records all the same, and its page is ours.
+    Living(u32, Page),
 }
 
 impl Leftover {
@@ -82,15 +91,20 @@ impl Leftover {
     pub(super) fn at(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let directory = Directory::open(path).ok().filter(|folder| folder.is_private_of(user()))?;
+        let has_recording = || directory.names().iter().any(|name| holds_recording(name));
         let (owner, lock) = if let Some(sleeper) = Sleeper::of(name) {
+            if let Some(page) = sleeper.awake(&directory) {
+                let hold = Hold::Living(sleeper.pid as u32, page);
+                return has_recording().then(|| Self { path: path.to_owned(), owner: None, directory, hold });
+            }
             (None, sleeper.dead(&directory)?)
         } else {
             let (owner, lock) = dead_owner(&directory)?;
             (Some(owner), lock)
         };
         let wanted = owner.as_ref().is_none_or(|owner| owner.command.is_some()) && !is_asleep(&directory);
-        if wanted && directory.names().iter().any(|name| holds_recording(name)) {
-            return Some(Self { path: path.to_owned(), owner, directory, _lock: lock });
+        if wanted && has_recording() {
+            return Some(Self { path: path.to_owned(), owner, directory, hold: Hold::Dead { _lock: lock } });
         }
         remove(&directory, path);
         None
@@ -102,17 +116,34 @@ impl Leftover {
         file.is_err()
     }
 
-    /// Puts what was read from it back, as a whole recording.
+    /// The process that was woken, which lives and records though nobody reads it.
+    pub fn woken(&self) -> Option<u32> {
+        match self.hold {
+            Hold::Living(pid, _) => Some(pid),
+            Hold::Dead { .. } => None,
+        }
+    }
+
+    /// Puts what was read from it back, as a whole recording. A living process has it still.
     ///
     /// # Errors
     /// Where there is no room.
     pub fn keep(&self, session: &Session) -> Result<(), file::WriteError> {
+        if self.woken().is_some() {
+            return Ok(());
+        }
         file::write_to_path(session, &self.directory.path().join(UNWRITTEN))
     }
 
-    /// Throws the recording away.
+    /// Throws the recording away. A process that was woken sleeps again: what it has recorded is nobody's any more.
     pub fn discard(self) {
-        remove(&self.directory, &self.path);
+        match &self.hold {
+            Hold::Living(_, page) => {
+                page.put_to_sleep();
+                [COPY, UNFINISHED_COPY, SAID, SOCKET].iter().for_each(|name| self.directory.remove(name));
+            }
+            Hold::Dead { .. } => remove(&self.directory, &self.path),
+        }
     }
 }
 
@@ -137,13 +168,22 @@ impl Sleeper {
         Some(Self { pid: pid.parse().ok()?, namespace: namespace.parse().ok()? })
     }
 
+    /// The page of a program that lives and records, if nobody reads that.
+    fn awake(&self, folder: &Directory) -> Option<Page> {
+        let pid = u32::try_from(self.pid).ok()?;
+        if self.namespace != own_namespace()? || is_asleep(folder) {
+            return None;
+        }
+        let file = |folder: &Directory| folder.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+        Page::of(pid).ok().filter(|page| page.is_awake() && file(&page.folder) == file(folder))
+    }
+
     /// The control file's lock, if the program is no more for certain: only numbers of our own namespace mean anything.
     fn dead(&self, folder: &Directory) -> Option<File> {
-        let own = fs::metadata("/proc/self/ns/pid").ok()?.ino();
         // SAFETY: signal 0 only asks whether the process is there.
         let gone = unsafe { libc::kill(self.pid, 0) } != 0
             && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
-        if self.namespace != own || self.pid <= 0 || !gone {
+        if self.namespace != own_namespace()? || self.pid <= 0 || !gone {
             return None;
         }
         let file = folder.file(control::FILE).ok()?;
@@ -151,6 +191,10 @@ impl Sleeper {
         let magic = u64::from_le_bytes(page[8..16].try_into().ok()?);
         (magic == control::MAGIC && try_lock(&file)).then_some(file)
     }
+}
+
+fn own_namespace() -> Option<u64> {
+    fs::metadata("/proc/self/ns/pid").ok().map(|meta| meta.ino())
 }
 
 /// Bytes of the control page.

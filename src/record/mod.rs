@@ -17,6 +17,8 @@ pub mod inline;
 pub mod launch;
 mod leftover;
 mod limits;
+mod mapped;
+mod page;
 pub mod preflight;
 pub mod process_tree;
 pub mod recover;
@@ -243,12 +245,15 @@ pub fn record(
         collector.note_waits(false);
     }
     reported.hangs(&collector, tell);
+    if !options.no_follow && child.execs.seen().is_empty() {
+        settle(&mut collector);
+    }
     signals::recording_is_over();
     let mut collected = collector.finish();
     collected.session.counters = child.counters();
     let pid = child.pid();
     child.execs.read();
-    unseen.tell(&mut collected, pid, exit, if options.no_follow { &[] } else { child.execs.seen() });
+    unseen.tell(&mut collected, pid, exit, (!options.no_follow).then(|| child.execs.seen()));
     let session = &mut collected.session;
     session.meta.exit = exit;
     let images = &collected.images;
@@ -262,6 +267,15 @@ pub fn record(
     }
     let ended = ending.map(|(why, _)| why);
     Ok(Recorded { collected, exit, pid, ended, folder: Some(folder) })
+}
+
+/// Where the program goes on without the recording: one that was started a moment ago may still come.
+fn settle(collector: &mut Collector) {
+    const LOADING: Duration = Duration::from_millis(200);
+    let began = Instant::now();
+    while collector.missing_programs() > 0 && collector.tick().alive > 0 && began.elapsed() < LOADING {
+        std::thread::sleep(Pause::SHORTEST);
+    }
 }
 
 /// What is known of the run from its start.

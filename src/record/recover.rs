@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use lockprof_wire::control;
 
 use super::contents::{PREFIX, UNWRITTEN};
 use super::folder::places;
-use super::leftover::{Leftover, Owner, recordings};
-use super::{checkpoint, describe};
+use super::leftover::{Leftover, recordings};
+use super::{checkpoint, describe, mapped};
 use crate::ingest::collector::{Collected, Collector};
-use crate::ingest::file;
+use crate::ingest::{file, procfs};
 use crate::live::moment::SessionAt;
 use crate::model::{Coverage, Session};
 
@@ -36,6 +37,13 @@ pub fn find(folder: Option<&Path>) -> anyhow::Result<Vec<Leftover>> {
     Ok(if is_one { Leftover::at(&folder).into_iter().collect() } else { recordings(&folder) })
 }
 
+/// What a recorder that was killed has left in a process which it had woken, and which lives.
+pub fn of_process(pid: u32) -> Option<Leftover> {
+    let maps = mapped::maps(pid).ok()?;
+    let folder = mapped::files_in(&maps).find(|path| path.file_name().is_some_and(|name| name == control::FILE))?;
+    Leftover::at(folder.parent()?).filter(|left| left.woken() == Some(pid))
+}
+
 /// Those that nobody was told of yet; from now on somebody was.
 pub fn unsaid() -> Vec<PathBuf> {
     let all = places().into_iter().flat_map(|place| recordings(&place));
@@ -45,8 +53,15 @@ pub fn unsaid() -> Vec<PathBuf> {
 impl Leftover {
     /// The command that was recorded, for people.
     pub fn command(&self) -> String {
-        let command = self.owner.as_ref().and_then(|owner| owner.command.as_ref());
-        command.map_or_else(|| "a program that was woken".to_owned(), |words| words.join(" "))
+        let words = self.words();
+        if words.is_empty() { "a program that was woken".to_owned() } else { words.join(" ") }
+    }
+
+    fn words(&self) -> Vec<String> {
+        match self.woken() {
+            Some(pid) => procfs::command(pid),
+            None => self.owner.as_ref().and_then(|owner| owner.command.clone()).unwrap_or_default(),
+        }
     }
 
     /// Reads it, and says which processes still write to it.
@@ -70,17 +85,15 @@ impl Leftover {
                 oracle: (0, 0),
                 images: Default::default(),
                 loaded: Vec::new(),
+                missing_programs: 0,
             });
         }
         if parts.is_empty() || !rest.session.processes.is_empty() {
             parts.push(rest);
         }
         let session = &mut parts[0].session;
-        let (command, started) = match &self.owner {
-            Some(Owner { command, started_unix_ns }) => (command.clone().unwrap_or_default(), *started_unix_ns),
-            None => (Vec::new(), 0),
-        };
-        describe(session, command, UNIX_EPOCH + Duration::from_nanos(started));
+        let started = self.owner.as_ref().map_or(0, |owner| owner.started_unix_ns);
+        describe(session, self.words(), UNIX_EPOCH + Duration::from_nanos(started));
         session.coverage.notes.push(Coverage::in_part(
             "the recorder was killed: what it read from the shared memory in its last moments is counted only, and processes that \
              ended then may be missing. What it had read before and what was left are two runs of this recording",

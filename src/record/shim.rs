@@ -61,14 +61,32 @@ pub fn install_in(folder: &Path) -> anyhow::Result<PathBuf> {
     place(folder, &folder.join(contents::LIBRARY)).map_err(anyhow::Error::msg)
 }
 
+/// Why the cache that this user names is not used, in a sentence; `None` where it is.
+pub fn passed_over() -> Option<String> {
+    let is_ours = std::env::var_os(VARIABLE).is_none_or(|named| named.is_empty());
+    let (variable, base) = named_base().filter(|_| is_ours)?;
+    let why = folder_in(&base).err()?;
+    Some(format!("{variable} is passed over for the preloaded library: {} {why}", base.display()))
+}
+
 /// A folder for what this user keeps: the first safe one.
 pub fn cache_folder() -> Option<PathBuf> {
     bases().iter().find_map(|base| folder_in(base).ok())
 }
 
+/// The path that a variable of the environment names.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Where caches are, as the user's environment has it, and the variable that says so. Root's are in `/var/cache` first.
+fn named_base() -> Option<(&'static str, PathBuf)> {
+    let home = || variable("HOME").filter(|_| user() != 0).map(|home| ("HOME", home.join(".cache")));
+    variable("XDG_CACHE_HOME").map(|named| ("XDG_CACHE_HOME", named)).or_else(home)
+}
+
 /// Where caches are, best first.
 fn bases() -> Vec<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = variable("HOME").map(|home| home.join(".cache"));
     let named = variable("XDG_CACHE_HOME");
     let known = match user() {

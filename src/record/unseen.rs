@@ -1,7 +1,8 @@
 //! Programs of the tree that the recorder is not in. The report must say so: what they did is not in it.
 //!
 //! Each process that descends from the command is looked at when it appears, and again when it becomes another program. Of one
-//! that ends between two looks, the kernel's list of programs tells, where it lets us read it.
+//! that ends between two looks, the kernel's list of programs tells, where it lets us read it; else the count of those that
+//! were started and of which nothing came.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -285,8 +286,10 @@ impl<'a> Unseen<'a> {
         }
     }
 
-    /// Tells what was not recorded. `exit`: of the command, whose process is `pid`; `execs`: the kernel's list of programs.
-    pub fn tell(&mut self, collected: &mut Collected, pid: u32, exit: Option<Exit>, execs: &[(u32, String)]) {
+    /// Tells what was not recorded. `exit`: of the command, whose process is `pid`; `execs`: the kernel's list of programs;
+    /// `None`: what the command starts is not to be recorded.
+    pub fn tell(&mut self, collected: &mut Collected, pid: u32, exit: Option<Exit>, execs: Option<&[(u32, String)]>) {
+        let (follows, execs) = (execs.is_some(), execs.unwrap_or_default());
         let left = self.kin.drain().filter_map(|(_, kin)| kin.doubt).map(|(_, doubtful)| doubtful);
         let doubtful: Vec<Doubtful> = std::mem::take(&mut self.doubtful).into_iter().chain(left).collect();
         let seen: Vec<(u32, String)> = doubtful.iter().map(|program| (program.pid, program.comm.clone())).collect();
@@ -311,25 +314,43 @@ impl<'a> Unseen<'a> {
             let note = format!("the program {name} was not recorded ({which}): {why}");
             collected.session.coverage.notes.push(Coverage::in_part(&note));
         }
+        let of_command = self.of_command(collected, pid, exit, !execs.is_empty());
+        let told: u64 =
+            self.found.values().map(|(_, count)| *count as u64).sum::<u64>() + of_command.iter().len() as u64;
+        let notes = &mut collected.session.coverage.notes;
+        notes.extend(of_command.map(|note| Coverage::in_part(&note)));
+        let more = if execs.is_empty() { collected.missing_programs.saturating_sub(told) } else { 0 };
+        if more > 0 && follows {
+            let (programs, they, them) = if more == 1 {
+                ("1 program was".to_owned(), "it", "it")
+            } else {
+                (format!("{more} programs were"), "they", "them")
+            };
+            let note = format!(
+                "{programs} started and not recorded: {they} ended before {they} could be looked at, and the recorder made \
+                 no shared memory in {them}"
+            );
+            notes.push(Coverage::in_part(&note));
+        }
+    }
+
+    /// What of the command's own process was not recorded, if that was not told yet. `is_listed`: the kernel's list is there.
+    fn of_command(&self, collected: &Collected, pid: u32, exit: Option<Exit>, is_listed: bool) -> Option<String> {
         if self.told.contains(&pid) {
-            return;
+            return None;
         }
         let images = (collected.images.iter())
             .filter(|(id, image)| image.is_certain && collected.session.process(**id).pid == pid);
         let last: Option<(&ProcessId, &ImageNotes)> = images.max_by_key(|(_, image)| image.born);
-        let note = match last {
-            None => "the program itself was not recorded: the recorder was not loaded into it".to_owned(),
-            Some((id, image)) => {
-                let went_on = !image.has_told_exit && matches!(exit, Some(Exit::Code(_))) && image.comm != self.comm;
-                // Where the kernel's list is there, it has told.
-                if !went_on || !execs.is_empty() {
-                    return;
-                }
-                let before = &collected.session.process(*id).exe;
-                format!("the program {} that {before} became was not recorded (process {pid})", self.comm)
-            }
+        let Some((id, image)) = last else {
+            return Some("the program itself was not recorded: the recorder was not loaded into it".to_owned());
         };
-        collected.session.coverage.notes.push(Coverage::in_part(&note));
+        let went_on = !image.has_told_exit && matches!(exit, Some(Exit::Code(_))) && image.comm != self.comm;
+        // Where the list is there, it has told.
+        (went_on && !is_listed).then(|| {
+            let before = &collected.session.process(*id).exe;
+            format!("the program {} that {before} became was not recorded (process {pid})", self.comm)
+        })
     }
 }
 

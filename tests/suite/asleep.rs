@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::util::run::{LIMIT, finish, folder, signal, start, wait};
-use crate::util::{Report, fixture, lockprof};
+use crate::util::{Outcome, Report, fixture, lockprof};
 
 /// A program that a failed test does not leave running.
 struct Program(Child);
@@ -249,27 +249,69 @@ fn refusals_say_what_to_do() {
     sleeper.end();
 }
 
-/// A recorder that is killed leaves the program awake; the next one goes on, and is right.
+/// A recorder that is killed leaves the program awake; the next one goes on, and is right. What the first one had recorded is
+/// kept, and said.
 #[test]
 fn a_killed_recorder_is_replaced() {
-    let folder = folder();
+    let (folder, place) = (folder(), self::folder());
     let mut sleeper = Sleeper::start("command");
     let trace = folder.path().join("t.lockprof");
-    let killed = start(&mut sleeper.recorder(&trace, &[]), folder.path());
-    sleeper.until("awake", Sleeper::is_awake);
-    sleeper.command();
-    signal(killed.id() as i32, libc::SIGKILL);
-    wait(killed, folder.path(), LIMIT);
-    sleeper.command();
-    let child = start(&mut sleeper.recorder(&trace, &[]), folder.path());
+    killed(&mut sleeper, &trace);
+    let mut command = lockprof();
+    command.args(["run", "-p", &sleeper.child.id().to_string(), "-o"]).arg(&trace).env("LOCKPROF_SHM", place.path());
+    let child = start(&mut command, folder.path());
     // It is awake from before; the second recorder has emptied it when it says so in the number of wakes.
     let wakes = |sleeper: &Sleeper| fs::read(sleeper.folder().join("control")).map_or(0, |page| page[16]);
     sleeper.until("woken again", |sleeper| wakes(sleeper) == 2 && sleeper.is_awake());
     sleeper.command();
     signal(child.id() as i32, libc::SIGINT);
-    assert_eq!(wait(child, folder.path(), LIMIT).code(), 0);
+    let outcome = wait(child, folder.path(), LIMIT);
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("`lockprof recover` writes what it had recorded"), "{}", outcome.stderr);
     let report = Report::load(&trace);
     report.assert_accounted();
     assert_eq!(report.lock("locks[0]", "mutex")["acquisitions"], 8000);
+    recovered(place.path(), folder.path());
     sleeper.end();
+}
+
+/// What a killed recorder left in a program that still runs is there for `lockprof recover`, and the program sleeps again.
+#[test]
+fn what_a_killed_recorder_left_in_a_living_program() {
+    let folder = folder();
+    let mut sleeper = Sleeper::start("command");
+    killed(&mut sleeper, &folder.path().join("t.lockprof"));
+    let at = sleeper.folder();
+    let list = finish(lockprof().args(["recover", "--list"]).arg(&at), LIMIT);
+    assert!(list.stdout.contains(&at.display().to_string()) && sleeper.is_awake(), "{list:?}");
+    let outcome = recovered(&at, folder.path());
+    assert!(outcome.stderr.contains(&format!("lockprof run -p {}", sleeper.child.id())), "{}", outcome.stderr);
+    assert!(!sleeper.is_awake());
+    let again = finish(lockprof().arg("recover").arg(&at), LIMIT);
+    assert!(again.stderr.contains("nothing to recover"), "{}", again.stderr);
+    sleeper.command();
+    sleeper.end();
+}
+
+/// Recorded twice, and in between its recorder was killed.
+fn killed(sleeper: &mut Sleeper, trace: &Path) {
+    let folder = folder();
+    let killed = start(&mut sleeper.recorder(trace, &[]), folder.path());
+    sleeper.until("awake", Sleeper::is_awake);
+    sleeper.command();
+    signal(killed.id() as i32, libc::SIGKILL);
+    wait(killed, folder.path(), LIMIT);
+    sleeper.command();
+}
+
+/// Both are in what is recovered, from here or there: read by the recorder or not.
+fn recovered(place: &Path, into: &Path) -> Outcome {
+    let trace = into.join("recovered.lockprof");
+    let outcome = finish(lockprof().arg("recover").arg(place).arg("-o").arg(&trace), LIMIT);
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let report = Report::load(&trace);
+    let seen: u64 = report.named("locks[0]", "mutex").iter().filter_map(|lock| lock["acquisitions"].as_u64()).sum();
+    assert_eq!(seen + report.coverage("lost") / 4, 16_000, "{}", report.overview());
+    assert_eq!(report.0["coverage"]["complete"], false);
+    outcome
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::util::report::{has_in_order, list, number};
-use crate::util::run::{LIMIT, folder, signal, start, wait};
+use crate::util::run::{LIMIT, finish, folder, signal, start, wait};
 use crate::util::{Outcome, Report, fixture, lockprof};
 
 /// A program under `lockprof run`.
@@ -50,6 +50,33 @@ impl Running {
         while !self.said().contains(text) {
             let ended = self.child.try_wait().expect("the child's status");
             assert!(ended.is_none() && Instant::now() < deadline, "never said {text:?}:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self
+    }
+
+    /// Waits until the recorder sees that a thread has waited for a lock so long: then it can be told from those that are
+    /// about to go on.
+    fn until_blocked(self, thread: &str, time: Duration) -> Self {
+        let deadline = Instant::now() + LIMIT;
+        // A thread of its own started the program.
+        let threads = format!("/proc/{}/task", self.pid());
+        let child = || {
+            let mut threads = fs::read_dir(&threads).ok()?.flatten();
+            threads.find_map(|thread| {
+                let pids = fs::read_to_string(thread.path().join("children")).ok()?;
+                pids.split_whitespace().next().map(str::to_owned)
+            })
+        };
+        let waited = || {
+            let pid = child()?;
+            let look = finish(lockprof().args(["top", "--format", "json", "--count", "1", "-p", &pid]), LIMIT);
+            let seen: Value = serde_json::from_str(look.stdout.lines().last()?).ok()?;
+            let row = list(&seen["threads"]).iter().find(|row| row["name"] == thread)?.clone();
+            row["blocked_ns"].as_u64()
+        };
+        while waited().is_none_or(|waited| u128::from(waited) < time.as_nanos()) {
+            assert!(Instant::now() < deadline, "{thread} never waits:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(5));
         }
         self
@@ -131,9 +158,7 @@ fn what_only_takes_long_is_no_deadlock() {
 #[test]
 fn who_waits_shows_on_an_interrupt() {
     // A handler might wake it, so it is not certain.
-    let running = run(&[], &["pausing"]);
-    // Long enough to be told from threads that are about to go on.
-    std::thread::sleep(Duration::from_secs(6));
+    let running = run(&[], &["pausing"]).until_blocked("late-2", Duration::from_secs(1));
     let (outcome, report, _) = running.asked(libc::SIGINT).end();
     assert_eq!(outcome.code(), 130, "{}", outcome.stderr);
     let hangs = list(&report.0["hangs"]);

@@ -1,6 +1,7 @@
 //! What killed recorders leave: nobody deletes it, `lockprof recover` writes it; and what was never ours stays.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -52,19 +53,30 @@ fn acquisitions(report: &Report) -> u64 {
     report.named("served", "mutex").iter().filter_map(|lock| lock["acquisitions"].as_u64()).sum()
 }
 
-/// Waits until the recorder has put aside all that it read: the program does nothing more.
-fn copied(place: &Path) {
-    let (begin, mut last) = (Instant::now(), None);
+/// Waits until the recorder has put all of it aside, as a copy of the copy says.
+fn copied(place: &Path, all: u64) {
+    let begin = Instant::now();
+    let aside = folder();
+    let copy = aside.path().join("lockprof-1-copy");
     loop {
-        let copy = sessions(place).first().and_then(|folder| fs::metadata(folder.join("read.so-far")).ok());
-        let when = copy.and_then(|meta| meta.modified().ok());
-        // The copies of a recording come faster than this, also where one takes a tenth of a second.
-        if when.is_some() && when == last {
-            return;
+        fs::create_dir(&copy).expect("a folder for the copy");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).expect("its permissions");
+        let from = sessions(place).into_iter().next();
+        let is_there = from.is_some_and(|from| {
+            ["owner", "read.so-far"].iter().all(|name| fs::copy(from.join(name), copy.join(name)).is_ok())
+        });
+        let trace = aside.path().join("copy.lockprof");
+        if is_there {
+            let outcome = finish(lockprof().arg("recover").arg(&copy).arg("-o").arg(&trace), LIMIT);
+            assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+            if acquisitions(&Report::load(&trace)) == all {
+                return;
+            }
+            fs::remove_file(&trace).expect("a trace that is not whole");
         }
         assert!(begin.elapsed() < LIMIT, "no copy is made");
-        last = when;
-        sleep(Duration::from_secs(5));
+        let _ = fs::remove_dir_all(&copy);
+        sleep(Duration::from_millis(20));
     }
 }
 
@@ -76,7 +88,7 @@ fn a_killed_recorder_leaves_its_recording() {
     let target = Target::new(fixture("terminated")).env("LOCKPROF_SHM", place.path());
     let mut child = start(target.recorded_command(&at.path().join("t.lockprof")).current_dir(at.path()), at.path());
     let pid = ready(at.path());
-    copied(place.path());
+    copied(place.path(), 1000);
     child.kill().expect("lockprof is killed");
     child.wait().expect("its end");
     let folder = sessions(place.path());
@@ -126,7 +138,16 @@ fn a_recording_can_be_thrown_away() {
     child.kill().expect("lockprof is killed");
     child.wait().expect("its end");
     signal(pid, libc::SIGHUP);
-    assert_eq!(recover(place.path(), at.path(), &["--discard"]).code(), 0);
+    // Only what is named, or all of it by its word.
+    let outcome = recover(place.path(), at.path(), &["--discard"]);
+    let left = sessions(place.path());
+    assert_eq!((outcome.code(), left.len()), (2, 1), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("--all") && outcome.stderr.contains(&left[0].display().to_string()),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(recover(place.path(), at.path(), &["--discard", "--all"]).code(), 0);
     assert!(sessions(place.path()).is_empty() && traces(at.path()).is_empty());
 }
 

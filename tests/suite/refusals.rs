@@ -103,3 +103,20 @@ fn a_program_that_never_locks_runs_and_the_report_says_that_nothing_was_seen() {
         recording.report.0["coverage"]
     );
 }
+
+/// What is preloaded is not kept where others could put something else, and that is said.
+#[test]
+fn a_cache_that_is_not_safe_is_named() {
+    let folder = crate::util::run::folder();
+    let cache = folder.path().join("cache");
+    let run = |options: &[&str]| {
+        let mut command = lockprof();
+        command.args(["run"]).args(options).args(["-o", "t.lockprof", "true"]).env("XDG_CACHE_HOME", &cache);
+        finish(command.current_dir(folder.path()), LIMIT)
+    };
+    let outcome = run(&[]);
+    let wanted = format!("XDG_CACHE_HOME is passed over for the preloaded library: {} is not safe", cache.display());
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.matches(&wanted).count(), 1, "{}", outcome.stderr);
+    assert!(!cache.exists() && run(&["-q"]).stderr.is_empty());
+}

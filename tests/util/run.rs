@@ -49,6 +49,7 @@ pub struct Target {
     env: Vec<(OsString, OsString)>,
     options: Vec<OsString>,
     limit: Duration,
+    has_rights: bool,
 }
 
 /// What a recorded run left.
@@ -61,7 +62,13 @@ pub struct Recording {
 
 impl Target {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self { command: vec![program.as_ref().into()], env: Vec::new(), options: vec!["-q".into()], limit: LIMIT }
+        Self {
+            command: vec![program.as_ref().into()],
+            env: Vec::new(),
+            options: vec!["-q".into()],
+            limit: LIMIT,
+            has_rights: true,
+        }
     }
 
     pub fn args<T: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
@@ -81,6 +88,12 @@ impl Target {
         self
     }
 
+    /// Without what root may do and others may not.
+    pub fn unprivileged(mut self) -> Self {
+        self.has_rights = false;
+        self
+    }
+
     /// The program's own command line.
     pub fn bare_command(&self) -> Command {
         let mut command = Command::new(&self.command[0]);
@@ -93,6 +106,17 @@ impl Target {
         let mut command = lockprof();
         command.arg("run").args(&self.options).arg("-o").arg(trace).arg("--").args(&self.command);
         command.envs(self.env.iter().cloned());
+        if !self.has_rights {
+            // SAFETY: the closure makes system calls only; what the kernel does not know it refuses.
+            unsafe {
+                command.pre_exec(|| {
+                    for right in 0..64 {
+                        libc::prctl(libc::PR_CAPBSET_DROP, right, 0, 0, 0);
+                    }
+                    Ok(())
+                })
+            };
+        }
         command
     }
 

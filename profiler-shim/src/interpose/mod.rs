@@ -10,6 +10,7 @@ mod barrier;
 mod c11;
 mod cond;
 mod dl;
+mod exec;
 mod exit;
 mod filter;
 mod glibc;
@@ -51,9 +52,45 @@ macro_rules! next_register {
     };
 }
 
+/// The code of a hook: while the shim is asleep, and where the function behind is none of libc's, the call goes on to that
+/// function exactly as it came; else the instructions given here lead to `body`.
+macro_rules! stub {
+    ($name:ident, $body:ident, $($then:expr),* $(,)?) => {
+        ::core::arch::naked_asm!(
+            ".cfi_startproc",
+            "endbr64",
+            "2:",
+            "cmp dword ptr [rip + {control}], 0",
+            "jne 3f",
+            "cmp dword ptr [rip + {table} + {how}], {recorded}",
+            "jne 3f",
+            $($then,)*
+            "3:",
+            "mov r11, qword ptr [rip + {table} + {at}]",
+            "test r11, r11",
+            "jnz 4f",
+            // Not found yet, or in an object that was opened later.
+            "lea r11, [rip + {table} + {entry}]",
+            "call {resolve}",
+            "test r11, r11",
+            "jz 2b",
+            "4:",
+            "jmp r11",
+            ".cfi_endproc",
+            control = sym $crate::state::dormant::CONTROL,
+            table = sym $crate::real::TABLE,
+            entry = const $crate::real::place::$name,
+            how = const $crate::real::place::$name + ::core::mem::offset_of!($crate::real::Entry, how),
+            at = const $crate::real::place::$name + ::core::mem::offset_of!($crate::real::Entry, at),
+            recorded = const $crate::real::RECORDED,
+            resolve = sym $crate::interpose::registers::resolve,
+            body = sym $body,
+        )
+    };
+}
+
 /// Exports a hook: `fn name(arguments; entry) -> result { ... }`. `entry` is the stack pointer at the call: it points to the
-/// return address. While the shim is asleep, and where the function behind is none of libc's, the call goes on to that
-/// function exactly as it came.
+/// return address.
 macro_rules! hook {
     (fn $name:ident($($arg:ident: $type:ty),*; $entry:ident) $(-> $result:ty)? { $($body:tt)* }) => {
         const _: () = {
@@ -67,37 +104,11 @@ macro_rules! hook {
             #[cfg_attr(lockprof_preload, unsafe(no_mangle))]
             #[unsafe(naked)]
             pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
-                ::core::arch::naked_asm!(
-                    ".cfi_startproc",
-                    "endbr64",
-                    "2:",
-                    "cmp dword ptr [rip + {control}], 0",
-                    "jne 3f",
-                    "cmp dword ptr [rip + {table} + {how}], {recorded}",
-                    "jne 3f",
+                $crate::interpose::stub!(
+                    $name, body,
                     "mov qword ptr [rsp - 8], rbp",
                     concat!("mov ", $crate::interpose::next_register!($($arg)*), ", rsp"),
                     "jmp {body}",
-                    "3:",
-                    "mov r11, qword ptr [rip + {table} + {at}]",
-                    "test r11, r11",
-                    "jnz 4f",
-                    // Not found yet, or in an object that was opened later.
-                    "lea r11, [rip + {table} + {entry}]",
-                    "call {resolve}",
-                    "test r11, r11",
-                    "jz 2b",
-                    "4:",
-                    "jmp r11",
-                    ".cfi_endproc",
-                    control = sym $crate::state::dormant::CONTROL,
-                    table = sym $crate::real::TABLE,
-                    entry = const $crate::real::place::$name,
-                    how = const $crate::real::place::$name + ::core::mem::offset_of!($crate::real::Entry, how),
-                    at = const $crate::real::place::$name + ::core::mem::offset_of!($crate::real::Entry, at),
-                    recorded = const $crate::real::RECORDED,
-                    resolve = sym $crate::interpose::registers::resolve,
-                    body = sym body,
                 )
             }
         };
@@ -175,4 +186,6 @@ macro_rules! plain_hook {
     };
 }
 
-pub(crate) use {destroying_hook, forgetting_hook, hook, initialising_hook, next_register, own_function, plain_hook};
+pub(crate) use {
+    destroying_hook, forgetting_hook, hook, initialising_hook, next_register, own_function, plain_hook, stub,
+};

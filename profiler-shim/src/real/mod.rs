@@ -52,6 +52,8 @@ pub enum Family {
     C11Once,
     Thread,
     C11Thread,
+    /// What starts programs.
+    Exec,
     /// What the recorder itself calls.
     Own,
 }
@@ -188,6 +190,20 @@ real! {
     Thread: fn pthread_timedjoin_np(thread: Ptr, result: Ptr, until: Ptr) -> c_int;
     Thread: fn pthread_clockjoin_np(thread: Ptr, result: Ptr, clock: Clock, until: Ptr) -> c_int;
     C11Thread: fn thrd_join(thread: Ptr, result: Ptr) -> c_int;
+    Exec: fn execve(path: Ptr, argv: Ptr, envp: Ptr) -> c_int;
+    Exec: fn execv(path: Ptr, argv: Ptr) -> c_int;
+    Exec: fn execvp(file: Ptr, argv: Ptr) -> c_int;
+    Exec: fn execvpe(file: Ptr, argv: Ptr, envp: Ptr) -> c_int;
+    Exec: fn fexecve(fd: c_int, argv: Ptr, envp: Ptr) -> c_int;
+    Exec: fn execl(path: Ptr, arg: Ptr) -> c_int;
+    Exec: fn execle(path: Ptr, arg: Ptr) -> c_int;
+    Exec: fn execlp(file: Ptr, arg: Ptr) -> c_int;
+    Exec: fn posix_spawn(pid: Ptr, path: Ptr, actions: Ptr, attr: Ptr, argv: Ptr, envp: Ptr) -> c_int;
+    Exec: fn posix_spawnp(pid: Ptr, file: Ptr, actions: Ptr, attr: Ptr, argv: Ptr, envp: Ptr) -> c_int;
+    Exec: fn old_posix_spawn(pid: Ptr, path: Ptr, actions: Ptr, attr: Ptr, argv: Ptr, envp: Ptr) -> c_int = "posix_spawn" of c"GLIBC_2.2.5";
+    Exec: fn old_posix_spawnp(pid: Ptr, file: Ptr, actions: Ptr, attr: Ptr, argv: Ptr, envp: Ptr) -> c_int = "posix_spawnp" of c"GLIBC_2.2.5";
+    Exec: fn system(command: Ptr) -> c_int;
+    Exec: fn popen(command: Ptr, mode: Ptr) -> Ptr;
     Own: fn pthread_key_create(key: *mut c_uint, destructor: Ptr) -> c_int;
     Own: fn pthread_setspecific(key: c_uint, value: Ptr) -> c_int;
     Own: fn dlopen(file: *const c_char, flags: c_int) -> Ptr;

@@ -166,15 +166,15 @@ impl Process {
     }
 }
 
-/// The header of the process that this one was forked from.
-fn parent() -> Option<&'static Header> {
+/// The header of this process or, where it has none of its own (a fork's or a vfork's child), of its parent.
+pub fn nearest_header() -> Option<&'static Header> {
     // SAFETY: a segment stays mapped as long as its process lives, and in its children; any bytes are valid.
     unsafe { LAST.load(Ordering::Relaxed).as_ref() }
 }
 
 /// This process cannot be recorded: who reads of its parent hears of it.
 fn unseen_child(why: u32) {
-    if let Some(header) = parent() {
+    if let Some(header) = nearest_header() {
         if filters::inherited() != 0 {
             header.notes.fetch_or(note::SANDBOXED_CHILD, Ordering::Relaxed);
         }
@@ -192,7 +192,7 @@ pub fn missed() {
         && matches!(process.state.load(Ordering::Acquire), OFF | LATER)
     {
         if process.tries.load(Ordering::Relaxed) > 0
-            && let Some(header) = parent()
+            && let Some(header) = nearest_header()
         {
             header.children_acquisitions.fetch_add(1, Ordering::Relaxed);
         }

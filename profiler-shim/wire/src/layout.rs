@@ -146,6 +146,9 @@ pub mod unseen {
     pub const ROOM: u32 = 4;
 }
 
+/// In [`Header::execs`] and [`Header::failed_execs`]: the count was read, and nobody reads it again.
+pub const CLOSED: u32 = 1 << 31;
+
 /// The first page of a segment. The shim writes it: most of it once, at the start; the counts of rows behind the rows
 /// (Release), each by whoever makes one; notes and counters at any time. The collector reads.
 #[repr(C, align(64))]
@@ -190,6 +193,11 @@ pub struct Header {
     pub foreign: AtomicU32,
     /// Acquisitions of such children: they, too, write here.
     pub children_acquisitions: AtomicU64,
+    /// Programs that the process started or was about to become, and its forked children that have no segment yet, by
+    /// functions of libc; with [`CLOSED`].
+    pub execs: AtomicU32,
+    /// Those of them that could not be started; with [`CLOSED`].
+    pub failed_execs: AtomicU32,
     /// Number of the process's PID namespace, as in the link `/proc/self/ns/pid`; 0 where it could not be read.
     pub pid_namespace: AtomicU64,
     /// `CLOCK_REALTIME` at the start, ns: unlike the other clock, it is the same in every time namespace.

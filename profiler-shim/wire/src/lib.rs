@@ -1,7 +1,7 @@
 //! What the shim and the CLI say to each other through shared memory: layout and records, nothing else.
 //!
 //! One *segment* (a sparse file on a memory file system) belongs to one process image. The shim is the
-//! only writer but for the rings' tails and the hand-back of ended thread slots; the CLI treats every
+//! only writer but for the rings' tails, the hand-back of ended thread slots and a mark on counts that were read; the CLI treats every
 //! byte as hostile. No unsafe code, no dependencies: memory is cast to these types in one function on
 //! each side, and every field that both sides touch is an atomic.
 
@@ -34,7 +34,7 @@ pub use thread::{HeldEntry, ThreadSlot};
 /// First word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"lockprof");
 /// Changes whenever any layout in this crate changes: shim and CLI are built together.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 /// Names the session's folder to the shim.
 pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
 /// Options for the shim: letters, see [`option`].

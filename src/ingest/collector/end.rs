@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::atomic::Ordering;
 
-use super::{Collected, Collector, Source, Tick, sum};
+use super::{Collected, Collector, Source, Tick, missing_programs, sum};
 use crate::ingest::clock::monotonic_ns;
 use crate::ingest::exit;
 use crate::ingest::order;
@@ -12,13 +12,17 @@ use crate::ingest::reducer::Reducer;
 use crate::model::{Coverage, Mode, SiteKey, StackId, Stacks};
 
 impl Collector {
-    /// Reads what is left of a process that will write no more.
-    pub(super) fn close(&mut self, mut source: Source) {
+    /// Reads what is left of a process. `is_over`: it will write no more.
+    pub(super) fn close(&mut self, mut source: Source, is_over: bool) {
         source.image.segment.look_again();
         let said = source.image.segment.header().exit.load(Ordering::Relaxed);
         let has_ended_by_now = source.image.owner.liveness.is_over();
         self.session.processes[source.image.process.index()].exit = exit::said(said);
-        self.images.entry(source.image.process).or_default().has_told_exit = said != 0;
+        let notes = self.images.entry(source.image.process).or_default();
+        notes.has_told_exit = said != 0;
+        // Written a moment after the header is there.
+        notes.is_forked = source.image.segment.header().forked.load(Ordering::Relaxed) != 0;
+        self.started += source.image.started(is_over);
         // The kernel tells only when the parent has fetched the code.
         if let Liveness::Descriptor(process) = std::mem::replace(&mut source.image.owner.liveness, Liveness::Over) {
             self.ended.push((source.image.process, process));
@@ -92,7 +96,7 @@ impl Collector {
     pub fn finish(mut self) -> Collected {
         self.tick();
         for (_, source) in std::mem::take(&mut self.sources) {
-            self.close(source);
+            self.close(source, false);
         }
         for program in std::mem::take(&mut self.programs) {
             self.close_program(program);
@@ -119,8 +123,9 @@ impl Collector {
         coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
         coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
         self.session.meta.duration_ns = monotonic_ns() - self.origin_ns;
-        let Self { session, data_addresses, oracle, images, mut loaded, patched, .. } = self;
+        let Self { session, data_addresses, oracle, images, mut loaded, patched, started, .. } = self;
         loaded.retain(|(process, module)| !patched.contains(&(*process, module.path.clone())));
-        Collected { session, data_addresses, oracle, images, loaded }
+        let missing_programs = missing_programs(started, &images);
+        Collected { session, data_addresses, oracle, images, loaded, missing_programs }
     }
 }

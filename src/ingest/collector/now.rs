@@ -134,7 +134,14 @@ impl Collector {
         coverage.notes.push(format!("written while the program ran: what happened later is not in it{open}"));
         let living = self.living_data_addresses().flatten();
         let data_addresses = living.chain(&self.data_addresses).map(|(id, address)| (*id, *address)).collect();
-        Collected { session, data_addresses, oracle: (0, 0), images: self.images.clone(), loaded: Vec::new() }
+        Collected {
+            session,
+            data_addresses,
+            oracle: (0, 0),
+            images: self.images.clone(),
+            loaded: Vec::new(),
+            missing_programs: 0,
+        }
     }
 
     /// A copy of what was read so far, and where its locks lie. What living threads have folded is not in it; of

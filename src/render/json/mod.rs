@@ -127,6 +127,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_measured_is_null() {
+        let session = Session { overhead: Default::default(), ..server() };
+        let text = report(&session, &Contention::of(&session, &Query::default()), &Findings::default());
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(json["overhead"]["ns_per_pair"].is_null() && json["overhead"]["share_of_runtime"].is_null());
+    }
+
+    #[test]
+    fn orders_may_be_cut_where_every_acquisition_is_known() {
+        let mut session = server();
+        let coverage = |session: &Session| {
+            let text = report(session, &Contention::of(session, &Query::default()), &Findings::default());
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()["coverage"].take()
+        };
+        assert_eq!(
+            (&coverage(&session)["complete"], &coverage(&session)["order_complete"]),
+            (&true.into(), &true.into())
+        );
+        session.order.dropped = 1;
+        assert_eq!(
+            (&coverage(&session)["complete"], &coverage(&session)["order_complete"]),
+            (&true.into(), &false.into())
+        );
+    }
+
+    #[test]
     fn golden_report() {
         let session = server();
         let query = Query { by: GroupBy::Thread, ..Query::default() };

@@ -57,14 +57,16 @@ struct Coverage<'a> {
     stacks_truncated: u64,
     /// Only contended acquisitions are known: the profile of another tool.
     contended_only: bool,
+    /// Whether all that the order of locks depends on is known.
+    order_complete: bool,
     /// The trace was cut short.
     cut: bool,
 }
 
 #[derive(Serialize)]
 struct Overhead {
-    ns_per_pair: f64,
-    share_of_runtime: f64,
+    ns_per_pair: Option<f64>,
+    share_of_runtime: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -228,12 +230,10 @@ impl<'a> Report<'a> {
                 stack_misses: seen.stack_misses,
                 stacks_truncated: seen.stacks_truncated,
                 contended_only: seen.contended_only,
+                order_complete: session.order.dropped == 0 && !seen.contended_only && !meta.cut,
                 cut: meta.cut,
             },
-            overhead: Overhead {
-                ns_per_pair: session.overhead.ns_per_pair,
-                share_of_runtime: session.overhead.share_of_runtime,
-            },
+            overhead: overhead(session.overhead),
             counters: Counters {
                 task_clock_ns: session.counters.task_clock_ns,
                 context_switches: session.counters.context_switches,
@@ -251,6 +251,12 @@ impl<'a> Report<'a> {
 }
 
 /// Findings about locks that the view shows. A lock without a counted acquisition is shown where nothing is left out.
+/// A cost that was not measured is none.
+fn overhead(cost: crate::model::Overhead) -> Overhead {
+    let measured = |value: f64| (cost.ns_per_pair > 0.0).then_some(value);
+    Overhead { ns_per_pair: measured(cost.ns_per_pair), share_of_runtime: measured(cost.share_of_runtime) }
+}
+
 fn findings<'a>(session: &'a Session, view: &Contention, all: &'a Findings) -> Vec<FindingRow<'a>> {
     let is_shown = |finding: &&Finding| {
         view.query.filter.is_empty() || finding.subject.locks.iter().any(|lock| view.row_of(*lock).is_some())
