@@ -64,6 +64,8 @@ pub struct Launch<'a> {
     pub limits: Limits,
     /// How it is patched, if it is a Go program.
     pub recipe: Option<Recipe>,
+    /// Where it announces that it starts other programs.
+    pub follow: Option<PathBuf>,
 }
 
 /// A started program.
@@ -132,7 +134,7 @@ impl Launch<'_> {
         unsafe { command.pre_exec(restore) };
         let path = std::fs::canonicalize(&self.program.path).unwrap_or_else(|_| self.program.path.clone());
         let path = path.display().to_string();
-        let recipe = self.recipe;
+        let (recipe, follow) = (self.recipe, self.follow);
         if recipe.is_some() {
             // SAFETY: the function makes one system call.
             unsafe { command.pre_exec(inline::allow) };
@@ -148,7 +150,7 @@ impl Launch<'_> {
             .spawn(move || {
                 let mut running = Running::start(with_events);
                 let child = command.spawn().map_err(anyhow::Error::from);
-                let child = child.and_then(|child| patch(child, recipe.as_ref(), &path));
+                let child = child.and_then(|child| patch(child, recipe.as_ref(), &path, follow.as_deref()));
                 if started_in_thread.send(child).is_ok() && asked.recv().is_ok() {
                     let _ = answer.send(running.read());
                 }
@@ -176,11 +178,16 @@ impl Launch<'_> {
     }
 }
 
-/// Patches the program, which stops at its exec for that. One that cannot be patched is not left half done.
-fn patch(mut child: Child, recipe: Option<&Recipe>, path: &str) -> anyhow::Result<(Child, Option<Patched>)> {
+/// Patches the program, which stops at its exec for that. One that cannot be patched is ended: nothing of it would be seen.
+fn patch(
+    mut child: Child,
+    recipe: Option<&Recipe>,
+    path: &str,
+    follow: Option<&Path>,
+) -> anyhow::Result<(Child, Option<Patched>)> {
     let Some(recipe) = recipe else { return Ok((child, None)) };
     let patched = Tracee::at_exec(child.id() as i32).map_err(InlineError::from).and_then(|tracee| {
-        let patched = inline::patch(&tracee, recipe, path)?;
+        let patched = inline::patch(&tracee, recipe, path, follow)?;
         tracee.detach()?;
         Ok(patched)
     });

@@ -12,6 +12,7 @@ mod directory;
 mod ending;
 mod execs;
 pub mod folder;
+mod follow;
 mod go;
 pub mod inline;
 pub mod launch;
@@ -33,10 +34,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::ingest::collector::{Collected, Collector, HangNow};
 use crate::live::control::{CollectorHandle, ControlChannel, Stop};
 use crate::live::socket;
-use crate::model::{Exit, Process, ProcessId, Session};
+use crate::model::{Coverage, Exit, Process, ProcessId, Session};
 pub use attach::attach;
 use checkpoint::Checkpoint;
 use ending::Ending;
+use follow::{Follower, News};
 use launch::{Launch, Program};
 use limits::Limits;
 use process_tree::ProcessTree;
@@ -161,8 +163,13 @@ pub fn record(
     }
     let started = Instant::now();
     let mut unseen = Unseen::new(folder.path(), &shim);
+    let follower = if options.no_follow { None } else { Follower::start(folder.path()) };
     let recipe = go::recipe(&program.path)?;
-    let mut child = Launch { program, folder: folder.path(), shim: &shim, options, limits, recipe }.start()?;
+    // Its own locks are not what anybody wants to know.
+    let recipe = recipe.map(|recipe| if recipe.is_go_command() { recipe.followed_only() } else { recipe });
+    let follow = follower.is_some().then(|| follow::socket(folder.path()));
+    let launch = Launch { program, folder: folder.path(), shim: &shim, options, limits, recipe, follow };
+    let mut child = launch.start()?;
     launch::yield_to_program();
     child.patched.take().into_iter().for_each(|patched| collector.add_program(patched));
     describe(&mut collector.session, program.words(), child.started());
@@ -185,6 +192,7 @@ pub fn record(
             collector.note_waits(true);
             ending = Some((Ended::TimedOut, Ending::begin(&tree, GRACE_OF_TIMED_OUT)));
         }
+        follower.iter().flat_map(Follower::news).for_each(|news| take(news, &mut collector));
         let tick = collector.tick();
         checkpoint.read(tick.records, &collector);
         match handle.answer(&mut collector, &mut || tell(Event::Watched)) {
@@ -208,7 +216,8 @@ pub fn record(
         }
         if !options.no_follow {
             let is_news = child.execs.read();
-            unseen.look(&collector, is_news);
+            let is_busy = |pid| follower.as_ref().is_some_and(|follower| follower.is_busy(pid));
+            unseen.look(&collector, is_news, &is_busy);
         }
         if exit.is_none() {
             signals::stop_with(child.pid());
@@ -275,6 +284,18 @@ fn settle(collector: &mut Collector) {
     let began = Instant::now();
     while collector.missing_programs() > 0 && collector.tick().alive > 0 && began.elapsed() < LOADING {
         std::thread::sleep(Pause::SHORTEST);
+    }
+}
+
+/// A Go program was started beside the others.
+fn take(news: News, collector: &mut Collector) {
+    match news.outcome {
+        Ok(patched) => patched.into_iter().for_each(|patched| collector.add_program(*patched)),
+        Err((path, why)) => {
+            let (path, pid) = (path.display(), news.pid);
+            let what = format!("the Go program {path} was not recorded (process {pid}): {why}");
+            collector.session.coverage.notes.push(Coverage::in_part(&what));
+        }
     }
 }
 

@@ -136,8 +136,8 @@ impl<'a> Unseen<'a> {
     }
 
     /// Looks at processes that are new, or became another program. To be called often. `is_news`: the kernel's list says
-    /// that there may be such.
-    pub fn look(&mut self, collector: &Collector, is_news: bool) {
+    /// that there may be such; `is_busy`: somebody takes care of a process, and tells of it.
+    pub fn look(&mut self, collector: &Collector, is_news: bool, is_busy: &dyn Fn(u32) -> bool) {
         self.is_news |= is_news;
         let began = Instant::now();
         let is_due = || self.searched.is_none_or(|(at, _)| at.elapsed() >= AT_LEAST);
@@ -165,7 +165,7 @@ impl<'a> Unseen<'a> {
             };
             let is_new = !now.is_same_image(&kin.image);
             if is_new || kin.doubt.is_some() {
-                self.judge(*entry, kin, (now, is_new), &recorded, began);
+                self.judge(*entry, kin, (now, is_new), (&recorded, is_busy), began);
             }
             true
         });
@@ -203,10 +203,10 @@ impl<'a> Unseen<'a> {
         entry: u32,
         kin: &mut Kin,
         (now, is_new): (Stat, bool),
-        recorded: &FxHashSet<u32>,
+        (recorded, is_busy): (&FxHashSet<u32>, &dyn Fn(u32) -> bool),
         at: Instant,
     ) {
-        let look = self.look_at(entry, recorded);
+        let look = if is_busy(entry) { Look::Fine } else { self.look_at(entry, recorded) };
         // It became another program while it was looked at: the next look tells.
         if Stat::of(entry).is_none_or(|then| !then.is_same_image(&now)) {
             return;

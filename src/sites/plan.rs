@@ -35,6 +35,8 @@ pub enum Form {
     SetUp,
     /// Records, and executes the end of the function.
     Return,
+    /// Stands in the place of a system call.
+    SystemCall,
 }
 
 /// Why an operation cannot be patched.
@@ -160,6 +162,29 @@ fn return_at(code: &Code, at: usize) -> Result<Patch, Refusal> {
     }
     free_of_jumps_and_calls(code, &instructions[start..=at])?;
     Patch::new(Form::Return, &instructions[start..=at]).ok_or(Refusal::Missing)
+}
+
+/// The patch of the only system call of a function.
+pub fn system_call(code: &Code) -> Result<Patch, Refusal> {
+    let instructions = code.instructions();
+    let is_call = |instruction: &Instruction| instruction.mnemonic() == Mnemonic::Syscall;
+    let at = instructions.iter().position(is_call).ok_or(Refusal::Missing)?;
+    if instructions[at + 1..].iter().any(is_call) {
+        return Err(Refusal::Missing);
+    }
+    let mut end = at + 1;
+    while bytes(&instructions[at..end]) < JUMP {
+        end += 1;
+        if end > instructions.len() {
+            return Err(Refusal::EndOfFunction);
+        }
+    }
+    // The call itself is none that leaves an address behind.
+    free_of_jumps_and_calls(code, &instructions[at + 1..end])?;
+    if code.is_target(instructions[at + 1].ip()) {
+        return Err(Refusal::JumpTarget);
+    }
+    Patch::new(Form::SystemCall, &instructions[at..end]).ok_or(Refusal::Missing)
 }
 
 /// The instructions from a position on that make room for a jump.

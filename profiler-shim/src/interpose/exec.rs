@@ -7,7 +7,7 @@ use core::ffi::c_int;
 
 use super::outcome::{errno, set_errno};
 use super::stub;
-use crate::lifecycle::execs::counted;
+use crate::lifecycle::execs::{counted, followed};
 use crate::real;
 use crate::sys::Ptr;
 
@@ -30,38 +30,42 @@ macro_rules! starting_hook {
     };
 }
 
-/// Exec: who comes back has failed.
-fn becoming(real: impl FnOnce() -> c_int) -> c_int {
-    counted(real, |_| true)
+/// Exec of this file: who comes back has failed.
+///
+/// # Safety
+/// `file` is the program's own argument.
+unsafe fn becoming(file: Ptr, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: as the caller says.
+    unsafe { followed(file.cast(), real) }
 }
 
 starting_hook! {
     fn execve(path: Ptr, argv: Ptr, envp: Ptr) -> c_int {
-        becoming(|| real::execve(path, argv, envp))
+        becoming(path, || real::execve(path, argv, envp))
     }
 }
 
 starting_hook! {
     fn execv(path: Ptr, argv: Ptr) -> c_int {
-        becoming(|| real::execv(path, argv))
+        becoming(path, || real::execv(path, argv))
     }
 }
 
 starting_hook! {
     fn execvp(file: Ptr, argv: Ptr) -> c_int {
-        becoming(|| real::execvp(file, argv))
+        becoming(file, || real::execvp(file, argv))
     }
 }
 
 starting_hook! {
     fn execvpe(file: Ptr, argv: Ptr, envp: Ptr) -> c_int {
-        becoming(|| real::execvpe(file, argv, envp))
+        becoming(file, || real::execvpe(file, argv, envp))
     }
 }
 
 starting_hook! {
     fn fexecve(fd: c_int, argv: Ptr, envp: Ptr) -> c_int {
-        becoming(|| real::fexecve(fd, argv, envp))
+        counted(|| real::fexecve(fd, argv, envp), |_| true)
     }
 }
 
@@ -117,13 +121,13 @@ macro_rules! listing_hook {
 
 listing_hook! {
     fn execl(path, argv) {
-        becoming(|| real::execv(path, argv as Ptr))
+        becoming(path, || real::execv(path, argv as Ptr))
     }
 }
 
 listing_hook! {
     fn execlp(file, argv) {
-        becoming(|| real::execvp(file, argv as Ptr))
+        becoming(file, || real::execvp(file, argv as Ptr))
     }
 }
 
@@ -133,7 +137,7 @@ listing_hook! {
         while !(*end).is_null() {
             end = end.add(1);
         }
-        becoming(|| real::execve(path, argv as Ptr, *end.add(1)))
+        becoming(path, || real::execve(path, argv as Ptr, *end.add(1)))
     }
 }
 

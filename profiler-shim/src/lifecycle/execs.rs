@@ -4,12 +4,16 @@
 //! calls exec, counts in its parent's header. Nothing here takes a lock, needs memory or makes a system call, but where the
 //! parent has ended.
 
+use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use lockprof_wire::Header;
 use lockprof_wire::layout::CLOSED;
 
 use crate::state::attach;
+use crate::state::folder::FOLDER;
+use crate::sys;
+use crate::sys::socket::{self, Address};
 
 /// Starts a program by the real call, or becomes it. `has_failed` says so of an answer.
 pub fn counted<T>(real: impl FnOnce() -> T, has_failed: impl FnOnce(&T) -> bool) -> T {
@@ -20,6 +24,39 @@ pub fn counted<T>(real: impl FnOnce() -> T, has_failed: impl FnOnce(&T) -> bool)
         count(|header| &header.failed_execs);
     }
     answer
+}
+
+/// Becomes a program by the real call, which is announced: if it is a Go program, its locks are found at its start.
+///
+/// # Safety
+/// `file` ends with a NUL, or is null.
+pub unsafe fn followed(file: *const c_char, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: as the caller says.
+    let connection = unsafe { announce(file) };
+    let answer = counted(real, |_| true);
+    if let Some(connection) = connection {
+        // There was no exec.
+        socket::send(connection, b"f");
+        sys::close(connection);
+    }
+    answer
+}
+
+/// # Safety
+/// As for [`followed`].
+unsafe fn announce(file: *const c_char) -> Option<isize> {
+    let mut address = Address::new();
+    if file.is_null() || attach::nearest_header().is_none() || !FOLDER.follow_path(&mut address.path) {
+        return None;
+    }
+    let connection = socket::connect(&address)?;
+    // SAFETY: as the caller says.
+    if !socket::send_text(connection, unsafe { CStr::from_ptr(file) }) {
+        sys::close(connection);
+        return None;
+    }
+    socket::wait(connection);
+    Some(connection)
 }
 
 fn count(which: fn(&Header) -> &AtomicU32) {

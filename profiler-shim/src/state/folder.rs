@@ -2,8 +2,10 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use lockprof_wire::FOLLOW;
 use lockprof_wire::layout::SPARE;
 
+use crate::sys::socket::PATH;
 use crate::sys::text::decimal;
 use crate::sys::{self, clock};
 use crate::tables::segment::PATH_MAX;
@@ -59,6 +61,18 @@ impl Folder {
         SPARE.bytes().for_each(&mut put);
         decimal(u64::from(number), &mut put);
         put(0);
+        true
+    }
+
+    /// The path of the socket where programs that are started are announced, with a final NUL.
+    pub fn follow_path(&self, into: &mut [u8; PATH]) -> bool {
+        let len = self.len.load(Ordering::Relaxed) as usize;
+        if len == 0 || len + 1 + FOLLOW.len() + 1 > PATH {
+            return false;
+        }
+        let words = self.bytes.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
+        let path = words.take(len).chain([b'/']).chain(FOLLOW.bytes()).chain([0]);
+        into.iter_mut().zip(path).for_each(|(to, from)| *to = from);
         true
     }
 

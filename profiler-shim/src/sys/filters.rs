@@ -48,7 +48,7 @@ const fn call(number: usize, arguments: [u64; 6]) -> Call {
 const ANY_DESCRIPTOR: u64 = 3;
 const HERE: u64 = number::AT_FDCWD as u64;
 const LEN: u64 = 4096;
-const CALLS: [Call; 45] = [
+const CALLS: [Call; 48] = [
     call(number::OPENAT, [HERE, 0, number::O_CLOEXEC as u64, 0, 0, 0]),
     call(
         number::OPENAT,
@@ -97,6 +97,9 @@ const CALLS: [Call; 45] = [
     call(number::FUTEX, [0, 1, i32::MAX as u64, 0, 0, 0]),
     call(number::PROCESS_VM_READV, [0, 0, 1, 0, 1, 0]),
     call(number::READ, [ANY_DESCRIPTOR, 0, LEN, 0, 0, 0]),
+    call(number::SOCKET, [number::AF_UNIX as u64, number::STREAM as u64, 0, 0, 0, 0]),
+    call(number::CONNECT, [ANY_DESCRIPTOR, 0, 16, 0, 0, 0]),
+    call(number::SENDTO, [ANY_DESCRIPTOR, 0, LEN, number::NO_SIGNAL as u64, 0, 0]),
 ];
 
 /// The bit of a call: how many other calls come before it in the list.

@@ -21,6 +21,7 @@ pub mod private;
 mod process;
 mod raw;
 mod signals;
+pub mod socket;
 pub mod spin;
 pub mod text;
 pub mod this_thread;

@@ -12,6 +12,9 @@ pub const MREMAP: usize = 25;
 pub const MINCORE: usize = 27;
 pub const MADVISE: usize = 28;
 pub const GETPID: usize = 39;
+pub const SOCKET: usize = 41;
+pub const CONNECT: usize = 42;
+pub const SENDTO: usize = 44;
 pub const KILL: usize = 62;
 pub const FLOCK: usize = 73;
 pub const FTRUNCATE: usize = 77;
@@ -41,6 +44,13 @@ pub const SIG_SETMASK: usize = 2;
 pub const GET_SECCOMP: usize = 21;
 /// What `rt_sigprocmask` refuses, behind having read the mask.
 pub const NO_SUCH_ACTION: usize = 99;
+
+/// `AF_UNIX`.
+pub const AF_UNIX: usize = 1;
+/// `SOCK_STREAM | SOCK_CLOEXEC`.
+pub const STREAM: usize = 1 | O_CLOEXEC;
+/// `MSG_NOSIGNAL`.
+pub const NO_SIGNAL: usize = 0x4000;
 
 /// `PROT_READ`.
 pub const PROT_READ: usize = 1;

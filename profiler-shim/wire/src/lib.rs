@@ -37,6 +37,10 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"lockprof");
 pub const VERSION: u32 = 11;
 /// Names the session's folder to the shim.
 pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
+/// The socket in the session's folder where it is announced that a program is about to be started: the program's path, as
+/// it is given to the kernel or looked for. The answer, or the end of the connection, says that it may be. If there is no
+/// exec after that, a byte says so.
+pub const FOLLOW: &str = "follow";
 /// Options for the shim: letters, see [`option`].
 pub const ENV_OPTIONS: &str = "LOCKPROF_SHIM_OPTIONS";
 

@@ -90,6 +90,7 @@ impl Meaning {
             },
             Operation::Entry(row) => (event(row.entry, true), Event::Other),
             Operation::Exit(row) => (event(row.exit, false), Event::Other),
+            Operation::Start => (Event::Other, Event::Other),
         };
         Self { usual, failed, leaf: planned.address + 1 }
     }

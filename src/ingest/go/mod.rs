@@ -43,8 +43,8 @@ pub struct Patched {
     pub operations: Vec<Planned>,
     /// What it writes.
     pub rings: Rings,
-    /// What was found, for people.
-    pub found: String,
+    /// What was found, for people; `None` where nothing is recorded, but the programs that it starts are followed.
+    pub found: Option<String>,
     /// What could not be patched, for people; empty where all could.
     pub left_out: Vec<String>,
 }
@@ -99,7 +99,7 @@ impl Program {
             exit: None,
             threads: 0,
         });
-        session.coverage.notes.push(patched.found);
+        session.coverage.notes.extend(patched.found);
         let clocks = Clocks { are_tsc: true, ticks: super::clock::tsc(), monotonic_ns: monotonic_ns(), real_ns: 0 };
         Self {
             pid: patched.pid,

@@ -5,12 +5,14 @@
 
 use std::io;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::ingest::go::{self, Patched, Rings};
 use crate::model::Module;
 use crate::sites::go::plan::Operation;
 use crate::sites::go::recipe::{Recipe, Step};
-use crate::sites::go::recorder::{self, COMMON_BYTES, Place, SHARED_BYTES, Shared};
+use crate::sites::go::recorder::{self, COMMON_BYTES, Place, SHARED_BYTES, Shared, SocketAddress};
 use crate::sites::go::trampoline::{self, Context};
 use crate::sites::plan::{Form, Patch};
 
@@ -42,13 +44,14 @@ pub enum InlineError {
     Changed,
 }
 
-/// Patches a program that is stopped at its exec. `path`: its file.
+/// Patches a program that is stopped at its exec. `path`: its file; `follow`: the socket where it announces that it starts
+/// others.
 ///
 /// # Errors
-/// Where it cannot be patched as a whole. It may be half patched then, and must not go on.
-pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, InlineError> {
+/// Where it cannot be patched. It is as it was then.
+pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>) -> Result<Patched, InlineError> {
     let rings = Rings::new()?;
-    let base = Patcher { tracee, recipe }.patch(&rings)?;
+    let base = Patcher { tracee, recipe, follow }.patch(&rings)?;
     let subject = |what: &String| format!("in the Go program {path}, {what}");
     Ok(Patched {
         pid: tracee.pid(),
@@ -58,7 +61,7 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, In
         inner_calls: recipe.inner_calls.clone(),
         operations: recipe.steps.iter().map(|step| step.planned.clone()).collect(),
         rings,
-        found: format!("the program {path}: {}", recipe.found),
+        found: recipe.records().then(|| format!("the program {path}: {}", recipe.found)),
         left_out: recipe.left_out.iter().map(subject).collect(),
     })
 }
@@ -66,6 +69,7 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, In
 struct Patcher<'a> {
     tracee: &'a Tracee,
     recipe: &'a Recipe,
+    follow: Option<&'a Path>,
 }
 
 impl Patcher<'_> {
@@ -104,6 +108,7 @@ impl Patcher<'_> {
         if code.len() as u64 > room {
             return Err(io::Error::other("the trampolines are larger than expected").into());
         }
+        let address = self.follow.and_then(socket_address);
         let block = Shared {
             rings: self.map_rings(shared, rings)?,
             stride: go::STRIDE as u64,
@@ -118,6 +123,8 @@ impl Patcher<'_> {
             end: near + code.len() as u64,
             index: shared + SHARED_BYTES as u64,
             places: shared + SHARED_BYTES as u64 + index_bytes,
+            follow_length: address.map_or(0, |(length, _)| length),
+            follow: address.map(|(_, address)| address).unwrap_or_default(),
             ..Shared::default()
         };
         self.tracee.write(near, &code)?;
@@ -125,9 +132,14 @@ impl Patcher<'_> {
         let words = |place: &Place| [place.address, place.frame, place.behind, place.number].map(u64::to_ne_bytes);
         self.tracee.write(block.places, places.iter().flat_map(words).flatten().collect::<Vec<_>>().as_slice())?;
         self.tracee.write(shared, &block_bytes(&block))?;
-        // The program itself comes last.
-        for (address, bytes) in &jumps {
-            self.tracee.write(*address, bytes)?;
+        // The program itself comes last, and is left as a whole or not at all.
+        for (at, (address, bytes)) in jumps.iter().enumerate() {
+            if let Err(error) = self.tracee.write(*address, bytes) {
+                for (step, (address, _)) in steps.iter().zip(&jumps[..=at]) {
+                    self.tracee.write(*address, &step.bytes)?;
+                }
+                return Err(error.into());
+            }
         }
         Ok(base)
     }
@@ -228,6 +240,18 @@ fn block_bytes(block: &Shared) -> Vec<u8> {
         block.index,
         block.places,
         block.put_off,
+        block.follow_length,
     ];
-    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    words.iter().flat_map(|word| word.to_ne_bytes()).chain(block.follow.0).collect()
+}
+
+/// A socket's path as the kernel takes it, and its length; `None` where it is too long.
+fn socket_address(path: &Path) -> Option<(u64, SocketAddress)> {
+    let path = path.as_os_str().as_bytes();
+    let mut address = SocketAddress::default();
+    address.0[..2].copy_from_slice(&(libc::AF_UNIX as u16).to_ne_bytes());
+    // `sun_path` has 108 bytes, the last of them a zero.
+    let room = address.0.get_mut(2..2 + path.len()).filter(|_| path.len() < 108)?;
+    room.copy_from_slice(path);
+    Some((2 + path.len() as u64 + 1, address))
 }

@@ -28,12 +28,22 @@ pub fn allow() -> io::Result<()> {
 }
 
 impl Tracee {
-    /// The process of this number, once it has stopped at its exec. It was made by this very thread, and traces itself.
+    /// The process of this number, once it has stopped at its exec. This very thread traces it.
     pub fn at_exec(pid: pid_t) -> io::Result<Self> {
         let signals = RefCell::default();
         wait_for_trap(pid, &signals)?;
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
         Ok(Self { pid, memory, signals })
+    }
+
+    /// A process that is about to become another program, by its number: it is stopped when it has.
+    ///
+    /// # Errors
+    /// Where it may not be traced.
+    pub fn seize(pid: pid_t) -> io::Result<Seized> {
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, libc::PTRACE_O_TRACEEXEC) })?;
+        Ok(Seized { pid })
     }
 
     /// Its number.
@@ -113,6 +123,66 @@ fn check(result: c_long) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// A process that is traced, and runs until its exec.
+pub struct Seized {
+    pid: pid_t,
+}
+
+impl Seized {
+    /// Waits for the exec; the process is stopped then, before the new program's first instruction.
+    ///
+    /// # Errors
+    /// Where it has ended before.
+    pub fn at_exec(self) -> io::Result<Tracee> {
+        const EXEC: i32 = libc::SIGTRAP | libc::PTRACE_EVENT_EXEC << 8;
+        loop {
+            let status = wait(self.pid)?;
+            if status >> 8 == EXEC {
+                break;
+            }
+            // A signal is handed on; any other stop is none of ours.
+            let signal = if status >> 16 == 0 { libc::WSTOPSIG(status) } else { 0 };
+            // SAFETY: no memory of ours is touched.
+            check(unsafe { libc::ptrace(libc::PTRACE_CONT, self.pid, 0, signal) })?;
+        }
+        // It is still in the kernel, which is going to write its answer into a register: on to where that is done.
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, self.pid, 0, 0) })?;
+        go_on(self.pid)?;
+        Tracee::at_exec(self.pid)
+    }
+
+    /// Lets it go: it has not become another program.
+    pub fn let_go(self) -> io::Result<()> {
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, self.pid, 0, 0) })?;
+        let status = wait(self.pid)?;
+        let signal = if status >> 16 == 0 { libc::WSTOPSIG(status) } else { 0 };
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.pid, 0, signal) })
+    }
+}
+
+/// Waits for a stop.
+fn wait(pid: pid_t) -> io::Result<i32> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel writes the status there.
+        if unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == pid {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    if libc::WIFSTOPPED(status) {
+        Ok(status)
+    } else {
+        Err(io::Error::other(format!("it ended before its first instruction (status {status:#x})")))
+    }
+}
+
 fn go_on(pid: pid_t) -> io::Result<()> {
     // SAFETY: no memory of ours is touched.
     check(unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0, 0) })
@@ -121,19 +191,7 @@ fn go_on(pid: pid_t) -> io::Result<()> {
 /// Waits until it is stopped by a trap. Other signals are kept for later.
 fn wait_for_trap(pid: pid_t, signals: &RefCell<Vec<i32>>) -> io::Result<()> {
     loop {
-        let mut status = 0;
-        // SAFETY: the kernel writes the status there.
-        if unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
-            continue;
-        }
-        if !libc::WIFSTOPPED(status) {
-            return Err(io::Error::other(format!("it ended before its first instruction (status {status:#x})")));
-        }
-        match libc::WSTOPSIG(status) {
+        match libc::WSTOPSIG(wait(pid)?) {
             libc::SIGTRAP => return Ok(()),
             signal => {
                 signals.borrow_mut().push(signal);

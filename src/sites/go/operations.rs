@@ -249,6 +249,13 @@ pub fn canonical(name: &str) -> &str {
     name.strip_prefix("internal/").filter(|rest| rest.starts_with("sync.(*Mutex)")).unwrap_or(name)
 }
 
+/// Whether a function is the one through which `syscall` calls the kernel to start another program.
+pub fn is_system_call(name: &str) -> bool {
+    ["runtime/internal/syscall.", "internal/runtime/syscall.", "internal/runtime/syscall/linux."]
+        .iter()
+        .any(|package| name.strip_prefix(package).is_some_and(|name| name.starts_with("Syscall6")))
+}
+
 /// Whether a function only wraps an atomic instruction.
 pub fn wraps_atomic(name: &str) -> bool {
     ["sync/atomic.", "internal/runtime/atomic.", "runtime/internal/atomic."]

@@ -6,6 +6,7 @@ use super::super::code::Code;
 use super::super::image::Image;
 use super::super::plan::{self, Patch, Refusal};
 use super::super::table::{AtomicRow, ColdRow, FunctionRow};
+use super::operations::is_system_call;
 use super::pclntab::Pclntab;
 use super::sites::{ColdCall, Hook, Site, Sites};
 
@@ -20,6 +21,8 @@ pub enum Operation {
     Entry(&'static FunctionRow),
     /// A return of a function.
     Exit(&'static FunctionRow),
+    /// The call of the kernel by which, among others, the program starts another one.
+    Start,
 }
 
 impl Operation {
@@ -29,6 +32,7 @@ impl Operation {
             Self::Atomic(row) => row.operation,
             Self::Call(row) => row.operation,
             Self::Entry(row) | Self::Exit(row) => row.function,
+            Self::Start => "execve",
         }
     }
 }
@@ -73,7 +77,13 @@ impl Plan {
             }
             found.hooks.iter().for_each(|hook| planner.add_hook(&code, hook));
         }
+        for function in index.functions().iter().filter(|function| is_system_call(index.name(function.name))) {
+            if let Some(code) = planner.decode(function.start) {
+                planner.add(function.start, Operation::Start, plan::system_call(&code));
+            }
+        }
         let mut operations = planner.operations;
+        operations.sort_by_key(|planned| planned.address);
         refuse_overlaps(&mut operations);
         Self { operations }
     }

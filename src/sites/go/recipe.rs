@@ -12,7 +12,7 @@ use super::plan::{Operation, Plan, Planned};
 use super::runtime::{Runtime, RuntimeError};
 use super::sites::Sites;
 use super::tables::TablesError;
-use super::version::version;
+use super::version::{main_package, version};
 
 /// Why a program cannot be patched; the text is for the person.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,8 @@ pub struct Recipe {
     pub build_id: Vec<u8>,
     /// The return addresses of calls by which an `RWMutex` takes the mutex inside it, sorted.
     pub inner_calls: Vec<u64>,
+    /// The import path of its main package; empty where it is not known.
+    pub package: String,
     /// What was found, as a sentence without its subject.
     pub found: String,
     /// What could not be patched and is not recorded, as sentences without their subject.
@@ -95,6 +97,7 @@ impl Recipe {
             left_out: left_out(&plan, &sites),
             steps,
             inner_calls: sites.inner_calls,
+            package: main_package(&image).unwrap_or_default().to_owned(),
             runtime,
             entry: image.entry(),
             is_position_independent: image.is_position_independent(),
@@ -105,6 +108,31 @@ impl Recipe {
                 .collect(),
             build_id: image.build_id().unwrap_or_default().to_vec(),
         }))
+    }
+}
+
+impl Recipe {
+    /// Whether it is one of Go's own tools: the `go` command, the compiler, the linker.
+    pub fn is_tool(&self) -> bool {
+        self.package.starts_with("cmd/")
+    }
+
+    /// Whether it is the `go` command.
+    pub fn is_go_command(&self) -> bool {
+        self.package == "cmd/go"
+    }
+
+    /// Whether it records anything.
+    pub fn records(&self) -> bool {
+        self.steps.iter().any(|step| !matches!(step.planned.operation, Operation::Start))
+    }
+
+    /// The same without all that records: only the programs that it starts are followed.
+    #[must_use]
+    pub fn followed_only(mut self) -> Self {
+        self.steps.retain(|step| matches!(step.planned.operation, Operation::Start));
+        self.left_out.clear();
+        self
     }
 }
 

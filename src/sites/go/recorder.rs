@@ -52,6 +52,20 @@ pub struct Shared {
     pub places: u64,
     /// Preemptions that were put off to the end of a trampoline.
     pub put_off: u64,
+    /// Bytes of [`Self::follow`] that are used; 0 where programs that are started are not followed.
+    pub follow_length: u64,
+    /// Where it is announced that a program is about to be started: a `sockaddr_un`.
+    pub follow: SocketAddress,
+}
+
+/// A `sockaddr_un`, with room to the next word.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketAddress(pub [u8; 112]);
+
+impl Default for SocketAddress {
+    fn default() -> Self {
+        Self([0; 112])
+    }
 }
 
 /// What all rings have in common, before the first of them.
@@ -157,7 +171,8 @@ pub const EXIT_MARK: [u8; 3] = [0x0f, 0x1f, 0x80];
 global_asm!(
     r#"
 .pushsection .text.lockprof_go_recorder, "ax", @progbits
-.globl lockprof_go_begin, lockprof_go_now, lockprof_go_before, lockprof_go_signal, lockprof_go_signal_end, lockprof_go_end
+.globl lockprof_go_begin, lockprof_go_now, lockprof_go_before, lockprof_go_signal, lockprof_go_signal_end
+.globl lockprof_go_start, lockprof_go_end
 lockprof_go_begin:
 
 # The time was taken before the operation: it is above the return address and two pushed registers.
@@ -476,6 +491,63 @@ lockprof_go_signal_end:
     mov qword ptr [rcx + 8], 0
 9:  pop r10; pop r9; pop r8; pop rsi; pop rdx; pop rcx; pop rax
     ret
+
+# Before a call of the kernel that starts another program (rdi: its path): whoever follows it is told, and waited for.
+# eax: the connection, or -1; rcx and r11 are free. Perhaps in the child of a vfork: nothing but the stack is written.
+lockprof_go_start:
+    push rdi; push rsi; push rdx; push r8; push r9; push r10; push r12; push r13
+    mov r13, rdi
+    movabs r8, {PLACEHOLDER}
+    mov eax, -1
+    cmp qword ptr [r8 + {FOLLOW_LENGTH}], 0
+    je 9f
+    mov eax, 41
+    mov edi, 1
+    mov esi, 0x80001
+    xor edx, edx
+    syscall
+    test eax, eax
+    js 9f
+    mov r12d, eax
+    mov edi, eax
+    lea rsi, [r8 + {FOLLOW}]
+    mov edx, [r8 + {FOLLOW_LENGTH}]
+    mov eax, 42
+    syscall
+    test eax, eax
+    js 8f
+    xor edx, edx
+1:  cmp byte ptr [r13 + rdx], 0
+    je 2f
+    inc edx
+    cmp edx, 4000
+    jb 1b
+2:  mov edi, r12d
+    mov rsi, r13
+    mov r10d, 0x4000
+    xor r8d, r8d
+    xor r9d, r9d
+    mov eax, 44
+    syscall
+    test eax, eax
+    jle 8f
+    sub rsp, 16
+3:  mov edi, r12d
+    mov rsi, rsp
+    mov edx, 1
+    xor eax, eax
+    syscall
+    cmp eax, -4
+    je 3b
+    add rsp, 16
+    mov eax, r12d
+    jmp 9f
+8:  mov edi, r12d
+    mov eax, 3
+    syscall
+    mov eax, -1
+9:  pop r13; pop r12; pop r10; pop r9; pop r8; pop rdx; pop rsi; pop rdi
+    ret
 lockprof_go_end:
 .popsection
 "#,
@@ -501,6 +573,8 @@ lockprof_go_end:
     FOLDS_AT = const FOLDS_AT,
     FOLD_TRIES = const FOLD_TRIES,
     PUT_OFF = const offset_of!(Shared, put_off),
+    FOLLOW_LENGTH = const offset_of!(Shared, follow_length),
+    FOLLOW = const offset_of!(Shared, follow),
     HEAD = const offset_of!(RingHead, head),
     MACHINE = const offset_of!(RingHead, machine),
     TAIL = const offset_of!(RingHead, tail),
@@ -518,6 +592,7 @@ unsafe extern "C" {
     static lockprof_go_before: u8;
     static lockprof_go_signal: u8;
     static lockprof_go_signal_end: u8;
+    static lockprof_go_start: u8;
     static lockprof_go_end: u8;
 }
 
@@ -532,6 +607,8 @@ pub struct Entries {
     pub signal: u64,
     /// Ends that.
     pub signal_end: u64,
+    /// Announces that a program is about to be started.
+    pub start: u64,
 }
 
 /// The recorder's code for this address of its [`Shared`] block, and its entries if the code is at `at`.
@@ -552,6 +629,7 @@ pub fn code(at: u64, shared: u64) -> (Vec<u8>, Entries) {
         before: entry(&raw const lockprof_go_before),
         signal: entry(&raw const lockprof_go_signal),
         signal_end: entry(&raw const lockprof_go_signal_end),
+        start: entry(&raw const lockprof_go_start),
     };
     (code, entries)
 }

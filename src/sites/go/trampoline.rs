@@ -3,7 +3,10 @@
 //! An atomic is executed by its trampoline's first instruction that touches memory, with the program's own registers: if the
 //! lock's address is bad, the fault is the one that the program would have had.
 
-use iced_x86::code_asm::{CodeAssembler, al, cl, eax, edi, esi, qword_ptr, rax, rbx, rcx, rdi, rdx, rsi, rsp};
+use iced_x86::code_asm::{
+    CodeAssembler, al, cl, eax, ecx, edi, edx, esi, qword_ptr, r8, r8d, r9, r9d, r10, r10d, rax, rbx, rcx, rdi, rdx,
+    rsi, rsp,
+};
 use iced_x86::{BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, OpKind, Register};
 
 use super::super::plan::{Form, Patch};
@@ -52,6 +55,7 @@ pub fn assemble(
             assembly.hook(row, row.entry, row.object)?;
             assembly.asm.jmp(assembly.behind())?;
         }
+        Operation::Start => assembly.start()?,
         Operation::Exit(row) => {
             let object = match (row.exit, row.object) {
                 (Some(Event::Tried(_)), _) => Object::Truth,
@@ -174,6 +178,56 @@ impl Assembly<'_> {
         self.displaced(1)?;
         self.asm.jmp(self.behind())?;
         self.finish(mark, tail, at)
+    }
+
+    /// `if it starts another program, announce it; the call; the rest`. Who comes back from starting one has failed.
+    fn start(&mut self) -> Result<(), IcedError> {
+        const EXECVE: i32 = 59;
+        const CLOSE: i32 = 3;
+        const SEND: i32 = 44;
+        const NO_SIGNAL: i32 = 0x4000;
+        let start = self.context.entries.start;
+        let (mut plain, mut unheard, mut behind) =
+            (self.asm.create_label(), self.asm.create_label(), self.asm.create_label());
+        let asm = &mut self.asm;
+        asm.cmp(eax, EXECVE)?;
+        asm.jne(plain)?;
+        asm.call(start)?;
+        asm.push(rax)?;
+        asm.mov(eax, EXECVE)?;
+        asm.syscall()?;
+        // The answer and the connection.
+        asm.pop(rcx)?;
+        asm.test(ecx, ecx)?;
+        asm.js(unheard)?;
+        asm.push(rax)?;
+        for register in [rdi, rsi, rdx, r8, r9, r10] {
+            asm.push(register)?;
+        }
+        asm.push(rcx)?;
+        // One byte says that it failed: the one at the top of the stack will do.
+        asm.mov(edi, ecx)?;
+        asm.mov(rsi, rsp)?;
+        asm.mov(edx, 1)?;
+        asm.mov(r10d, NO_SIGNAL)?;
+        asm.xor(r8d, r8d)?;
+        asm.xor(r9d, r9d)?;
+        asm.mov(eax, SEND)?;
+        asm.syscall()?;
+        asm.pop(rdi)?;
+        asm.mov(eax, CLOSE)?;
+        asm.syscall()?;
+        for register in [r10, r9, r8, rdx, rsi, rdi] {
+            asm.pop(register)?;
+        }
+        asm.pop(rax)?;
+        asm.set_label(&mut unheard)?;
+        asm.jmp(behind)?;
+        asm.set_label(&mut plain)?;
+        asm.syscall()?;
+        asm.set_label(&mut behind)?;
+        self.displaced(1)?;
+        self.asm.jmp(self.behind())
     }
 
     fn hook(&mut self, row: &FunctionRow, event: Option<Event>, object: Object) -> Result<(), IcedError> {

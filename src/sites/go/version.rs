@@ -4,6 +4,8 @@
 use super::super::bytes::{text_at, varint};
 use super::super::image::{Image, find_aligned};
 
+/// Bytes of a mark around the description of the modules.
+const MARK: usize = 16;
 /// What the linker's record of the build begins with (`debug/buildinfo`), aligned to 16 bytes.
 const MAGIC: &[u8; 14] = b"\xff Go buildinf:";
 
@@ -12,6 +14,21 @@ const IN_PLACE: u8 = 2;
 
 /// The version, such as `go1.24.11`.
 pub fn version<'data>(image: &Image<'data>) -> Option<&'data str> {
+    let [version, _] = texts(image)?;
+    // What is no text of one line is not a version.
+    Some(version).filter(|text| !text.is_empty() && text_at(text.as_bytes(), 0).is_none() && !text.contains('\n'))
+}
+
+/// The import path of the program's main package: `cmd/go`.
+pub fn main_package<'data>(image: &Image<'data>) -> Option<&'data str> {
+    let [_, modules] = texts(image)?;
+    modules
+        .lines()
+        .find_map(|line| line.strip_prefix("path\t").or_else(|| line.split_once("path\t").map(|pair| pair.1)))
+}
+
+/// The version, and the description of the modules: lines of words, between two marks of 16 bytes that are no text.
+fn texts<'data>(image: &Image<'data>) -> Option<[&'data str; 2]> {
     let first = MAGIC.first_chunk()?;
     image.segments().iter().find_map(|segment| {
         find_aligned(segment, first).find_map(|at| {
@@ -21,9 +38,14 @@ pub fn version<'data>(image: &Image<'data>) -> Option<&'data str> {
             }
             let rest = record.get(32..)?;
             let (length, skip) = varint(rest)?;
-            let text = str::from_utf8(rest.get(skip..)?.get(..usize::try_from(length).ok()?)?).ok()?;
-            // What is no text of one line is not a version.
-            (!text.is_empty() && text_at(text.as_bytes(), 0).is_none() && !text.contains('\n')).then_some(text)
+            let end = skip + usize::try_from(length).ok()?;
+            let version = str::from_utf8(rest.get(skip..end)?).ok()?;
+            let rest = rest.get(end..)?;
+            let modules = varint(rest).and_then(|(length, skip)| {
+                let modules = rest.get(skip..skip + usize::try_from(length).ok()?)?;
+                str::from_utf8(modules.get(MARK..modules.len().checked_sub(MARK)?)?).ok()
+            });
+            Some([version, modules.unwrap_or_default()])
         })
     })
 }
