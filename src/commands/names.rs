@@ -1,5 +1,8 @@
 //! Gives locks and stacks of a recording their names: at its end, and while it runs for those who look on.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
@@ -24,10 +27,17 @@ pub(super) fn kept_names() -> Kept {
     Kept::in_folder(shim::cache_folder())
 }
 
-/// Gives stacks and locks their names.
-pub(super) fn name(console: &Console, session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>) {
+/// Gives stacks and locks their names. `files`: of modules that may be no longer at their paths.
+pub(super) fn name(
+    console: &Console,
+    session: &mut Session,
+    data_addresses: &FxHashMap<LockId, CodeAddress>,
+    files: &FxHashMap<String, Arc<File>>,
+) {
+    let place =
+        |(path, file): (&String, &Arc<File>)| (path.clone(), format!("/proc/self/fd/{}", file.as_raw_fd()).into());
     // What wraps a lock is known by its name, and names the locks.
-    let kept = kept_names();
+    let kept = kept_names().with_files(files.iter().map(place).collect());
     let mut notes = symbols::symbolize(session, &kept);
     if let Err(error) = trace::mark_wrappers(session) {
         console.say(&format!("{error:#}; no function is taken for a wrapper by its name"));

@@ -40,8 +40,8 @@ pub(super) fn whole(console: &Console, past: Past) -> Session {
 
 /// One recording of what was read and what was left, with all names.
 fn together(console: &Console, parts: Vec<Collected>) -> Session {
-    let mut named = parts.into_iter().map(|Collected { mut session, data_addresses, loaded, .. }| {
-        names::name(console, &mut session, &data_addresses);
+    let mut named = parts.into_iter().map(|Collected { mut session, data_addresses, loaded, files, .. }| {
+        names::name(console, &mut session, &data_addresses, &files);
         let unseen = symbols::own_locks::unseen(&session, &loaded);
         session.coverage.notes.extend(unseen);
         session

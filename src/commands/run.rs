@@ -157,7 +157,7 @@ pub(super) fn finished(console: &Console, recorded: record::Recorded) -> Recorde
     let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
     let measuring = (session.coverage.acquisitions > 0).then(Measuring::begin);
-    names::name(console, &mut session, &collected.data_addresses);
+    names::name(console, &mut session, &collected.data_addresses, &collected.files);
     session.coverage.notes.extend(symbols::own_locks::unseen(&session, &collected.loaded));
     match measuring {
         Some(measuring) => session.overhead = overhead(&session, measuring),

@@ -10,10 +10,11 @@ mod spares;
 mod woken;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -68,6 +69,8 @@ pub struct Collector {
     loaded: Vec<(ProcessId, Module)>,
     /// Those whose own locks were recorded.
     patched: Vec<(ProcessId, String)>,
+    /// Their files.
+    files: FxHashMap<String, Arc<File>>,
     /// Programs that processes which were closed started.
     started: i64,
 }
@@ -85,6 +88,8 @@ pub struct Collected {
     pub images: FxHashMap<ProcessId, ImageNotes>,
     /// Programs and libraries whose own locks were not recorded, and which process had them.
     pub loaded: Vec<(ProcessId, Module)>,
+    /// Files of modules that may be no longer at their paths, by path.
+    pub files: FxHashMap<String, Arc<File>>,
     /// Programs that were started by functions of libc and of which no image came, the command's own among them.
     pub missing_programs: u64,
 }
@@ -149,6 +154,7 @@ impl Collector {
             keeps_all: false,
             loaded: Vec::new(),
             patched: Vec::new(),
+            files: FxHashMap::default(),
             started: 0,
         }
     }

@@ -17,7 +17,7 @@ use super::counters::Running;
 use super::execs::Execs;
 use super::inline::{self, InlineError, Tracee};
 use super::limits::Limits;
-use super::{Options, Output, sanitizer, signals, standard};
+use super::{Options, Output, process_tree, sanitizer, signals, standard};
 use crate::ingest::go::Patched;
 use crate::model::{Counters, Exit};
 use crate::sites::go::recipe::Recipe;
@@ -224,6 +224,9 @@ impl Started {
 
     /// How it ended, once it has.
     pub fn ended(&mut self) -> io::Result<Option<Exit>> {
+        if !process_tree::has_exited(self.child.id()) {
+            return Ok(None);
+        }
         let Some(status) = self.child.try_wait()? else { return Ok(None) };
         signals::child_ended();
         Ok(Some(match (status.code(), status.signal()) {

@@ -130,20 +130,29 @@ pub fn adopt_orphans() {
 
 /// Takes adopted processes that ended off the kernel's list; `child` is somebody else's to wait for.
 pub fn bury_orphans(child: u32) {
-    loop {
-        // SAFETY: zeros are a valid `siginfo_t` to write to.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        // SAFETY: `info` is valid; nothing is taken yet.
-        let answer = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
-        // SAFETY: `waitid` filled it in, or it is zero.
-        let pid = unsafe { info.si_pid() };
-        if answer != 0 || pid == 0 || pid as u32 == child {
-            return;
-        }
+    while let Some(pid) = exited(libc::P_ALL, 0).filter(|pid| *pid != child) {
         // SAFETY: a null pointer for the status is allowed.
-        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+        unsafe { libc::waitpid(pid as i32, std::ptr::null_mut(), libc::WNOHANG) };
     }
+}
+
+/// Whether a child has ended. It can be waited for as before.
+pub fn has_exited(child: u32) -> bool {
+    exited(libc::P_PID, child).is_some()
+}
+
+/// A child that has ended. Those that are traced while they become other programs are seen by the same call, and their stops
+/// are somebody else's.
+fn exited(which: libc::idtype_t, id: u32) -> Option<u32> {
+    // SAFETY: zeros are a valid `siginfo_t` to write to.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is valid; nothing is taken yet.
+    let answer = unsafe { libc::waitid(which, id, &raw mut info, flags) };
+    // SAFETY: `waitid` filled it in, or it is zero.
+    let pid = unsafe { info.si_pid() };
+    let has_ended = matches!(info.si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
+    (answer == 0 && pid > 0 && has_ended).then_some(pid as u32)
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ impl Leftover {
                 oracle: (0, 0),
                 images: Default::default(),
                 loaded: Vec::new(),
+                files: Default::default(),
                 missing_programs: 0,
             });
         }

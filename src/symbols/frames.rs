@@ -56,7 +56,7 @@ pub fn symbolize(session: &mut Session, kept: &Kept) -> Vec<String> {
 /// Trouble with the files is added to `notes`.
 pub fn resolve(module: &Module, addresses: &[u64], kept: &Kept, notes: &mut Vec<String>) -> Vec<Vec<Frame>> {
     let mut found = vec![Vec::new(); addresses.len()];
-    match elf::locate(module) {
+    match elf::locate(&kept.module(module)) {
         Ok(Some(located)) => resolve_kept(&located, addresses, kept, &mut found, notes),
         Ok(None) => {}
         Err(error) => notes.push(error.to_string()),

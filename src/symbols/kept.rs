@@ -8,6 +8,7 @@
 //! very executable that wrote it down. What comes from files that refer to further ones is not kept. A list that cannot be
 //! read or written costs time, nothing else.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,7 +20,7 @@ use object::{Object, ObjectSection};
 use rustc_hash::FxHashMap;
 
 use super::elf::{Binary, Located};
-use crate::model::Frame;
+use crate::model::{Frame, Module};
 
 const MAGIC: &[u8] = b"lockprof frames 1\n";
 /// With more addresses of one file a list begins anew.
@@ -40,12 +41,28 @@ pub struct Kept {
     folder: Option<PathBuf>,
     /// Of fewer bytes of debug information nothing is kept.
     worth: u64,
+    /// By a module's path: where the file is that was there when it was recorded.
+    files: FxHashMap<String, PathBuf>,
 }
 
 impl Kept {
     /// In this folder, which nobody else may change. Without one nothing is kept.
     pub fn in_folder(folder: Option<PathBuf>) -> Self {
-        Self { folder, worth: WORTH }
+        Self { folder, worth: WORTH, files: FxHashMap::default() }
+    }
+
+    /// Beside it, where the files of modules are which may be no longer at their paths.
+    #[must_use]
+    pub fn with_files(self, files: FxHashMap<String, PathBuf>) -> Self {
+        Self { files, ..self }
+    }
+
+    /// The module, with a path at which its file is.
+    pub(super) fn module<'a>(&self, module: &'a Module) -> Cow<'a, Module> {
+        match self.files.get(&module.path) {
+            Some(path) => Cow::Owned(Module { path: path.display().to_string(), ..module.clone() }),
+            None => Cow::Borrowed(module),
+        }
     }
 
     /// The list for these files; `None` where none is kept.
@@ -248,7 +265,7 @@ mod tests {
         let link = format!("--add-gnu-debuglink={}", debug.display());
         assert!(split(&["--strip-debug", &link], &program.path, &program.path).is_some());
         let place = tempfile::tempdir().expect("a folder");
-        let kept = Kept { folder: Some(place.path().to_owned()), worth: 0 };
+        let kept = Kept { folder: Some(place.path().to_owned()), worth: 0, ..Kept::default() };
         let addresses = program.inside("main");
         let ask = |kept: &Kept| resolve(&program.module(), &addresses, kept, &mut Vec::new());
         let lists = || fs::read_dir(place.path()).expect("the folder").count();

@@ -41,6 +41,6 @@ use crate::model::{CodeAddress, LockId, Session};
 /// module's data. Returns notes for the person.
 pub fn name(session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>, kept: &Kept) -> Vec<String> {
     let mut notes = symbolize(session, kept);
-    notes.extend(name_locks(session, &|lock| data_addresses.get(&lock).copied()));
+    notes.extend(name_locks(session, &|lock| data_addresses.get(&lock).copied(), kept));
     notes
 }

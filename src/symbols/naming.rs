@@ -28,6 +28,7 @@ use rustc_hash::FxHashMap;
 
 use super::dwarf::{Dwarf, Scopes, Wanted};
 use super::elf::{self, ElfError};
+use super::kept::Kept;
 use super::source::{Sources, plain_name};
 use super::variables::{code_offsets, variables, with_debug};
 use crate::model::lock_class::GLOBAL;
@@ -43,7 +44,11 @@ const WRAPPED: usize = 4;
 /// where a lock lies in a file's data, as module and ELF virtual address; `None` for the heap and
 /// stacks. Expects [`symbolize`](super::symbolize) to have run. Returns notes for the person, without
 /// those that the session's coverage has already.
-pub fn name_locks(session: &mut Session, data_address: &dyn Fn(LockId) -> Option<CodeAddress>) -> Vec<String> {
+pub fn name_locks(
+    session: &mut Session,
+    data_address: &dyn Fn(LockId) -> Option<CodeAddress>,
+    kept: &Kept,
+) -> Vec<String> {
     let unfinished = (0..session.locks.len()).map(LockId::from);
     let unfinished: Vec<LockId> =
         unfinished.filter(|id| session.lock(*id).name.is_none() || session.lock(*id).class.is_empty()).collect();
@@ -59,7 +64,7 @@ pub fn name_locks(session: &mut Session, data_address: &dyn Fn(LockId) -> Option
             .or_insert_with(|| Place::find(session, lock.origin_stack, lock.kind, &mut sources));
     }
     let owners = Owners::of(session);
-    let (answers, notes) = ask_modules(session, &globals, &origins);
+    let (answers, notes) = ask_modules(session, &globals, &origins, kept);
 
     for id in unfinished {
         let lock = &session.locks[id.index()];
@@ -227,6 +232,7 @@ fn ask_modules(
     session: &Session,
     globals: &FxHashMap<LockId, CodeAddress>,
     origins: &FxHashMap<(StackId, Kind), Place>,
+    kept: &Kept,
 ) -> (Answers, Vec<String>) {
     let mut data: FxHashMap<ModuleId, Vec<u64>> = FxHashMap::default();
     for place in globals.values() {
@@ -248,7 +254,7 @@ fn ask_modules(
     for id in modules {
         let data = data.remove(&id).unwrap_or_default();
         let code = code.remove(&id).unwrap_or_default();
-        if let Err(error) = ask_module(session, id, data, &code, &mut answers) {
+        if let Err(error) = ask_module(session, id, data, &code, kept, &mut answers) {
             notes.push(error.to_string());
         }
     }
@@ -261,10 +267,11 @@ fn ask_module(
     id: ModuleId,
     mut data: Vec<u64>,
     code: &[&Place],
+    kept: &Kept,
     answers: &mut Answers,
 ) -> Result<(), ElfError> {
     let Some(module) = session.stacks.modules.get(id.index()) else { return Ok(()) };
-    let Some(located) = elf::locate(module)? else { return Ok(()) };
+    let Some(located) = elf::locate(&kept.module(module))? else { return Ok(()) };
     data.sort_unstable();
     data.dedup();
     // Definitions are of use only where frames have lines.

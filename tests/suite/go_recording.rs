@@ -146,3 +146,70 @@ fn a_go_program_ends_as_it_would() {
         }
     }
 }
+
+/// A shell, an interpreter and `env`, which have the shim in them, start it; so does another Go program.
+#[test]
+fn go_programs_that_others_start_are_recorded() {
+    for go in outermost() {
+        let program = go.build("truth", BUILDS[0]);
+        let program = program.to_str().expect("a path in UTF-8");
+        let starter = go.build("starter", &[]);
+        let starters: [(&Path, Vec<String>); 6] = [
+            (Path::new("/bin/sh"), vec!["-c".to_owned(), format!("{program} 50; true")]),
+            (Path::new("/bin/sh"), vec!["-c".to_owned(), format!("exec {program} 50")]),
+            (Path::new("/usr/bin/env"), vec!["-i".to_owned(), program.to_owned(), "50".to_owned()]),
+            (Path::new("/usr/bin/env"), vec!["GOMAXPROCS=1".to_owned(), program.to_owned(), "50".to_owned()]),
+            (&starter, vec!["child".to_owned(), program.to_owned(), "50".to_owned()]),
+            (&starter, vec!["exec".to_owned(), program.to_owned(), "50".to_owned()]),
+        ];
+        for (first, args) in starters {
+            let recording = Target::new(first).args(&args).record();
+            let what = format!("{} {} {args:?}", go.version, first.display());
+            assert_eq!(recording.outcome.code(), 0, "{what}: {}", recording.outcome.stderr);
+            let truths = recording.outcome.stdout.lines().filter_map(|line| line.strip_prefix("TRUTH "));
+            let mut checked = 0;
+            for truth in truths {
+                let mut words = truth.split(' ');
+                let address = u64::from_str_radix(words.next().expect("an address"), 16).expect("an address");
+                let wanted: Vec<u64> = words.by_ref().take(3).map(|word| word.parse().expect("a count")).collect();
+                assert_eq!(counts(recording.report.locks(), address)[..], wanted[..], "{what}: {truth}");
+                checked += 1;
+            }
+            assert_eq!(checked, 10, "{what}: {}", recording.outcome.stdout);
+            recording.report.assert_accounted();
+        }
+    }
+}
+
+/// What fails to start is told to the program as without us.
+#[test]
+fn a_program_that_is_not_there_is_not_there() {
+    for go in outermost() {
+        let target = Target::new(go.build("starter", &[])).args(["child", "/nonexistent/program"]);
+        let (bare, recorded) = (target.bare(), target.record().outcome);
+        assert_eq!((bare.code(), &bare.stdout), (recorded.code(), &recorded.stdout), "{recorded:?}");
+    }
+}
+
+/// `lockprof check -- go test ./...`: the binaries of the tests are recorded and judged together, Go's own tools are not
+/// recorded, and nothing is told to be missing.
+#[test]
+fn the_tests_of_a_module_are_judged() {
+    for go in outermost() {
+        let mut command = lockprof();
+        command.args(["check", "--strict", "--format", "json", "--"]).arg(go.program());
+        command.args(["test", "-count=1", "./..."]).envs(Go::environment());
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/go/bank"));
+        let outcome = finish(&mut command, LIMIT * 3);
+        let start = outcome.stdout.find("\n{").map_or(0, |at| at + 1);
+        let verdict: Value = serde_json::from_str(&outcome.stdout[start..])
+            .unwrap_or_else(|error| panic!("{error}: {} {}", outcome.stdout, outcome.stderr));
+        let what = format!("{} {verdict:#} {}", go.version, outcome.stderr);
+        assert_eq!(outcome.code(), 1, "{what}");
+        assert!(list(&verdict["incomplete"]).is_empty(), "{what}");
+        let cycles = list(&verdict["cycles"]);
+        assert_eq!(cycles.len(), 1, "{what}");
+        assert_eq!(cycles[0]["class"], "feasible", "{what}");
+        assert!(verdict.to_string().contains("account.TestMove"), "{what}");
+    }
+}

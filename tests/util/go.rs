@@ -46,6 +46,16 @@ impl Go {
         self.program.canonicalize().expect("the Go command")
     }
 
+    /// What makes the `go` command work with what is here alone.
+    pub fn environment() -> [(&'static str, PathBuf); 4] {
+        [
+            ("GOTOOLCHAIN", "local".into()),
+            ("GOFLAGS", "-buildvcs=false".into()),
+            ("GOPROXY", "off".into()),
+            ("GOCACHE", scratch().join("go-cache")),
+        ]
+    }
+
     /// Builds a program of `fixtures/go` with these flags of `go build`, once; its path.
     pub fn build(&self, name: &str, flags: &[&str]) -> PathBuf {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/go").join(name);
@@ -61,7 +71,8 @@ impl Go {
             return file;
         }
         fs::create_dir_all(file.parent().expect("a folder")).expect("a folder for the fixture");
-        let unfinished = file.with_extension(std::process::id().to_string());
+        // Other tests may build it at the same time.
+        let unfinished = file.with_extension(format!("{}-{:?}", std::process::id(), std::thread::current().id()));
         let output = Command::new(&self.program)
             .arg("build")
             .args(flags)
@@ -69,10 +80,7 @@ impl Go {
             .arg(&unfinished)
             .arg(".")
             .current_dir(&folder)
-            .env("GOTOOLCHAIN", "local")
-            .env("GOFLAGS", "-buildvcs=false")
-            .env("GOPROXY", "off")
-            .env("GOCACHE", scratch().join("go-cache"))
+            .envs(Self::environment())
             .output()
             .expect("the Go toolchain");
         let said = String::from_utf8_lossy(&output.stderr);

@@ -123,9 +123,9 @@ impl Collector {
         coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
         coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
         self.session.meta.duration_ns = monotonic_ns() - self.origin_ns;
-        let Self { session, data_addresses, oracle, images, mut loaded, patched, started, .. } = self;
+        let Self { session, data_addresses, oracle, images, mut loaded, patched, files, started, .. } = self;
         loaded.retain(|(process, module)| !patched.contains(&(*process, module.path.clone())));
         let missing_programs = missing_programs(started, &images);
-        Collected { session, data_addresses, oracle, images, loaded, missing_programs }
+        Collected { session, data_addresses, oracle, images, loaded, files, missing_programs }
     }
 }

@@ -1,5 +1,7 @@
 //! Go programs that were patched, among the processes of a session.
 
+use std::sync::Arc;
+
 use super::{Collector, ImageNotes, Tick};
 use crate::ingest::go::{Patched, Program};
 use crate::ingest::owner::Liveness;
@@ -7,6 +9,7 @@ use crate::ingest::owner::Liveness;
 impl Collector {
     /// Reads the rings of a program that was patched, from now on.
     pub fn add_program(&mut self, patched: Patched) {
+        self.files.insert(patched.module.path.clone(), Arc::clone(&patched.file));
         let program = Program::new(patched, &mut self.session, &self.rate, self.origin_ns);
         let notes = ImageNotes { is_certain: true, born: program.born, ..ImageNotes::default() };
         self.images.insert(program.process, notes);

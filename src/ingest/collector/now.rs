@@ -140,6 +140,7 @@ impl Collector {
             oracle: (0, 0),
             images: self.images.clone(),
             loaded: Vec::new(),
+            files: FxHashMap::default(),
             missing_programs: 0,
         }
     }

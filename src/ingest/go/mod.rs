@@ -9,7 +9,9 @@ mod hangs;
 mod meaning;
 mod rings;
 
+use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -31,8 +33,10 @@ pub use rings::{Batch, CAPACITY, COUNT, DEPTH, ROOM, Rings, STRIDE};
 pub struct Patched {
     /// Its process.
     pub pid: u32,
-    /// The file.
+    /// The file's path and build-id.
     pub module: Module,
+    /// The file, which may be gone from its path before it is asked for names.
+    pub file: Arc<File>,
     /// What is added to the file's addresses.
     pub base: u64,
     /// Where its data lies: file addresses.

@@ -3,10 +3,12 @@
 //! The program is started, stopped before its first instruction by ptrace, and let go for good when it is patched: no
 //! debugger stays. Code is written through `/proc/PID/mem`; no page is ever writable and executable at once.
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::ingest::go::{self, Patched, Rings};
 use crate::model::Module;
@@ -51,11 +53,13 @@ pub enum InlineError {
 /// Where it cannot be patched. It is as it was then.
 pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>) -> Result<Patched, InlineError> {
     let rings = Rings::new()?;
+    let file = Arc::new(File::open(format!("/proc/{}/exe", tracee.pid()))?);
     let base = Patcher { tracee, recipe, follow }.patch(&rings)?;
     let subject = |what: &String| format!("in the Go program {path}, {what}");
     Ok(Patched {
         pid: tracee.pid(),
         module: Module { path: path.to_owned(), build_id: recipe.build_id.clone() },
+        file,
         base,
         data: recipe.data.clone(),
         inner_calls: recipe.inner_calls.clone(),

@@ -71,7 +71,7 @@ impl Recording {
     fn named(mut self) -> Vec<(String, NameSource, String)> {
         symbolize(&mut self.session, &Kept::default());
         let data = std::mem::take(&mut self.data);
-        assert_eq!(name_locks(&mut self.session, &|id| data[id.index()]), Vec::<String>::new());
+        assert_eq!(name_locks(&mut self.session, &|id| data[id.index()], &Kept::default()), Vec::<String>::new());
         let told = |lock: &Lock| {
             let name = lock.name.clone().expect("every lock has a name");
             (name.text, name.source, lock.class.clone())
