@@ -156,12 +156,15 @@ pub(super) fn finished(console: &Console, recorded: record::Recorded) -> Recorde
     let record::Recorded { collected, exit, pid, ended, folder } = recorded;
     let exit = exit.unwrap_or(Exit::Code(0));
     let mut session = collected.session;
-    let measuring = (session.coverage.acquisitions > 0).then(Measuring::begin);
+    // What a trampoline of Go costs is not measured here.
+    let is_of_libc = collected.files.is_empty();
+    let measuring = (session.coverage.acquisitions > 0 && is_of_libc).then(Measuring::begin);
     names::name(console, &mut session, &collected.data_addresses, &collected.files);
     session.coverage.notes.extend(symbols::own_locks::unseen(&session, &collected.loaded));
-    match measuring {
-        Some(measuring) => session.overhead = overhead(&session, measuring),
-        None => session.coverage.notes.extend(why_nothing_seen(&session, folder.is_some())),
+    if let Some(measuring) = measuring {
+        session.overhead = overhead(&session, measuring);
+    } else if session.coverage.acquisitions == 0 {
+        session.coverage.notes.extend(why_nothing_seen(&session, folder.is_some()));
     }
     for note in forbidden(&session, pid) {
         console.say(&note);

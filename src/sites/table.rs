@@ -35,6 +35,8 @@ pub enum Event {
     Parked,
     /// The kernel is called, or returns.
     SystemCall,
+    /// Memory that nobody reaches is found: it may be used for something else from now on.
+    Collected,
     /// A signal is handled: trampolines are hidden meanwhile.
     Signal,
 }

@@ -1,6 +1,8 @@
 //! What the events of a Go program mean, goroutine by goroutine: the part of the recorder that does not fit into a
 //! trampoline. It pairs acquisitions with their releases, requests with what ended them, and knows who holds what.
 
+use std::ops::Range;
+
 use rustc_hash::FxHashMap;
 
 use super::meaning::Event;
@@ -111,6 +113,8 @@ pub(super) struct LockRow {
     pub kind: Kind,
     pub holders: Vec<u64>,
     waiting: u32,
+    /// How often memory had been collected when it was used last.
+    used: u32,
 }
 
 /// All goroutines of a program that did something, and all its locks.
@@ -126,6 +130,10 @@ pub struct Goroutines {
     wakers: FxHashMap<u64, LockId>,
     threads: usize,
     sites: SiteCache,
+    /// Where locks are for as long as the program runs: addresses in memory.
+    fixed: Vec<Range<u64>>,
+    /// How often memory was collected.
+    collections: u32,
     /// Releases of what nobody was known to hold.
     pub orphans: u64,
     /// Acquisitions before the release that made them possible, by the processors' clocks.
@@ -143,9 +151,11 @@ pub struct Goroutines {
 
 impl Goroutines {
     /// None yet.
-    pub fn new(process: ProcessId) -> Self {
+    pub fn new(process: ProcessId, fixed: Vec<Range<u64>>) -> Self {
         Self {
             process,
+            fixed,
+            collections: 0,
             all: FxHashMap::default(),
             locks: FxHashMap::default(),
             merged: FxHashMap::default(),
@@ -166,6 +176,9 @@ impl Goroutines {
     /// Takes in one event. Those of one goroutine come in their order.
     pub fn apply(&mut self, happening: Happening, target: &mut Target) {
         let Happening { event, ticks, goroutine, address, stack } = happening;
+        if event == Event::Collects {
+            self.collections += 1;
+        }
         if goroutine == 0 {
             return;
         }
@@ -233,7 +246,7 @@ impl Goroutines {
             Event::Made => self.made(goroutine, address, ticks, target),
             Event::Exits => self.exited(goroutine, ticks, target),
             Event::Wakes => self.wakes(goroutine, address, ticks, stack, target),
-            Event::Other => {}
+            Event::Collects | Event::Other => {}
         }
     }
 
@@ -325,19 +338,26 @@ impl Goroutines {
         }
     }
 
-    /// The row of an address. An object of another kind there is a new one.
+    /// The row of an address. An object of another kind there is a new one; so is one on the heap that nobody used while
+    /// memory was collected twice: the first may have found it, and its memory have been given to another one since.
     fn lock(&mut self, address: u64, kind: Kind, stack: StackId, target: &mut Target) -> LockId {
-        if let Some(row) = self.locks.get(&address)
+        let collections = self.collections;
+        if let Some(row) = self.locks.get_mut(&address)
             && row.kind == kind
         {
-            return row.id;
+            let is_idle = row.holders.is_empty() && row.waiting == 0;
+            let may_be_new = is_idle && collections - row.used >= 2;
+            if !may_be_new || self.fixed.iter().any(|range| range.contains(&address)) {
+                row.used = collections;
+                return row.id;
+            }
         }
         if self.locks.len() >= MOST_LOCKS || address == 0 {
             let process = self.process;
             return *self.merged.entry(kind).or_insert_with(|| add_lock(process, 0, kind, stack, target));
         }
         let id = add_lock(self.process, address, kind, stack, target);
-        self.locks.insert(address, LockRow { id, kind, holders: Vec::new(), waiting: 0 });
+        self.locks.insert(address, LockRow { id, kind, holders: Vec::new(), waiting: 0, used: collections });
         id
     }
 

@@ -42,6 +42,8 @@ pub enum Event {
     Made,
     /// Is at its end.
     Exits,
+    /// Found memory that nobody reaches any more.
+    Collects,
     /// Nothing that counts.
     Other,
 }
@@ -127,6 +129,7 @@ fn event(row: Row, (name, kind): (&str, Kind), begins: bool) -> Event {
         Row::Created if begins => Event::Makes,
         Row::Created => Event::Made,
         Row::Ended => Event::Exits,
+        Row::Collected => Event::Collects,
         Row::Parked if begins => Event::Parks,
         Row::Parked => Event::Resumes,
         Row::SystemCall | Row::Signal => Event::Other,

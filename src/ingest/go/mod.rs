@@ -104,6 +104,8 @@ impl Program {
             threads: 0,
         });
         session.coverage.notes.extend(patched.found);
+        let moved = |range: &Range<u64>| range.start.wrapping_add(patched.base)..range.end.wrapping_add(patched.base);
+        let fixed = patched.data.iter().map(moved).collect();
         let clocks = Clocks { are_tsc: true, ticks: super::clock::tsc(), monotonic_ns: monotonic_ns(), real_ns: 0 };
         Self {
             pid: patched.pid,
@@ -121,7 +123,7 @@ impl Program {
             left_out: patched.left_out,
             rings: patched.rings,
             ticks: Ticks::new(rate, clocks, origin_ns),
-            goroutines: Goroutines::new(process),
+            goroutines: Goroutines::new(process, fixed),
             watcher: Watcher::default(),
             looked_up: session.locks.len(),
             stacks: FxHashMap::default(),

@@ -158,7 +158,7 @@ pub const COLD_CALLS: [ColdRow; 5] = [
 ];
 
 /// The operations that are whole functions.
-pub const FUNCTIONS: [FunctionRow; 20] = [
+pub const FUNCTIONS: [FunctionRow; 21] = [
     hook(LOCK_SLOW, None, Some(Event::AcquiredAfterWait(Exclusive)), Object::Nothing, Group::Locks),
     hook(
         "sync.runtime_SemacquireRWMutexR",
@@ -185,6 +185,7 @@ pub const FUNCTIONS: [FunctionRow; 20] = [
     hook("runtime.ready", Some(Event::Wake), None, Object::Goroutine, Group::Scheduler),
     // Its third argument is the address behind the `go` statement's call, its result the goroutine.
     hook("runtime.newproc1", Some(Event::Created), Some(Event::Created), Object::Third, Group::Scheduler),
+    hook("runtime.gcMarkTermination", Some(Event::Collected), None, Object::Nothing, Group::Scheduler),
     hook("runtime.goexit1", Some(Event::Ended), None, Object::Nothing, Group::Scheduler),
     hook("runtime.chansend", Some(Event::Message), Some(Event::Message), Object::First, Group::Channels),
     hook("runtime.chanrecv", Some(Event::Message), Some(Event::Message), Object::First, Group::Channels),
