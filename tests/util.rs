@@ -16,7 +16,7 @@ pub mod story;
 pub mod terminal;
 pub mod truth;
 
-pub use build::{Build, fixture};
+pub use build::{Build, fixture, kinds};
 pub use report::Report;
 pub use run::{Outcome, Recording, Target, lockprof};
 pub use truth::{verify, verify_varying};

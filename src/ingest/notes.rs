@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::layout::{CLOSED, foreign, note, unseen};
+use lockprof_wire::Family;
+use lockprof_wire::layout::{CLOSED, note, unseen};
 
 use super::image::Image;
 use crate::model::Coverage;
@@ -108,12 +109,8 @@ impl Image {
             "locks were given back by calls that are not seen (inlined, or of another libc): their holds end where that was noticed",
         );
         let families = header.foreign.load(Ordering::Relaxed);
-        let names: Vec<&str> = foreign::NAMES
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| families >> bit & 1 != 0)
-            .map(|(_, name)| *name)
-            .collect();
+        let is_foreign = |family: &&Family| family.has_locks() && families & family.bit() != 0;
+        let names: Vec<&str> = Family::ALL.iter().filter(is_foreign).map(|family| family.functions()).collect();
         if !names.is_empty() {
             let reserved = names.iter().any(|name| name.starts_with("pthread_") || name.starts_with("sem_"));
             let note = format!(

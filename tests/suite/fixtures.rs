@@ -1,21 +1,16 @@
 //! The fixtures themselves, bare: each ends well and its truth can be read. What fails here is no fault of the recorder.
 
 use crate::util::truth::truths;
-use crate::util::{Target, fixture};
+use crate::util::{Target, fixture, kinds};
 
 #[test]
 fn every_fixture_is_right_about_itself() {
     let plain = [
-        "barrier_once",
         "blocked",
-        "c11",
         "close_fds",
-        "condvar",
         "coroutines",
         "counts",
-        "cxx_std",
         "deep",
-        "errno_kept",
         "exceptions",
         "guarded",
         "half_seen",
@@ -27,25 +22,17 @@ fn every_fixture_is_right_about_itself() {
         "longjmp",
         "malloc_user",
         "members",
-        "mutex_kinds",
-        "old_cond",
         "old_cond_size",
         "preinit",
         "own_limits",
-        "named",
         "process_shared",
         "raw_clone",
         "reuse",
-        "rwlock",
-        "semaphores",
         "short_lived",
         "short_threads",
         "small_stacks",
-        "spin",
         "stale_chain",
-        "static_guard",
         "thread_end",
-        "timeouts",
         "waits",
     ];
     let with_mode = [
@@ -69,7 +56,8 @@ fn every_fixture_is_right_about_itself() {
         ("crowd", &["mutex", "timed", "read", "write", "semaphore"]),
         ("signals", &["timer", "altstack", "raise"]),
     ];
-    for name in plain {
+    let kinds = kinds();
+    for name in plain.into_iter().chain(kinds.iter().map(String::as_str)) {
         assert_tells(&Target::new(fixture(name)), name, 0);
     }
     for (name, modes) in with_mode {

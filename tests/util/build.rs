@@ -19,9 +19,22 @@ pub struct Build {
 
 /// A plain fixture: `NAME.c` or `NAME.cpp`, built as its users would build it.
 pub fn fixture(name: &str) -> PathBuf {
-    let source = ["c", "cpp"].map(|ending| format!("{name}.{ending}"));
-    let source = source.iter().find(|file| targets().join(file).exists());
-    Build::new(source.unwrap_or_else(|| panic!("no fixture {name} in {}", targets().display())), name).build()
+    let sources =
+        ["", KINDS].into_iter().flat_map(|folder| ["c", "cpp"].map(|ending| format!("{folder}{name}.{ending}")));
+    let source = sources.into_iter().find(|file| targets().join(file).exists());
+    Build::new(&source.unwrap_or_else(|| panic!("no fixture {name} in {}", targets().display())), name).build()
+}
+
+/// In the folder of fixtures: those that need no argument, one for each kind of lock or interface.
+const KINDS: &str = "kinds/";
+
+/// The names of the fixtures in `kinds`.
+pub fn kinds() -> Vec<String> {
+    let files = fs::read_dir(targets().join(KINDS)).expect("the folder of fixtures").flatten();
+    let name = |file: fs::DirEntry| Some(file.path().file_stem()?.to_str()?.to_owned());
+    let mut names: Vec<String> = files.filter_map(name).collect();
+    names.sort();
+    names
 }
 
 /// The folder of the fixtures' sources.

@@ -30,7 +30,7 @@ pub unsafe fn acquire<S: Style + Copy>(
     request: Request<S>,
     entry: Entry,
     try_real: impl FnOnce() -> c_int,
-    block: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int + Copy,
 ) -> c_int {
     // SAFETY: the caller's contract.
     unsafe {
@@ -63,16 +63,43 @@ pub unsafe fn acquire_mutex<F: Family>(family: F, mutex: Ptr, entry: Entry) -> c
         let Some(lock) = probe::named(caller.thread, mutex, Kind::Mutex) else {
             return unknown_mutex(family, mutex, caller);
         };
+        acquire_plain(
+            mutex,
+            caller,
+            lock,
+            move || family.block(mutex),
+            move || busy_mutex(family, mutex, caller, lock.row()),
+            move |answer, since| doubtful_mutex(family, mutex, caller, lock.row(), answer, since),
+        )
+    }
+}
+
+/// Takes one of glibc's plain mutexes. Only on the hot path: the time stamp counter is read. `contended` is for one that
+/// somebody has, `doubtful` for what the real call answered where it may have waited, with the time before it.
+///
+/// # Safety
+/// The caller is the running hook's; the object is a mutex of this row.
+#[inline(always)]
+unsafe fn acquire_plain(
+    mutex: Ptr,
+    caller: Caller,
+    lock: Lock,
+    block: impl FnOnce() -> c_int,
+    contended: impl FnOnce() -> c_int,
+    doubtful: impl FnOnce(c_int, u64) -> c_int,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe {
         if !mutex_word(mutex).is_free() {
-            return busy_mutex(family, mutex, caller, lock.row());
+            return contended();
         }
         let now = clock::tsc();
-        let answer = family.block(mutex);
+        let answer = block();
         if answer == 0 && mutex_word(mutex).is_taken_without_waiters() {
             probe::acquired(caller, lock, Flags::NONE, now);
             return 0;
         }
-        doubtful_mutex(family, mutex, caller, lock.row(), answer, now)
+        doubtful(answer, now)
     }
 }
 
@@ -120,7 +147,7 @@ unsafe fn unknown_mutex<F: Family>(family: F, mutex: Ptr, caller: Caller) -> c_i
         if !lock.word.is_usual() || object_marker::is_blank(mutex, Kind::Mutex) {
             return acquire_unusual(request, caller, lock, try_real, block);
         }
-        acquire_plain(request, caller, lock, block)
+        acquire_plain_request(request, caller, lock, block)
     }
 }
 
@@ -146,28 +173,27 @@ fn doubtful_mutex<F: Family>(family: F, mutex: Ptr, caller: Caller, row: u32, an
     doubtful(family.request(mutex), caller, Lock::plain_mutex(mutex, row), answer, since)
 }
 
-/// Takes one of glibc's plain mutexes. Only on the hot path: the time stamp counter is read.
+/// The same as a request, off the hot path.
 ///
 /// # Safety
-/// The caller is the running hook's; the object is a mutex.
-unsafe fn acquire_plain<S: Style + Copy>(
+/// As [`acquire_plain`].
+#[inline(never)]
+unsafe fn acquire_plain_request<S: Style + Copy>(
     request: Request<S>,
     caller: Caller,
     lock: Lock,
-    block: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int + Copy,
 ) -> c_int {
-    // SAFETY: the caller is the running hook's; the object is a mutex.
+    // SAFETY: the caller's contract.
     unsafe {
-        if !mutex_word(request.object).is_free() {
-            return acquire_contended(request, caller, lock, true, block);
-        }
-        let now = clock::tsc();
-        let answer = block();
-        if answer == 0 && mutex_word(request.object).is_taken_without_waiters() {
-            probe::acquired(caller, lock, request.flags, now);
-            return 0;
-        }
-        doubtful(request, caller, lock, answer, now)
+        acquire_plain(
+            request.object,
+            caller,
+            lock,
+            block,
+            move || acquire_contended(request, caller, lock, true, block),
+            move |answer, since| doubtful(request, caller, lock, answer, since),
+        )
     }
 }
 
@@ -198,7 +224,7 @@ unsafe fn acquire_slowly<S: Style + Copy>(
     request: Request<S>,
     entry: Entry,
     try_real: impl FnOnce() -> c_int,
-    block: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int + Copy,
 ) -> c_int {
     // SAFETY: the entry is the running hook's.
     unsafe {
@@ -219,7 +245,7 @@ unsafe fn acquire_unusual<S: Style + Copy>(
     caller: Caller,
     lock: Lock,
     try_real: impl FnOnce() -> c_int,
-    block: impl FnOnce() -> c_int,
+    block: impl FnOnce() -> c_int + Copy,
 ) -> c_int {
     // SAFETY: the caller is the running hook's.
     unsafe {
@@ -230,7 +256,7 @@ unsafe fn acquire_unusual<S: Style + Copy>(
         }
         let usual = lock.word.is_usual_but_for_its_tag();
         if request.kind == Kind::Mutex && request.flags == Flags::NONE && usual && caller.thread.is_hot() {
-            return acquire_plain(request, caller, lock, block);
+            return acquire_plain_request(request, caller, lock, block);
         }
         tried(request, caller, lock, try_real(), block)
     }

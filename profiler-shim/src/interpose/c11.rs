@@ -4,65 +4,15 @@ use core::ffi::c_int;
 
 use lockprof_wire::{Flags, Kind};
 
-use super::acquire::{Family, acquire, acquire_mutex, try_acquire};
 use super::cond::condition;
+use super::mutex::mutex;
 use super::objects::destroy_lock;
 use super::outcome::{C11, Request};
-use super::release::release;
 use super::{hook, initialising_hook};
 use crate::probe;
 use crate::real::{self, Ptr};
 
-fn request(mutex: Ptr, flags: Flags) -> Request<C11> {
-    Request { object: mutex, kind: Kind::Mutex, flags, style: C11 }
-}
-
-/// `mtx_lock` and its try.
-#[derive(Clone, Copy)]
-struct Mtx;
-
-impl Family for Mtx {
-    type Style = C11;
-
-    fn request(self, mutex: Ptr) -> Request<C11> {
-        request(mutex, Flags::NONE)
-    }
-
-    unsafe fn try_real(self, mutex: Ptr) -> c_int {
-        // SAFETY: the caller's contract.
-        unsafe { real::mtx_trylock(mutex) }
-    }
-
-    unsafe fn block(self, mutex: Ptr) -> c_int {
-        // SAFETY: the caller's contract.
-        unsafe { real::mtx_lock(mutex) }
-    }
-}
-
-hook! {
-    fn mtx_lock(mutex: Ptr; entry) -> c_int {
-        acquire_mutex(Mtx, mutex, entry)
-    }
-}
-
-hook! {
-    fn mtx_trylock(mutex: Ptr; entry) -> c_int {
-        try_acquire(request(mutex, Flags::NONE), entry, move || real::mtx_trylock(mutex))
-    }
-}
-
-hook! {
-    fn mtx_timedlock(mutex: Ptr, until: Ptr; entry) -> c_int {
-        let request = request(mutex, Flags::TIMED);
-        acquire(request, entry, move || real::mtx_trylock(mutex), move || real::mtx_timedlock(mutex, until))
-    }
-}
-
-hook! {
-    fn mtx_unlock(mutex: Ptr; entry) -> c_int {
-        release(mutex, entry, |mutex| request(mutex, Flags::NONE), |mutex| real::mtx_unlock(mutex))
-    }
-}
+mutex!(C11, lock: mtx_lock, try: mtx_trylock, timed: mtx_timedlock, unlock: mtx_unlock);
 
 initialising_hook!(Kind::Mutex, fn mtx_init(mutex: Ptr, variant: c_int));
 

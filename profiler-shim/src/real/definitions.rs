@@ -60,17 +60,13 @@ pub fn resolve_all() {
             object_marker::allow();
         }
         for entry in &TABLE {
-            let recorded = foreign & family_bit(entry.family) == 0 && !entry.at.load(Ordering::Relaxed).is_null();
+            let recorded = foreign & entry.family.bit() == 0 && !entry.at.load(Ordering::Relaxed).is_null();
             // Release: whoever reads it finds the address.
             entry.how.store(if recorded || is_always_ours(entry) { RECORDED } else { PASSED }, Ordering::Release);
         }
         lookups::lead_here();
     }
     STATE.store(DONE, Ordering::Release);
-}
-
-const fn family_bit(family: Family) -> u32 {
-    1 << family as u32
 }
 
 /// Those whose hooks find the real function anew for each call.
@@ -85,15 +81,15 @@ fn find_all() -> u32 {
         let Some((map, found)) = next(entry) else { continue };
         entry.at.store(found, Ordering::Relaxed);
         if !matches!(entry.family, Family::Own | Family::Guard) && !is_libcs_or_leads_there(map, entry.name) {
-            foreign |= family_bit(entry.family);
+            foreign |= entry.family.bit();
         }
     }
     // What waits on a condition gives a mutex back.
     for (mutex, conds) in
         [(Family::Mutex, &[Family::Cond, Family::OldCond][..]), (Family::C11Mutex, &[Family::C11Cond])]
     {
-        if foreign & family_bit(mutex) != 0 {
-            foreign |= conds.iter().fold(0, |all, cond| all | family_bit(*cond));
+        if foreign & mutex.bit() != 0 {
+            foreign |= conds.iter().fold(0, |all, cond| all | cond.bit());
         }
     }
     foreign

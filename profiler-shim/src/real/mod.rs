@@ -9,6 +9,8 @@ pub mod lookups;
 use core::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+pub use lockprof_wire::Family;
+
 pub use crate::sys::Ptr;
 
 /// `clockid_t`.
@@ -33,30 +35,6 @@ pub const UNRESOLVED: u32 = 0;
 pub const RECORDED: u32 = 1;
 /// Calls go on to the function as they are.
 pub const PASSED: u32 = 2;
-
-/// Functions on one kind of object. One that is not libc's makes all of its family so.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Family {
-    Mutex,
-    RwLock,
-    Spin,
-    Cond,
-    OldCond,
-    Sem,
-    Barrier,
-    Once,
-    Guard,
-    C11Mutex,
-    C11Cond,
-    C11Once,
-    Thread,
-    C11Thread,
-    /// What starts programs.
-    Exec,
-    /// What the recorder itself calls.
-    Own,
-}
 
 /// Declares the real functions, once each: this is the list of everything that is hooked or called.
 macro_rules! real {

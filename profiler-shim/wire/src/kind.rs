@@ -2,6 +2,8 @@
 //!
 //! A new kind is a variant and a row, both at the end: a kind's number is its position, in shared memory and in trace
 //! files alike. `lockprof::model` hands [`Kind`] on to everything that never sees shared memory.
+//!
+//! Beside it the families of functions by which libc's objects are used: C11 has its own for kinds that POSIX has as well.
 
 use crate::lock::TraitBits;
 
@@ -221,6 +223,64 @@ impl Kind {
     /// Whether the end of an operation on it is behind what certain threads did before: they ended, or came to a barrier.
     pub const fn orders_hard(self) -> bool {
         matches!(self.row().order, Order::Hard)
+    }
+}
+
+/// The table of families: what its functions are called.
+macro_rules! families {
+    ($($family:ident: $functions:literal,)*) => {
+        /// Functions on one kind of object. One that is not libc's makes all of its family so.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Family {
+            $(
+                #[doc = concat!("`", $functions, "`.")]
+                $family,
+            )*
+        }
+
+        impl Family {
+            /// Every family, in the order of their bits.
+            pub const ALL: &[Self] = &[$(Self::$family),*];
+
+            /// What its functions are called.
+            pub const fn functions(self) -> &'static str {
+                match self {
+                    $(Self::$family => $functions,)*
+                }
+            }
+        }
+    };
+}
+
+families! {
+    Mutex: "pthread_mutex_*",
+    RwLock: "pthread_rwlock_*",
+    Spin: "pthread_spin_*",
+    Cond: "pthread_cond_*",
+    OldCond: "pthread_cond_* of GLIBC_2.2.5",
+    Sem: "sem_*",
+    Barrier: "pthread_barrier_*",
+    Once: "pthread_once",
+    Guard: "__cxa_guard_*",
+    C11Mutex: "mtx_*",
+    C11Cond: "cnd_*",
+    C11Once: "call_once",
+    Thread: "pthread_create and pthread_join",
+    C11Thread: "thrd_*",
+    Exec: "exec* and posix_spawn*",
+    Own: "what the recorder itself calls",
+}
+
+impl Family {
+    /// Its bit in [`Header::foreign`](crate::layout::Header::foreign).
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// Whether its functions work on locks.
+    pub const fn has_locks(self) -> bool {
+        !matches!(self, Self::Exec | Self::Own)
     }
 }
 

@@ -113,27 +113,6 @@ pub mod note {
     pub const REFUSED: u32 = 1 << 27;
 }
 
-/// Bits of [`Header::foreign`]: families of functions, by how their names begin.
-pub mod foreign {
-    /// In the order of their bits.
-    pub const NAMES: [&str; 14] = [
-        "pthread_mutex_*",
-        "pthread_rwlock_*",
-        "pthread_spin_*",
-        "pthread_cond_*",
-        "pthread_cond_* of GLIBC_2.2.5",
-        "sem_*",
-        "pthread_barrier_*",
-        "pthread_once",
-        "__cxa_guard_*",
-        "mtx_*",
-        "cnd_*",
-        "call_once",
-        "pthread_create and pthread_join",
-        "thrd_*",
-    ];
-}
-
 /// What a process could not do that is not recorded.
 pub mod unseen {
     /// Make or open the file.
@@ -189,7 +168,8 @@ pub struct Header {
     pub children_unseen: AtomicU32,
     /// Why the last of them could not: a number of [`unseen`] << 16 | the error number.
     pub children_unseen_why: AtomicU32,
-    /// Families of functions that are not libc's in this process, and are not recorded: bits of [`foreign`].
+    /// Families of functions that are not libc's in this process, and are not recorded:
+    /// [`Family::bit`](crate::Family::bit).
     pub foreign: AtomicU32,
     /// Acquisitions of such children: they, too, write here.
     pub children_acquisitions: AtomicU64,

@@ -23,7 +23,7 @@ pub mod thread;
 
 pub use control::Control;
 pub use fold::FoldEntry;
-pub use kind::Kind;
+pub use kind::{Family, Kind};
 pub use layout::{Header, Layout};
 pub use lock::LockInfo;
 pub use record::{Flags, Op, Record};

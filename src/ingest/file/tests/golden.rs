@@ -285,6 +285,25 @@ fn the_example_of_the_specification_is_a_trace() {
     assert_eq!(read_from(&bytes[..]).unwrap(), tiny_session());
 }
 
+/// The row of the specification that numbers the kinds is written by `LOCKPROF_BLESS`, as the example is.
+#[test]
+fn the_kinds_of_the_specification_are_those_of_the_table() {
+    let path = path_of("docs/trace-format.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once("| | | kind | u8 | 0 mutex").unwrap();
+    let after = &rest[rest.find(" |\n").unwrap()..];
+    let kinds: Vec<String> = Kind::ALL.iter().enumerate().map(|(at, kind)| format!("{at} {}", kind.name())).collect();
+    let want = format!("{before}| | | kind | u8 | {}{after}", kinds.join(", "));
+    if std::env::var_os("LOCKPROF_BLESS").is_some() {
+        std::fs::write(&path, &want).unwrap();
+    }
+    assert!(
+        text == want || std::env::var_os("LOCKPROF_BLESS").is_some(),
+        "the kinds in {}: set LOCKPROF_BLESS=1",
+        path.display()
+    );
+}
+
 fn hexdump(bytes: &[u8]) -> String {
     let line = |(at, bytes): (usize, &[u8])| {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
