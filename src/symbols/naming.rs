@@ -126,6 +126,8 @@ struct Place {
     /// Which of the frames at the address it is, from the innermost.
     index: usize,
     words: Option<String>,
+    /// Go: the receiver's type, as it is written, and the member; the package.
+    of_go: Option<(String, String)>,
 }
 
 impl Place {
@@ -140,11 +142,12 @@ impl Place {
             Some((node, index, frame)) => {
                 let frames: Vec<&Frame> = all[own..].iter().map(|(_, _, frame)| *frame).collect();
                 let words = words(&frames, kind, sources);
-                Self { address: node.address, frame: (*frame).clone(), index: *index, words }
+                let of_go = words.as_deref().and_then(|words| member_of_go(frame, words, kind, sources));
+                Self { address: node.address, frame: (*frame).clone(), index: *index, words, of_go }
             }
             None => {
                 let address = CodeAddress { module: None, address: 0 };
-                Self { address, frame: Frame::default(), index: 0, words: None }
+                Self { address, frame: Frame::default(), index: 0, words: None, of_go: None }
             }
         }
     }
@@ -157,6 +160,9 @@ impl Place {
 
     /// The name of a member with the class that declares it: `relay::Logger::mutex_`.
     fn member(&self, answers: &Answers) -> Option<String> {
+        if let Some((member, _)) = &self.of_go {
+            return Some(member.clone());
+        }
         let words = self.plain_words()?;
         let class = match answers.classes.get(&(self.address, self.index, words.to_owned())) {
             Some(known) => known.clone(),
@@ -177,6 +183,9 @@ impl Place {
         let Some(function) = &self.frame.function else {
             return format!("{kind}@{module}+{:#x}", self.address.address);
         };
+        if let Some((member, package)) = &self.of_go {
+            return format!("{kind}@{module}!{package}.{member}");
+        }
         if origin == Origin::FirstUsed {
             if let Some(member) = self.member(answers) {
                 return format!("{kind}@{module}!{member}");
@@ -198,6 +207,23 @@ impl Place {
             None => format!("{kind}@{module}!{function}"),
         }
     }
+}
+
+/// Go: `x.mu`, where the function's head has `x *Account`, is `(*Account).mu`, and `x` alone the lock that is embedded there.
+fn member_of_go(frame: &Frame, words: &str, kind: Kind, sources: &mut Sources) -> Option<(String, String)> {
+    frame.file.as_deref().filter(|file| file.ends_with(".go"))?;
+    let embedded = if kind == Kind::Rwlock { "RWMutex" } else { "Mutex" };
+    let (variable, member) = words.split_once('.').unwrap_or((words, embedded));
+    let of = sources.type_of(frame, variable)?;
+    if of.ends_with("sync.Mutex") || of.ends_with("sync.RWMutex") {
+        // It was handed over by itself: the caller's words say more.
+        return None;
+    }
+    let of = if of.starts_with('*') { format!("({of})") } else { of };
+    let function = frame.function.as_deref()?;
+    let start = function.rfind('/').map_or(0, |at| at + 1);
+    let package = &function[..start + function[start..].find('.')?];
+    Some((format!("{of}.{member}"), package.to_owned()))
 }
 
 /// The source's words at the first of the frames; where they are only a parameter's name, the

@@ -62,6 +62,17 @@ impl Sources {
         parameters.iter().position(|parameter| named(parameter))
     }
 
+    /// Go: the type of a variable that the head of the function at a frame names, or of that whose closure it is: of its
+    /// receiver, of a parameter.
+    pub fn type_of(&mut self, frame: &Frame, variable: &str) -> Option<String> {
+        let function = go_function(frame.function.as_deref()?)?;
+        let text = self.file(frame.file.as_deref()?)?;
+        let last = (frame.line as usize).checked_sub(1)?;
+        let from = last.saturating_sub(LOOKED_ABOVE);
+        let lines: Vec<&str> = text.lines().skip(from).take(last - from + 1).collect();
+        lines.iter().rev().find_map(|line| type_in_head(line.strip_prefix("func ")?, &function, variable))
+    }
+
     /// The line at a frame and what follows it.
     fn text(&mut self, frame: &Frame) -> Option<&str> {
         let line = (frame.line as usize).checked_sub(1)?;
@@ -78,6 +89,42 @@ impl Sources {
         }
         self.files.get(path)?.as_deref()
     }
+}
+
+/// The last of a Go function's name that stands in its head: `a.(*T).Move.func1` → `Move`, `main.run.func1` → `run`.
+fn go_function(function: &str) -> Option<String> {
+    // The types of a generic function are told as dots.
+    let function = function.replace("[...]", "");
+    let mut parts = function.rsplit('/').next()?.split('.').skip(1);
+    let (first, second) = (parts.next()?, parts.next());
+    let is_closure =
+        |name: &str| name.strip_prefix("func").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = second.filter(|second| first.starts_with('(') || !is_closure(second)).unwrap_or(first);
+    Some(name.to_owned())
+}
+
+/// The type of a variable in the head of a function, behind the word `func`: `(x *Account) Move(y *Account) {`.
+fn type_in_head(head: &str, function: &str, variable: &str) -> Option<String> {
+    let (receiver, rest) = match head.strip_prefix('(') {
+        Some(rest) => rest.split_once(')')?,
+        None => ("", head),
+    };
+    let rest = rest.trim_start().strip_prefix(function)?;
+    let parameters = rest.get(rest.find('(')? + 1..)?;
+    let parameters = &parameters[..parameters.find(')')?];
+    // A list of names may share the type behind the last of them.
+    let mut of = None;
+    for part in receiver.split(',').chain(parameters.split(',')).rev() {
+        let (name, own) = part.trim().split_once(' ').map_or((part.trim(), None), |(name, own)| (name, Some(own)));
+        of = own.or(of);
+        if name == variable {
+            let of = of?.trim();
+            let of = &of[..of.find('[').unwrap_or(of.len())];
+            let is_plain = |sign: char| sign.is_alphanumeric() || matches!(sign, '_' | '.');
+            return of.trim_start_matches('*').chars().all(is_plain).then(|| of.to_owned()).filter(|of| !of.is_empty());
+        }
+    }
+    None
 }
 
 fn read(path: &str) -> Option<String> {
@@ -143,6 +190,31 @@ void transfer(struct account *a) {
         assert_eq!(sources.words(&frame(&path, "transfer", 11), Kind::Mutex).as_deref(), Some("a->journal->lock"));
         for line in [0, 1, 14, 15, 99] {
             assert_eq!(sources.words(&frame(&path, "transfer", line), Kind::Mutex), None);
+        }
+    }
+
+    #[test]
+    fn types_in_the_heads_of_go_functions() {
+        for (function, name) in [
+            ("example.com/bank/a.(*Account).Move", "Move"),
+            ("example.com/bank/a.(*Account).Move.func1", "Move"),
+            ("main.Value.get", "get"),
+            ("main.Box[...].get", "get"),
+            ("main.run", "run"),
+            ("main.run.func1", "run"),
+        ] {
+            assert_eq!(go_function(function).as_deref(), Some(name), "{function}");
+        }
+        for (head, function, variable, of) in [
+            ("(x *Account) Move(y *Account) {", "Move", "x", Some("*Account")),
+            ("(x *Account) Move(y *Account) {", "Move", "y", Some("*Account")),
+            ("(x *Account) Move(y *Account) {", "Other", "x", None),
+            ("(b Box[T]) get() {", "get", "b", Some("Box")),
+            ("transfer(from, to *bank.Account, n int) error {", "transfer", "from", Some("*bank.Account")),
+            ("transfer(from, to *bank.Account, n int) error {", "transfer", "n", Some("int")),
+            ("call(f func(int) error) {", "call", "f", None),
+        ] {
+            assert_eq!(type_in_head(head, function, variable).as_deref(), of, "{head} {variable}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::names::Names;
 use super::phrases::Phrases;
 use crate::analysis::order::{Cause, Class, Cycle, Leg, LegGuard, Link};
+use crate::model::lock_frames::own_frames;
 use crate::model::{HangKind, Kind, LockId, Mode, StackId, Stacks, ThreadId};
 use crate::render::units::count;
 
@@ -260,16 +261,30 @@ pub(super) fn advice(cycle: &Cycle, phrases: &Phrases<'_>) -> String {
             format!("take {locks} in one order, and nobody has to wait until the time is over")
         }
         _ if legs.iter().any(|leg| phrases.session.lock(leg.held.lock).kind == Kind::Join) => JOIN_ADVICE.to_owned(),
-        _ if one_name => format!(
-            "take the locks of {locks} in one order, as by ascending address, or all at once (std::scoped_lock)"
-        ),
+        _ if one_name => {
+            let at_once = at_once(first, phrases, ", or all at once (std::scoped_lock)");
+            format!("take the locks of {locks} in one order, as by ascending address{at_once}")
+        }
         _ if legs.len() == 2 => format!(
-            "always take {} before {}, or the other way round, or both at once (std::scoped_lock)",
+            "always take {} before {}, or the other way round{}",
             phrases.lock(first.held.lock),
-            phrases.lock(first.wanted)
+            phrases.lock(first.wanted),
+            at_once(first, phrases, ", or both at once (std::scoped_lock)")
         ),
-        _ => format!("give {locks} one order and keep it, or take them at once (std::scoped_lock)"),
+        _ => {
+            format!(
+                "give {locks} one order and keep it{}",
+                at_once(first, phrases, ", or take them at once (std::scoped_lock)")
+            )
+        }
     }
+}
+
+/// What to do in C++; nothing for Go, which has no such thing.
+fn at_once<'t>(leg: &Leg, phrases: &Phrases<'_>, text: &'t str) -> &'t str {
+    let mut frames = own_frames(&phrases.session.stacks, leg.wanted_stack);
+    let is_go = frames.next().is_some_and(|(_, frame)| frame.file.as_deref().is_some_and(|file| file.ends_with(".go")));
+    if is_go { "" } else { text }
 }
 
 /// What to do about a hang that was not foreseen.
