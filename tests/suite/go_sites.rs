@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lockprof::sites::go::pclntab::{Pclntab, printed};
 use lockprof::sites::go::plan::Plan;
+use lockprof::sites::go::recipe::Recipe;
 use lockprof::sites::go::runtime::Runtime;
 use lockprof::sites::go::sites::Sites;
 use lockprof::sites::go::version;
@@ -164,5 +165,24 @@ fn programs_of_others_are_reached_everywhere() {
     }
     if looked_at == 0 {
         skip::unable("none of the known Go programs is installed or in LOCKPROF_GO_PROGRAMS");
+    }
+}
+
+/// What is kept of a program for its next start is what was found, and what is damaged is not believed.
+#[test]
+fn recipes_are_kept_as_they_are() {
+    for go in toolchains() {
+        let file = fs::read(go.program()).expect("the go command");
+        let recipe = Recipe::of(&file).expect("a known version").expect("a Go program");
+        assert!(recipe.is_go_command() && recipe.steps.len() > 100, "{}", go.version);
+        let bytes = recipe.to_bytes().expect("rows of the tables");
+        let read = Recipe::from_bytes(&bytes).expect("the same");
+        assert_eq!(format!("{read:?}"), format!("{recipe:?}"), "{}", go.version);
+        for cut in (0..bytes.len()).step_by(bytes.len() / 200) {
+            assert!(Recipe::from_bytes(&bytes[..cut]).is_none(), "{} cut at {cut}", go.version);
+            let mut wild = bytes.clone();
+            wild[cut..(cut + 8).min(bytes.len())].fill(0xff);
+            let _ = Recipe::from_bytes(&wild);
+        }
     }
 }

@@ -21,7 +21,7 @@ const LOCKED_OR_STARVING: u8 = 1 | 4;
 pub const WRITER: u32 = 1 << 30;
 
 /// The operations that are atomics, inlined into their callers.
-pub const ATOMICS: [AtomicRow; 11] = [
+pub static ATOMICS: [AtomicRow; 11] = [
     AtomicRow {
         operation: "sync.(*Mutex).Lock",
         atomic: Atomic::CompareExchange,
@@ -133,7 +133,7 @@ pub const LOCK_SLOW: &str = "sync.(*Mutex).lockSlow";
 pub const WRITE_LOCK: &str = "sync.(*RWMutex).Lock";
 
 /// The slow paths that the inlined operations call.
-pub const COLD_CALLS: [ColdRow; 5] = [
+pub static COLD_CALLS: [ColdRow; 5] = [
     ColdRow { function: LOCK_SLOW, operation: "sync.(*Mutex).Lock", shared: false, event: None },
     ColdRow { function: "sync.(*Mutex).unlockSlow", operation: "sync.(*Mutex).Unlock", shared: false, event: None },
     ColdRow {
@@ -158,7 +158,7 @@ pub const COLD_CALLS: [ColdRow; 5] = [
 ];
 
 /// The operations that are whole functions.
-pub const FUNCTIONS: [FunctionRow; 21] = [
+pub static FUNCTIONS: [FunctionRow; 21] = [
     hook(LOCK_SLOW, None, Some(Event::AcquiredAfterWait(Exclusive)), Object::Nothing, Group::Locks),
     hook(
         "sync.runtime_SemacquireRWMutexR",
@@ -196,11 +196,11 @@ pub const FUNCTIONS: [FunctionRow; 21] = [
 ];
 
 /// Hooked in place of the row of the newer function where there is only the older one (up to 1.19).
-pub const OLD_READERS: FunctionRow =
+pub static OLD_READERS: FunctionRow =
     hook("sync.runtime_SemacquireMutex", None, Some(Event::AcquiredAfterWait(Shared)), Object::Nothing, Group::Locks);
 
 /// Hooked in place of an operation's atomics where the program has none: they are calls with `-race` and `-N`.
-pub const OUTLINED: [FunctionRow; 8] = [
+pub static OUTLINED: [FunctionRow; 8] = [
     hook(
         "sync.(*Mutex).Lock",
         Some(Event::Requested(Exclusive)),

@@ -1,5 +1,7 @@
 //! Everything that is needed to patch a Go program, made of its file alone. It owns what it says, so the file may go.
 
+mod stored;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
