@@ -115,6 +115,8 @@ pub(super) struct LockRow {
     waiting: u32,
     /// How often memory had been collected when it was used last.
     used: u32,
+    /// Somebody who holds it may hold it no longer.
+    is_doubtful: bool,
 }
 
 /// All goroutines of a program that did something, and all its locks.
@@ -257,7 +259,10 @@ impl Goroutines {
         self.has_folds |= has_gaps;
         if has_gaps {
             for goroutine in self.all.values_mut() {
-                goroutine.held.iter_mut().for_each(|held| held.is_doubtful = true);
+                for held in &mut goroutine.held {
+                    held.is_doubtful = true;
+                    self.locks.entry(held.address).and_modify(|row| row.is_doubtful = true);
+                }
                 goroutine.asked.iter_mut().for_each(|asked| asked.is_doubtful = true);
             }
         }
@@ -357,7 +362,10 @@ impl Goroutines {
             return *self.merged.entry(kind).or_insert_with(|| add_lock(process, 0, kind, stack, target));
         }
         let id = add_lock(self.process, address, kind, stack, target);
-        self.locks.insert(address, LockRow { id, kind, holders: Vec::new(), waiting: 0, used: collections });
+        self.locks.insert(
+            address,
+            LockRow { id, kind, holders: Vec::new(), waiting: 0, used: collections, is_doubtful: false },
+        );
         id
     }
 
@@ -545,8 +553,10 @@ impl Goroutines {
                 publish(&mut goroutine.held, thread, target);
             }
         }
+        let is_doubtful = self.has_gaps;
         if let Some(row) = self.locks.get_mut(&address) {
             row.holders.push(number);
+            row.is_doubtful |= is_doubtful;
         }
     }
 
@@ -556,8 +566,12 @@ impl Goroutines {
             return;
         }
         let mut owners = vec![number];
-        if let Some(row) = self.locks.get(&address) {
+        if let Some(row) = self.locks.get_mut(&address)
+            && row.is_doubtful
+        {
             owners.extend(row.holders.iter().filter(|holder| **holder != number));
+            // Readers leave each other alone: a writer will look at all of them.
+            row.is_doubtful = mode == Mode::Shared;
         }
         for owner in owners {
             let Some(goroutine) = self.all.get_mut(&owner) else { continue };

@@ -5,7 +5,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::goroutines::{Asked, Goroutine, Goroutines};
+use super::goroutines::{Asked, Goroutine, Goroutines, Held};
 use crate::ingest::clock::Ticks;
 use crate::model::{Hang, HangKind, HeldLock, LockId, Mode, ProcessId, ThreadId, Waiting};
 
@@ -39,27 +39,99 @@ fn waits_of(goroutines: &Goroutines) -> impl Iterator<Item = Wait<'_>> {
     })
 }
 
-/// Who keeps a goroutine from having what it asked for.
+/// More holders of one lock are not listed.
+const MOST_HOLDERS: usize = 64;
+
+/// Who keeps a goroutine from having what it asked for, some of them.
 fn blockers(goroutines: &Goroutines, wait: &Wait) -> Vec<u64> {
     let Some(row) = goroutines.locks.get(&wait.asked.address) else { return Vec::new() };
-    let mut found = Vec::new();
-    for holder in &row.holders {
-        let Some(goroutine) = goroutines.all.get(holder) else { continue };
-        let excludes = goroutine.held.iter().any(|held| {
-            !held.is_doubtful
-                && held.address == wait.asked.address
-                && (held.mode == Mode::Exclusive || wait.asked.mode == Mode::Exclusive)
-        });
-        if excludes && !found.contains(holder) {
-            found.push(*holder);
-        }
-    }
+    let excludes = |holder: &&u64| {
+        goroutines
+            .all
+            .get(*holder)
+            .is_some_and(|goroutine| goroutine.held.iter().any(|held| is_in_the_way(held, wait.asked)))
+    };
+    let mut found: Vec<u64> = row.holders.iter().filter(excludes).take(MOST_HOLDERS).copied().collect();
+    found.sort_unstable();
+    found.dedup();
     if found.is_empty() && wait.asked.mode == Mode::Shared {
         // Readers queue behind a writer that waits, and it for the readers before.
         let is_writer = |other: &Wait| other.asked.address == wait.asked.address && other.asked.mode == Mode::Exclusive;
-        found.extend(waits_of(goroutines).filter(is_writer).map(|other| other.number));
+        found.extend(waits_of(goroutines).filter(is_writer).take(MOST_HOLDERS).map(|other| other.number));
     }
     found
+}
+
+fn is_in_the_way(held: &Held, asked: &Asked) -> bool {
+    let excludes = held.mode == Mode::Exclusive || asked.mode == Mode::Exclusive;
+    !held.is_doubtful && held.address == asked.address && excludes
+}
+
+/// Waits that are old enough, and who of them holds or wants what: only they can be in a circle.
+struct Waits<'a> {
+    all: FxHashMap<u64, Wait<'a>>,
+    holders: FxHashMap<u64, Vec<u64>>,
+    writers: FxHashMap<u64, Vec<u64>>,
+}
+
+impl<'a> Waits<'a> {
+    fn new(all: FxHashMap<u64, Wait<'a>>) -> Self {
+        let mut waits = Self { all, holders: FxHashMap::default(), writers: FxHashMap::default() };
+        for wait in waits.all.values() {
+            for held in &wait.goroutine.held {
+                waits.holders.entry(held.address).or_default().push(wait.number);
+            }
+            if wait.asked.mode == Mode::Exclusive {
+                waits.writers.entry(wait.asked.address).or_default().push(wait.number);
+            }
+        }
+        let lists = waits.holders.values_mut().chain(waits.writers.values_mut());
+        lists.for_each(|list| {
+            list.sort_unstable();
+            list.dedup();
+        });
+        waits
+    }
+
+    /// Who waits, and keeps another one from having what it asked for.
+    fn blockers(&self, wait: &Wait) -> Vec<u64> {
+        let of = |map: &FxHashMap<u64, Vec<u64>>| map.get(&wait.asked.address).cloned().unwrap_or_default();
+        let mut found = of(&self.holders);
+        found.retain(|number| self.all[number].goroutine.held.iter().any(|held| is_in_the_way(held, wait.asked)));
+        if found.is_empty() && wait.asked.mode == Mode::Shared {
+            found = of(&self.writers);
+        }
+        found
+    }
+
+    /// Whether a goroutine can be in a circle: somebody may wait for it.
+    fn may_block(&self, wait: &Wait) -> bool {
+        !wait.goroutine.held.is_empty() || wait.asked.mode == Mode::Exclusive && self.writers.len() > 1
+    }
+
+    /// A circle of waits that a goroutine is in. `done`: those of which it is known that they are in none.
+    fn circle(&self, start: u64, done: &mut FxHashSet<u64>) -> Option<Vec<u64>> {
+        // Depth first; who is on the path leads back.
+        let mut path: Vec<(u64, Vec<u64>)> = vec![(start, self.blockers(&self.all[&start]))];
+        let mut on_path: FxHashSet<u64> = FxHashSet::from_iter([start]);
+        while let Some((number, next)) = path.last_mut() {
+            let Some(blocker) = next.pop() else {
+                on_path.remove(number);
+                done.insert(*number);
+                path.pop();
+                continue;
+            };
+            if on_path.contains(&blocker) {
+                let from = path.iter().position(|(number, _)| *number == blocker)?;
+                return Some(path[from..].iter().map(|(number, _)| *number).collect());
+            }
+            if !done.contains(&blocker) {
+                on_path.insert(blocker);
+                path.push((blocker, self.blockers(&self.all[&blocker])));
+            }
+        }
+        None
+    }
 }
 
 impl Watcher {
@@ -79,43 +151,47 @@ impl Watcher {
         self.looked_ns = now_ns;
         let age = |asked: &Asked| ticks.duration_ns(now.saturating_sub(asked.since));
         let is_old = |wait: &Wait| is_over || age(wait.asked) >= LEAST_NS;
-        let waits: FxHashMap<u64, Wait> = waits_of(goroutines).filter(is_old).map(|wait| (wait.number, wait)).collect();
+        let waits = waits_of(goroutines).filter(is_old).map(|wait| (wait.number, wait)).collect();
+        let waits = Waits::new(waits);
         let mut found = Vec::new();
-        let mut numbers: Vec<u64> = waits.keys().copied().collect();
-        numbers.sort_unstable();
+        let mut starts: Vec<u64> =
+            waits.all.values().filter(|wait| waits.may_block(wait)).map(|wait| wait.number).collect();
+        starts.sort_unstable();
         let mut done: FxHashSet<u64> = FxHashSet::default();
-        for start in numbers {
-            if done.contains(&start) || self.told.contains(&(start, waits[&start].asked.lock)) {
+        for start in starts {
+            if done.contains(&start) {
                 continue;
             }
-            match circle(goroutines, &waits, start) {
-                Some(circle) => {
-                    let hang = to_model(goroutines, ticks, &waits, &circle, (process, now_ns));
-                    circle.iter().for_each(|number| _ = self.told.insert((*number, waits[number].asked.lock)));
-                    done.extend(&circle);
-                    found.push(hang);
+            while let Some(circle) = waits.circle(start, &mut done) {
+                let is_new = circle.iter().any(|number| self.told.insert((*number, waits.all[number].asked.lock)));
+                circle.iter().for_each(|number| {
+                    self.told.insert((*number, waits.all[number].asked.lock));
+                    done.insert(*number);
+                });
+                if is_new {
+                    found.push(to_model(goroutines, ticks, &waits, &circle, (process, now_ns)));
                 }
-                None => _ = done.insert(start),
+                if done.contains(&start) {
+                    break;
+                }
             }
         }
-        // Whoever waits behind a circle is told with it.
-        for wait in waits.values() {
-            let holders = blockers(goroutines, wait);
-            let is_left = |number: &u64| goroutines.all.get(number).is_some_and(Goroutine::is_over);
-            let is_old = is_over || age(wait.asked) >= LEAST_ABANDONED_NS;
-            if is_old
-                && !holders.is_empty()
-                && holders.iter().all(is_left)
-                && self.told.insert((wait.number, wait.asked.lock))
-                && !found.iter().any(|hang| hang.others.first().is_some_and(|other| other.lock == wait.asked.lock))
-            {
+        // Locks whose holders have all ended, once for each.
+        let mut left: FxHashMap<u64, bool> = FxHashMap::default();
+        for wait in waits.all.values().filter(|wait| is_over || age(wait.asked) >= LEAST_ABANDONED_NS) {
+            let is_left = *left.entry(wait.asked.address).or_insert_with(|| {
+                let holders = goroutines.locks.get(&wait.asked.address).map_or(&[][..], |row| &row.holders);
+                let is_over = |number: &u64| goroutines.all.get(number).is_some_and(Goroutine::is_over);
+                !holders.is_empty() && holders.iter().all(is_over)
+            });
+            if is_left && self.told.insert((0, wait.asked.lock)) {
                 found.push(Hang {
                     kind: HangKind::Abandoned,
                     process,
                     at_ns: now_ns,
                     cycle: Vec::new(),
                     others: vec![waiting(goroutines, ticks, wait, None)],
-                    running: running(goroutines),
+                    running: 0,
                 });
             }
         }
@@ -126,68 +202,46 @@ impl Watcher {
     }
 }
 
-/// The circle of waits that a goroutine is in.
-fn circle(goroutines: &Goroutines, waits: &FxHashMap<u64, Wait>, start: u64) -> Option<Vec<u64>> {
-    // Depth first; who is on the path leads back.
-    let mut path: Vec<(u64, Vec<u64>)> = vec![(start, blockers(goroutines, &waits[&start]))];
-    let mut seen: FxHashSet<u64> = FxHashSet::from_iter([start]);
-    while let Some((_, next)) = path.last_mut() {
-        let Some(number) = next.pop() else {
-            path.pop();
-            continue;
-        };
-        if number == start {
-            return Some(path.into_iter().map(|(number, _)| number).collect());
-        }
-        if let Some(wait) = waits.get(&number)
-            && seen.insert(number)
-        {
-            path.push((number, blockers(goroutines, wait)));
-        }
-    }
-    None
-}
-
 fn to_model(
     goroutines: &Goroutines,
     ticks: &Ticks,
-    waits: &FxHashMap<u64, Wait>,
+    waits: &Waits,
     circle: &[u64],
     (process, at_ns): (ProcessId, u64),
 ) -> Hang {
+    /// More that wait behind a circle are not listed.
+    const MOST: usize = 100;
     let next = |at: usize| circle[(at + 1) % circle.len()];
-    let cycle = circle
-        .iter()
-        .enumerate()
-        .map(|(at, number)| waiting(goroutines, ticks, &waits[number], Some(next(at))))
-        .collect();
-    let mut others: Vec<&Wait> = waits.values().filter(|wait| !circle.contains(&wait.number)).collect();
-    others.sort_unstable_by_key(|wait| wait.number);
-    // Directly or not.
+    let of_circle = circle.iter().enumerate();
+    let cycle = of_circle.map(|(at, number)| waiting(goroutines, ticks, &waits.all[number], Some(next(at)))).collect();
+    // Behind it, directly or not: who waits for what one of them holds.
     let mut stuck: FxHashSet<u64> = circle.iter().copied().collect();
+    let held = |number: &u64| waits.all[number].goroutine.held.iter().map(|held| held.address);
+    let mut kept: FxHashSet<u64> = circle.iter().flat_map(held).collect();
     let mut behind = Vec::new();
     loop {
-        let before = behind.len();
-        others.retain(|wait| {
-            let is_behind = blockers(goroutines, wait).iter().any(|number| stuck.contains(number));
-            if is_behind {
-                stuck.insert(wait.number);
-                behind.push(waiting(goroutines, ticks, wait, None));
+        let before = stuck.len();
+        for wait in waits.all.values().filter(|wait| kept.contains(&wait.asked.address)) {
+            if stuck.insert(wait.number) {
+                behind.push(wait.number);
             }
-            !is_behind
-        });
-        if behind.len() == before {
+        }
+        if stuck.len() == before {
             break;
         }
+        kept.extend(behind.iter().flat_map(held));
     }
+    behind.sort_unstable();
+    let others = behind.iter().take(MOST).map(|number| waiting(goroutines, ticks, &waits.all[number], None)).collect();
     let kind = if circle.len() == 1 { HangKind::SelfDeadlock } else { HangKind::Deadlock };
-    Hang { kind, process, at_ns, cycle, others: behind, running: 0 }
+    Hang { kind, process, at_ns, cycle, others, running: 0 }
 }
 
 fn waiting(goroutines: &Goroutines, ticks: &Ticks, wait: &Wait, first: Option<u64>) -> Waiting {
     let mut holders = blockers(goroutines, wait);
-    if let Some(at) = first.and_then(|first| holders.iter().position(|holder| *holder == first)) {
-        holders.swap(0, at);
+    if let Some(first) = first {
+        holders.retain(|holder| *holder != first);
+        holders.insert(0, first);
     }
     let held = wait.goroutine.held.iter().filter(|held| !held.is_doubtful).map(|held| HeldLock {
         lock: held.lock,
