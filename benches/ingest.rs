@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Two locks, one taken under the other: each is told when it is taken and when it is given back.
+/// Two locks, one taken under the other: each is reported when it is taken and when it is given back.
 fn nested() -> Vec<Record> {
     let mut records = Vec::with_capacity(RECORDS + 4);
     let record = |op, ticks, lock, held, extra| Record {

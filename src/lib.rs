@@ -14,6 +14,7 @@ pub mod model;
 pub mod pprof;
 pub mod record;
 pub mod render;
+pub mod safe_file;
 pub mod sites;
 pub mod symbols;
 pub mod tui;

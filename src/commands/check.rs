@@ -39,7 +39,7 @@ pub(super) fn check(console: &Console, args: &CheckArgs) -> anyhow::Result<ExitC
     if args.write_baseline && baseline.is_none() {
         bail!("--write-baseline needs the file's name: add --baseline FILE");
     }
-    // Whatever can be wrong with files is told before a program runs for minutes.
+    // Whatever can be wrong with files is reported before a program runs for minutes.
     let mut policy = policy(args, &settings)?;
     if !args.write_baseline {
         policy.baseline = baseline.as_deref().map(read_baseline).transpose()?;

@@ -8,7 +8,7 @@ use crate::cli::{DiffArgs, DiffMetric, Format};
 use crate::exit_code::ExitCode;
 use crate::render::json::{self, Judgement};
 use crate::render::style::printable;
-use crate::render::text::{self, DiffOptions, Named, growth};
+use crate::render::text::{self, DiffOptions, Labelled, growth};
 use crate::render::units::duration;
 
 pub(super) fn diff(console: &Console, args: &DiffArgs) -> anyhow::Result<ExitCode> {
@@ -24,7 +24,7 @@ pub(super) fn diff(console: &Console, args: &DiffArgs) -> anyhow::Result<ExitCod
         args.fail_if_worse.map(|limit| Judgement { limit, worse: result.worse(limit), all: result.all_worse(limit) });
     let names = [&old, &new].map(|trace| trace.path.display().to_string());
     let [before, after] =
-        [(&names[0], &old.session), (&names[1], &new.session)].map(|(name, session)| Named { name, session });
+        [(&names[0], &old.session), (&names[1], &new.session)].map(|(name, session)| Labelled { name, session });
     let limit = args.limit.map(|limit| limit as usize);
     let out = match args.format {
         Format::Json => json::diff(before, after, &result, judgement.as_ref(), limit),

@@ -23,7 +23,7 @@ impl Hangs {
     }
 
     /// Prints a hang as soon as it has its names.
-    pub fn tell(&mut self, hang: HangNow) {
+    pub fn report(&mut self, hang: HangNow) {
         if self.console.quiet() {
             return;
         }
@@ -47,7 +47,7 @@ impl Hangs {
 }
 
 fn print(console: &Console, on_hang: OnHang, HangNow { mut session, data_addresses }: HangNow) {
-    // What cannot be named is told at the end, for the whole recording.
+    // What cannot be named is reported at the end, for the whole recording.
     symbols::name(&mut session, &data_addresses, &kept_names());
     for found in &session.hangs {
         let note = match on_hang {

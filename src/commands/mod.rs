@@ -55,7 +55,7 @@ pub fn execute(cli: Cli) -> ExitCode {
     }
 }
 
-/// An error with its causes. A cause that the error before it already told is not said twice.
+/// An error with its causes. A cause that the error before it names already is not repeated.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -56,7 +56,7 @@ pub(super) fn keep_naming(control: &ControlChannel) {
         while let Some(unnamed) = control.unnamed() {
             let began = Instant::now();
             if let Some(mut unnamed) = unnamed {
-                // What cannot be named is told at the end, for the whole recording.
+                // What cannot be named is reported at the end, for the whole recording.
                 symbols::name(&mut unnamed.subset.session, &unnamed.data_addresses, &kept);
                 control.name(unnamed.named());
             }

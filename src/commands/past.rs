@@ -14,14 +14,14 @@ use crate::symbols;
 pub(super) fn keep_past(console: &Console, pid: u32) -> anyhow::Result<()> {
     let Some(left) = recover::of_process(pid) else { return Ok(()) };
     let session = whole(console, left.read()?.0);
-    let told = || {
+    let context = || {
         format!(
             "a killed lockprof's recording of process {pid} is in the way: `lockprof recover {}`",
             left.path.display()
         )
     };
-    let folder = Folder::new(&session.meta.command).with_context(told)?;
-    let kept = folder.keep(&session).with_context(told)?;
+    let folder = Folder::new(&session.meta.command).with_context(context)?;
+    let kept = folder.keep(&session).with_context(context)?;
     left.discard();
     console.say(&format!(
         "a lockprof that recorded process {pid} was killed: `lockprof recover` writes what it had recorded, from {}",

@@ -48,7 +48,7 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     let Recorded { session, exit, pid, folder, .. } = match args.pid {
         Some(pid) => {
             keep_past(console, pid)?;
-            named(console, &options, |control, tell| record::attach(pid, args.duration, control, tell))?
+            named(console, &options, |control, report| record::attach(pid, args.duration, control, report))?
         }
         None => session_of(console, &program, &options)?,
     };
@@ -107,10 +107,10 @@ pub(super) struct Recorded {
     pub folder: Option<Folder>,
 }
 
-/// Records a program and gives everything its name. What happens meanwhile is told on standard error.
+/// Records a program and gives everything its name. What happens meanwhile is reported on standard error.
 pub(super) fn session_of(console: &Console, program: &Program, options: &Options) -> anyhow::Result<Recorded> {
-    named(console, options, |control, tell| {
-        let mut recorded = record::record(program, options, control, tell)?;
+    named(console, options, |control, report| {
+        let mut recorded = record::record(program, options, control, report)?;
         if options.workload.is_some() {
             // This executable has locks of Rust's, but its workload takes libc's only.
             recorded.collected.loaded.clear();
@@ -145,7 +145,7 @@ fn named(
             let limit = options.timeout.map_or(0, |timeout| timeout.as_nanos() as u64);
             console.say(&format!("the time of {} is over: the program is being ended", duration(limit)));
         }
-        Event::Hang(hang) => hangs.tell(*hang),
+        Event::Hang(hang) => hangs.report(*hang),
     });
     hangs.finish();
     Ok(finished(console, recorded?))

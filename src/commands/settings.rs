@@ -43,10 +43,10 @@ fn read<T>(folder: &Path, take: impl FnOnce(&Table, &Path) -> anyhow::Result<T>)
     let Some(path) = folder.ancestors().map(|folder| folder.join(NAME)).find(|path| path.is_file()) else {
         return Ok(None);
     };
-    let told = || format!("cannot use {}", path.display());
-    let text = fs::read_to_string(&path).with_context(told)?;
-    let table = parse(&text).with_context(told)?;
-    take(&table, path.parent().unwrap_or(folder)).map(Some).with_context(told)
+    let context = || format!("cannot use {}", path.display());
+    let text = fs::read_to_string(&path).with_context(context)?;
+    let table = parse(&text).with_context(context)?;
+    take(&table, path.parent().unwrap_or(folder)).map(Some).with_context(context)
 }
 
 fn parse(text: &str) -> anyhow::Result<Table> {
@@ -76,28 +76,28 @@ fn checks(table: &Table, folder: &Path) -> anyhow::Result<CheckSettings> {
     let Some(check) = table.get("check") else { return Ok(settings) };
     let check = check.as_table().context("[check] is a table")?;
     for (key, value) in check {
-        let told = || format!("{key} in [check]");
+        let context = || format!("{key} in [check]");
         match key.as_str() {
-            "fail_on" => settings.fail_on = Some(texts(value).with_context(told)?),
-            "baseline" => settings.baseline = Some(folder.join(text_of(value).with_context(told)?)),
+            "fail_on" => settings.fail_on = Some(texts(value).with_context(context)?),
+            "baseline" => settings.baseline = Some(folder.join(text_of(value).with_context(context)?)),
             "suppress" => {
-                let names = texts(value).with_context(told)?;
+                let names = texts(value).with_context(context)?;
                 settings.suppress = Some(names.into_iter().map(|name| folder.join(name)).collect());
             }
-            "max_wait" => settings.max_wait = Some(budgets(value).with_context(told)?),
-            "max_hold" => settings.max_hold = Some(budgets(value).with_context(told)?),
-            "strict" => settings.strict = Some(value.as_bool().with_context(told).context("write true or false")?),
+            "max_wait" => settings.max_wait = Some(budgets(value).with_context(context)?),
+            "max_hold" => settings.max_hold = Some(budgets(value).with_context(context)?),
+            "strict" => settings.strict = Some(value.as_bool().with_context(context).context("write true or false")?),
             "error_exitcode" => {
                 let code = value.as_integer().and_then(|code| u8::try_from(code).ok());
-                settings.error_exitcode = Some(code.with_context(told).context("write a number up to 255")?);
+                settings.error_exitcode = Some(code.with_context(context).context("write a number up to 255")?);
             }
             "timeout" => {
                 let text = match value {
                     Value::Integer(seconds) => seconds.to_string(),
                     Value::Float(seconds) => seconds.to_string(),
-                    other => text_of(other).with_context(told)?,
+                    other => text_of(other).with_context(context)?,
                 };
-                settings.timeout = Some(program_timeout(&text).map_err(anyhow::Error::msg).with_context(told)?);
+                settings.timeout = Some(program_timeout(&text).map_err(anyhow::Error::msg).with_context(context)?);
             }
             other => bail!(
                 "no key {other} is known in [check]; known are fail_on, baseline, suppress, max_wait, max_hold, strict, \

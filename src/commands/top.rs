@@ -56,7 +56,7 @@ pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode>
         printed?;
         finished
     };
-    Ok(finished.map_or(ExitCode::Success, |finished| finished.tell(console)))
+    Ok(finished.map_or(ExitCode::Success, |finished| finished.report(console)))
 }
 
 /// Whether there is a screen, and nobody wants lines.

@@ -89,7 +89,7 @@ pub fn judge<'a>(recordings: &'a [Recording<'a>], policy: &Policy, ended: Option
         Outcome::Pass
     };
     for recording in recordings {
-        // Those of incomplete orders are the reason for that, and told as such.
+        // Those of incomplete orders are the reason for that, and reported as such.
         if recording.findings.complete {
             let remarks = recording.findings.notes.iter().map(|note| Remark::Order(*note));
             notes.extend(remarks.map(|what| About::of(recordings, recording, what)));

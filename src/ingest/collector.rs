@@ -33,7 +33,7 @@ use rings::Rings;
 use spares::Spares;
 
 pub use hangs::HangNow;
-pub use now::{Named, Unnamed};
+pub use now::{Names, Unnamed};
 
 /// Collects a session while it runs.
 pub struct Collector {

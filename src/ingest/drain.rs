@@ -53,7 +53,7 @@ impl Drain {
         self.polls.read(&records, records.len() >= room);
         for (record, at) in records.iter().zip(0u32..) {
             if at as usize == room {
-                reducer.accumulator.order.doubt(self.thread);
+                reducer.accumulator.order.mark_unreliable(self.thread);
             }
             let before = self.thread;
             if let Some(event) = decode::decode(record) {
@@ -64,7 +64,7 @@ impl Drain {
             }
         }
         if records.len() == room {
-            reducer.accumulator.order.doubt(self.thread);
+            reducer.accumulator.order.mark_unreliable(self.thread);
         }
         reducer.image.recent.keep(records, threads, now);
     }

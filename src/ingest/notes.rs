@@ -26,23 +26,23 @@ impl Image {
         };
         say(
             note::NO_MEMORY,
-            "no room for all rings in the memory file system: more was folded than need be (set LOCKPROF_SHM to a larger one)",
+            "no room for all rings in the memory file system: more was aggregated than need be (set LOCKPROF_SHM to a larger one)",
         );
         say(
             note::ADDRESS_SPACE,
-            "the limit of its address space (RLIMIT_AS, ulimit -v) left the recorder no room: more was folded or counted together than need be",
+            "the limit of its address space (RLIMIT_AS, ulimit -v) left the recorder no room: more was aggregated or counted together than need be",
         );
         say(
             note::DATA_SIZE,
-            "the limit of its data (RLIMIT_DATA, ulimit -d) left the recorder no room: more was folded or counted together than need be",
+            "the limit of its data (RLIMIT_DATA, ulimit -d) left the recorder no room: more was aggregated or counted together than need be",
         );
         say(
             note::LOCKED_MEMORY,
-            "it locks its memory, and the limit of that (RLIMIT_MEMLOCK, ulimit -l) left the recorder no room: more was folded or counted together than need be",
+            "it locks its memory, and the limit of that (RLIMIT_MEMLOCK, ulimit -l) left the recorder no room: more was aggregated or counted together than need be",
         );
         say(
             note::REFUSED,
-            "the kernel or a sandbox gave the recorder no more memory: more was folded or counted together than need be",
+            "the kernel or a sandbox gave the recorder no more memory: more was aggregated or counted together than need be",
         );
         say(note::STACKS_FULL, "more distinct call stacks than there is room for: some are unknown");
         say(note::NO_TSC, "the processor's time stamp counter is not invariant: slower clock readings were used");

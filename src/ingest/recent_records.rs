@@ -6,7 +6,7 @@
 //! In a process that never nests two locks there is nothing to witness. As long as no nested acquisition was read,
 //! little more than the last two rounds is kept. What is dropped then does not matter later, either: whoever reads the first
 //! one in this round did not find it in the round before, so everything read up to the round before that one had
-//! been released before the first nested acquisition was told. Such sections are whole and depend on no nested
+//! been released before the first nested acquisition was published. Such sections are whole and depend on no nested
 //! acquisition, so a schedule may begin with all of them.
 
 use std::collections::VecDeque;

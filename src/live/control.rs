@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::snapshot::{self, Snapshot, ViewRequest};
-use crate::ingest::collector::{Collected, Collector, Named, Unnamed};
+use crate::ingest::collector::{Collected, Collector, Names, Unnamed};
 use crate::model::Now;
 
 /// Snapshots are shared by all who ask within this time.
@@ -38,7 +38,7 @@ enum Request {
     Snapshot(Option<u32>, Sender<Arc<Snapshot>>),
     Copy(Sender<Box<SessionCopy>>),
     Unnamed(Sender<Option<Box<Unnamed>>>),
-    Named(Box<Named>),
+    Names(Box<Names>),
     Stop(Stop),
 }
 
@@ -70,8 +70,8 @@ impl ControlChannel {
     }
 
     /// Gives rows their names.
-    pub fn name(&self, named: Named) {
-        let _ = self.0.send(Request::Named(Box::new(named)));
+    pub fn name(&self, named: Names) {
+        let _ = self.0.send(Request::Names(Box::new(named)));
     }
 
     /// A snapshot with the stacks of this lock; `None` once the recording is over.
@@ -121,7 +121,7 @@ impl CollectorHandle {
                 Request::Unnamed(reply) => {
                     let _ = reply.send(collector.unnamed().map(Box::new));
                 }
-                Request::Named(named) => collector.name(*named),
+                Request::Names(named) => collector.name(*named),
                 Request::Stop(how) => stop = Some(how),
             }
         }

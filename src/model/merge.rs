@@ -11,7 +11,7 @@ use super::union::{Source, union};
 
 /// Before the other commands in a note.
 const ALSO: &str = "also holds runs of: ";
-/// Other commands that are told.
+/// Other commands that are named.
 const MOST_COMMANDS: usize = 8;
 /// A command in a note is no longer, characters.
 const COMMAND_WIDTH: usize = 160;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::checkpoint::Checkpoint;
 use super::contents::COPY;
-use super::directory::{Directory, user};
+use super::directory::Directory;
 use super::limits::Limits;
 use super::page::Page;
 use super::{Event, Pause, Recorded, Reported, describe, launch, leftover, process_tree, signals};
@@ -16,6 +16,7 @@ use crate::ingest::tasks;
 use crate::live::control::{CollectorHandle, ControlChannel};
 use crate::live::messages::SOCKET;
 use crate::live::socket;
+use crate::safe_file::user;
 
 /// Whether a process carries the shim asleep, and nobody records it.
 pub fn can_wake(pid: u32) -> bool {
@@ -30,7 +31,7 @@ pub fn attach(
     pid: u32,
     duration: Option<Duration>,
     (control, mut handle): (&ControlChannel, CollectorHandle),
-    tell: &mut dyn FnMut(Event),
+    report: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
     let page = Page::of(pid)?;
     // A recorder that was killed has left it awake.
@@ -50,7 +51,7 @@ pub fn attach(
     page.folder.remove(SOCKET);
     socket::serve(&page.folder.path(), control);
     page.wake();
-    tell(Event::Started(pid));
+    report(Event::Started(pid));
     let (mut pause, mut reported) = (Pause::default(), Reported::default());
     let mut checkpoint = Checkpoint::new(&page.folder.path());
     let (mut ended, mut stopped) = (false, false);
@@ -64,8 +65,8 @@ pub fn attach(
         let tick = collector.tick();
         checkpoint.read(tick.records, &collector);
         // Somebody else's program is never ended.
-        stopped = handle.answer(&mut collector, &mut || tell(Event::Watched)).is_some();
-        reported.hangs(&collector, tell);
+        stopped = handle.answer(&mut collector, &mut || report(Event::Watched)).is_some();
+        reported.hangs(&collector, report);
         let left = duration.map_or(Duration::MAX, |duration| duration.saturating_sub(started_at.elapsed()));
         std::thread::sleep(pause.after(tick.fullest).min(left));
     }

@@ -58,12 +58,6 @@ impl Directory {
     }
 }
 
-/// This process's user: what it makes belongs to them.
-pub(super) fn user() -> u32 {
-    // SAFETY: always allowed.
-    unsafe { libc::geteuid() }
-}
-
 /// Takes the lock of an open file (`flock`), if nobody else has it. The kernel gives it back when the file is closed,
 /// so it tells who lives across all namespaces.
 pub(super) fn try_lock(file: &File) -> bool {

@@ -14,11 +14,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 
 use super::contents::{OWNER, PREFIX, UNWRITTEN};
-use super::directory::{Directory, try_lock, user};
+use super::directory::{Directory, try_lock};
 use super::leftover::{self, Owner};
 use super::mapped::{files_in, maps};
 use crate::ingest::file;
 use crate::model::Session;
+use crate::safe_file::user;
 
 /// Names the place by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHM";
@@ -74,18 +75,18 @@ impl Folder {
                 places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
             );
         };
-        let told = || format!("cannot make a folder in {}: name another one by {VARIABLE}", place.display());
+        let context = || format!("cannot make a folder in {}: name another one by {VARIABLE}", place.display());
         let path = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(place)
-            .with_context(told)?
+            .with_context(context)?
             .keep();
         let file = match own(&path, &owner) {
             Ok(file) => file,
             Err(error) => {
                 let _ = fs::remove_dir(&path);
-                return Err(error).with_context(told);
+                return Err(error).with_context(context);
             }
         };
         let note = (room < COMFORTABLE).then(|| {

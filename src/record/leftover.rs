@@ -16,11 +16,12 @@ use lockprof_wire::control;
 use lockprof_wire::layout::SPARE;
 
 use super::contents::{COPY, LIBRARY, OWNER, PREFIX, SAID, UNFINISHED_COPY, UNWRITTEN};
-use super::directory::{Directory, try_lock, user};
+use super::directory::{Directory, try_lock};
 use super::page::Page;
 use crate::ingest::file;
 use crate::live::messages::SOCKET;
 use crate::model::Session;
+use crate::safe_file::user;
 
 /// First line of an owner's file.
 const MARK: &str = "lockprof recorder 1";

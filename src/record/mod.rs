@@ -136,7 +136,7 @@ const GRACE_OF_HUNG: Duration = Duration::from_secs(1);
 const GRACE_OF_ASKED: Duration = Duration::from_secs(10);
 
 /// Runs a program to its end (and its descendants to theirs, unless interrupted) and collects what it does.
-/// `tell` hears at once what happens meanwhile; the recording waits for it, so it should be brief. Whoever has
+/// `report` hears at once what happens meanwhile; the recording waits for it, so it should be brief. Whoever has
 /// the other side of `handle` can look on.
 ///
 /// # Errors
@@ -145,7 +145,7 @@ pub fn record(
     program: &Program,
     options: &Options,
     (control, mut handle): (&ControlChannel, CollectorHandle),
-    tell: &mut dyn FnMut(Event),
+    report: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
     signals::hold(options.interactive);
     let limits = Limits::widen();
@@ -174,7 +174,7 @@ pub fn record(
     child.patched.take().into_iter().for_each(|patched| collector.add_program(patched));
     describe(&mut collector.session, program.words(), child.started());
     socket::serve(folder.path(), control);
-    tell(Event::Started(child.pid()));
+    report(Event::Started(child.pid()));
     let mut exit = None;
     let mut pause = Pause::default();
     let mut reported = Reported::default();
@@ -188,14 +188,14 @@ pub fn record(
             collector.note_waits(false);
         }
         if ending.is_none() && options.timeout.is_some_and(|timeout| started.elapsed() >= timeout) {
-            tell(Event::TimedOut);
+            report(Event::TimedOut);
             collector.note_waits(true);
             ending = Some((Ended::TimedOut, Ending::begin(&tree, GRACE_OF_TIMED_OUT)));
         }
         follower.iter().flat_map(Follower::news).for_each(|news| take(news, &mut collector));
         let tick = collector.tick();
         checkpoint.read(tick.records, &collector);
-        match handle.answer(&mut collector, &mut || tell(Event::Watched)) {
+        match handle.answer(&mut collector, &mut || report(Event::Watched)) {
             Some(Stop::Leave) => {
                 let note = "the recording was ended, the program went on: what it did later is not in it";
                 collector.session.coverage.notes.push(note.to_owned());
@@ -207,7 +207,7 @@ pub fn record(
             }
             _ => {}
         }
-        let deadlocked = reported.hangs(&collector, tell);
+        let deadlocked = reported.hangs(&collector, report);
         if deadlocked && ending.is_none() && options.on_hang == OnHang::End {
             ending = Some((Ended::Hung, Ending::begin(&tree, GRACE_OF_HUNG)));
         }
@@ -238,7 +238,7 @@ pub fn record(
                 break;
             }
             if ended_at.elapsed() > GRACE && !std::mem::replace(&mut reported_lingering, true) {
-                tell(Event::Lingering(lingers));
+                report(Event::Lingering(lingers));
             }
         }
         let mut time = pause.after(tick.fullest);
@@ -253,7 +253,7 @@ pub fn record(
         collector.tick();
         collector.note_waits(false);
     }
-    reported.hangs(&collector, tell);
+    reported.hangs(&collector, report);
     if !options.no_follow && child.execs.seen().is_empty() {
         settle(&mut collector);
     }
@@ -262,7 +262,7 @@ pub fn record(
     collected.session.counters = child.counters();
     let pid = child.pid();
     child.execs.read();
-    unseen.tell(&mut collected, pid, exit, (!options.no_follow).then(|| child.execs.seen()));
+    unseen.report(&mut collected, pid, exit, (!options.no_follow).then(|| child.execs.seen()));
     let session = &mut collected.session;
     session.meta.exit = exit;
     let images = &collected.images;
@@ -318,10 +318,10 @@ struct Reported {
 
 impl Reported {
     /// Reports the new hangs; whether one of them is a deadlock.
-    fn hangs(&mut self, collector: &Collector, tell: &mut dyn FnMut(Event)) -> bool {
+    fn hangs(&mut self, collector: &Collector, report: &mut dyn FnMut(Event)) -> bool {
         let new = collector.session.hangs.get(self.hangs..).unwrap_or_default();
         self.hangs += new.len();
-        new.iter().for_each(|hang| tell(Event::Hang(Box::new(collector.hang_now(hang)))));
+        new.iter().for_each(|hang| report(Event::Hang(Box::new(collector.hang_now(hang)))));
         new.iter().any(crate::model::Hang::is_deadlock)
     }
 }

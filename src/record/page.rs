@@ -12,8 +12,9 @@ use lockprof_wire::control::{FILE, MAGIC};
 use lockprof_wire::{Control, VERSION};
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::directory::{Directory, try_lock, user};
+use super::directory::{Directory, try_lock};
 use super::mapped::{files_in, maps};
+use crate::safe_file::user;
 
 /// The page that wakes a process, and the right to use it.
 pub(super) struct Page {
@@ -44,10 +45,10 @@ impl Page {
                  LD_PRELOAD=$(lockprof shim --path), and it can be looked at at any time"
             );
         };
-        let told = || format!("process {pid} cannot be woken: {} is not to be opened", path.display());
+        let context = || format!("process {pid} cannot be woken: {} is not to be opened", path.display());
         let place = path.parent().unwrap_or(Path::new("/"));
-        let folder = Directory::open(place).with_context(told)?;
-        let file = folder.file(FILE).with_context(told)?;
+        let folder = Directory::open(place).with_context(context)?;
+        let file = folder.file(FILE).with_context(context)?;
         let began = Instant::now();
         while file.metadata()?.len() == 0 && began.elapsed() < BEING_MADE {
             std::thread::sleep(Duration::from_millis(1));

@@ -3,16 +3,16 @@
 //! What lies there is run by every program that is recorded, so a place is safe only if each folder on the way to it belongs
 //! to this user or to root, and nobody else may write there: not in somebody else's home, not in `/tmp`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use super::contents;
-use super::directory::user;
+use crate::safe_file::{self, user};
 
 /// Names another library by hand.
 pub const VARIABLE: &str = "LOCKPROF_SHIM";
@@ -27,12 +27,12 @@ static LIBRARY: &[u8] = include_bytes!(env!("LIBLOCKPROF_SHIM"));
 /// Where no place is safe and lets code run, or the variable names nothing.
 pub fn install() -> anyhow::Result<PathBuf> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
-        let told = || format!("{VARIABLE} names {}, which cannot be used", Path::new(&named).display());
-        let path = fs::canonicalize(&named).with_context(told)?;
-        return match File::open(&path).map(|file| (is_plain(&path), can_run(&file))).with_context(told)? {
+        let context = || format!("{VARIABLE} names {}, which cannot be used", Path::new(&named).display());
+        let path = fs::canonicalize(&named).with_context(context)?;
+        return match File::open(&path).map(|file| (is_plain(&path), can_run(&file))).with_context(context)? {
             (true, true) => Ok(path),
-            (false, _) => bail!("{}: its path has a blank or a colon, which the loader takes apart", told()),
-            (_, false) => bail!("{}: its file system lets no code run (noexec)", told()),
+            (false, _) => bail!("{}: its path has a blank or a colon, which the loader takes apart", context()),
+            (_, false) => bail!("{}: its file system lets no code run (noexec)", context()),
         };
     }
     let (mut second, mut refused) = (None, Vec::new());
@@ -58,7 +58,7 @@ pub fn install() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// Where it cannot be written there, or no code may run there.
 pub fn install_in(folder: &Path) -> anyhow::Result<PathBuf> {
-    place(folder, &folder.join(contents::LIBRARY)).map_err(anyhow::Error::msg)
+    place(&folder.join(contents::LIBRARY)).map_err(anyhow::Error::msg)
 }
 
 /// Why the cache that this user names is not used, in a sentence; `None` where it is.
@@ -143,17 +143,17 @@ fn outsiders() -> Option<u32> {
 
 /// The library in a safe folder, under the hash of its content.
 fn put(folder: &Path) -> Result<PathBuf, String> {
-    place(folder, &folder.join(format!("shim-{:08x}-{}.so", crc32fast::hash(LIBRARY), LIBRARY.len())))
+    place(&folder.join(format!("shim-{:08x}-{}.so", crc32fast::hash(LIBRARY), LIBRARY.len())))
 }
 
-fn place(folder: &Path, path: &Path) -> Result<PathBuf, String> {
+fn place(path: &Path) -> Result<PathBuf, String> {
     if !is_plain(path) {
         return Err("has a blank or a colon in its path, which the loader takes apart".to_owned());
     }
     let file = match ours(path) {
         Some(file) => file,
         None => {
-            replace(folder, path, LIBRARY, 0o755).map_err(|error| words(&error))?;
+            safe_file::replace(path, LIBRARY, 0o755).map_err(|error| words(&error))?;
             ours(path).ok_or("does not keep what is written there")?
         }
     };
@@ -162,26 +162,9 @@ fn place(folder: &Path, path: &Path) -> Result<PathBuf, String> {
 
 /// The file, if it is the library to the last byte and nobody else can change it.
 fn ours(path: &Path) -> Option<File> {
-    let mut file = trusted(path)?;
+    let mut file = safe_file::open(path)?;
     let mut bytes = Vec::new();
     (file.read_to_end(&mut bytes).is_ok() && bytes == LIBRARY).then_some(file)
-}
-
-/// A plain file that nobody else can change, to be read. What has the name may be anything, and holds nobody up.
-pub(super) fn trusted(path: &Path) -> Option<File> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
-    let meta = file.metadata().ok()?;
-    let safe = meta.is_file() && [user(), 0].contains(&meta.uid()) && meta.mode() & 0o022 == 0;
-    safe.then_some(file)
-}
-
-/// Makes a file in one step: whatever has the name, a link too, is replaced and not written to.
-pub(super) fn replace(folder: &Path, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// Whether the loader could map code from it.

@@ -31,20 +31,20 @@ pub struct Unseen<'a> {
     library: Vec<u8>,
     /// Folders in `/proc` of processes that do not descend from the command.
     others: FxHashSet<u32>,
-    kin: FxHashMap<u32, Kin>,
+    descendants: FxHashMap<u32, Descendant>,
     next: Instant,
     /// When all processes were looked for, and the number that the kernel had given out last before that.
     searched: Option<(Instant, u32)>,
     /// What the list said since the last look.
     is_news: bool,
     /// Of some it is not known yet whether the recorder is in them.
-    is_in_doubt: bool,
+    is_undecided: bool,
     /// By program and reason: the first process, and how many.
     found: BTreeMap<(String, String), (u32, usize)>,
     /// Their processes.
-    told: FxHashSet<u32>,
+    reported: FxHashSet<u32>,
     /// Those that ended, or became other programs, before it was certain.
-    doubtful: Vec<Doubtful>,
+    undecided: Vec<Undecided>,
     /// What the kernel called the command's process last.
     comm: String,
     /// Go programs that write their own rings: their processes and files.
@@ -52,7 +52,7 @@ pub struct Unseen<'a> {
 }
 
 /// A program in which the recorder was not seen yet when it ended.
-struct Doubtful {
+struct Undecided {
     pid: u32,
     comm: String,
     name: String,
@@ -60,13 +60,13 @@ struct Doubtful {
 }
 
 /// A process that descends from the command.
-struct Kin {
+struct Descendant {
     image: Stat,
-    /// `None` where it is known whether the recorder is in it; else since when it is not, and as what it is told then.
-    doubt: Option<(Instant, Doubtful)>,
+    /// `None` where it is known whether the recorder is in it; else since when it is not, and as what it is reported then.
+    undecided: Option<(Instant, Undecided)>,
 }
 
-impl Kin {
+impl Descendant {
     /// In place of where its stack begins, of one that was not looked at yet.
     const UNREAD: u64 = u64::MAX;
 
@@ -103,9 +103,9 @@ impl Stat {
     }
 }
 
-/// What a look at a process told.
+/// What a look at a process found.
 enum Look {
-    /// Nothing to be told: the recorder is in it, or it ends.
+    /// Nothing to be reported: the recorder is in it, or it ends.
     Fine,
     /// Perhaps its loader is still at work.
     NotYet(String),
@@ -122,14 +122,14 @@ impl<'a> Unseen<'a> {
             folder,
             library,
             others: procfs::entries().filter(|entry| *entry != own).collect(),
-            kin: FxHashMap::default(),
+            descendants: FxHashMap::default(),
             next: Instant::now(),
             searched: None,
             is_news: true,
-            is_in_doubt: false,
+            is_undecided: false,
             found: BTreeMap::new(),
-            told: FxHashSet::default(),
-            doubtful: Vec::new(),
+            reported: FxHashSet::default(),
+            undecided: Vec::new(),
             comm: String::new(),
             patched: FxHashMap::default(),
         }
@@ -141,7 +141,7 @@ impl<'a> Unseen<'a> {
         self.is_news |= is_news;
         let began = Instant::now();
         let is_due = || self.searched.is_none_or(|(at, _)| at.elapsed() >= AT_LEAST);
-        if began < self.next || !(self.is_news || self.is_in_doubt || is_due()) {
+        if began < self.next || !(self.is_news || self.is_undecided || is_due()) {
             return;
         }
         self.is_news = false;
@@ -152,44 +152,45 @@ impl<'a> Unseen<'a> {
             self.searched = Some((began, newest.unwrap_or(0)));
             let entries: FxHashSet<u32> = procfs::entries().collect();
             self.others.retain(|entry| entries.contains(entry));
-            self.find_kin(&entries);
+            self.find_descendants(&entries);
         }
         let recorded: FxHashSet<u32> = collector.pids().collect();
         self.patched = collector.patched().map(|(pid, path)| (pid, PathBuf::from(path))).collect();
-        let mut kin = std::mem::take(&mut self.kin);
-        kin.retain(|entry, kin| {
-            // Another process may have the number. If it is kin, it is found as such.
-            let Some(now) = Stat::of(*entry).filter(|now| now.started == kin.image.started) else {
-                self.doubtful.extend(kin.doubt.take().map(|(_, doubtful)| doubtful));
+        let mut descendants = std::mem::take(&mut self.descendants);
+        descendants.retain(|entry, process| {
+            // Another process may have the number. If it is a descendant, it is found as such.
+            let Some(now) = Stat::of(*entry).filter(|now| now.started == process.image.started) else {
+                self.undecided.extend(process.undecided.take().map(|(_, undecided)| undecided));
                 return false;
             };
-            let is_new = !now.is_same_image(&kin.image);
-            if is_new || kin.doubt.is_some() {
-                self.judge(*entry, kin, (now, is_new), (&recorded, is_busy), began);
+            let is_new = !now.is_same_image(&process.image);
+            if is_new || process.undecided.is_some() {
+                self.judge(*entry, process, (now, is_new), (&recorded, is_busy), began);
             }
             true
         });
-        self.is_in_doubt = kin.values().any(|kin| kin.doubt.is_some() || kin.is_unread());
-        self.kin = kin;
+        self.is_undecided = descendants.values().any(|process| process.undecided.is_some() || process.is_unread());
+        self.descendants = descendants;
         self.next = Instant::now() + began.elapsed() * SHARE;
     }
 
-    /// New processes whose parents are kin.
-    fn find_kin(&mut self, entries: &FxHashSet<u32>) {
+    /// New processes whose parents descend from the command.
+    fn find_descendants(&mut self, entries: &FxHashSet<u32>) {
         let own = procfs::own_entry();
-        let is_new = |entry: &&u32| **entry != own && !self.others.contains(entry) && !self.kin.contains_key(entry);
+        let is_new =
+            |entry: &&u32| **entry != own && !self.others.contains(entry) && !self.descendants.contains_key(entry);
         let mut new: Vec<(u32, Stat)> =
             entries.iter().filter(is_new).filter_map(|entry| Some((*entry, Stat::of(*entry)?))).collect();
         loop {
             let before = new.len();
             new.retain(|(entry, stat)| {
-                let is_kin = stat.parent == own || self.kin.contains_key(&stat.parent);
-                if is_kin {
+                let descends = stat.parent == own || self.descendants.contains_key(&stat.parent);
+                if descends {
                     // It differs from what is read next: it is looked at.
-                    let image = Stat { stack: Kin::UNREAD, ..stat.clone() };
-                    self.kin.insert(*entry, Kin { image, doubt: None });
+                    let image = Stat { stack: Descendant::UNREAD, ..stat.clone() };
+                    self.descendants.insert(*entry, Descendant { image, undecided: None });
                 }
-                !is_kin
+                !descends
             });
             if new.len() == before {
                 break;
@@ -201,7 +202,7 @@ impl<'a> Unseen<'a> {
     fn judge(
         &mut self,
         entry: u32,
-        kin: &mut Kin,
+        process: &mut Descendant,
         (now, is_new): (Stat, bool),
         (recorded, is_busy): (&FxHashSet<u32>, &dyn Fn(u32) -> bool),
         at: Instant,
@@ -211,10 +212,10 @@ impl<'a> Unseen<'a> {
         if Stat::of(entry).is_none_or(|then| !then.is_same_image(&now)) {
             return;
         }
-        let before = kin.doubt.take();
+        let before = process.undecided.take();
         let since = before.as_ref().filter(|_| !is_new).map_or(at, |(since, _)| *since);
         if is_new {
-            self.doubtful.extend(before.map(|(_, doubtful)| doubtful));
+            self.undecided.extend(before.map(|(_, undecided)| undecided));
         }
         let (why, may_be_loading) = match look {
             Look::Fine => (None, false),
@@ -222,21 +223,21 @@ impl<'a> Unseen<'a> {
             Look::Unseen(why) => (Some(why), false),
         };
         if let Some(why) = why {
-            let process = PathBuf::from(format!("/proc/{entry}"));
-            let name = fs::read_link(process.join("exe"));
+            let folder = PathBuf::from(format!("/proc/{entry}"));
+            let name = fs::read_link(folder.join("exe"));
             let name = name.map_or_else(|_| now.comm.clone(), |path| path.display().to_string());
-            let pid = procfs::known_as(&process).map_or(entry, |(pid, _)| pid);
+            let pid = procfs::known_as(&folder).map_or(entry, |(pid, _)| pid);
             if may_be_loading {
-                kin.doubt = Some((since, Doubtful { pid, comm: now.comm.clone(), name, why }));
+                process.undecided = Some((since, Undecided { pid, comm: now.comm.clone(), name, why }));
             } else {
                 self.found(pid, name, why);
             }
         }
-        kin.image = now;
+        process.image = now;
     }
 
     fn found(&mut self, pid: u32, name: String, why: String) {
-        self.told.insert(pid);
+        self.reported.insert(pid);
         self.found.entry((name, why)).or_insert((pid, 0)).1 += 1;
     }
 
@@ -286,22 +287,23 @@ impl<'a> Unseen<'a> {
         }
     }
 
-    /// Tells what was not recorded. `exit`: of the command, whose process is `pid`; `execs`: the kernel's list of programs;
+    /// Reports what was not recorded. `exit`: of the command, whose process is `pid`; `execs`: the kernel's list of programs;
     /// `None`: what the command starts is not to be recorded.
-    pub fn tell(&mut self, collected: &mut Collected, pid: u32, exit: Option<Exit>, execs: Option<&[(u32, String)]>) {
+    pub fn report(&mut self, collected: &mut Collected, pid: u32, exit: Option<Exit>, execs: Option<&[(u32, String)]>) {
         let (follows, execs) = (execs.is_some(), execs.unwrap_or_default());
-        let left = self.kin.drain().filter_map(|(_, kin)| kin.doubt).map(|(_, doubtful)| doubtful);
-        let doubtful: Vec<Doubtful> = std::mem::take(&mut self.doubtful).into_iter().chain(left).collect();
-        let seen: Vec<(u32, String)> = doubtful.iter().map(|program| (program.pid, program.comm.clone())).collect();
+        let left =
+            self.descendants.drain().filter_map(|(_, process)| process.undecided).map(|(_, undecided)| undecided);
+        let undecided: Vec<Undecided> = std::mem::take(&mut self.undecided).into_iter().chain(left).collect();
+        let seen: Vec<(u32, String)> = undecided.iter().map(|program| (program.pid, program.comm.clone())).collect();
         let seen = missing(&seen, collected);
-        for program in doubtful {
+        for program in undecided {
             let is_missing = seen.iter().any(|(pid, comm)| (*pid, comm) == (program.pid, &program.comm));
-            if is_missing && !self.told.contains(&program.pid) {
+            if is_missing && !self.reported.contains(&program.pid) {
                 self.found(program.pid, program.name, program.why);
             }
         }
         for (pid, name) in missing(execs, collected) {
-            if !self.told.contains(&pid) {
+            if !self.reported.contains(&pid) {
                 let why = "it ended before it could be looked at, and the recorder made no shared memory in it";
                 self.found(pid, name, why.to_owned());
             }
@@ -315,11 +317,11 @@ impl<'a> Unseen<'a> {
             collected.session.coverage.notes.push(Coverage::in_part(&note));
         }
         let of_command = self.of_command(collected, pid, exit, !execs.is_empty());
-        let told: u64 =
+        let reported: u64 =
             self.found.values().map(|(_, count)| *count as u64).sum::<u64>() + of_command.iter().len() as u64;
         let notes = &mut collected.session.coverage.notes;
         notes.extend(of_command.map(|note| Coverage::in_part(&note)));
-        let more = if execs.is_empty() { collected.missing_programs.saturating_sub(told) } else { 0 };
+        let more = if execs.is_empty() { collected.missing_programs.saturating_sub(reported) } else { 0 };
         if more > 0 && follows {
             let (programs, they, them) = if more == 1 {
                 ("1 program was".to_owned(), "it", "it")
@@ -334,9 +336,9 @@ impl<'a> Unseen<'a> {
         }
     }
 
-    /// What of the command's own process was not recorded, if that was not told yet. `is_listed`: the kernel's list is there.
+    /// What of the command's own process was not recorded, if that was not reported yet. `is_listed`: the kernel's list is there.
     fn of_command(&self, collected: &Collected, pid: u32, exit: Option<Exit>, is_listed: bool) -> Option<String> {
-        if self.told.contains(&pid) {
+        if self.reported.contains(&pid) {
             return None;
         }
         let images = (collected.images.iter())
@@ -346,7 +348,7 @@ impl<'a> Unseen<'a> {
             return Some("the program itself was not recorded: the recorder was not loaded into it".to_owned());
         };
         let went_on = !image.has_told_exit && matches!(exit, Some(Exit::Code(_))) && image.comm != self.comm;
-        // Where the list is there, it has told.
+        // Where the list is there, it has said so.
         (went_on && !is_listed).then(|| {
             let before = &collected.session.process(*id).exe;
             format!("the program {} that {before} became was not recorded (process {pid})", self.comm)

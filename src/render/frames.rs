@@ -57,7 +57,7 @@ pub fn of_node(session: &Session, node: &Node) -> Vec<(Line, bool)> {
 }
 
 /// The frames of a stack that say something about the program, innermost first. A stack of library frames
-/// only is told by its innermost one.
+/// only is shown by its innermost one.
 pub fn lines(session: &Session, stack: StackId) -> Vec<Line> {
     first_lines(session, stack, usize::MAX)
 }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write as _;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 
 use super::elf::{Binary, Located};
 use crate::model::{Frame, Module};
+use crate::safe_file;
 
 const MAGIC: &[u8] = b"lockprof frames 1\n";
 /// With more addresses of one file a list begins anew.
@@ -137,17 +138,14 @@ fn identity(located: &Located) -> Option<String> {
 }
 
 fn read(path: &Path, identity: &str) -> Option<Known> {
-    fs::metadata(path).ok().filter(|meta| meta.is_file() && meta.len() <= LONGEST)?;
-    parse(&fs::read(path).ok()?, identity)
+    let mut bytes = Vec::new();
+    safe_file::open(path)?.take(LONGEST).read_to_end(&mut bytes).ok()?;
+    parse(&bytes, identity)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    make_room(folder);
-    let mut file = tempfile::Builder::new().prefix(".frames-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+    make_room(path.parent().unwrap_or(Path::new("/")));
+    safe_file::replace(path, bytes, 0o600)
 }
 
 /// Removes all lists where there are many: most are of files that were replaced since.

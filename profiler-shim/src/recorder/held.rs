@@ -15,7 +15,7 @@ use crate::state::local::Local;
 /// Marks a held entry that was released out of order and not trimmed yet.
 pub const RELEASED: u64 = u64::MAX;
 
-/// Bit of [`HeldEntry::flags`], beside [`PUBLISHED`]: its `Hold` is written or about to be, so nobody tells it any more.
+/// Bit of [`HeldEntry::flags`], beside [`PUBLISHED`]: its `Hold` is written or about to be, so nobody reports it any more.
 pub const ENDED: u64 = PUBLISHED << 1;
 
 /// Another: the lock's destruction was asked for and refused.

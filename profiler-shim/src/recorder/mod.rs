@@ -77,7 +77,7 @@ pub fn thread_started(local: &Local, tid: u32, token: u32) {
     }
 }
 
-/// Ends a thread's part of its ring: what it still holds is told.
+/// Ends a thread's part of its ring: what it still holds is reported.
 pub fn thread_ended(local: &Local) {
     drop_cross_thread_releases(local);
     drop_unseen(local, local.slot().depth.load(Ordering::Relaxed), None);

@@ -11,7 +11,7 @@ use super::ring::{emit, emit_contended, emit_essential, write};
 use crate::state::local::Local;
 
 /// Marks an entry as ended, in one instruction: a signal handler in between may find the lock free, and end it itself
-/// (`recorder::drop_unseen`). False if that is so. From here on no handler tells it.
+/// (`recorder::drop_unseen`). False if that is so. From here on no handler reports it.
 #[inline(always)]
 fn claim(entry: &HeldEntry) -> bool {
     // SAFETY: the word is a valid one.

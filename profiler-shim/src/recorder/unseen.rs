@@ -1,12 +1,12 @@
 //! Locks that were given back by calls which the recorder did not see (inlined code, a library with another libc).
 //!
 //! The held list alone would say that they are held for ever, and false orders, deadlocks and misuse would follow. So
-//! before something is told of a held lock (another one taken, a wait, the end of the thread), its own words are
+//! before anything is written about a held lock (another one taken, a wait, the end of the thread), its own words are
 //! looked at: one that is free, or another thread's, is not held any more. In all other cases, and where words are not
 //! those of glibc, the list is believed.
 //!
 //! The lock's memory may be gone, so the kernel is asked first. That is done once for each pair of a held lock and one
-//! taken within: of a pair that was met before, nothing new can be told. Where thousands of pairs showed nothing, the
+//! taken within: of a pair that was met before, there is nothing new to see. Where thousands of pairs showed nothing, the
 //! program's calls are all seen, and no more are looked at but at the ends of threads.
 
 use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};

@@ -39,7 +39,7 @@ pub fn ftruncate(fd: isize, len: u64) -> bool {
     len <= file_size_limit() && unsafe { call!(FTRUNCATE, fd, len) == 0 }
 }
 
-/// A file's length, bytes; 0 if it cannot be told.
+/// A file's length, bytes; 0 if it is unknown.
 pub fn file_len(fd: isize) -> u64 {
     // `struct stat` of x86-64: the length at byte 48, 144 bytes in all.
     let mut stat = [0u64; 18];

@@ -69,7 +69,7 @@ impl Rows {
     }
 
     /// Sees to it that the first `bytes` of the table, which begins at `start` of the file and has `size`, can be
-    /// written; `step` are made ready at a time. Or says why not: 0 if that was told before.
+    /// written; `step` are made ready at a time. Or says why not: 0 if that was reported before.
     pub fn grow(&self, pages: &impl Pages, start: u64, size: u64, bytes: u64, step: u64) -> Result<(), u32> {
         if bytes <= self.ready.load(Ordering::Relaxed) {
             return Ok(());
@@ -168,7 +168,7 @@ impl Arena {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Room for `bytes`, a multiple of 64, within `size` of the file: its offset; or why there is none, 0 if that was told
+    /// Room for `bytes`, a multiple of 64, within `size` of the file: its offset; or why there is none, 0 if that was reported
     /// before.
     pub fn carve(&self, pages: &impl Pages, size: u64, bytes: u64) -> Result<u64, u32> {
         let mut refused = 0;

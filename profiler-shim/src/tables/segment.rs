@@ -210,22 +210,22 @@ impl Segment {
 
     fn has_locks(&self, layout: &Layout, number: u32) -> bool {
         let end = table_bytes::<LockInfo>(layout.lock_slots);
-        self.told(self.locks.grow(self, layout.locks, end, row_end::<LockInfo>(number), STEP))
+        self.has_room(self.locks.grow(self, layout.locks, end, row_end::<LockInfo>(number), STEP))
     }
 
     fn has_nodes(&self, layout: &Layout, number: u32) -> bool {
         let end = table_bytes::<NodeInfo>(layout.node_slots);
-        self.told(self.nodes.grow(self, layout.nodes, end, row_end::<NodeInfo>(number), STEP))
+        self.has_room(self.nodes.grow(self, layout.nodes, end, row_end::<NodeInfo>(number), STEP))
     }
 
     fn has_modules(&self, layout: &Layout, number: u32) -> bool {
         let end = table_bytes::<ModuleInfo>(layout.module_slots);
-        self.told(self.modules.grow(self, layout.modules, end, row_end::<ModuleInfo>(number), STEP))
+        self.has_room(self.modules.grow(self, layout.modules, end, row_end::<ModuleInfo>(number), STEP))
     }
 
     fn has_threads(&self, layout: &Layout, number: u32) -> bool {
         let end = table_bytes::<ThreadSlot>(layout.thread_slots);
-        self.told(self.threads.grow(self, layout.threads, end, row_end::<ThreadSlot>(number), PAGE))
+        self.has_room(self.threads.grow(self, layout.threads, end, row_end::<ThreadSlot>(number), PAGE))
     }
 
     /// Makes room for what comes in the near future, as far as there is any: later it may be forbidden. Call under the
@@ -245,11 +245,11 @@ impl Segment {
         self.locks.map_ahead(table_bytes::<LockInfo>(layout.lock_slots), MAPPED);
         self.nodes.map_ahead(table_bytes::<NodeInfo>(layout.node_slots), MAPPED);
         self.modules.map_ahead(table_bytes::<ModuleInfo>(layout.module_slots), MAPPED);
-        self.told(self.arena.make_ready(self, layout.size, ARENA));
+        self.has_room(self.arena.make_ready(self, layout.size, ARENA));
     }
 
     /// Why there is no room becomes a word for the report.
-    fn told<T>(&self, room: Result<T, u32>) -> bool {
+    fn has_room<T>(&self, room: Result<T, u32>) -> bool {
         room.map_err(|why| self.note(why)).is_ok()
     }
 

@@ -147,7 +147,7 @@ impl Finished {
     }
 
     /// Says on standard error what stands out and what became of the program; the exit code.
-    pub fn tell(&self, console: &Console) -> ExitCode {
+    pub fn report(&self, console: &Console) -> ExitCode {
         if !console.quiet() {
             console.write_stderr(&self.summary(&console.stderr_layout(), console.verbose()));
         }
@@ -182,9 +182,9 @@ impl Log {
         run::check_writable(&pattern)?;
         let folder = Path::new(&pattern).parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        let told = || format!("cannot write to {}: name another place by --log FILE", folder.display());
+        let context = || format!("cannot write to {}: name another place by --log FILE", folder.display());
         let made = tempfile::Builder::new().prefix(".lockprof-").suffix(".log").tempfile_in(folder);
-        let (file, temporary) = made.with_context(told)?.keep().with_context(told)?;
+        let (file, temporary) = made.with_context(context)?.keep().with_context(context)?;
         Ok(Self { file, temporary, pattern })
     }
 }

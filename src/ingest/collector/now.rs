@@ -32,7 +32,7 @@ pub struct Unnamed {
 
 /// Names for rows of a session.
 #[derive(Clone, Debug, Default)]
-pub struct Named {
+pub struct Names {
     /// Locks with their names and classes.
     pub locks: Vec<(LockId, Option<LockName>, String)>,
     /// Nodes of stacks with their frames.
@@ -41,14 +41,14 @@ pub struct Named {
 
 impl Unnamed {
     /// The names of the subset, which by now has them, for the session that it was taken from.
-    pub fn named(self) -> Named {
+    pub fn named(self) -> Names {
         let Subset { session, locks, stacks, .. } = self.subset;
         let of_lock = |(at, id): (usize, &LockId)| {
             let lock = &session.locks[at];
             (*id, lock.name.clone(), lock.class.clone())
         };
         let of_stack = |(at, id): (usize, &StackId)| (*id, session.stacks.node(StackId::from(at)).frames.clone());
-        Named {
+        Names {
             locks: locks.iter().enumerate().map(of_lock).collect(),
             stacks: stacks.iter().enumerate().skip(1).map(of_stack).collect(),
         }
@@ -113,7 +113,7 @@ impl Collector {
     }
 
     /// A copy of the session as it is, made into one that views can work on: what living threads have folded is in it, what is
-    /// still on its way is told in a note. `now` is made to fit.
+    /// still on its way is reported in a note. `now` is made to fit.
     pub fn so_far(&mut self, now: &mut Now) -> Collected {
         let folds = self.living_folds();
         let (mut session, mut apart) = (self.session.clone(), Accumulator::default());
@@ -222,7 +222,7 @@ impl Collector {
     }
 
     /// Gives rows their names. A name that the program itself gave meanwhile stays.
-    pub fn name(&mut self, named: Named) {
+    pub fn name(&mut self, named: Names) {
         for (id, name, class) in named.locks {
             let lock = &mut self.session.locks[id.index()];
             if lock.name.is_none() {

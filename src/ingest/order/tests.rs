@@ -38,7 +38,7 @@ const ROWS: u32 = MUTEXES + 6;
 const STACKS: u32 = 16;
 
 /// A segment made by hand, and what was read of it.
-struct Made {
+struct TestImage {
     file: File,
     image: Image,
     session: Session,
@@ -47,7 +47,7 @@ struct Made {
     next: u64,
 }
 
-impl Made {
+impl TestImage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made.seg");

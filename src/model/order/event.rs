@@ -27,8 +27,8 @@ pub enum What {
         /// See above.
         token: u32,
     },
-    /// Took a lock, and held it at least until now. It may be told late, when another one is taken under it. One that was told before
-    /// (same place, lock and time) is the same acquisition: after a restart, what is still held is told again.
+    /// Took a lock, and held it at least until now. It may be published late, when another one is taken under it. One that was published before
+    /// (same place, lock and time) is the same acquisition: after a restart, what is still held is published again.
     Acquired {
         /// The lock.
         lock: LockId,

@@ -36,9 +36,9 @@ struct State {
     key: u64,
     open: Vec<Open>,
     /// What was held before a restart and was not published again yet.
-    doubtful: Vec<Open>,
+    before_restart: Vec<Open>,
     /// Something may have been given back without a word, so `open` may say too much.
-    unsure: bool,
+    is_unreliable: bool,
     joins: Vec<Joining>,
 }
 
@@ -50,8 +50,8 @@ struct Joining {
     how: How,
     stack: StackId,
     at_ns: u64,
-    /// It was over while `open` was not to be relied on: who holds what tells it later.
-    unsure: bool,
+    /// It was over while `open` was not to be relied on: what is held says so later.
+    is_unreliable: bool,
 }
 
 /// See the module.
@@ -87,7 +87,7 @@ impl Fold {
         let Event { at_ns, stack, what } = event;
         match what {
             What::Acquired { .. } | What::Reached { .. } | What::Section { .. } => {}
-            _ => self.forget_doubtful(order, thread, at_ns),
+            _ => self.forget_before_restart(order, thread, at_ns),
         }
         let log = |order: &mut Order, until_ns, lock, what| {
             order.log.push(Logged { at_ns, until_ns, thread, lock, stack, what });
@@ -102,7 +102,7 @@ impl Fold {
                 if self.known_again(thread, position, lock, at_ns) {
                     return;
                 }
-                self.forget_doubtful(order, thread, at_ns);
+                self.forget_before_restart(order, thread, at_ns);
                 if how != How::Try {
                     self.request(order, thread, lock, mode, how, reacquired, stack);
                 }
@@ -232,13 +232,13 @@ impl Fold {
         until_ns: u64,
     ) {
         let Event { at_ns, stack, .. } = event;
-        let State { process, unsure, .. } = self.states[thread.index()];
-        if how != How::Try && !unsure {
+        let State { process, is_unreliable, .. } = self.states[thread.index()];
+        if how != How::Try && !is_unreliable {
             self.request(order, thread, lock, Mode::Exclusive, how, false, stack);
         }
         if let Some(sync_point) = self.sync_point(order, thread, event, until_ns, SyncWhat::Joined(None)) {
             if how != How::Try {
-                self.states[thread.index()].joins.push(Joining { sync_point, lock, how, stack, at_ns, unsure });
+                self.states[thread.index()].joins.push(Joining { sync_point, lock, how, stack, at_ns, is_unreliable });
             }
             self.lineage.joined(Join { process, thread, sync_point, key, at_ns, until_ns });
         }
@@ -249,7 +249,7 @@ impl Fold {
     fn joined_under(&mut self, order: &mut Order, thread: ThreadId, guard: GuardLock, since_ns: u64, published: bool) {
         let state = &self.states[thread.index()];
         let since = state.joins.iter().rev().take_while(|join| join.at_ns >= since_ns);
-        let under: Vec<_> = since.filter(|join| !published || join.unsure).copied().collect();
+        let under: Vec<_> = since.filter(|join| !published || join.is_unreliable).copied().collect();
         for Joining { sync_point, lock, how, stack, .. } in under {
             let GuardLock { lock: held, mode, stack: taken } = guard;
             let Some(held) = order.chains.try_intern(Link { outer: ChainId::EMPTY, lock: held, mode, stack: taken })
@@ -283,19 +283,19 @@ impl Fold {
     }
 
     /// Records of the thread may have been folded: what was published as held may have been given back since.
-    pub fn doubt(&mut self, thread: ThreadId) {
+    pub fn mark_unreliable(&mut self, thread: ThreadId) {
         if let Some(state) = self.states.get_mut(thread.index()) {
-            state.unsure = !state.open.is_empty();
+            state.is_unreliable = !state.open.is_empty();
         }
     }
 
-    /// What is at this place or behind was given back, without a record; a restart puts all of it in doubt.
+    /// What is at this place or behind was given back, without a record; after a restart none of it can be relied on.
     fn make_room(&mut self, order: &mut Order, thread: ThreadId, at_ns: u64, position: u32, restart: bool) {
-        self.states[thread.index()].unsure = false;
+        self.states[thread.index()].is_unreliable = false;
         if restart {
-            self.forget_doubtful(order, thread, at_ns);
+            self.forget_before_restart(order, thread, at_ns);
             let state = &mut self.states[thread.index()];
-            std::mem::swap(&mut state.open, &mut state.doubtful);
+            std::mem::swap(&mut state.open, &mut state.before_restart);
             return;
         }
         let open = &mut self.states[thread.index()].open;
@@ -305,8 +305,8 @@ impl Fold {
     }
 
     /// What was not published again after a restart was given back before it.
-    fn forget_doubtful(&mut self, order: &mut Order, thread: ThreadId, at_ns: u64) {
-        for open in self.states[thread.index()].doubtful.drain(..).rev() {
+    fn forget_before_restart(&mut self, order: &mut Order, thread: ThreadId, at_ns: u64) {
+        for open in self.states[thread.index()].before_restart.drain(..).rev() {
             order.log.push(released(thread, &open, at_ns));
         }
     }
@@ -315,8 +315,8 @@ impl Fold {
     fn known_again(&mut self, thread: ThreadId, position: u32, lock: LockId, at_ns: u64) -> bool {
         let state = &mut self.states[thread.index()];
         let is = |open: &Open| (open.position, open.lock, open.at_ns) == (position, lock, at_ns);
-        let Some(at) = state.doubtful.iter().position(is) else { return false };
-        let open = state.doubtful.remove(at);
+        let Some(at) = state.before_restart.iter().position(is) else { return false };
+        let open = state.before_restart.remove(at);
         state.open.push(Open { chain: None, ..open });
         true
     }

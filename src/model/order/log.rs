@@ -99,7 +99,7 @@ impl Log {
         }
     }
 
-    /// Some event up to this time, ns, was not told.
+    /// Some event up to this time, ns, is missing.
     pub fn missing_until(&mut self, ns: u64) {
         self.complete_from_ns = self.complete_from_ns.max(ns);
     }

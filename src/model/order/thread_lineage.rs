@@ -2,7 +2,7 @@
 //!
 //! Rings are read one after the other, so a thread's start may be read before its creation. A creation is resolved
 //! as soon as both sides are there; a join when all rings were read once more: the joined thread had written
-//! everything before the join was over. Gates are found at the very end: a hold is told when it is over.
+//! everything before the join was over. Gates are found at the very end: a hold is reported when it is over.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -63,7 +63,7 @@ pub(super) struct ThreadLineage {
     spans: Vec<Span>,
     /// Threads that ended and held a lock, with when they had taken it.
     kept: FxHashMap<LockId, Vec<(u64, ThreadId)>>,
-    /// Whose owner is looked for at the very end: what a thread kept is told when it ends.
+    /// Whose owner is looked for at the very end: what a thread kept is reported when it ends.
     heirs: Vec<Heir>,
 }
 

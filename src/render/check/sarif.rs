@@ -183,7 +183,7 @@ fn flows(session: &Session, cycle: &Cycle, parts: &[Part], names: &Names<'_>, so
     flows.into_iter().map(|(thread, steps)| json!({ "id": thread, "locations": steps })).collect()
 }
 
-/// A place. Code without a source line is told by the module it is in, since a place without a file is refused.
+/// A place. Code without a source line is named by its module, since a place without a file is refused.
 fn location(session: &Session, stack: StackId, sources: &Sources, message: Option<&str>) -> Value {
     let place = locations::location(session, stack, sources);
     let mut location = match &place {

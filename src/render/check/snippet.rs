@@ -25,7 +25,7 @@ pub(super) fn gutter(last: u32) -> usize {
     (last + CONTEXT).to_string().len()
 }
 
-/// The lines at the marks, each with its number; gaps are told by dots.
+/// The lines at the marks, each with its number; gaps are shown as dots.
 pub(super) fn snippet(source: &Source, marks: &[Mark], gutter: usize, layout: &Layout) -> String {
     let mut marks: Vec<&Mark> = marks.iter().filter(|mark| source.line(mark.line).is_some()).collect();
     marks.sort_by_key(|mark| (mark.line, mark.column));

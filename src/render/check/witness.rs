@@ -11,10 +11,10 @@ use crate::render::style::{Layout, Style, columns, wrap};
 const LEAST_COLUMN: usize = 26;
 /// Blanks between columns.
 const GAP: usize = 2;
-/// Longer schedules are told by their end: the deadlock.
+/// Longer schedules are shown by their end: the deadlock.
 const MOST_STEPS: usize = 24;
 
-/// The schedule, each line after `indent` blanks. Places that the reader has seen (`known`) are not told again.
+/// The schedule, each line after `indent` blanks. Places that the reader has seen (`known`) are not shown again.
 pub(super) fn witness(
     session: &Session,
     steps: &[Step],

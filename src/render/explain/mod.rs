@@ -100,7 +100,7 @@ pub(crate) struct Point {
     pub sentence: String,
     /// What belongs to the label where there is room: `, held by worker-1`.
     pub more: String,
-    /// What the place is, beside a finding that was told already.
+    /// What the place is, beside a finding that was reported already.
     pub here: String,
 }
 

@@ -12,7 +12,7 @@ use crate::render::style::printable;
 
 /// A headline does not get easier with a longer name.
 const NAME_WIDTH: usize = 40;
-/// A cycle of more locks is told by its first ones.
+/// A cycle of more locks is named by its first ones.
 const MOST_NAMES: usize = 4;
 
 /// The kernel cuts a thread's name to this.

@@ -2,7 +2,7 @@
 //! holds, and an arrow from the release that ended a wait to the one who waited.
 //!
 //! Only single events can be drawn: waits are kept one by one within a budget, holds are the latest ones. What was
-//! counted only is told in `otherData`. Times are in µs since the start of the recording, with three decimals.
+//! counted only is reported in `otherData`. Times are in µs since the start of the recording, with three decimals.
 //! Format: "Trace Event Format" by the Chromium authors.
 
 mod ids;

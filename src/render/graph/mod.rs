@@ -1,6 +1,6 @@
 //! The lock-order graph: "this was taken while that was held", by levels of the hierarchy.
 //!
-//! Drawn by ourselves as SVG, and told as DOT and Mermaid. The same graph gives the same bytes.
+//! Drawn by ourselves as SVG, and written as DOT and Mermaid. The same graph gives the same bytes.
 
 mod dot;
 mod layers;

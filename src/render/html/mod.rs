@@ -42,13 +42,13 @@ const SCRIPT: &str = concat!(
     include_str!("page.js"),
 );
 
-/// Cycles and misuses told in full.
+/// Cycles and misuses shown in full.
 const MOST_ENTRIES: usize = 100;
 /// Bytes of their texts together.
 const ENTRY_BYTES: usize = 500_000;
 /// Letters of the command.
 const COMMAND: usize = 2_000;
-/// Hangs told in full.
+/// Hangs shown in full.
 const MOST_HANGS: usize = 20;
 
 /// A page.

@@ -179,7 +179,7 @@ mod tests {
                 at = if step == 0 { 0 } else { at - step };
             }
             let want = lines(&session, *id);
-            // A stack of library frames only is told by one of them; the page does so itself.
+            // A stack of library frames only is shown by one of them; the page does so itself.
             assert!(told == want || told.is_empty(), "{told:?} {want:?}");
         }
         assert_eq!(Builder::new(&session).node(Stacks::UNKNOWN), 0);

@@ -57,7 +57,7 @@ struct CycleRow<'a> {
     instances: u64,
     /// Traces in which it was met.
     traces: usize,
-    /// Locks of a component that is told as one cycle.
+    /// Locks of a component that is reported as one cycle.
     component: Option<u64>,
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{CallStack, SCHEMA_VERSION, layout};
 use crate::analysis::diff::{Diff, Figures, LockChange, Measure, StackChange};
 use crate::render::explain::notes::comparison;
-use crate::render::text::{Named, shown};
+use crate::render::text::{Labelled, shown};
 
 /// What `--fail-if-worse` found.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn of(named: Named<'a>) -> Self {
+    fn of(named: Labelled<'a>) -> Self {
         let session = named.session;
         Self {
             trace: named.name,
@@ -160,8 +160,8 @@ struct Gate<'a> {
 
 /// The comparison, ending in a line break. `limit` cuts the list of locks.
 pub fn diff(
-    old: Named<'_>,
-    new: Named<'_>,
+    old: Labelled<'_>,
+    new: Labelled<'_>,
     diff: &Diff,
     judgement: Option<&Judgement<'_>>,
     limit: Option<usize>,
@@ -196,13 +196,13 @@ pub fn diff(
     })
 }
 
-fn stack<'a>(old: Named<'a>, new: Named<'a>, change: &StackChange) -> Stack<'a> {
+fn stack<'a>(old: Labelled<'a>, new: Labelled<'a>, change: &StackChange) -> Stack<'a> {
     let StackChange { old_count, new_count, old_ns, new_ns, .. } = *change;
     let (session, id) = shown(old.session, new.session, change);
     Stack { old_count, new_count, old_ns, new_ns, stack: CallStack::of(session, id) }
 }
 
-fn row<'a>(before: Named<'a>, after: Named<'a>, lock: &'a LockChange, measure: Measure) -> Lock<'a> {
+fn row<'a>(before: Labelled<'a>, after: Labelled<'a>, lock: &'a LockChange, measure: Measure) -> Lock<'a> {
     let stacks = |changes: &[StackChange]| changes.iter().map(|change| stack(before, after, change)).collect();
     let (waiters, holders) = (stacks(&lock.waiters), stacks(&lock.holders));
     let (before, after) = lock.values(measure);
@@ -239,7 +239,7 @@ mod tests {
         let result = Diff::of(&old, &new, &Question::default());
         let worse = result.worse(0.1);
         let judgement = Judgement { limit: 0.1, all: result.all_worse(0.1), worse };
-        let [old, new] = [("a", &old), ("b", &new)].map(|(name, session)| Named { name, session });
+        let [old, new] = [("a", &old), ("b", &new)].map(|(name, session)| Labelled { name, session });
         let text = diff(old, new, &result, Some(&judgement), None);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let docs = include_str!("../../../docs/cli.md");

@@ -13,9 +13,9 @@ use crate::render::units::{count, duration, plural, short_count};
 
 /// Locks of each direction where nobody said otherwise.
 const DEFAULT_ROWS: usize = 5;
-/// Locks whose stacks are told.
+/// Locks whose stacks are shown.
 const DETAILED: usize = 2;
-/// Stacks told of each side.
+/// Stacks shown of each side.
 const STACKS: usize = 3;
 /// Callers shown of each stack.
 const CALLERS: usize = 3;
@@ -24,7 +24,7 @@ const LEAST_SHARE: f64 = 0.01;
 
 /// A recording with the name that the person gave it.
 #[derive(Clone, Copy, Debug)]
-pub struct Named<'a> {
+pub struct Labelled<'a> {
     /// Its path.
     pub name: &'a str,
     /// It.
@@ -41,7 +41,7 @@ pub struct DiffOptions {
 }
 
 /// The comparison.
-pub fn diff(old: Named<'_>, new: Named<'_>, diff: &Diff, options: &DiffOptions) -> String {
+pub fn diff(old: Labelled<'_>, new: Labelled<'_>, diff: &Diff, options: &DiffOptions) -> String {
     let layout = &options.layout;
     let mut out = String::new();
     for (which, named) in [("OLD", old), ("NEW", new)] {
@@ -87,7 +87,7 @@ pub fn diff(old: Named<'_>, new: Named<'_>, diff: &Diff, options: &DiffOptions) 
     out
 }
 
-fn head(which: &str, named: Named<'_>, layout: &Layout) -> String {
+fn head(which: &str, named: Labelled<'_>, layout: &Layout) -> String {
     let Session { meta, coverage, .. } = named.session;
     let facts = [
         format!("{which} {}", printable(named.name)),
@@ -278,8 +278,8 @@ mod tests {
     use crate::model::{LockId, Module};
     use crate::render::golden;
 
-    fn named<'a>(name: &'a str, session: &'a Session) -> Named<'a> {
-        Named { name, session }
+    fn named<'a>(name: &'a str, session: &'a Session) -> Labelled<'a> {
+        Labelled { name, session }
     }
 
     /// The journal waits half as long as before, the cache is new, and the accounts' lock vanished.

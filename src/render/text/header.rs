@@ -93,7 +93,7 @@ pub(crate) fn coverage(session: &Session, layout: &Layout) -> String {
         (text, Style::Warn)
     } else if seen.lost > 0 {
         let text = format!(
-            "{taken}, of which {} are lost: this recording is incomplete ({} recorded + {} folded).",
+            "{taken}, of which {} are lost: this recording is incomplete ({} recorded + {} aggregated).",
             count(seen.lost),
             count(seen.recorded),
             count(seen.folded)
@@ -101,14 +101,14 @@ pub(crate) fn coverage(session: &Session, layout: &Layout) -> String {
         (text, Style::Bad)
     } else if !seen.complete() {
         let text = format!(
-            "{taken} ({} recorded + {} folded), but not of everything that ran: this recording is incomplete.",
+            "{taken} ({} recorded + {} aggregated), but not of everything that ran: this recording is incomplete.",
             count(seen.recorded),
             count(seen.folded)
         );
         (text, Style::Bad)
     } else if seen.folded > 0 {
         let text = format!(
-            "{taken} = {} recorded + {} folded into exact sums; none lost.",
+            "{taken} = {} recorded + {} aggregated exactly; none lost.",
             count(seen.recorded),
             count(seen.folded)
         );

@@ -19,7 +19,7 @@ use crate::analysis::findings::{Finding, Findings};
 use crate::model::Session;
 
 pub(crate) use diff::shown;
-pub use diff::{DiffOptions, Named, diff, growth};
+pub use diff::{DiffOptions, Labelled, diff, growth};
 pub use hang::{HangOptions, hang};
 pub(crate) use header::{cost, coverage, exit};
 pub use markdown::markdown;
@@ -39,7 +39,7 @@ pub struct Options {
 /// Rows of a table where nobody said otherwise.
 pub const DEFAULT_ROWS: usize = 10;
 
-/// Locks told in detail where nobody named any.
+/// Locks shown in detail where nobody named any.
 const DETAILED: usize = 3;
 
 /// The whole report.

@@ -80,7 +80,7 @@ fn hottest(session: &Session, contention: &Contention, layout: &Layout) -> Strin
             .map(|row| format!("{} ({})", label(row), count(row.acquisitions)))
             .collect();
         let most = if taken.is_empty() { String::new() } else { format!(" Taken: {}.", taken.join(", ")) };
-        // Waits that never ended are told as what they are.
+        // Waits that never ended are reported as what they are.
         let stuck = session.hangs.iter().any(|hang| hang.waiting().any(|wait| session.lock(wait.lock).kind.is_lock()));
         let waited = if stuck { "No wait for a lock has ended." } else { "No thread had to wait for a lock." };
         return wrap(&format!("{waited}{most}"), layout.width, "", "  ");

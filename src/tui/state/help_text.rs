@@ -18,7 +18,7 @@ const TEXT: &[&str] = &[
     " p50 p99 max of the waits; hold p99 of the time held; now: who waits this moment",
     " blocked     share of its time that a thread waited for locks, waits that go on",
     "             included",
-    " folded      counted exactly, but without an event of their own (overload)",
+    " aggregated  counted exactly, but without an event of their own (overload)",
     " on their way  counted by the program, but not read yet: rows lack them so far",
     " verdict, gate  of cycles in the order of locks: as `lockprof check` judges them",
 ];

@@ -106,7 +106,7 @@ fn header(state: &State, width: usize) -> Vec<Line<'static>> {
         span(Style::Strong, format!("{} acq/s", short_count(rate))),
         span(Style::Plain, format!(" · blocked {}", percent(blocked_share(part, state.part_ns)))),
         span(Style::Dim, format!(" · {} recorded", short_count(now.recorded))),
-        span(Style::Dim, format!(" · {} folded · ", short_count(now.folded))),
+        span(Style::Dim, format!(" · {} aggregated · ", short_count(now.folded))),
         span(style, word),
     ];
     if let Some(share) = overhead(state) {

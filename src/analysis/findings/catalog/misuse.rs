@@ -76,7 +76,7 @@ pub(super) fn find(scope: &Scope<'_>, collector: &mut Collector<'_>) {
     let is_reported = |misuse: &Recorded| {
         misuse.kind == MisuseKind::HeldAtThreadExit && destroyed.contains(&(misuse.lock, misuse.stack))
     };
-    // A thread that ended with a lock that others wait for is told as the hang that this became.
+    // A thread that ended with a lock that others wait for is reported as the hang that this became.
     let is_hang = |misuse: &Recorded, thread: ThreadId, count: u64| {
         let left_behind = || session.hangs.iter().filter_map(Hang::left_behind);
         misuse.kind == MisuseKind::HeldAtThreadExit

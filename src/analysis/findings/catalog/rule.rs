@@ -54,7 +54,7 @@ pub enum Fails {
     Never,
 }
 
-/// The texts of a rule that is told by the places of its finding. `X` stands for the lock.
+/// The texts of a rule that is described by the places of its finding. `X` stands for the lock.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wording {
     /// What is wrong, in one line.

@@ -127,6 +127,7 @@ fn contradictions_are_named() {
     let mut site = [&[0, 0, 0][..], &[0; 8], &empty, &[0], &empty, &[0]].concat();
     let site_of_lock = |lock| [&[lock][..], &site[1..]].concat();
     let (site_0, site_99) = (site_of_lock(0), site_of_lock(99));
+    let unknown_kind = [0, 0, Kind::ALL.len() as u8, 0, 0, 0, 0, 0, 0, 1, 0, 0];
     let mut cases: Vec<Case> = vec![
         (b"THRD", vec![&[9, 0, 0, 0, 0]], "a thread of an unknown process"),
         (b"NODE", vec![&[0, 0, 1]], "a stack is its own caller"),
@@ -136,7 +137,7 @@ fn contradictions_are_named() {
         (b"NODE", vec![&[1, 0]], "a row cannot be decoded"),
         (b"LOCK", vec![&[9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]], "a lock of an unknown process"),
         (b"LOCK", vec![&[0, 0, 0, 0, 9, 0, 0, 0, 0, 1, 0, 0]], "a stack that is not there"),
-        (b"LOCK", vec![&[0, 0, 12, 0, 0, 0, 0, 0, 0, 1, 0, 0]], "a lock of an unknown sort"),
+        (b"LOCK", vec![&unknown_kind], "a lock of an unknown sort"),
         (b"HANG", vec![&[9, 0, 0, 0]], "a hang of an unknown sort"),
         (b"HANG", vec![&[0, 9, 0, 0]], "a hang of an unknown process"),
         (b"HWTG", vec![&[9, 0, 0, 0, 0, 0, 0, 0, 0]], "a wait in a hang that is not there"),

@@ -6,7 +6,7 @@ const EARLY: u32 = Op::EarlyAcquire as u32;
 
 #[test]
 fn folds_hang_together() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     made.read(&[record(Op::Done, 1, BARRIER, 2), record(Op::Posted, 2, CONDVAR, 0), record(Op::Done, 3, BARRIER, 2)]);
     let reentry = EARLY | u32::from(Flags::REENTRY.bits()) << 8;
     let entries = [
@@ -38,14 +38,14 @@ fn folds_that_make_no_sense_are_counted_as_missing() {
         (vec![(EARLY, 1, 1, 2, 3, 0), (Op::Hold as u32, 2, 1, 0, 1, 0)], 3), // no acquisition around it
     ];
     for (entries, dropped) in cases {
-        let mut made = Made::new();
+        let mut made = TestImage::new();
         let table = made.fold(&entries, 0);
         made.read_folds(table);
         assert!(made.requests().is_empty());
         assert_eq!(made.session.order.dropped, dropped, "{entries:?}");
     }
     // A table that hangs on itself.
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     let at = made.next;
     made.fold(&[(EARLY, 1, 1, 0, 1, 0), (EARLY, 2, 1, 1, 1, 0)], at);
     made.read_folds(at);
@@ -54,7 +54,7 @@ fn folds_that_make_no_sense_are_counted_as_missing() {
 
 #[test]
 fn aggregated_sync_points_are_missed() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     let [done, posted, created] = [Op::Done, Op::Posted, Op::Created].map(|op| op as u32);
     let table = made.fold(
         &[
@@ -81,7 +81,7 @@ fn overload_never_loses_an_edge() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
-        let (mut told, mut folded) = (Made::new(), Made::new());
+        let (mut told, mut folded) = (TestImage::new(), TestImage::new());
         let mut entries: Vec<(u32, u32, u32, u32, u64, u32)> = Vec::new();
         let mut held: Vec<Option<(u32, u64, bool)>> = Vec::new();
         for now in 1..400u64 {
@@ -124,7 +124,7 @@ fn overload_never_loses_an_edge() {
         }
         let table = folded.fold(&entries, 0);
         folded.read_folds(table);
-        let requests = |made: &Made| -> BTreeMap<(Vec<GuardLock>, u32), u64> {
+        let requests = |made: &TestImage| -> BTreeMap<(Vec<GuardLock>, u32), u64> {
             let order = &made.session.order;
             let guard = |link: &crate::model::order::Link| GuardLock {
                 lock: LockId(made.lock(link.lock)),

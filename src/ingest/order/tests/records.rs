@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn nested_holds_become_requests_and_sections_events() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     made.read(&[section(1, 1), open(10, 1, 0), open(11, 2, 1), closed(11, 2, 1), closed(10, 1, 0), section(30, 3)]);
     made.read(&[section(40, MANY), with(Flags::REENTRY, section(50, 1))]);
     assert_eq!(made.requests(), BTreeMap::from([((vec![1], 2), 1)]));
@@ -28,7 +28,7 @@ fn nested_holds_become_requests_and_sections_events() {
 
 #[test]
 fn without_nesting_nothing_is_kept() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     (0..5).for_each(|round| made.read(&[section(round * 10, 1)]));
     assert!(made.finish().log.is_empty());
     assert!(!made.session.profile.sites.is_empty());
@@ -36,7 +36,7 @@ fn without_nesting_nothing_is_kept() {
 
 #[test]
 fn a_small_programs_rounds_before_the_first_nesting_are_kept() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     (1..6).for_each(|round| made.read(&[section(round * 10, 1)]));
     made.read(&[open(100, 1, 0), open(101, 2, 1)]);
     let order = made.finish();
@@ -48,7 +48,7 @@ fn a_small_programs_rounds_before_the_first_nesting_are_kept() {
 #[test]
 fn of_a_large_one_the_last_rounds_are_kept() {
     const EACH: u64 = 8_000;
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     for round in 1..6 {
         let sections: Vec<Record> = (0..EACH).map(|at| section(round * 100_000 + at * 10, 1)).collect();
         made.read(&sections);
@@ -65,7 +65,7 @@ fn of_a_large_one_the_last_rounds_are_kept() {
 
 #[test]
 fn flags_say_how_and_what_takes_no_part() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     made.read(&[
         with(Flags::SHARED, open(1, 1, 0)),
         with(Flags::TRY, open(2, 2, 1)),
@@ -87,7 +87,7 @@ fn flags_say_how_and_what_takes_no_part() {
 
 #[test]
 fn a_restart_tells_what_is_still_held() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     made.read(&[open(1, 1, 0), open(2, 2, 1)]);
     let again = record(Op::EarlyAcquire, 1, 1, extra_hold(0) | RESTART);
     made.read(&[again, open(9, 3, 1), closed(9, 3, 1), closed(1, 1, 0)]);
@@ -96,7 +96,7 @@ fn a_restart_tells_what_is_still_held() {
 
 #[test]
 fn sync_points() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     let done = |lock, extra| record(Op::Done, 10, lock, extra);
     made.read(&[
         Record { stack: 7, extra: 99, ..record(Op::ThreadStart, 0, 1, 0) },
@@ -126,7 +126,7 @@ fn sync_points() {
 
 #[test]
 fn a_join_under_a_lock_that_is_told_only_at_its_end() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     let hold = Record { word: Record::pack(Op::Hold, Flags::NONE, 50), ..section(5, 1) };
     made.read(&[record(Op::Done, 10, JOIN, 0), hold, section(60, 2)]);
     assert_eq!(made.requests(), BTreeMap::from([((vec![1], JOIN), 1)]));
@@ -134,7 +134,7 @@ fn a_join_under_a_lock_that_is_told_only_at_its_end() {
 
 #[test]
 fn misuses() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     let bad =
         |number, lock| Record { word: Record::pack(Op::Misuse, Flags::NONE, number), ..record(Op::Misuse, 1, lock, 9) };
     let kept = |lock, extra| with(Flags::UNRELEASED, record(Op::Hold, 5, lock, extra));
@@ -170,10 +170,10 @@ fn misuses() {
 
 #[test]
 fn what_is_left_at_the_end() {
-    let mut made = Made::new();
+    let mut made = TestImage::new();
     made.read(&[open(1, 1, 0), open(2, 2, 1)]);
     let slot = Layout::for_size(layout::SIZE_MIN).threads;
-    let put = |made: &Made, offset: usize, bytes: &[u8]| made.put(slot + offset as u64, bytes);
+    let put = |made: &TestImage, offset: usize, bytes: &[u8]| made.put(slot + offset as u64, bytes);
     put(&made, offset_of!(ThreadSlot, state), &state::ACTIVE.to_le_bytes());
     put(&made, offset_of!(ThreadSlot, depth), &3u32.to_le_bytes());
     put(&made, offset_of!(ThreadSlot, wait_lock), &5u32.to_le_bytes());

@@ -37,7 +37,7 @@ fn read(program: &Program, seed: u64) -> Order {
             while let Some(told) = ring.get(*at).filter(|told| told.written <= moment) {
                 match &told.what {
                     Told::Event(event) => fold.apply(&mut order, ThreadId(thread), *event),
-                    Told::Doubt => fold.doubt(ThreadId(thread)),
+                    Told::Doubt => fold.mark_unreliable(ThreadId(thread)),
                 }
                 *at += 1;
             }
