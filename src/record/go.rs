@@ -10,6 +10,7 @@ use anyhow::anyhow;
 use memmap2::Mmap;
 
 use super::shim;
+use crate::safe_file;
 use crate::sites::go::recipe::{self, Recipe};
 
 /// How the program is patched; `None` where it is no Go program, or may not be read.
@@ -65,7 +66,7 @@ impl Store {
 
     fn read(&self) -> Option<Recipe> {
         let mut bytes = Vec::new();
-        shim::trusted(&self.path)?.take(Self::LONGEST).read_to_end(&mut bytes).ok()?;
+        safe_file::open(&self.path)?.take(Self::LONGEST).read_to_end(&mut bytes).ok()?;
         Recipe::from_bytes(bytes.strip_prefix(self.identity.as_bytes())?)
     }
 
@@ -77,7 +78,7 @@ impl Store {
         if kept.len() >= Self::MOST {
             kept.iter().for_each(|entry| drop(fs::remove_file(entry.path())));
         }
-        let _ = shim::replace(&self.folder, &self.path, &[self.identity.as_bytes(), &bytes].concat(), 0o600);
+        let _ = safe_file::replace(&self.path, &[self.identity.as_bytes(), &bytes].concat(), 0o600);
     }
 }
 
