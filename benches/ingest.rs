@@ -1,7 +1,7 @@
 //! How many events the collector takes in a second, on one core.
 //!
 //! `cargo bench --bench ingest`. A program must not outrun its recorder by much, or more is folded than need
-//! be. Records are made in memory and decoded and counted by `Drain::apply`, or go through a ring of a segment before.
+//! be. Records are made in memory and decoded and counted by `Drain::apply_record`, or go through a ring of a segment before.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -14,7 +14,6 @@ use std::time::Instant;
 
 use lockprof::ingest::accumulator::Accumulator;
 use lockprof::ingest::clock::Rate;
-use lockprof::ingest::decode::decode;
 use lockprof::ingest::drain::Drain;
 use lockprof::ingest::image::Image;
 use lockprof::ingest::reducer::Reducer;
@@ -124,15 +123,15 @@ impl Bench {
         (0..threads).map(start).collect()
     }
 
-    /// Million records a second through `decode` and `Drain::apply`.
+    /// Million records a second through `Drain::apply_record`.
     fn applied(mut self, records: &[Record], threads: u32) -> f64 {
         let mut drains = self.drains(threads);
         let Self { image, session, accumulator } = &mut self;
         best(records.len() * threads as usize, || {
             let mut reducer = Reducer { image, session, accumulator };
             for drain in &mut drains {
-                for event in records.iter().filter_map(decode) {
-                    drain.apply(event, &mut reducer);
+                for record in records {
+                    drain.apply_record(record, &mut reducer);
                 }
             }
             accumulator.flush(session, false);

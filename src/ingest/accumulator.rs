@@ -47,7 +47,7 @@ impl Owners {
 
 impl Accumulator {
     /// Counts an acquisition; its time, ns.
-    #[inline]
+    #[inline(always)]
     pub fn hold(
         &mut self,
         hold: Hold,

@@ -56,9 +56,7 @@ impl Drain {
                 reducer.accumulator.order.mark_unreliable(self.thread);
             }
             let before = self.thread;
-            if let Some(event) = decode::decode(record) {
-                self.apply(event, reducer);
-            }
+            self.apply_record(record, reducer);
             if self.thread != before {
                 threads.push((at, self.thread));
             }
@@ -69,8 +67,19 @@ impl Drain {
         reducer.image.recent.keep(records, threads, now);
     }
 
+    /// Counts what one record says.
+    #[inline(always)]
+    pub fn apply_record(&mut self, record: &Record, reducer: &mut Reducer) {
+        if let Some(hold) = Hold::decode(record) {
+            self.hold(hold, reducer);
+        } else if let Some(early) = EarlyAcquire::decode(record) {
+            self.acquired_early(early, reducer);
+        } else if let Some(event) = decode::decode(record) {
+            self.other(event, reducer);
+        }
+    }
+
     /// Counts one event.
-    #[inline]
     pub fn apply(&mut self, event: WireEvent, reducer: &mut Reducer) {
         match event {
             WireEvent::Hold(hold) => self.hold(hold, reducer),
@@ -114,7 +123,7 @@ impl Drain {
         found
     }
 
-    #[inline]
+    #[inline(always)]
     fn hold(&mut self, hold: Hold, reducer: &mut Reducer) {
         let site = self.site(hold.access, reducer);
         self.last_hold = (hold.ticks, hold.access.lock);
