@@ -163,7 +163,7 @@ pub(super) fn finished(console: &Console, recorded: record::Recorded) -> Recorde
     session.coverage.notes.extend(symbols::own_locks::unseen(&session, &collected.loaded));
     if let Some(measuring) = measuring {
         session.overhead = overhead(&session, measuring);
-    } else if session.coverage.acquisitions == 0 {
+    } else if session.coverage.acquisitions == 0 && is_of_libc {
         session.coverage.notes.extend(why_nothing_seen(&session, folder.is_some()));
     }
     for note in forbidden(&session, pid) {

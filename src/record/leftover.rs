@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lockprof_wire::FOLLOW;
 use lockprof_wire::control;
 use lockprof_wire::layout::SPARE;
 
@@ -227,7 +228,7 @@ fn is_number(text: &str) -> bool {
 
 /// Removes what recorders make in a folder, and the folder if nothing else is there.
 pub(super) fn remove(folder: &Directory, path: &Path) {
-    let fixed = [SOCKET, UNWRITTEN, LIBRARY, SAID, control::FILE, COPY, UNFINISHED_COPY];
+    let fixed = [SOCKET, FOLLOW, UNWRITTEN, LIBRARY, SAID, control::FILE, COPY, UNFINISHED_COPY];
     let is_spare = |name: &OsStr| name.to_str().and_then(|name| name.strip_prefix(SPARE)).is_some_and(is_number);
     let ours = |name: &OsStr| is_segment(name) || is_spare(name) || fixed.iter().any(|fixed| name == *fixed);
     folder.names().iter().filter(|name| ours(name)).for_each(|name| folder.remove(name));

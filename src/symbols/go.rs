@@ -63,6 +63,7 @@ fn first_function(session: &Session, stack: StackId) -> Option<String> {
     if frames.next()?? != "runtime.goexit" {
         return None;
     }
-    let name = frames.flatten().find(|name| *name != "runtime.main")?;
-    Some(name.to_owned())
+    let first = frames.next()??;
+    // It has run the runtime's and the packages' own beginnings before.
+    Some(if first == "runtime.main" { "main.main".to_owned() } else { first.to_owned() })
 }

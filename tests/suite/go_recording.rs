@@ -46,8 +46,9 @@ fn assert_exact(program: &Path, processors: u32, what: &str) {
     assert_eq!(truths.len(), 10, "{what}: {}", recording.outcome.stdout);
     let notes = recording.report.notes();
     assert!(notes.iter().any(|note| note.contains("slow calls reached")), "{what}: {notes:?}");
-    // A busy machine may leave more than could be read: that is told, and then it need not be exact.
-    if notes.iter().any(|note| note.contains("not told apart")) || recording.report.coverage("lost") > 0 {
+    // A busy machine may leave more than could be read: that is told, and then it need not be exact lock by lock.
+    let lacks = |what: &str| notes.iter().any(|note| note.contains(what));
+    if lacks("not told apart") || recording.report.coverage("lost") > 0 {
         return;
     }
     for truth in truths {
@@ -56,7 +57,9 @@ fn assert_exact(program: &Path, processors: u32, what: &str) {
         let wanted: Vec<u64> = words.by_ref().take(3).map(|word| word.parse().expect("a count")).collect();
         assert_eq!(counts(recording.report.locks(), address)[..], wanted[..], "{what}: {truth}; {notes:?}");
     }
-    recording.report.assert_accounted();
+    if !lacks("were counted and not measured") {
+        recording.report.assert_accounted();
+    }
 }
 
 #[test]

@@ -22,6 +22,11 @@ const MOST_THREADS: usize = 1 << 18;
 /// Locks that get a row of their own.
 const MOST_LOCKS: usize = 1 << 19;
 
+/// A request that took less, ns, and whose goroutine was not parked, did not wait.
+const LEAST_WAIT_NS: u64 = 1000;
+/// Holds with nothing taken under them that are told to the order of locks: later ones would push out others.
+const MOST_SECTIONS: u32 = 200_000;
+
 /// Where the events go.
 pub struct Target<'a> {
     /// What was seen so far.
@@ -74,6 +79,8 @@ pub(super) struct Asked {
     pub is_try: bool,
     /// It was not free, or the goroutine was parked since.
     pub has_waited: bool,
+    /// The goroutine was parked since.
+    has_parked: bool,
     /// Events were only counted since: it may be over.
     pub is_doubtful: bool,
     holder: Option<(ThreadId, StackId)>,
@@ -142,11 +149,15 @@ pub struct Goroutines {
     pub overlaps: u64,
     /// Acquisitions of which the lock is not known.
     pub lost: u64,
+    /// Acquisitions that waited, and were only counted.
+    pub unmeasured: u64,
     /// Acquisitions that were counted, but not lock by lock.
     pub not_told_apart: u64,
     /// Requests that were made, less those that were granted, counted ones included.
     pending: FxHashMap<(Kind, Mode), i64>,
     has_folds: bool,
+    /// Holds with nothing taken under them that the order of locks knows of.
+    sections: u32,
     /// Events were only counted among those that are being taken in.
     has_gaps: bool,
 }
@@ -168,7 +179,9 @@ impl Goroutines {
             orphans: 0,
             overlaps: 0,
             lost: 0,
+            unmeasured: 0,
             not_told_apart: 0,
+            sections: 0,
             pending: FxHashMap::default(),
             has_folds: false,
             has_gaps: false,
@@ -241,7 +254,9 @@ impl Goroutines {
             Event::Parks => {
                 let state = self.all.entry(goroutine).or_default();
                 state.is_parked = true;
-                state.asked.iter_mut().for_each(|asked| asked.has_waited = true);
+                for asked in &mut state.asked {
+                    (asked.has_waited, asked.has_parked) = (true, true);
+                }
             }
             Event::Resumes => self.all.entry(goroutine).or_default().is_parked = false,
             Event::Makes => self.all.entry(goroutine).or_default().makes = stack,
@@ -301,6 +316,7 @@ impl Goroutines {
         site.acquisitions += count;
         site.folded += count;
         site.contended += if contended { count } else { 0 };
+        self.unmeasured += if contended { count } else { 0 };
         target.accumulator.aggregated += count;
     }
 
@@ -451,6 +467,7 @@ impl Goroutines {
                 since: ticks,
                 is_try,
                 has_waited,
+                has_parked: false,
                 is_doubtful,
                 holder,
             });
@@ -506,7 +523,9 @@ impl Goroutines {
             && self.all.get(&number).is_some_and(|all| all.asked.iter().any(|asked| asked.kind == Kind::Cond));
         let flags = if is_again { Flags::REACQUIRED } else { Flags::NONE };
         // How long it took is not known where events lack.
-        let waited = (asked.has_waited && !asked.is_doubtful).then_some(asked);
+        // A free lock with sleepers is not had at the first try either: that is no wait.
+        let is_long = target.ticks.duration_ns(ticks.saturating_sub(asked.since)) >= LEAST_WAIT_NS;
+        let waited = (asked.has_waited && (asked.has_parked || is_long) && !asked.is_doubtful).then_some(asked);
         self.acquire(number, what, ticks, flags, waited, target);
     }
 
@@ -688,6 +707,13 @@ impl Goroutines {
         if let Some((key, since, wait)) = held.wait {
             let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
             target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns }, site, target.session);
+        }
+        if site.in_order && !held.is_published && self.sections < MOST_SECTIONS && !flags.is_unreleased() {
+            // What it hands over may order others.
+            self.sections += 1;
+            let until_ns = target.ticks.moment_ns(ticks);
+            let what = What::Section { lock: held.lock, mode: held.mode, until_ns };
+            tell(thread, held.since, held.stack, what, target);
         }
         if held.is_published && site.in_order {
             let (lock, position, mode) = (held.lock, held.position, held.mode);

@@ -9,10 +9,11 @@ use super::goroutines::{Asked, Goroutine, Goroutines, Held};
 use crate::ingest::clock::Ticks;
 use crate::model::{Hang, HangKind, HeldLock, LockId, Mode, ProcessId, ThreadId, Waiting};
 
-/// A wait has to be as old as this before it is looked at, ns. A goroutine may spin, or be about to be woken.
-const LEAST_NS: u64 = 500_000_000;
-/// The same for a lock whose holder has ended: another goroutine may still release it.
-const LEAST_ABANDONED_NS: u64 = 1_000_000_000;
+/// A wait has to be as old as this before it is looked at, ns. Another goroutine than its holder may release a lock, and
+/// programs do so, though soon.
+const LEAST_NS: u64 = 1_200_000_000;
+/// The same for a lock whose holder has ended.
+const LEAST_ABANDONED_NS: u64 = LEAST_NS;
 
 /// What was told already.
 #[derive(Default)]

@@ -47,8 +47,8 @@ pub struct Patched {
     pub operations: Vec<Planned>,
     /// What it writes.
     pub rings: Rings,
-    /// What was found, for people; `None` where nothing is recorded, but the programs that it starts are followed.
-    pub found: Option<String>,
+    /// What was found, for people; of programs that are followed only, that it is so.
+    pub found: String,
     /// What could not be patched, for people; empty where all could.
     pub left_out: Vec<String>,
 }
@@ -103,7 +103,9 @@ impl Program {
             exit: None,
             threads: 0,
         });
-        session.coverage.notes.extend(patched.found);
+        if !session.coverage.notes.contains(&patched.found) {
+            session.coverage.notes.push(patched.found);
+        }
         let moved = |range: &Range<u64>| range.start.wrapping_add(patched.base)..range.end.wrapping_add(patched.base);
         let fixed = patched.data.iter().map(moved).collect();
         let clocks = Clocks { are_tsc: true, ticks: super::clock::tsc(), monotonic_ns: monotonic_ns(), real_ns: 0 };
@@ -230,6 +232,23 @@ impl Program {
             let what = format!(
                 "{} releases of Go locks in process {} have no acquisition that was seen",
                 self.goroutines.orphans, self.pid
+            );
+            notes.push(Coverage::in_part(&what));
+        }
+        if self.goroutines.unmeasured > 0 {
+            let what = format!(
+                "{} waits for Go locks in process {} were counted and not measured, as there was more to record than could be \
+                 read: waits and holds of that part are not in the times",
+                self.goroutines.unmeasured, self.pid
+            );
+            notes.push(Coverage::in_part(&what));
+        }
+        if self.rings.lacks_rings() {
+            let what = format!(
+                "process {} had more threads of Go's runtime, one after the other, than there is room for: {} of them were \
+                 recorded",
+                self.pid,
+                self.rings.count()
             );
             notes.push(Coverage::in_part(&what));
         }

@@ -19,7 +19,7 @@ pub const CAPACITY: usize = 1 << 23;
 const SLACK: usize = 4096;
 /// Bytes from one ring to the next.
 pub const STRIDE: usize = RING_HEADER + CAPACITY + SLACK;
-/// How many there are.
+/// How many there are at most.
 pub const COUNT: usize = 192;
 /// The greatest number of return addresses in a record.
 pub const DEPTH: usize = 64;
@@ -35,6 +35,7 @@ const _: () = assert!(LONGEST <= SLACK && CAPACITY.is_power_of_two());
 pub struct Rings {
     file: File,
     map: MmapRaw,
+    count: usize,
     tails: Vec<u64>,
     /// Events that were folded, as far as they were told: by ring and entry.
     folded: FxHashMap<(usize, usize), u64>,
@@ -74,12 +75,17 @@ pub struct Folded {
     pub count: u64,
 }
 
+const fn bytes_of(count: usize) -> u64 {
+    (COMMON_BYTES + STRIDE * count) as u64
+}
+
 impl Rings {
-    /// Makes them: memory that is taken as it is used.
+    /// Makes so many: memory that is taken as it is used.
     ///
     /// # Errors
     /// Where the kernel has no memory or no descriptor for it.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(count: usize) -> io::Result<Self> {
+        let count = count.clamp(1, COUNT);
         // SAFETY: the name is a text with an end.
         let descriptor = unsafe { libc::memfd_create(c"lockprof".as_ptr(), libc::MFD_CLOEXEC) };
         if descriptor < 0 {
@@ -87,14 +93,19 @@ impl Rings {
         }
         // SAFETY: it was just opened, and nobody else has it.
         let file = unsafe { File::from_raw_fd(descriptor) };
-        file.set_len(Self::bytes())?;
+        file.set_len(bytes_of(count))?;
         let map = MmapRaw::map_raw(&file)?;
-        Ok(Self { file, map, tails: vec![0; COUNT], folded: FxHashMap::default() })
+        Ok(Self { file, map, count, tails: vec![0; count], folded: FxHashMap::default() })
     }
 
     /// Bytes of all.
-    pub const fn bytes() -> u64 {
-        (COMMON_BYTES + STRIDE * COUNT) as u64
+    pub fn bytes(&self) -> u64 {
+        bytes_of(self.count)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The memory's descriptor here.
@@ -137,7 +148,12 @@ impl Rings {
 
     /// Rings that an M writes, or may write: they are taken in order, and named a moment later.
     fn claimed(&self) -> usize {
-        (self.common(std::mem::offset_of!(Common, claimed)).load(Ordering::Acquire) as usize).min(COUNT)
+        (self.common(std::mem::offset_of!(Common, claimed)).load(Ordering::Acquire) as usize).min(self.count)
+    }
+
+    /// Whether more Ms asked for a ring than there are.
+    pub fn lacks_rings(&self) -> bool {
+        self.common(std::mem::offset_of!(Common, claimed)).load(Ordering::Acquire) > self.count as u64
     }
 
     /// What was folded since the last time.

@@ -27,6 +27,8 @@ const TRAMPOLINE: usize = 512;
 /// Trampolines begin at multiples of this; the index has an entry for each.
 const GRAIN: usize = 16;
 const PAGE: u64 = 4096;
+/// Where the program's address space is limited, the rings take such a part of it.
+const SHARE: u64 = 32;
 /// Where room near the program is looked for: so far behind it (or, if it can be anywhere, before it), in such steps.
 const DISTANCE: u64 = 0x3000_0000;
 const STEP: u64 = 0x100_0000;
@@ -52,7 +54,8 @@ pub enum InlineError {
 /// # Errors
 /// Where it cannot be patched. It is as it was then.
 pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>) -> Result<Patched, InlineError> {
-    let rings = Rings::new()?;
+    let rings =
+        Rings::new(tracee.address_space().map_or(go::COUNT, |limit| (limit / SHARE / go::STRIDE as u64) as usize))?;
     let file = Arc::new(File::open(format!("/proc/{}/exe", tracee.pid()))?);
     let base = Patcher { tracee, recipe, follow }.patch(&rings)?;
     let subject = |what: &String| format!("in the Go program {path}, {what}");
@@ -65,7 +68,11 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>
         inner_calls: recipe.inner_calls.clone(),
         operations: recipe.steps.iter().map(|step| step.planned.clone()).collect(),
         rings,
-        found: recipe.records().then(|| format!("the program {path}: {}", recipe.found)),
+        found: if recipe.records() {
+            format!("the program {path}: {}", recipe.found)
+        } else {
+            format!("{path} is one of Go's own tools: it is not recorded, but the programs that it starts are")
+        },
         left_out: recipe.left_out.iter().map(subject).collect(),
     })
 }
@@ -116,7 +123,7 @@ impl Patcher<'_> {
         let block = Shared {
             rings: self.map_rings(shared, rings)?,
             stride: go::STRIDE as u64,
-            count: go::COUNT as u64,
+            count: rings.count() as u64,
             mask: go::CAPACITY as u64 - 1,
             room: go::ROOM as u64,
             depth: go::DEPTH as u64,
@@ -187,7 +194,7 @@ impl Patcher<'_> {
         let descriptor = self.tracee.call(libc::SYS_open, [scratch, libc::O_RDWR as u64, 0, 0, 0, 0])?;
         let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
         let flags = (libc::MAP_SHARED | libc::MAP_NORESERVE) as u64;
-        let mapped = self.tracee.call(libc::SYS_mmap, [0, Rings::bytes(), protection, flags, descriptor, 0]);
+        let mapped = self.tracee.call(libc::SYS_mmap, [0, rings.bytes(), protection, flags, descriptor, 0]);
         self.tracee.call(libc::SYS_close, [descriptor, 0, 0, 0, 0, 0])?;
         Ok(mapped? + COMMON_BYTES as u64)
     }
