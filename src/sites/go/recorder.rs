@@ -5,6 +5,8 @@
 //! these two and the flags, waits for nothing, and allocates nothing.
 //!
 //! What it reads and writes is a [`Shared`] block near it, whose address is put in place of [`PLACEHOLDER`].
+//!
+//! Longer than other files: one block of assembly, and the layout that it knows by heart.
 
 use std::arch::global_asm;
 use std::mem::offset_of;

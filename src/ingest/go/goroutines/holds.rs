@@ -1,0 +1,228 @@
+//! What goroutines hold: from an acquisition to its release, by whomever.
+
+use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Target, tell};
+use crate::ingest::decode::{Access, Hold};
+use crate::model::order::{How, What};
+use crate::model::{Kind, LockId, Mode, StackId, ThreadId, WaitEvent, WaitKey};
+use lockprof_wire::Flags;
+use rustc_hash::FxHashMap;
+
+impl Goroutines {
+    pub(super) fn acquire(
+        &mut self,
+        number: u64,
+        (lock, address, mode, stack): (LockId, u64, Mode, StackId),
+        ticks: u64,
+        flags: Flags,
+        waited: Option<Asked>,
+        target: &mut Target,
+    ) {
+        let thread = self.thread(number, ticks, target);
+        self.forget_doubtful(number, address, mode, target);
+        let mut flags = if mode == Mode::Shared { flags.with(Flags::SHARED) } else { flags };
+        let wait = waited.map(|asked| {
+            flags = flags.with(Flags::CONTENDED);
+            let (holder_thread, holder) =
+                asked.holder.map_or((None, StackId(0)), |(thread, stack)| (Some(thread), stack));
+            let key = WaitKey { lock, thread, waiter: stack, mode, holder, holder_thread };
+            (key, asked.since, ticks.saturating_sub(asked.since))
+        });
+        let in_order = self.is_in_order(thread, lock, target);
+        let Some(goroutine) = self.all.get_mut(&number) else { return };
+        let is_nested = !goroutine.held.is_empty();
+        let position = goroutine.held.last().map_or(0, |held| held.position + 1);
+        let held = Held {
+            lock,
+            address,
+            mode,
+            stack,
+            since: ticks,
+            flags,
+            position,
+            wait,
+            is_published: !in_order,
+            is_doubtful: self.has_gaps,
+        };
+        goroutine.held.push(held);
+        if is_nested && in_order {
+            if self.has_gaps {
+                target.session.order.dropped += 1;
+            } else {
+                publish(&mut goroutine.held, thread, target);
+            }
+        }
+        let is_doubtful = self.has_gaps;
+        if let Some(row) = self.locks.get_mut(&address) {
+            row.holders.push(number);
+            row.is_doubtful |= is_doubtful;
+        }
+    }
+
+    /// What cannot be held any more, as somebody has it, or as this goroutine goes on.
+    pub(super) fn forget_doubtful(&mut self, number: u64, address: u64, mode: Mode, target: &mut Target) {
+        if !self.has_folds {
+            return;
+        }
+        let mut owners = vec![number];
+        if let Some(row) = self.locks.get_mut(&address)
+            && row.is_doubtful
+        {
+            owners.extend(row.holders.iter().filter(|holder| **holder != number));
+            // Readers leave each other alone: a writer will look at all of them.
+            row.is_doubtful = mode == Mode::Shared;
+        }
+        for owner in owners {
+            let Some(goroutine) = self.all.get_mut(&owner) else { continue };
+            let goes = |held: &mut Held| {
+                held.is_doubtful
+                    && (owner == number
+                        || held.address == address && (mode == Mode::Exclusive || held.mode == Mode::Exclusive))
+            };
+            let gone: Vec<Held> = goroutine.held.extract_if(.., goes).collect();
+            let Some(thread) = goroutine.thread else { continue };
+            for held in gone {
+                self.unhold(held.address, owner);
+                self.drop_doubtful(&held, thread, target);
+            }
+        }
+    }
+
+    pub(super) fn drop_doubtful(&mut self, held: &Held, thread: ThreadId, target: &mut Target) {
+        self.count(held, thread, target);
+        if held.is_published && target.session.lock(held.lock).nests() {
+            let what = What::Released { position: held.position, lock: held.lock };
+            tell(thread, held.since, held.stack, what, target);
+        }
+    }
+
+    pub(super) fn unhold(&mut self, address: u64, number: u64) {
+        if let Some(row) = self.locks.get_mut(&address)
+            && let Some(at) = row.holders.iter().position(|holder| *holder == number)
+        {
+            row.holders.swap_remove(at);
+        }
+    }
+
+    pub(super) fn release(
+        &mut self,
+        number: u64,
+        kind: Kind,
+        mode: Mode,
+        address: u64,
+        ticks: u64,
+        target: &mut Target,
+    ) {
+        let Some(row) = self.locks.get(&address) else {
+            self.orphans += 1;
+            return;
+        };
+        if row.kind != kind {
+            // The mutex inside a read-write lock.
+            self.orphans += u64::from(!(kind == Kind::Mutex && row.kind == Kind::Rwlock));
+            return;
+        }
+        let is = |held: &Held| held.address == address && held.mode == mode;
+        let find = |all: &FxHashMap<u64, Goroutine>, number: u64| {
+            all.get(&number).and_then(|goroutine| goroutine.held.iter().rposition(is))
+        };
+        // A request that was granted without a word.
+        let own = find(&self.all, number).or_else(|| {
+            let goroutine = self.all.get(&number)?;
+            goroutine
+                .asked
+                .iter()
+                .any(|asked| asked.address == address && asked.kind == kind && !asked.is_try)
+                .then_some(())?;
+            self.catch_up(number, ticks, target);
+            find(&self.all, number)
+        });
+        let (owner, at) = match own {
+            Some(at) => (number, at),
+            None => {
+                // Any goroutine may release it.
+                let holders = self.locks.get(&address).map_or(&[][..], |row| &row.holders);
+                let Some(found) = holders.iter().find_map(|owner| Some((*owner, find(&self.all, *owner)?))) else {
+                    self.orphans += u64::from(!self.has_folds);
+                    return;
+                };
+                found
+            }
+        };
+        let Some(goroutine) = self.all.get_mut(&owner) else { return };
+        let held = goroutine.held.remove(at);
+        let Some(thread) = goroutine.thread else { return };
+        if goroutine.has_ended && goroutine.held.is_empty() {
+            self.all.remove(&owner);
+        }
+        self.unhold(address, owner);
+        if owner != number {
+            target.session.locks[held.lock.index()].traits.handed_over = true;
+        }
+        self.overlaps += u64::from(ticks < held.since);
+        if held.is_doubtful {
+            self.drop_doubtful(&held, thread, target);
+        } else {
+            self.end(held, thread, ticks, Flags::NONE, target);
+        }
+    }
+
+    /// A hold is over.
+    pub(super) fn end(&mut self, held: Held, thread: ThreadId, ticks: u64, flags: Flags, target: &mut Target) {
+        let site = self.site(held.lock, held.stack, held.mode, thread, target);
+        let access = Access { lock: held.lock.0, stack: held.stack.0, flags: held.flags.with(flags) };
+        let hold = Hold {
+            ticks: held.since,
+            access,
+            held: ticks.saturating_sub(held.since),
+            position: held.position,
+            published_early: held.is_published,
+        };
+        let hold_ns = target.accumulator.hold(hold, site, thread, target.ticks, target.session);
+        if let Some((key, since, wait)) = held.wait {
+            let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
+            target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns }, site, target.session);
+        }
+        if site.in_order && !held.is_published && self.sections < MOST_SECTIONS && !flags.is_unreleased() {
+            // What it hands over may order others.
+            self.sections += 1;
+            let until_ns = target.ticks.moment_ns(ticks);
+            let what = What::Section { lock: held.lock, mode: held.mode, until_ns };
+            tell(thread, held.since, held.stack, what, target);
+        }
+        if held.is_published && site.in_order {
+            let (lock, position, mode) = (held.lock, held.position, held.mode);
+            let (at, what) = if flags.is_unreleased() {
+                (held.since, What::Kept { position, lock, mode })
+            } else {
+                (ticks, What::Released { position, lock })
+            };
+            tell(thread, at, held.stack, what, target);
+        }
+    }
+
+    /// An acquisition whose end was not seen.
+    pub(super) fn count(&mut self, held: &Held, thread: ThreadId, target: &mut Target) {
+        let site = self.site(held.lock, held.stack, held.mode, thread, target);
+        target.accumulator.unended(site, target.session);
+        if let Some((key, since, wait)) = held.wait {
+            let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
+            target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns: 0 }, site, target.session);
+        }
+    }
+}
+
+/// Tells the order of locks what is held and was not told yet.
+pub(super) fn publish(held: &mut [Held], thread: ThreadId, target: &mut Target) {
+    for held in held.iter_mut().filter(|held| !held.is_published) {
+        held.is_published = true;
+        let what = What::Acquired {
+            lock: held.lock,
+            mode: held.mode,
+            how: if held.flags.is_try() { How::Try } else { How::Block },
+            reacquired: held.flags.is_reacquired(),
+            position: held.position,
+            restart: false,
+        };
+        tell(thread, held.since, held.stack, what, target);
+    }
+}

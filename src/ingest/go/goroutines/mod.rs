@@ -1,0 +1,367 @@
+//! What the events of a Go program mean, goroutine by goroutine: the part of the recorder that does not fit into a
+//! trampoline. It pairs acquisitions with their releases, requests with what ended them, and knows who holds what.
+
+mod holds;
+mod requests;
+mod rows;
+
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+
+use super::meaning::Event;
+use crate::ingest::accumulator::Accumulator;
+use crate::ingest::clock::Ticks;
+use crate::ingest::site_cache::SiteCache;
+use crate::model::order::{self, How, What};
+use crate::model::{Kind, LockId, Mode, ProcessId, Session, SiteKey, StackId, ThreadId, WaitKey};
+use holds::publish;
+use lockprof_wire::Flags;
+
+/// Goroutines that get a row of their own.
+const MOST_THREADS: usize = 1 << 18;
+/// Locks that get a row of their own.
+const MOST_LOCKS: usize = 1 << 19;
+
+/// A request that took less, ns, and whose goroutine was not parked, did not wait.
+const LEAST_WAIT_NS: u64 = 1000;
+/// Holds with nothing taken under them that are told to the order of locks: later ones would push out others.
+const MOST_SECTIONS: u32 = 200_000;
+
+/// Where the events go.
+pub struct Target<'a> {
+    /// What was seen so far.
+    pub session: &'a mut Session,
+    /// What is not in the session yet.
+    pub accumulator: &'a mut Accumulator,
+    /// The program's clock.
+    pub ticks: &'a Ticks,
+}
+
+/// One event.
+#[derive(Clone, Copy, Debug)]
+pub struct Happening {
+    /// What.
+    pub event: Event,
+    /// When, ticks.
+    pub ticks: u64,
+    /// The goroutine's number; 0 for the runtime itself.
+    pub goroutine: u64,
+    /// What it is about.
+    pub address: u64,
+    /// Where.
+    pub stack: StackId,
+}
+
+/// A lock that a goroutine holds.
+pub(super) struct Held {
+    pub lock: LockId,
+    pub address: u64,
+    pub mode: Mode,
+    pub stack: StackId,
+    pub since: u64,
+    flags: Flags,
+    position: u32,
+    wait: Option<(WaitKey, u64, u64)>,
+    /// The order of locks knows of it.
+    is_published: bool,
+    /// Events were only counted since: it may have been released.
+    pub is_doubtful: bool,
+}
+
+/// Something that a goroutine asked for, or an operation that may block, which is not over.
+pub(super) struct Asked {
+    pub kind: Kind,
+    pub mode: Mode,
+    pub address: u64,
+    pub lock: LockId,
+    pub stack: StackId,
+    pub since: u64,
+    pub is_try: bool,
+    /// It was not free, or the goroutine was parked since.
+    pub has_waited: bool,
+    /// The goroutine was parked since.
+    has_parked: bool,
+    /// Events were only counted since: it may be over.
+    pub is_doubtful: bool,
+    holder: Option<(ThreadId, StackId)>,
+}
+
+impl Asked {
+    /// Whether it waits for a lock until it has it.
+    pub fn is_request(&self) -> bool {
+        self.kind.nests() && !self.is_try
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Goroutine {
+    pub thread: Option<ThreadId>,
+    pub held: Vec<Held>,
+    pub asked: Vec<Asked>,
+    pub is_parked: bool,
+    has_ended: bool,
+    /// It was woken while it waited for a message.
+    woken: Option<LockId>,
+    made_at: u64,
+    /// Behind the `go` statement that is being executed.
+    makes: StackId,
+}
+
+impl Goroutine {
+    /// Whether it has ended, and left something behind.
+    pub fn is_over(&self) -> bool {
+        self.has_ended
+    }
+}
+
+/// What is known of an address.
+pub(super) struct LockRow {
+    pub id: LockId,
+    pub kind: Kind,
+    pub holders: Vec<u64>,
+    waiting: u32,
+    /// How often memory had been collected when it was used last.
+    used: u32,
+    /// Somebody who holds it may hold it no longer.
+    is_doubtful: bool,
+}
+
+/// All goroutines of a program that did something, and all its locks.
+pub struct Goroutines {
+    process: ProcessId,
+    pub(super) all: FxHashMap<u64, Goroutine>,
+    pub(super) locks: FxHashMap<u64, LockRow>,
+    /// For locks beyond those that have rows.
+    merged: FxHashMap<Kind, LockId>,
+    /// For goroutines beyond those that have rows.
+    others: Option<ThreadId>,
+    /// By goroutine: what stands for its being woken, in the order of hand-overs.
+    wakers: FxHashMap<u64, LockId>,
+    threads: usize,
+    sites: SiteCache,
+    /// Where locks are for as long as the program runs: addresses in memory.
+    fixed: Vec<Range<u64>>,
+    /// How often memory was collected.
+    collections: u32,
+    /// Releases of what nobody was known to hold.
+    pub orphans: u64,
+    /// Acquisitions before the release that made them possible, by the processors' clocks.
+    pub overlaps: u64,
+    /// Acquisitions of which the lock is not known.
+    pub lost: u64,
+    /// Acquisitions that waited, and were only counted.
+    pub unmeasured: u64,
+    /// Acquisitions that were counted, but not lock by lock.
+    pub not_told_apart: u64,
+    /// Requests that were made, less those that were granted, counted ones included.
+    pending: FxHashMap<(Kind, Mode), i64>,
+    has_folds: bool,
+    /// Holds with nothing taken under them that the order of locks knows of.
+    sections: u32,
+    /// Events were only counted among those that are being taken in.
+    has_gaps: bool,
+}
+
+impl Goroutines {
+    /// None yet.
+    pub fn new(process: ProcessId, fixed: Vec<Range<u64>>) -> Self {
+        Self {
+            process,
+            fixed,
+            collections: 0,
+            all: FxHashMap::default(),
+            locks: FxHashMap::default(),
+            merged: FxHashMap::default(),
+            others: None,
+            wakers: FxHashMap::default(),
+            threads: 0,
+            sites: SiteCache::new(),
+            orphans: 0,
+            overlaps: 0,
+            lost: 0,
+            unmeasured: 0,
+            not_told_apart: 0,
+            sections: 0,
+            pending: FxHashMap::default(),
+            has_folds: false,
+            has_gaps: false,
+        }
+    }
+
+    /// Takes in one event. Those of one goroutine come in their order.
+    pub fn apply(&mut self, happening: Happening, target: &mut Target) {
+        let Happening { event, ticks, goroutine, address, stack } = happening;
+        if event == Event::Collects {
+            self.collections += 1;
+        }
+        if goroutine == 0 {
+            return;
+        }
+        match event {
+            Event::Acquired { kind, mode, by_try } => {
+                self.catch_up(goroutine, ticks, target);
+                let lock = self.lock(address, kind, stack, target);
+                let flags = if by_try { Flags::TRY } else { Flags::NONE };
+                self.acquire(goroutine, (lock, address, mode, stack), ticks, flags, None, target);
+            }
+            Event::Requested { kind, mode, certainly } => {
+                *self.pending.entry((kind, mode)).or_default() += 1;
+                self.catch_up(goroutine, ticks, target);
+                self.ask(goroutine, (kind, mode, address, stack), ticks, certainly, false, target);
+            }
+            Event::Try { kind, mode } => {
+                self.ask(goroutine, (kind, mode, address, stack), ticks, false, true, target);
+            }
+            Event::Tried { kind, mode } => {
+                if let Some(asked) = self.answer(goroutine, kind, mode, true) {
+                    if address & 1 != 0 {
+                        let what = (asked.lock, asked.address, mode, asked.stack);
+                        self.acquire(goroutine, what, ticks, Flags::TRY, None, target);
+                    } else {
+                        self.missed(goroutine, &asked, target);
+                    }
+                }
+            }
+            Event::AcquiredAfterWait { kind, mode } => {
+                *self.pending.entry((kind, mode)).or_default() -= 1;
+                if let Some(asked) = self.answer(goroutine, kind, mode, false) {
+                    self.acquired_after_wait(goroutine, asked, ticks, target);
+                }
+            }
+            Event::Released { kind, mode } => self.release(goroutine, kind, mode, address, ticks, target),
+            Event::Counted => {
+                // The address has 48 bits, the number is above.
+                let (address, delta) = (address & ((1 << 48) - 1), (address >> 48) as i16);
+                if delta < 0 {
+                    self.posted(goroutine, Kind::Waitgroup, address, stack, ticks, target);
+                }
+            }
+            Event::Begins { kind, sends } => {
+                let address = if kind == Kind::Select { 0 } else { address };
+                self.catch_up(goroutine, ticks, target);
+                if sends {
+                    self.posted(goroutine, kind, address, stack, ticks, target);
+                }
+                self.ask(goroutine, (kind, Mode::Exclusive, address, stack), ticks, false, false, target);
+            }
+            Event::Ends { kind, receives } => {
+                if let Some(asked) = self.answer(goroutine, kind, Mode::Exclusive, false) {
+                    self.done(goroutine, asked, ticks, receives, target);
+                }
+            }
+            Event::Signals => self.posted(goroutine, Kind::Cond, address, stack, ticks, target),
+            Event::Closes => self.posted(goroutine, Kind::Channel, address, stack, ticks, target),
+            Event::Parks => {
+                let state = self.all.entry(goroutine).or_default();
+                state.is_parked = true;
+                for asked in &mut state.asked {
+                    (asked.has_waited, asked.has_parked) = (true, true);
+                }
+            }
+            Event::Resumes => self.all.entry(goroutine).or_default().is_parked = false,
+            Event::Makes => self.all.entry(goroutine).or_default().makes = stack,
+            Event::Made => self.made(goroutine, address, ticks, target),
+            Event::Exits => self.exited(goroutine, ticks, target),
+            Event::Wakes => self.wakes(goroutine, address, ticks, stack, target),
+            Event::Collects | Event::Other => {}
+        }
+    }
+
+    /// What is taken in next has gaps, where events were only counted, or it has none. What is held then, or asked for, may
+    /// be so no longer.
+    pub fn has_gaps(&mut self, has_gaps: bool) {
+        self.has_gaps = has_gaps;
+        self.has_folds |= has_gaps;
+        if has_gaps {
+            for goroutine in self.all.values_mut() {
+                for held in &mut goroutine.held {
+                    held.is_doubtful = true;
+                    self.locks.entry(held.address).and_modify(|row| row.is_doubtful = true);
+                }
+                goroutine.asked.iter_mut().for_each(|asked| asked.is_doubtful = true);
+            }
+        }
+    }
+
+    /// Counts events that have no record.
+    pub fn folded(&mut self, event: Event, address: u64, stack: StackId, count: u64, target: &mut Target) {
+        let (kind, mode, contended) = match event {
+            Event::Acquired { kind, mode, .. } => (kind, mode, false),
+            // It is granted some time, and that has no object.
+            Event::Requested { kind, mode, .. } => {
+                *self.pending.entry((kind, mode)).or_default() += count as i64;
+                (kind, mode, true)
+            }
+            Event::AcquiredAfterWait { kind, mode } => {
+                *self.pending.entry((kind, mode)).or_default() -= count as i64;
+                return;
+            }
+            Event::Begins { kind, .. } => (kind, Mode::Exclusive, false),
+            // Which lock it was about is not known.
+            Event::Tried { .. } => {
+                self.lost += count * (address & 1);
+                return;
+            }
+            _ => return,
+        };
+        // The mutex inside a read-write lock.
+        if kind == Kind::Mutex && self.locks.get(&address).is_some_and(|row| row.kind == Kind::Rwlock) {
+            return;
+        }
+        let address = if kind == Kind::Select { 0 } else { address };
+        self.not_told_apart += if address == 0 && kind.nests() { count } else { 0 };
+        let lock = self.lock(address, kind, stack, target);
+        let site = target.session.profile.site(SiteKey { lock, stack, mode });
+        let site = &mut target.session.profile.sites[site.index()];
+        site.acquisitions += count;
+        site.folded += count;
+        site.contended += if contended { count } else { 0 };
+        self.unmeasured += if contended { count } else { 0 };
+        target.accumulator.aggregated += count;
+    }
+
+    /// The program is over: what is held is held for ever.
+    pub fn finish(&mut self, ticks: u64, target: &mut Target) {
+        let mut numbers: Vec<u64> = self.all.keys().copied().collect();
+        numbers.sort_unstable();
+        for asked in self.all.values().flat_map(|goroutine| &goroutine.asked) {
+            if asked.is_request() && !asked.is_doubtful {
+                *self.pending.entry((asked.kind, asked.mode)).or_default() -= 1;
+            }
+        }
+        for number in numbers {
+            let Some(mut goroutine) = self.all.remove(&number) else { continue };
+            let Some(thread) = goroutine.thread else { continue };
+            for asked in std::mem::take(&mut goroutine.asked) {
+                if asked.is_doubtful && asked.is_request() {
+                    // All that were made were granted, or it is not known which.
+                    if self.pending.get(&(asked.kind, asked.mode)).is_none_or(|open| *open <= 0) {
+                        let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
+                        target.accumulator.unended(site, target.session);
+                    } else {
+                        self.lost += 1;
+                    }
+                    continue;
+                }
+                if asked.is_request() && !asked.is_doubtful && self.is_in_order(thread, asked.lock, target) {
+                    publish(&mut goroutine.held, thread, target);
+                    let what = What::Wanted { lock: asked.lock, mode: asked.mode, how: How::Block };
+                    tell(thread, asked.since, asked.stack, what, target);
+                }
+            }
+            for held in goroutine.held {
+                if held.is_doubtful {
+                    self.count(&held, thread, target);
+                } else {
+                    self.end(held, thread, ticks, Flags::UNRELEASED, target);
+                }
+            }
+        }
+    }
+}
+
+fn tell(thread: ThreadId, ticks: u64, stack: StackId, what: What, target: &mut Target) {
+    let event = order::Event { at_ns: target.ticks.moment_ns(ticks), stack, what };
+    target.accumulator.order.apply(&mut target.session.order, thread, event);
+}
