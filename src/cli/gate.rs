@@ -20,6 +20,7 @@ const PROGRAM: &str = "With -- CMD";
                         lockprof check                               the newest recording in this folder\n  \
                         lockprof check a.lockprof b.lockprof         several recordings as one\n  \
                         lockprof check -- ./tests --all              record a program, then judge it\n  \
+                        lockprof check -- go test -count=1 ./...     the tests of a Go module, judged together\n  \
                         lockprof check --baseline known.json --write-baseline -- ./tests\n  \
                         lockprof check --baseline known.json --format github -- ./tests\n  \
                         lockprof check --fail-on default,guarded --max-wait 'db.*=5ms' -- ./tests\n\n\

@@ -10,7 +10,7 @@ use super::program_timeout;
 /// `lockprof run`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-                        lockprof run ./server -t 4\n  \
+                        lockprof run ./server -t 4                  C, C++ or Go, as it was built\n  \
                         lockprof run -o %e-%t.lockprof -- make -j2 test\n  \
                         lockprof run --exact python3 app.py\n  \
                         lockprof run --timeout 60 ./test_server     end it if it hangs, and say where\n  \
