@@ -310,8 +310,14 @@ fn recovered(place: &Path, into: &Path) -> Outcome {
     let outcome = finish(lockprof().arg("recover").arg(place).arg("-o").arg(&trace), LIMIT);
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     let report = Report::load(&trace);
-    let seen: u64 = report.named("locks[0]", "mutex").iter().filter_map(|lock| lock["acquisitions"].as_u64()).sum();
-    assert_eq!(seen + report.coverage("lost") / 4, 16_000, "{}", report.overview());
+    /// Of four locks, in both parts.
+    const ALL: u64 = 4 * 16_000;
+    /// The barriers' part of what is lost, at most.
+    const BARRIERS: u64 = 100;
+    let of_mutexes = report.locks().iter().filter(|lock| lock["kind"] == "mutex");
+    let seen: u64 = of_mutexes.filter_map(|lock| lock["acquisitions"].as_u64()).sum();
+    let all = seen + report.coverage("lost");
+    assert!(seen <= ALL && (ALL..=ALL + BARRIERS).contains(&all), "{seen} {all} {}", report.overview());
     assert_eq!(report.0["coverage"]["complete"], false);
     outcome
 }
