@@ -175,8 +175,17 @@ fn no_large_file_may_be_written() {
 /// Going beyond the limit of a file's size is a signal: no child may die of what the recorder does.
 #[test]
 fn many_children_that_may_write_no_large_file() {
-    for children in ["20", "500"] {
-        verify(&Target::new(fixture("limited_files")).args(["1024", children]));
+    verify(&Target::new(fixture("limited_files")).args(["1024", "20"]));
+    // On a busy machine so many may find no file that was made for them. Then they count, and that is said.
+    let target = Target::new(fixture("limited_files")).args(["1024", "500"]);
+    let recording = target.record();
+    assert_same(&target.bare(), &recording.outcome);
+    let is_short = recording.report.notes().iter().any(|note| note.contains("could not give its shared memory a size"));
+    if is_short {
+        assert_eq!(recording.report.coverage("acquisitions"), 500);
+        assert_eq!(recording.report.0["coverage"]["complete"], false);
+    } else {
+        assert_true(&recording.outcome, &recording.report);
     }
     // Less than a page.
     verify(&Target::new(fixture("limited_files")).args(["1", "3"]));
