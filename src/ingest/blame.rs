@@ -8,6 +8,7 @@
 
 use super::runs;
 use crate::model::{LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
+use rustc_hash::FxHashMap;
 
 /// A time for which a thread had a lock, ns since the start of the session.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,9 @@ pub struct Span {
 
 /// Holds that are kept for each contended lock, at least; twice as many at most.
 const KEPT: usize = 2048;
+/// Pairs of a waiter and a holder that are told apart by the holder's thread. What comes after them tells the
+/// holder's stack only: ten thousand threads at one lock would make a hundred million pairs.
+const PAIRS: usize = 1 << 18;
 /// Contended acquisitions that are kept one by one in the recording.
 const WAIT_EVENTS: usize = 1 << 18;
 
@@ -81,15 +85,14 @@ impl Blame {
     }
 
     fn charge(&mut self, session: &mut Session) {
-        let mut parts = Vec::new();
+        let mut parts = Parts::default();
         for wait in std::mem::take(&mut self.ready) {
             let Some(Some(holds)) = self.locks.get_mut(wait.key.lock.index()) else { continue };
             // What was there before is in order, and so is what each thread added.
             runs::merge(&mut holds.spans, holds.sorted, &mut self.room, |span| span.start_ns);
             holds.sorted = holds.spans.len();
-            parts.clear();
             split(&wait, &holds.spans, &mut parts);
-            book(session, wait, &parts);
+            book(session, wait, &parts.list);
         }
     }
 }
@@ -97,14 +100,60 @@ impl Blame {
 /// A part of a wait: whose stack, whose thread, how long.
 type Part = (StackId, Option<ThreadId>, u64);
 
+/// Holders of one wait that are told apart by thread. Where more had the lock in turn, their stacks tell who.
+const HOLDERS: usize = 64;
+
+/// The parts of one wait, in the order of their first moment. Kept between waits for its memory.
+#[derive(Default)]
+struct Parts {
+    list: Vec<Part>,
+    place: FxHashMap<(StackId, Option<ThreadId>), usize>,
+    /// Where the last was added: holds that follow each other are often of one stack.
+    last: usize,
+    by_stack: bool,
+}
+
+impl Parts {
+    fn clear(&mut self) {
+        self.list.clear();
+        self.place.clear();
+        self.last = 0;
+        self.by_stack = false;
+    }
+
+    fn add(&mut self, stack: StackId, thread: Option<ThreadId>, ns: u64) {
+        let thread = thread.filter(|_| !self.by_stack);
+        if self.list.get(self.last).is_some_and(|part| (part.0, part.1) == (stack, thread)) {
+            self.list[self.last].2 += ns;
+            return;
+        }
+        let new = self.list.len();
+        self.last = *self.place.entry((stack, thread)).or_insert(new);
+        if self.last < new {
+            self.list[self.last].2 += ns;
+        } else {
+            self.list.push((stack, thread, ns));
+            if new == HOLDERS && !self.by_stack {
+                self.leave_threads();
+            }
+        }
+    }
+
+    fn leave_threads(&mut self) {
+        let list = std::mem::take(&mut self.list);
+        self.clear();
+        self.by_stack = true;
+        for (stack, _, ns) in list {
+            self.add(stack, None, ns);
+        }
+    }
+}
+
 /// Lays a wait over holds that are sorted by their start.
-fn split(wait: &WaitEvent, spans: &[Span], parts: &mut Vec<Part>) {
+fn split(wait: &WaitEvent, spans: &[Span], parts: &mut Parts) {
+    parts.clear();
     let (start, end) = (wait.start_ns, wait.start_ns + wait.wait_ns);
     let mut at = start;
-    let mut add = |stack, thread, ns: u64| match parts.iter_mut().find(|part| part.0 == stack && part.1 == thread) {
-        Some(part) => part.2 += ns,
-        None => parts.push((stack, thread, ns)),
-    };
     let mut last = (wait.key.holder, wait.key.holder_thread);
     // Holds overlap for readers only, so few that began earlier can still reach into the wait.
     const BACK: usize = 64;
@@ -118,16 +167,16 @@ fn split(wait: &WaitEvent, spans: &[Span], parts: &mut Vec<Part>) {
         }
         if span.start_ns > at {
             // Between two holds, or before the first that is known.
-            add(last.0, last.1, span.start_ns - at);
+            parts.add(last.0, last.1, span.start_ns - at);
             at = span.start_ns;
         }
         let until = span.end_ns.min(end);
-        add(span.stack, Some(span.thread), until - at);
+        parts.add(span.stack, Some(span.thread), until - at);
         at = until;
         last = (span.stack, Some(span.thread));
     }
     if at < end {
-        add(last.0, last.1, end - at);
+        parts.add(last.0, last.1, end - at);
     }
 }
 
@@ -151,9 +200,13 @@ fn book(session: &mut Session, mut wait: WaitEvent, parts: &[Part]) {
 }
 
 /// Adds waits to a (waiter, holder) pair, for kinds whose waits are contention.
-pub fn count_wait(session: &mut Session, key: WaitKey, count: u64, wait_ns: u64, max_ns: u64) {
+pub fn count_wait(session: &mut Session, mut key: WaitKey, count: u64, wait_ns: u64, max_ns: u64) {
     if session.locks.get(key.lock.index()).is_some_and(|lock| lock.kind.is_lock()) {
-        let stats = session.profile.waits.entry(key).or_default();
+        let waits = &mut session.profile.waits;
+        if waits.len() >= PAIRS && !waits.contains_key(&key) {
+            key.holder_thread = None;
+        }
+        let stats = waits.entry(key).or_default();
         stats.count += count;
         stats.wait_ns += wait_ns;
         stats.max_ns = stats.max_ns.max(max_ns);
@@ -184,8 +237,9 @@ mod tests {
     }
 
     fn parts(wait: &WaitEvent, spans: &[Span]) -> Vec<(u32, u64)> {
-        let mut parts = Vec::new();
+        let mut parts = Parts::default();
         split(wait, spans, &mut parts);
+        let parts = parts.list;
         assert_eq!(parts.iter().map(|part| part.2).sum::<u64>(), wait.wait_ns, "the parts are the wait");
         parts.into_iter().map(|(stack, _, ns)| (stack.0, ns)).collect()
     }
@@ -207,5 +261,15 @@ mod tests {
     fn own_holds_and_overlapping_readers() {
         let spans = [span(50, 160, 0), span(90, 120, 2), span(100, 150, 3)];
         assert_eq!(parts(&wait(100, 50), &spans), [(2, 20), (3, 30)]);
+    }
+    #[test]
+    fn of_a_crowd_the_stacks_tell() {
+        let spans: Vec<Span> = (0..1000)
+            .map(|i| Span { stack: StackId(i % 2), ..span(100 + 10 * u64::from(i), 110 + 10 * u64::from(i), i + 10) })
+            .collect();
+        assert_eq!(parts(&wait(100, 9_000), &spans), [(0, 4_500), (1, 4_500)]);
+        let of_two: Vec<Span> =
+            (0..1000).map(|i| span(100 + 10 * u64::from(i), 105 + 10 * u64::from(i), 2 + i % 2)).collect();
+        assert_eq!(parts(&wait(100, 10_000), &of_two), [(2, 5_000), (3, 5_000)]);
     }
 }
