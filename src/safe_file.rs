@@ -1,7 +1,7 @@
 //! Files of this user's that outlive a run: nobody else can change what is read, and what is written is there whole or not at
 //! all.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -31,6 +31,12 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.persist(path)?;
     Ok(())
+}
+
+/// What tells a file from another one, and from itself before it was changed.
+pub fn identity(meta: &Metadata) -> String {
+    let (changed, touched) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+    format!("{} {} {} {changed:?} {touched:?}", meta.dev(), meta.ino(), meta.size())
 }
 
 #[cfg(test)]

@@ -46,6 +46,11 @@ impl Owners {
 }
 
 impl Accumulator {
+    /// Acquisitions so far, with an event of their own or without.
+    pub fn acquisitions(&self) -> u64 {
+        self.recorded + self.aggregated
+    }
+
     /// Counts an acquisition; its time, ns.
     #[inline(always)]
     pub fn hold(

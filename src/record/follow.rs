@@ -9,7 +9,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,6 +22,7 @@ use rustc_hash::FxHashSet;
 use super::go;
 use super::inline::{self, Tracee};
 use crate::ingest::go::Patched;
+use crate::safe_file;
 use crate::sites::go::recipe::Recipe;
 
 /// What became of a process that was about to be a Go program.
@@ -41,35 +41,34 @@ pub struct Follower {
 
 #[derive(Default)]
 struct Shared {
-    /// The recipes of files, by what tells a file from another one, and when it was changed.
-    recipes: Mutex<HashMap<FileKey, Arc<Known>>>,
+    /// The recipes of files, by their identities.
+    recipes: Mutex<HashMap<String, Arc<Known>>>,
     /// Whether files are Go programs.
-    kinds: Mutex<HashMap<FileKey, bool>>,
-    /// Processes that are being patched, or were, and nobody was told yet.
+    kinds: Mutex<HashMap<String, bool>>,
+    /// Processes that are being patched, or were, and are in the news that nobody has read yet.
     busy: Mutex<FxHashSet<u32>>,
     socket: PathBuf,
 }
 
-type FileKey = (u64, u64, i64, i64, u64);
 /// A recipe, that it is no Go program, or why it cannot be patched.
 type Known = Result<Option<Recipe>, String>;
-
-/// The socket's path in a session's folder.
-pub fn socket(folder: &Path) -> PathBuf {
-    folder.join(FOLLOW)
-}
 
 impl Follower {
     /// Waits for announcements as long as this process lives; `None` where there can be no socket.
     pub fn start(folder: &Path) -> Option<Self> {
-        let socket = socket(folder);
+        let socket = folder.join(FOLLOW);
         let listener = UnixListener::bind(&socket).ok()?;
         let shared = Arc::new(Shared { socket, ..Shared::default() });
-        let (tell, news) = channel();
+        let (sender, news) = channel();
         let of_thread = Arc::clone(&shared);
-        let listen = move || listener.incoming().flatten().for_each(|stream| attend(stream, &of_thread, &tell));
+        let listen = move || listener.incoming().flatten().for_each(|stream| attend(stream, &of_thread, &sender));
         Builder::new().name("follow".to_owned()).spawn(listen).ok()?;
         Some(Self { news, shared })
+    }
+
+    /// Where programs that are about to be started are announced.
+    pub fn socket(&self) -> &Path {
+        &self.shared.socket
     }
 
     /// What came since the last time.
@@ -88,7 +87,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// One announcement. Whoever waits for the answer gets one whatever happens: the stream is closed.
-fn attend(mut stream: UnixStream, shared: &Arc<Shared>, tell: &Sender<News>) {
+fn attend(mut stream: UnixStream, shared: &Arc<Shared>, sender: &Sender<News>) {
     /// Longer paths are not announced whole.
     const LONGEST: usize = 4096;
     /// Who has connected and says nothing was stopped in between.
@@ -99,21 +98,26 @@ fn attend(mut stream: UnixStream, shared: &Arc<Shared>, tell: &Sender<News>) {
     path.truncate(length);
     let Some(pid) = peer(&stream) else { return };
     let Some(file) = find(pid, &path).filter(|file| shared.is_go(file)) else { return };
-    let (shared, tell) = (Arc::clone(shared), tell.clone());
     lock(&shared.busy).insert(pid);
+    let (of_thread, sender) = (Arc::clone(shared), sender.clone());
     // A large program takes a while, and others start meanwhile.
-    let _ = Builder::new().name("follower".to_owned()).spawn(move || {
+    let follower = Builder::new().name("follower".to_owned()).spawn(move || {
+        let shared = of_thread;
         let outcome = match shared.recipe(&file).as_ref() {
-            Ok(Some(recipe)) => follow(stream, pid, recipe, &shared.socket, &tell),
+            Ok(Some(recipe)) => follow(stream, pid, recipe, &shared.socket, &sender),
             Ok(None) => Ok(None),
             Err(why) => Err(why.clone()),
         };
-        // One that was patched has been told of already.
+        // One that was patched is in the news already.
         if !matches!(outcome, Ok(Some(()))) {
             let outcome = outcome.map(|_| None).map_err(|why| (file, why));
-            let _ = tell.send(News { pid, outcome });
+            let _ = sender.send(News { pid, outcome });
         }
     });
+    if follower.is_err() {
+        // It is looked at as any other.
+        lock(&shared.busy).remove(&pid);
+    }
 }
 
 /// Traces the process until it has become the program, and patches that; `None` where it did not.
@@ -122,7 +126,7 @@ fn follow(
     pid: u32,
     recipe: &Recipe,
     socket: &Path,
-    tell: &Sender<News>,
+    sender: &Sender<News>,
 ) -> Result<Option<()>, String> {
     let seized = Tracee::seize(pid as i32).map_err(|error| format!("it may not be traced: {error}"))?;
     // It goes on now. At its exec its end of the stream is closed; a word means that there was no exec.
@@ -133,15 +137,12 @@ fn follow(
     let tracee = seized.at_exec().map_err(|error| error.to_string())?;
     let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default().display().to_string();
     // Go's own tools are followed, and not recorded.
-    let patched = if recipe.is_tool() {
-        inline::patch(&tracee, &recipe.clone().followed_only(), &path, Some(socket))
-    } else {
-        inline::patch(&tracee, recipe, &path, Some(socket))
-    };
-    let outcome = match patched {
+    let followed_only = recipe.is_tool().then(|| recipe.clone().followed_only());
+    let recipe = followed_only.as_ref().unwrap_or(recipe);
+    let outcome = match inline::patch(&tracee, recipe, &path, Some(socket)) {
         Ok(patched) => {
             // Before it runs: whoever sees it run knows it.
-            let _ = tell.send(News { pid, outcome: Ok(Some(Box::new(patched))) });
+            let _ = sender.send(News { pid, outcome: Ok(Some(Box::new(patched))) });
             Ok(Some(()))
         }
         // Another program is behind the path by now, as through `#!`.
@@ -174,9 +175,8 @@ impl Shared {
     }
 }
 
-fn key(file: &Path) -> Option<FileKey> {
-    let about = fs::metadata(file).ok()?;
-    Some((about.dev(), about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
+fn key(file: &Path) -> Option<String> {
+    Some(safe_file::identity(&fs::metadata(file).ok()?))
 }
 
 /// The number of whoever is at the other end.

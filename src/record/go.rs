@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -53,11 +52,7 @@ impl Store {
         let about = fs::metadata(path).ok().filter(|about| about.len() >= Self::WORTH)?;
         let folder = shim::cache_folder()?;
         let own = fs::metadata("/proc/self/exe").ok()?;
-        let tells = |about: &fs::Metadata| {
-            let changed = (about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec());
-            format!("{} {} {} {changed:?}", about.dev(), about.ino(), about.size())
-        };
-        let identity = format!("lockprof recipe\n{}\n{}\n", tells(&own), tells(&about));
+        let identity = format!("lockprof recipe\n{}\n{}\n", safe_file::identity(&own), safe_file::identity(&about));
         let mut hasher = DefaultHasher::new();
         identity.hash(&mut hasher);
         let path = folder.join(format!("{}{:016x}", Self::PREFIX, hasher.finish()));
@@ -84,8 +79,7 @@ impl Store {
 
 /// Whether it is a Go program, of whatever version.
 pub fn is_program(path: &Path) -> bool {
-    let is_kept = || Store::of(path).is_some_and(|store| store.read().is_some());
-    is_kept() || map(path).is_some_and(|map| recipe::is_program(&map))
+    map(path).is_some_and(|map| recipe::is_program(&map))
 }
 
 fn map(path: &Path) -> Option<Mmap> {

@@ -167,7 +167,7 @@ pub fn record(
     let recipe = go::recipe(&program.path)?;
     // Its own locks are not what anybody wants to know.
     let recipe = recipe.map(|recipe| if recipe.is_go_command() { recipe.followed_only() } else { recipe });
-    let follow = follower.is_some().then(|| follow::socket(folder.path()));
+    let follow = follower.as_ref().map(|follower| follower.socket().to_owned());
     let launch = Launch { program, folder: folder.path(), shim: &shim, options, limits, recipe, follow };
     let mut child = launch.start()?;
     launch::yield_to_program();
@@ -217,7 +217,7 @@ pub fn record(
         if !options.no_follow {
             let is_news = child.execs.read();
             let is_busy = |pid| follower.as_ref().is_some_and(|follower| follower.is_busy(pid));
-            unseen.look(&collector, is_news, &is_busy);
+            unseen.look(&collector, is_news, &|pid| is_busy(pid) || collector.is_patched(pid));
         }
         if exit.is_none() {
             signals::stop_with(child.pid());

@@ -47,8 +47,6 @@ pub struct Unseen<'a> {
     undecided: Vec<Undecided>,
     /// What the kernel called the command's process last.
     comm: String,
-    /// Go programs that write their own rings: their processes and files.
-    patched: FxHashMap<u32, PathBuf>,
 }
 
 /// A program in which the recorder was not seen yet when it ended.
@@ -131,13 +129,12 @@ impl<'a> Unseen<'a> {
             reported: FxHashSet::default(),
             undecided: Vec::new(),
             comm: String::new(),
-            patched: FxHashMap::default(),
         }
     }
 
     /// Looks at processes that are new, or became another program. To be called often. `is_news`: the kernel's list says
-    /// that there may be such; `is_busy`: somebody takes care of a process, and tells of it.
-    pub fn look(&mut self, collector: &Collector, is_news: bool, is_busy: &dyn Fn(u32) -> bool) {
+    /// that there may be such; `is_seen_to`: a process is recorded in another way, or somebody takes care of it, and reports it.
+    pub fn look(&mut self, collector: &Collector, is_news: bool, is_seen_to: &dyn Fn(u32) -> bool) {
         self.is_news |= is_news;
         let began = Instant::now();
         let is_due = || self.searched.is_none_or(|(at, _)| at.elapsed() >= AT_LEAST);
@@ -155,7 +152,6 @@ impl<'a> Unseen<'a> {
             self.find_descendants(&entries);
         }
         let recorded: FxHashSet<u32> = collector.pids().collect();
-        self.patched = collector.patched().map(|(pid, path)| (pid, PathBuf::from(path))).collect();
         let mut descendants = std::mem::take(&mut self.descendants);
         descendants.retain(|entry, process| {
             // Another process may have the number. If it is a descendant, it is found as such.
@@ -165,7 +161,7 @@ impl<'a> Unseen<'a> {
             };
             let is_new = !now.is_same_image(&process.image);
             if is_new || process.undecided.is_some() {
-                self.judge(*entry, process, (now, is_new), (&recorded, is_busy), began);
+                self.judge(*entry, process, (now, is_new), (&recorded, is_seen_to), began);
             }
             true
         });
@@ -204,10 +200,10 @@ impl<'a> Unseen<'a> {
         entry: u32,
         process: &mut Descendant,
         (now, is_new): (Stat, bool),
-        (recorded, is_busy): (&FxHashSet<u32>, &dyn Fn(u32) -> bool),
+        (recorded, is_seen_to): (&FxHashSet<u32>, &dyn Fn(u32) -> bool),
         at: Instant,
     ) {
-        let look = if is_busy(entry) { Look::Fine } else { self.look_at(entry, recorded) };
+        let look = if is_seen_to(entry) { Look::Fine } else { self.look_at(entry, recorded) };
         // It became another program while it was looked at: the next look tells.
         if Stat::of(entry).is_none_or(|then| !then.is_same_image(&now)) {
             return;
@@ -253,10 +249,6 @@ impl<'a> Unseen<'a> {
         };
         let session = self.folder.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
         if maps.is_empty() || has(&maps, session) {
-            return Look::Fine;
-        }
-        let is_it = |path: &PathBuf| fs::read_link(&program).is_ok_and(|now| now == *path);
-        if self.patched.get(&entry).is_some_and(is_it) {
             return Look::Fine;
         }
         if has(&maps, &self.library) {

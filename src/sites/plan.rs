@@ -76,8 +76,18 @@ pub struct Patch {
 }
 
 impl Patch {
+    /// The address behind it, where the program goes on.
+    pub fn behind(&self) -> u64 {
+        self.address + self.length as u64
+    }
+
+    /// Where the program seems to be while its trampoline runs, and has the frame that it has then.
+    pub fn shown(&self) -> u64 {
+        if matches!(self.form, Form::SetUp | Form::Call) { self.behind() } else { self.address }
+    }
+
     fn new(form: Form, displaced: &[Instruction]) -> Option<Self> {
-        let length = displaced.iter().map(Instruction::len).sum();
+        let length = bytes(displaced);
         Some(Self { address: displaced.first()?.ip(), length, form, displaced: displaced.to_vec() })
     }
 }

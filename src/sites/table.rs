@@ -33,8 +33,6 @@ pub enum Event {
     Ended,
     /// The scheduler takes a thread off the processor, or gives it one again.
     Parked,
-    /// The kernel is called, or returns.
-    SystemCall,
     /// Memory that nobody reaches is found: it may be used for something else from now on.
     Collected,
     /// A signal is handled: trampolines are hidden meanwhile.
@@ -123,21 +121,6 @@ pub enum Object {
     Nothing,
 }
 
-/// Which rows belong together: they are asked for together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Group {
-    /// Locks.
-    Locks,
-    /// Wait groups, once, conditions.
-    Waits,
-    /// The scheduler: parks, who wakes whom, lives.
-    Scheduler,
-    /// Channels.
-    Channels,
-    /// System calls.
-    SystemCalls,
-}
-
 /// An operation that is a whole function.
 #[derive(Debug)]
 pub struct FunctionRow {
@@ -149,6 +132,4 @@ pub struct FunctionRow {
     pub exit: Option<Event>,
     /// What the event is about.
     pub object: Object,
-    /// When it is hooked.
-    pub group: Group,
 }

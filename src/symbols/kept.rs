@@ -13,7 +13,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection};
@@ -126,9 +125,7 @@ fn refers_to_others(binary: &Binary) -> bool {
 fn identity(located: &Located) -> Option<String> {
     let mut text = String::new();
     let mut add = |path: &Path, meta: &fs::Metadata, build_id: &[u8]| {
-        let (size, time, change) = (meta.size(), (meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
-        let place = (path, meta.dev(), meta.ino());
-        let _ = writeln!(text, "{place:?} {size} {time:?} {change:?} {build_id:?}");
+        let _ = writeln!(text, "{path:?} {} {build_id:?}", safe_file::identity(meta));
     };
     for binary in located.files() {
         add(binary.path(), binary.metadata(), binary.parse().ok()?.build_id().ok().flatten().unwrap_or_default());

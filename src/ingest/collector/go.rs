@@ -1,10 +1,12 @@
 //! Go programs that were patched, among the processes of a session.
 
+use std::fs;
 use std::sync::Arc;
 
 use super::{Collector, ImageNotes, Tick};
 use crate::ingest::go::{Patched, Program};
 use crate::ingest::owner::Liveness;
+use crate::ingest::procfs;
 
 impl Collector {
     /// Reads the rings of a program that was patched, from now on.
@@ -16,9 +18,12 @@ impl Collector {
         self.programs.push(program);
     }
 
-    /// The programs that were patched and run: their processes and files.
-    pub fn patched(&self) -> impl Iterator<Item = (u32, &str)> + '_ {
-        self.programs.iter().map(|program| (program.pid, program.module.path.as_str()))
+    /// Whether a process runs a program that was patched: it may have become another one since.
+    pub fn is_patched(&self, pid: u32) -> bool {
+        let now = fs::read_link(procfs::folder(pid).join("exe"));
+        let is_it =
+            |program: &Program| program.pid == pid && now.as_ref().is_ok_and(|now| *now == *program.module.path);
+        self.programs.iter().any(is_it)
     }
 
     /// Reads all their rings, and closes those that ended.
@@ -29,9 +34,9 @@ impl Collector {
             if program.liveness.is_over() {
                 ended.push(at);
             }
-            let before = self.accumulator.recorded + self.accumulator.aggregated;
+            let before = self.accumulator.acquisitions();
             let (events, fullest) = program.drain(&mut self.session, &mut self.accumulator, false);
-            program.counted += self.accumulator.recorded + self.accumulator.aggregated - before;
+            program.counted += self.accumulator.acquisitions() - before;
             tick.records += events;
             tick.fullest = tick.fullest.max(fullest);
         }
@@ -43,7 +48,7 @@ impl Collector {
 
     /// Reads what is left of a program that will write no more, or of which no more is to be read.
     pub(super) fn close_program(&mut self, mut program: Program) {
-        let before = self.accumulator.recorded + self.accumulator.aggregated;
+        let before = self.accumulator.acquisitions();
         program.drain(&mut self.session, &mut self.accumulator, true);
         if program.liveness.is_over() {
             // Its circles are certain: nobody can break them any more.
@@ -56,7 +61,7 @@ impl Collector {
         for note in program.finish(&mut self.session, &mut self.accumulator) {
             self.note(note);
         }
-        program.counted += self.accumulator.recorded + self.accumulator.aggregated - before;
+        program.counted += self.accumulator.acquisitions() - before;
         self.acquisitions = self.acquisitions.saturating_add(program.counted).saturating_add(program.lost());
         self.data_addresses.extend(program.data_addresses.drain());
         self.patched.push((program.process, program.module.path));

@@ -12,13 +12,11 @@ use crate::model::{Hang, HangKind, HeldLock, LockId, Mode, ProcessId, ThreadId, 
 /// A wait has to be as old as this before it is looked at, ns. Another goroutine than its holder may release a lock, and
 /// programs do so, though soon.
 const LEAST_NS: u64 = 1_200_000_000;
-/// The same for a lock whose holder has ended.
-const LEAST_ABANDONED_NS: u64 = LEAST_NS;
 
-/// What was told already.
+/// What was reported already.
 #[derive(Default)]
 pub struct Watcher {
-    told: FxHashSet<(u64, LockId)>,
+    reported: FxHashSet<(u64, LockId)>,
     looked_ns: u64,
 }
 
@@ -150,8 +148,7 @@ impl Watcher {
             return Vec::new();
         }
         self.looked_ns = now_ns;
-        let age = |asked: &Asked| ticks.duration_ns(now.saturating_sub(asked.since));
-        let is_old = |wait: &Wait| is_over || age(wait.asked) >= LEAST_NS;
+        let is_old = |wait: &Wait| is_over || ticks.duration_ns(now.saturating_sub(wait.asked.since)) >= LEAST_NS;
         let waits = waits_of(goroutines).filter(is_old).map(|wait| (wait.number, wait)).collect();
         let waits = Waits::new(waits);
         let mut found = Vec::new();
@@ -164,12 +161,11 @@ impl Watcher {
                 continue;
             }
             while let Some(circle) = waits.circle(start, &mut done) {
-                let is_new = circle.iter().any(|number| self.told.insert((*number, waits.all[number].asked.lock)));
-                circle.iter().for_each(|number| {
-                    self.told.insert((*number, waits.all[number].asked.lock));
-                    done.insert(*number);
-                });
-                if is_new {
+                let keys = circle.iter().map(|number| (*number, waits.all[number].asked.lock));
+                let before = self.reported.len();
+                self.reported.extend(keys);
+                done.extend(&circle);
+                if self.reported.len() > before {
                     found.push(to_model(goroutines, ticks, &waits, &circle, (process, now_ns)));
                 }
                 if done.contains(&start) {
@@ -179,13 +175,13 @@ impl Watcher {
         }
         // Locks whose holders have all ended, once for each.
         let mut left: FxHashMap<u64, bool> = FxHashMap::default();
-        for wait in waits.all.values().filter(|wait| is_over || age(wait.asked) >= LEAST_ABANDONED_NS) {
+        for wait in waits.all.values() {
             let is_left = *left.entry(wait.asked.address).or_insert_with(|| {
                 let holders = goroutines.locks.get(&wait.asked.address).map_or(&[][..], |row| &row.holders);
-                let is_over = |number: &u64| goroutines.all.get(number).is_some_and(Goroutine::is_over);
+                let is_over = |number: &u64| goroutines.all.get(number).is_some_and(|goroutine| goroutine.has_ended);
                 !holders.is_empty() && holders.iter().all(is_over)
             });
-            if is_left && self.told.insert((0, wait.asked.lock)) {
+            if is_left && self.reported.insert((0, wait.asked.lock)) {
                 found.push(Hang {
                     kind: HangKind::Abandoned,
                     process,
@@ -264,7 +260,7 @@ fn waiting(goroutines: &Goroutines, ticks: &Ticks, wait: &Wait, first: Option<u6
 
 /// Goroutines that are known and do not wait.
 fn running(goroutines: &Goroutines) -> u32 {
-    goroutines.all.values().filter(|goroutine| !goroutine.is_over() && !goroutine.is_parked).count() as u32
+    goroutines.all.values().filter(|goroutine| !goroutine.has_ended && !goroutine.is_parked).count() as u32
 }
 
 /// Who waits for whom now, if somebody has waited for long.

@@ -1,8 +1,8 @@
 //! What each patch's records mean, looked up once.
 
 use crate::model::{Kind, Mode};
+use crate::sites::go::layout::info;
 use crate::sites::go::plan::{Operation, Planned};
-use crate::sites::go::recorder::{Record, info};
 use crate::sites::table::{self, Event as Row};
 
 /// What a goroutine did.
@@ -97,9 +97,9 @@ impl Meaning {
         Self { usual, failed, leaf: planned.address + 1 }
     }
 
-    /// Of one record.
-    pub fn event(&self, record: &Record) -> Event {
-        if record.info & info::FAILED != 0 { self.failed } else { self.usual }
+    /// Of a record with this word.
+    pub fn event(&self, word: u32) -> Event {
+        if word & info::FAILED != 0 { self.failed } else { self.usual }
     }
 }
 
@@ -132,7 +132,7 @@ fn event(row: Row, (name, kind): (&str, Kind), begins: bool) -> Event {
         Row::Collected => Event::Collects,
         Row::Parked if begins => Event::Parks,
         Row::Parked => Event::Resumes,
-        Row::SystemCall | Row::Signal => Event::Other,
+        Row::Signal => Event::Other,
     }
 }
 

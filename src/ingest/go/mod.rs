@@ -71,7 +71,6 @@ pub struct Program {
     pub data_addresses: FxHashMap<LockId, CodeAddress>,
     module_id: ModuleId,
     base: u64,
-    data: Vec<Range<u64>>,
     inner_calls: Vec<u64>,
     meanings: Vec<Meaning>,
     left_out: Vec<String>,
@@ -119,7 +118,6 @@ impl Program {
             counted: 0,
             data_addresses: FxHashMap::default(),
             base: patched.base,
-            data: patched.data,
             inner_calls: patched.inner_calls,
             meanings: patched.operations.iter().map(Meaning::of).collect(),
             left_out: patched.left_out,
@@ -149,7 +147,7 @@ impl Program {
         batch.records.sort_by_key(|(record, _)| record.ticks);
         for (record, start) in &batch.records {
             let Some(meaning) = self.meanings.get(meaning::number(record.info)).copied() else { continue };
-            let event = meaning.event(record);
+            let event = meaning.event(record.info);
             if event == Event::Other || event.is_of_mutex() && self.is_inner(batch.stack(record, *start)) {
                 continue;
             }
@@ -181,10 +179,9 @@ impl Program {
     fn take_folds(&mut self, folded: Vec<Folded>, session: &mut Session, accumulator: &mut Accumulator) {
         for fold in folded {
             let Some(meaning) = self.meanings.get(meaning::number(fold.info)).copied() else { continue };
-            let record = crate::sites::go::recorder::Record { info: fold.info, ..Default::default() };
             let stack = self.stack(session, &[], meaning.leaf);
             let target = &mut Target { session, accumulator, ticks: &self.ticks };
-            self.goroutines.folded(meaning.event(&record), fold.address, stack, fold.count, target);
+            self.goroutines.folded(meaning.event(fold.info), fold.address, stack, fold.count, target);
         }
     }
 
@@ -212,8 +209,8 @@ impl Program {
     fn look_up_data(&mut self, session: &Session) {
         for at in self.looked_up..session.locks.len() {
             let lock = &session.locks[at];
-            let address = lock.address.wrapping_sub(self.base);
-            if lock.process == self.process && self.data.iter().any(|range| range.contains(&address)) {
+            if lock.process == self.process && self.goroutines.is_fixed(lock.address) {
+                let address = lock.address.wrapping_sub(self.base);
                 let place = CodeAddress { module: Some(self.module_id), address };
                 self.data_addresses.insert(LockId::from(at), place);
             }
@@ -221,9 +218,8 @@ impl Program {
         self.looked_up = session.locks.len();
     }
 
-    /// Reads what is left of a program that has ended, or of which no more is to be read. Notes on what is missing.
+    /// Ends what is held and asked for, now that everything has been drained. Notes on what is missing.
     pub fn finish(&mut self, session: &mut Session, accumulator: &mut Accumulator) -> Vec<String> {
-        self.drain(session, accumulator, true);
         let now = self.ticks.now();
         let target = &mut Target { session, accumulator, ticks: &self.ticks };
         self.goroutines.finish(now, target);
@@ -268,7 +264,7 @@ impl Program {
         self.rings.lost().saturating_add(self.goroutines.lost)
     }
 
-    /// Goroutines that go no further, as far as that is certain; each is told once. `is_over`: the program has ended.
+    /// Goroutines that go no further, as far as that is certain; each comes once. `is_over`: the program has ended.
     pub fn hangs(&mut self, is_over: bool) -> Vec<Hang> {
         let now = self.ticks.now();
         self.watcher.look(&self.goroutines, &self.ticks, (self.process, now), is_over)

@@ -5,16 +5,16 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::ingest::go::{self, Patched, Rings};
 use crate::model::Module;
+use crate::sites::go::layout::{COMMON_BYTES, Place, SHARED_BYTES, Shared, SocketAddress};
 use crate::sites::go::plan::Operation;
 use crate::sites::go::recipe::{Recipe, Step};
-use crate::sites::go::recorder::{self, COMMON_BYTES, Place, SHARED_BYTES, Shared, SocketAddress};
+use crate::sites::go::recorder;
 use crate::sites::go::trampoline::{self, Context};
 use crate::sites::plan::{Form, Patch};
 
@@ -136,7 +136,6 @@ impl Patcher<'_> {
             places: shared + SHARED_BYTES as u64 + index_bytes,
             follow_length: address.map_or(0, |(length, _)| length),
             follow: address.map(|(_, address)| address).unwrap_or_default(),
-            ..Shared::default()
         };
         self.tracee.write(near, &code)?;
         self.tracee.write(block.index, &numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<_>>())?;
@@ -201,14 +200,11 @@ impl Patcher<'_> {
 
     fn place(&self, base: u64, step: &Step, number: usize) -> Place {
         let patch = &step.patch;
-        let Range { start, end: behind } = patch.address..patch.address + patch.length as u64;
-        // In these forms the program's frame is that behind the patch.
-        let address = if matches!(patch.form, Form::SetUp | Form::Call) { behind } else { start };
         let preempts = matches!(step.planned.operation, Operation::Atomic(_)) && self.recipe.runtime.preempt.is_some();
         Place {
-            address: address.wrapping_add(base),
+            address: patch.shown().wrapping_add(base),
             frame: step.frame,
-            behind: if preempts { behind.wrapping_add(base) } else { 0 },
+            behind: if preempts { patch.behind().wrapping_add(base) } else { 0 },
             number: number as u64 + 1,
         }
     }
@@ -250,7 +246,6 @@ fn block_bytes(block: &Shared) -> Vec<u8> {
         block.end,
         block.index,
         block.places,
-        block.put_off,
         block.follow_length,
     ];
     words.iter().flat_map(|word| word.to_ne_bytes()).chain(block.follow.0).collect()

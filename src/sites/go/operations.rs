@@ -5,7 +5,7 @@
 //! 2^30 (`sync/mutex.go`, `sync/rwmutex.go`; the same from 1.18 to 1.27).
 
 use super::super::table::{
-    Atomic, AtomicRow, ColdRow, Event, FunctionRow, Group,
+    Atomic, AtomicRow, ColdRow, Event, FunctionRow,
     Mode::{Exclusive, Shared},
     Object, Success,
 };
@@ -158,46 +158,32 @@ pub static COLD_CALLS: [ColdRow; 5] = [
 ];
 
 /// The operations that are whole functions.
-pub static FUNCTIONS: [FunctionRow; 21] = [
-    hook(LOCK_SLOW, None, Some(Event::AcquiredAfterWait(Exclusive)), Object::Nothing, Group::Locks),
-    hook(
-        "sync.runtime_SemacquireRWMutexR",
-        None,
-        Some(Event::AcquiredAfterWait(Shared)),
-        Object::Nothing,
-        Group::Locks,
-    ),
-    hook(
-        WRITE_LOCK,
-        Some(Event::Requested(Exclusive)),
-        Some(Event::AcquiredAfterWait(Exclusive)),
-        Object::First,
-        Group::Locks,
-    ),
-    hook("runtime.sighandler", Some(Event::Signal), Some(Event::Signal), Object::Nothing, Group::Locks),
-    hook("sync.(*WaitGroup).Add", Some(Event::Counted), None, Object::FirstAndSecond, Group::Waits),
-    hook("sync.(*WaitGroup).Wait", Some(Event::Wait), Some(Event::Wait), Object::First, Group::Waits),
-    hook("sync.(*Once).doSlow", Some(Event::Wait), Some(Event::Wait), Object::First, Group::Waits),
-    hook("sync.(*Cond).Wait", Some(Event::Wait), Some(Event::Wait), Object::First, Group::Waits),
-    hook("sync.runtime_notifyListNotifyOne", Some(Event::Wake), None, Object::First, Group::Waits),
-    hook("sync.runtime_notifyListNotifyAll", Some(Event::Wake), None, Object::First, Group::Waits),
-    hook("runtime.gopark", Some(Event::Parked), Some(Event::Parked), Object::SecondAndThird, Group::Scheduler),
-    hook("runtime.ready", Some(Event::Wake), None, Object::Goroutine, Group::Scheduler),
+pub static FUNCTIONS: [FunctionRow; 19] = [
+    hook(LOCK_SLOW, None, Some(Event::AcquiredAfterWait(Exclusive)), Object::Nothing),
+    hook("sync.runtime_SemacquireRWMutexR", None, Some(Event::AcquiredAfterWait(Shared)), Object::Nothing),
+    hook(WRITE_LOCK, Some(Event::Requested(Exclusive)), Some(Event::AcquiredAfterWait(Exclusive)), Object::First),
+    hook("runtime.sighandler", Some(Event::Signal), Some(Event::Signal), Object::Nothing),
+    hook("sync.(*WaitGroup).Add", Some(Event::Counted), None, Object::FirstAndSecond),
+    hook("sync.(*WaitGroup).Wait", Some(Event::Wait), Some(Event::Wait), Object::First),
+    hook("sync.(*Once).doSlow", Some(Event::Wait), Some(Event::Wait), Object::First),
+    hook("sync.(*Cond).Wait", Some(Event::Wait), Some(Event::Wait), Object::First),
+    hook("sync.runtime_notifyListNotifyOne", Some(Event::Wake), None, Object::First),
+    hook("sync.runtime_notifyListNotifyAll", Some(Event::Wake), None, Object::First),
+    hook("runtime.gopark", Some(Event::Parked), Some(Event::Parked), Object::SecondAndThird),
+    hook("runtime.ready", Some(Event::Wake), None, Object::Goroutine),
     // Its third argument is the address behind the `go` statement's call, its result the goroutine.
-    hook("runtime.newproc1", Some(Event::Created), Some(Event::Created), Object::Third, Group::Scheduler),
-    hook("runtime.gcMarkTermination", Some(Event::Collected), None, Object::Nothing, Group::Scheduler),
-    hook("runtime.goexit1", Some(Event::Ended), None, Object::Nothing, Group::Scheduler),
-    hook("runtime.chansend", Some(Event::Message), Some(Event::Message), Object::First, Group::Channels),
-    hook("runtime.chanrecv", Some(Event::Message), Some(Event::Message), Object::First, Group::Channels),
-    hook("runtime.selectgo", Some(Event::Message), Some(Event::Message), Object::First, Group::Channels),
-    hook("runtime.closechan", Some(Event::Closed), None, Object::First, Group::Channels),
-    hook("runtime.entersyscall", Some(Event::SystemCall), None, Object::Nothing, Group::SystemCalls),
-    hook("runtime.exitsyscall", None, Some(Event::SystemCall), Object::Nothing, Group::SystemCalls),
+    hook("runtime.newproc1", Some(Event::Created), Some(Event::Created), Object::Third),
+    hook("runtime.gcMarkTermination", Some(Event::Collected), None, Object::Nothing),
+    hook("runtime.goexit1", Some(Event::Ended), None, Object::Nothing),
+    hook("runtime.chansend", Some(Event::Message), Some(Event::Message), Object::First),
+    hook("runtime.chanrecv", Some(Event::Message), Some(Event::Message), Object::First),
+    hook("runtime.selectgo", Some(Event::Message), Some(Event::Message), Object::First),
+    hook("runtime.closechan", Some(Event::Closed), None, Object::First),
 ];
 
 /// Hooked in place of the row of the newer function where there is only the older one (up to 1.19).
 pub static OLD_READERS: FunctionRow =
-    hook("sync.runtime_SemacquireMutex", None, Some(Event::AcquiredAfterWait(Shared)), Object::Nothing, Group::Locks);
+    hook("sync.runtime_SemacquireMutex", None, Some(Event::AcquiredAfterWait(Shared)), Object::Nothing);
 
 /// Hooked in place of an operation's atomics where the program has none: they are calls with `-race` and `-N`.
 pub static OUTLINED: [FunctionRow; 8] = [
@@ -206,43 +192,23 @@ pub static OUTLINED: [FunctionRow; 8] = [
         Some(Event::Requested(Exclusive)),
         Some(Event::AcquiredAfterWait(Exclusive)),
         Object::First,
-        Group::Locks,
     ),
-    hook("sync.(*Mutex).Unlock", Some(Event::Released(Exclusive)), None, Object::First, Group::Locks),
+    hook("sync.(*Mutex).Unlock", Some(Event::Released(Exclusive)), None, Object::First),
     hook(
         "sync.(*RWMutex).RLock",
         Some(Event::Requested(Shared)),
         Some(Event::AcquiredAfterWait(Shared)),
         Object::First,
-        Group::Locks,
     ),
-    hook("sync.(*RWMutex).RUnlock", Some(Event::Released(Shared)), None, Object::First, Group::Locks),
-    hook("sync.(*RWMutex).Unlock", Some(Event::Released(Exclusive)), None, Object::First, Group::Locks),
-    hook(
-        "sync.(*Mutex).TryLock",
-        Some(Event::Try(Exclusive)),
-        Some(Event::Tried(Exclusive)),
-        Object::First,
-        Group::Locks,
-    ),
-    hook("sync.(*RWMutex).TryRLock", Some(Event::Try(Shared)), Some(Event::Tried(Shared)), Object::First, Group::Locks),
-    hook(
-        "sync.(*RWMutex).TryLock",
-        Some(Event::Try(Exclusive)),
-        Some(Event::Tried(Exclusive)),
-        Object::First,
-        Group::Locks,
-    ),
+    hook("sync.(*RWMutex).RUnlock", Some(Event::Released(Shared)), None, Object::First),
+    hook("sync.(*RWMutex).Unlock", Some(Event::Released(Exclusive)), None, Object::First),
+    hook("sync.(*Mutex).TryLock", Some(Event::Try(Exclusive)), Some(Event::Tried(Exclusive)), Object::First),
+    hook("sync.(*RWMutex).TryRLock", Some(Event::Try(Shared)), Some(Event::Tried(Shared)), Object::First),
+    hook("sync.(*RWMutex).TryLock", Some(Event::Try(Exclusive)), Some(Event::Tried(Exclusive)), Object::First),
 ];
 
-const fn hook(
-    function: &'static str,
-    entry: Option<Event>,
-    exit: Option<Event>,
-    object: Object,
-    group: Group,
-) -> FunctionRow {
-    FunctionRow { function, entry, exit, object, group }
+const fn hook(function: &'static str, entry: Option<Event>, exit: Option<Event>, object: Object) -> FunctionRow {
+    FunctionRow { function, entry, exit, object }
 }
 
 /// A function's name as the tables have it: from 1.24 on the mutex itself is in `internal/sync`.

@@ -1,171 +1,26 @@
 //! The code that runs inside a Go program: position-independent, general registers only, about a hundred bytes of stack.
 //!
 //! It is assembled into this program and copied out of it as bytes; nobody calls it here. Trampolines call it with `rdi` the
-//! address that the event is about and `esi` the [`info`] word; `r14` is the running goroutine. It keeps every register but
+//! address that the event is about and `esi` the [`info`](super::layout::info) word; `r14` is the running goroutine. It keeps every register but
 //! these two and the flags, waits for nothing, and allocates nothing.
 //!
 //! What it reads and writes is a [`Shared`] block near it, whose address is put in place of `PLACEHOLDER`.
 //!
-//! Longer than other files: one block of assembly, and the layout that it knows by heart.
+//! Longer than other files: one block of assembly.
 
 use std::arch::global_asm;
 use std::mem::offset_of;
 
+use super::layout::{
+    COMMON_BYTES, Common, FOLD_TAKEN, FOLD_TRIES, FOLDS, FOLDS_AT, MACHINE_ENTRIES, MACHINES, RING_HEADER, RingHead,
+    SHARED_BYTES, Shared,
+};
+
 /// Stands in the code for the address of the [`Shared`] block.
 const PLACEHOLDER: u64 = 0x1122_3344_5566_7788;
 
-/// Bits of the word that tells a record's site.
-pub mod info {
-    /// The operation's other outcome: the row's `failure`.
-    pub const FAILED: u32 = 1 << 30;
-    /// Leave the stack out.
-    pub const NO_STACK: u32 = 1 << 31;
-}
-
-/// The block, at the head of the recorder's data. Written by whoever puts the recorder there, but for the last.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Shared {
-    /// Address of the first ring, 0 where nothing may be recorded. [`Common`] is [`COMMON_BYTES`] before it.
-    pub rings: u64,
-    /// Bytes from one to the next.
-    pub stride: u64,
-    /// How many rings there are.
-    pub count: u64,
-    /// Bytes of a ring, less one; they are a power of two.
-    pub mask: u64,
-    /// A ring that holds more than this has no room for the longest record.
-    pub room: u64,
-    /// The greatest number of return addresses in a record.
-    pub depth: u64,
-    /// Offset of `g.goid`.
-    pub goroutine_number: u64,
-    /// Offset of `m.curg`.
-    pub current: u64,
-    /// Where the recorder and its trampolines begin.
-    pub code: u64,
-    /// Where the trampolines begin.
-    pub trampolines: u64,
-    /// Behind them.
-    pub end: u64,
-    /// Address of the table that leads from 16 bytes of code to the number of a patch (`u32`).
-    pub index: u64,
-    /// Address of the table of [`Place`]s, by number of the patch.
-    pub places: u64,
-    /// Preemptions that were put off to the end of a trampoline.
-    pub put_off: u64,
-    /// Bytes of [`Self::follow`] that are used; 0 where programs that are started are not followed.
-    pub follow_length: u64,
-    /// Where it is announced that a program is about to be started: a `sockaddr_un`.
-    pub follow: SocketAddress,
-}
-
-/// A `sockaddr_un`, with room to the next word.
-#[derive(Clone, Copy, Debug)]
-pub struct SocketAddress(pub [u8; 112]);
-
-impl Default for SocketAddress {
-    fn default() -> Self {
-        Self([0; 112])
-    }
-}
-
-/// What all rings have in common, before the first of them.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Common {
-    /// Rings that are taken, or were asked for.
-    pub claimed: u64,
-    /// Events of Ms without a ring.
-    pub lost: u64,
-}
-
-/// Where in the program a patch is, for signals that find its trampoline.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
-    /// The address that the runtime is shown.
-    pub address: u64,
-    /// The frame's size there.
-    pub frame: u64,
-    /// The address behind the patch, where the runtime may ask for preemption; 0 where it may not.
-    pub behind: u64,
-    /// The number of the patch, plus one.
-    pub number: u64,
-}
-
-/// The head of a ring; the records begin [`RING_HEADER`] bytes behind it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RingHead {
-    /// Bytes ever written.
-    pub head: u64,
-    /// The M that writes.
-    pub machine: u64,
-    _pad0: [u64; 6],
-    /// Bytes ever read; the reader writes it.
-    pub tail: u64,
-    _pad1: [u64; 7],
-    /// The patch (plus one) at whose end a preemption is due.
-    pub preempt: u64,
-    _pad2: [u64; 7],
-    /// Events for which there was no room in this ring, nor among its folds.
-    pub lost: u64,
-    /// Events that were folded.
-    pub folded: u64,
-}
-
-/// Events that were counted where the ring had no room for them, by what they were about and at which patch.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FoldEntry {
-    /// What they were about.
-    pub address: u64,
-    /// As in a record, and [`FOLD_TAKEN`].
-    pub info: u64,
-    /// How many.
-    pub count: u64,
-    _pad: u64,
-}
-
-/// The head of a record; the return addresses follow, four bytes each.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// Time stamp counter.
-    pub ticks: u64,
-    /// What it is about.
-    pub address: u64,
-    /// The goroutine.
-    pub goroutine: u64,
-    /// Number of the patch, and [`info`].
-    pub info: u32,
-    /// Bytes of return addresses.
-    pub stack: u32,
-}
-
-/// Bytes before the first ring.
-pub const COMMON_BYTES: usize = 4096;
-/// Entries of a ring's table of folds, a power of two. As many more follow for what finds no room there: by patch alone.
-pub const FOLDS: usize = 1 << 14;
-/// Where that table begins in a ring's head.
-pub const FOLDS_AT: usize = 4096;
-/// In an entry's `info`: it is in use.
-pub const FOLD_TAKEN: u64 = 1 << 32;
-/// Entries that a patch may have, a power of two.
-const FOLD_TRIES: usize = 128;
-/// Bytes of a ring's head.
-pub const RING_HEADER: usize = FOLDS_AT + 2 * FOLDS * size_of::<FoldEntry>();
-/// Where the table of Ms is, behind the block: pairs of an M and its ring.
-pub const MACHINES: usize = 4096;
-/// Entries of it, a power of two.
-pub const MACHINE_ENTRIES: usize = 4096;
-/// What the block and the table take.
-pub const SHARED_BYTES: usize = MACHINES + 16 * MACHINE_ENTRIES;
-
-const _: () = assert!(size_of::<Record>() == 32 && size_of::<Place>() == 32 && size_of::<Shared>() <= MACHINES);
-const _: () = assert!(offset_of!(RingHead, tail) == 64 && offset_of!(RingHead, preempt) == 128);
-const _: () = assert!(size_of::<FoldEntry>() == 32 && size_of::<RingHead>() <= FOLDS_AT);
+/// Offset of `g.m`: the same in all versions that are known.
+pub const MACHINE_OF: u32 = 48;
 
 /// The marker of an exit that a trampoline has for a preemption: a long no-op whose last four bytes are the distance.
 pub const EXIT_MARK: [u8; 3] = [0x0f, 0x1f, 0x80];
@@ -173,6 +28,15 @@ pub const EXIT_MARK: [u8; 3] = [0x0f, 0x1f, 0x80];
 global_asm!(
     r#"
 .pushsection .text.lockprof_go_recorder, "ax", @progbits
+
+# Where the search for an M in the table begins: \entry, and its lower half.
+.macro first_entry machine, entry, half
+    mov \entry, \machine
+    shr \entry, 8
+    and \half, {MACHINE_ENTRIES} - 1
+    shl \half, 4
+    lea \entry, [r8 + \entry + {MACHINES}]
+.endm
 .globl lockprof_go_begin, lockprof_go_now, lockprof_go_before, lockprof_go_signal, lockprof_go_signal_end
 .globl lockprof_go_start, lockprof_go_end
 lockprof_go_begin:
@@ -194,12 +58,8 @@ lockprof_go_now:
 10: movabs r8, {PLACEHOLDER}
     cmp qword ptr [r8 + {RINGS}], 0
     je 29f
-    mov rax, [r14 + 48]
-    mov rcx, rax
-    shr rcx, 8
-    and ecx, {MACHINE_ENTRIES} - 1
-    shl ecx, 4
-    lea rcx, [r8 + rcx + {MACHINES}]
+    mov rax, [r14 + {MACHINE_OF}]
+    first_entry rax, rcx, ecx
     cmp [rcx], rax
     jne 30f
 11: mov rcx, [rcx + 8]
@@ -301,7 +161,7 @@ lockprof_go_now:
     and r9d, {FOLDS} / {FOLD_TRIES} - 1
     imul r9d, r9d, {FOLD_TRIES} * 32
     add rdx, r9
-    bts rax, 32
+    bts rax, {FOLD_TAKEN}
     mov r10d, {FOLD_TRIES}
 42: and r11d, {FOLD_TRIES} - 1
     mov r9, r11
@@ -335,7 +195,7 @@ lockprof_go_now:
     jmp 29b
 
 # On the system stack: the goroutine is the one that the M runs.
-50: mov rdx, [r14 + 48]
+50: mov rdx, [r14 + {MACHINE_OF}]
     add rdx, [r8 + {CURRENT}]
     mov r11, [rdx]
     xor edx, edx
@@ -363,7 +223,6 @@ lockprof_go_now:
     movsxd rdx, dword ptr [rax + 3]
     add rax, rdx
     mov [rsp + 56], rax
-    lock inc qword ptr [r8 + {PUT_OFF}]
     jmp 29b
 
 # In runtime.sighandler, behind its frame set-up: eax the signal, rcx the context. If the signal found a trampoline, the
@@ -425,12 +284,8 @@ lockprof_go_signal:
     # SIGURG: show the address behind the patch.
 5:  cmp qword ptr [rdx + 16], 0
     je 9b
-    mov r9, [r14 + 48]
-    mov r10, r9
-    shr r10, 8
-    and r10d, {MACHINE_ENTRIES} - 1
-    shl r10d, 4
-    lea r10, [r8 + r10 + {MACHINES}]
+    mov r9, [r14 + {MACHINE_OF}]
+    first_entry r9, r10, r10d
 6:  cmp [r10], r9
     je 7f
     cmp qword ptr [r10], 0
@@ -551,9 +406,11 @@ lockprof_go_start:
 9:  pop r13; pop r12; pop r10; pop r9; pop r8; pop rdx; pop rsi; pop rdi
     ret
 lockprof_go_end:
+.purgem first_entry
 .popsection
 "#,
     PLACEHOLDER = const PLACEHOLDER,
+    MACHINE_OF = const MACHINE_OF,
     RINGS = const offset_of!(Shared, rings),
     STRIDE = const offset_of!(Shared, stride),
     COUNT = const offset_of!(Shared, count),
@@ -571,10 +428,10 @@ lockprof_go_end:
     LOST = const offset_of!(Common, lost),
     COMMON_BYTES = const COMMON_BYTES,
     FOLDED = const offset_of!(RingHead, folded),
+    FOLD_TAKEN = const FOLD_TAKEN,
     FOLDS = const FOLDS,
     FOLDS_AT = const FOLDS_AT,
     FOLD_TRIES = const FOLD_TRIES,
-    PUT_OFF = const offset_of!(Shared, put_off),
     FOLLOW_LENGTH = const offset_of!(Shared, follow_length),
     FOLLOW = const offset_of!(Shared, follow),
     HEAD = const offset_of!(RingHead, head),

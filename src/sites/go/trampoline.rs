@@ -11,8 +11,9 @@ use iced_x86::{BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand,
 
 use super::super::plan::{Form, Patch};
 use super::super::table::{Event, FunctionRow, Object, Success};
+use super::layout::info;
 use super::plan::Operation;
-use super::recorder::{EXIT_MARK, Entries, info};
+use super::recorder::{EXIT_MARK, Entries};
 use super::runtime::Runtime;
 
 /// What all trampolines of a program share.
@@ -79,7 +80,7 @@ struct Assembly<'a> {
 impl Assembly<'_> {
     /// Where the program goes on.
     fn behind(&self) -> u64 {
-        (self.patch.address + self.patch.length as u64).wrapping_add(self.context.base)
+        self.patch.behind().wrapping_add(self.context.base)
     }
 
     /// The displaced instructions from the one of this number on.

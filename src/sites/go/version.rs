@@ -12,19 +12,29 @@ const MAGIC: &[u8; 14] = b"\xff Go buildinf:";
 /// This bit of the record's flags says that the texts are in the record itself, as from 1.18 on.
 const IN_PLACE: u8 = 2;
 
-/// The version, such as `go1.24.11`.
-pub fn version<'data>(image: &Image<'data>) -> Option<&'data str> {
-    let [version, _] = texts(image)?;
-    // What is no text of one line is not a version.
-    Some(version).filter(|text| !text.is_empty() && text_at(text.as_bytes(), 0).is_none() && !text.contains('\n'))
+/// What a program says of how it was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build<'data> {
+    /// The version, such as `go1.24.11`.
+    pub version: Option<&'data str>,
+    /// The import path of its main package: `cmd/go`.
+    pub package: Option<&'data str>,
 }
 
-/// The import path of the program's main package: `cmd/go`.
-pub fn main_package<'data>(image: &Image<'data>) -> Option<&'data str> {
-    let [_, modules] = texts(image)?;
-    modules
-        .lines()
-        .find_map(|line| line.strip_prefix("path\t").or_else(|| line.split_once("path\t").map(|pair| pair.1)))
+/// Reads it; `None` where there is no record of it.
+pub fn build<'data>(image: &Image<'data>) -> Option<Build<'data>> {
+    let [version, modules] = texts(image)?;
+    // What is no text of one line is not a version.
+    let is_version = !version.is_empty() && text_at(version.as_bytes(), 0).is_none() && !version.contains('\n');
+    let of_line = |line: &'data str| {
+        line.strip_prefix("path\t").or_else(|| line.split_once("path\t").map(|(_, package)| package))
+    };
+    Some(Build { version: is_version.then_some(version), package: modules.lines().find_map(of_line) })
+}
+
+/// The version alone.
+pub fn version<'data>(image: &Image<'data>) -> Option<&'data str> {
+    build(image)?.version
 }
 
 /// The version, and the description of the modules: lines of words, between two marks of 16 bytes that are no text.

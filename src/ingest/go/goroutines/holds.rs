@@ -1,7 +1,8 @@
 //! What goroutines hold: from an acquisition to its release, by whomever.
 
-use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Target, tell};
+use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Target, to_order};
 use crate::ingest::decode::{Access, Hold};
+use crate::ingest::site_cache::CachedSite;
 use crate::model::order::{How, What};
 use crate::model::{Kind, LockId, Mode, StackId, ThreadId, WaitEvent, WaitKey};
 use lockprof_wire::Flags;
@@ -51,10 +52,9 @@ impl Goroutines {
                 publish(&mut goroutine.held, thread, target);
             }
         }
-        let is_doubtful = self.has_gaps;
         if let Some(row) = self.locks.get_mut(&address) {
             row.holders.push(number);
-            row.is_doubtful |= is_doubtful;
+            row.is_doubtful |= self.has_gaps;
         }
     }
 
@@ -91,7 +91,7 @@ impl Goroutines {
         self.count(held, thread, target);
         if held.is_published && target.session.lock(held.lock).nests() {
             let what = What::Released { position: held.position, lock: held.lock };
-            tell(thread, held.since, held.stack, what, target);
+            to_order(thread, held.since, held.stack, what, target);
         }
     }
 
@@ -127,12 +127,8 @@ impl Goroutines {
         };
         // A request that was granted without a word.
         let own = find(&self.all, number).or_else(|| {
-            let goroutine = self.all.get(&number)?;
-            goroutine
-                .asked
-                .iter()
-                .any(|asked| asked.address == address && asked.kind == kind && !asked.is_try)
-                .then_some(())?;
+            let is_it = |asked: &Asked| asked.address == address && asked.kind == kind && !asked.is_try;
+            self.all.get(&number)?.asked.iter().any(is_it).then_some(())?;
             self.catch_up(number, ticks, target);
             find(&self.all, number)
         });
@@ -158,7 +154,6 @@ impl Goroutines {
         if owner != number {
             target.session.locks[held.lock.index()].traits.handed_over = true;
         }
-        self.overlaps += u64::from(ticks < held.since);
         if held.is_doubtful {
             self.drop_doubtful(&held, thread, target);
         } else {
@@ -178,16 +173,13 @@ impl Goroutines {
             published_early: held.is_published,
         };
         let hold_ns = target.accumulator.hold(hold, site, thread, target.ticks, target.session);
-        if let Some((key, since, wait)) = held.wait {
-            let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
-            target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns }, site, target.session);
-        }
+        waited(&held, hold_ns, site, target);
         if site.in_order && !held.is_published && self.sections < MOST_SECTIONS && !flags.is_unreleased() {
             // What it hands over may order others.
             self.sections += 1;
             let until_ns = target.ticks.moment_ns(ticks);
             let what = What::Section { lock: held.lock, mode: held.mode, until_ns };
-            tell(thread, held.since, held.stack, what, target);
+            to_order(thread, held.since, held.stack, what, target);
         }
         if held.is_published && site.in_order {
             let (lock, position, mode) = (held.lock, held.position, held.mode);
@@ -196,7 +188,7 @@ impl Goroutines {
             } else {
                 (ticks, What::Released { position, lock })
             };
-            tell(thread, at, held.stack, what, target);
+            to_order(thread, at, held.stack, what, target);
         }
     }
 
@@ -204,14 +196,18 @@ impl Goroutines {
     pub(super) fn count(&mut self, held: &Held, thread: ThreadId, target: &mut Target) {
         let site = self.site(held.lock, held.stack, held.mode, thread, target);
         target.accumulator.unended(site, target.session);
-        if let Some((key, since, wait)) = held.wait {
-            let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
-            target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns: 0 }, site, target.session);
-        }
+        waited(held, 0, site, target);
     }
 }
 
-/// Tells the order of locks what is held and was not told yet.
+/// Counts the wait before a hold, if there was one.
+fn waited(held: &Held, hold_ns: u64, site: CachedSite, target: &mut Target) {
+    let Some((key, since, wait)) = held.wait else { return };
+    let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
+    target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns }, site, target.session);
+}
+
+/// Hands what is held, and is not in the order of locks yet, to it.
 pub(super) fn publish(held: &mut [Held], thread: ThreadId, target: &mut Target) {
     for held in held.iter_mut().filter(|held| !held.is_published) {
         held.is_published = true;
@@ -223,6 +219,6 @@ pub(super) fn publish(held: &mut [Held], thread: ThreadId, target: &mut Target) 
             position: held.position,
             restart: false,
         };
-        tell(thread, held.since, held.stack, what, target);
+        to_order(thread, held.since, held.stack, what, target);
     }
 }

@@ -25,7 +25,7 @@ const MOST_LOCKS: usize = 1 << 19;
 
 /// A request that took less, ns, and whose goroutine was not parked, did not wait.
 const LEAST_WAIT_NS: u64 = 1000;
-/// Holds with nothing taken under them that are told to the order of locks: later ones would push out others.
+/// Holds with nothing taken under them that the order of locks gets: later ones would push out others.
 const MOST_SECTIONS: u32 = 200_000;
 
 /// Where the events go.
@@ -100,19 +100,13 @@ pub(super) struct Goroutine {
     pub held: Vec<Held>,
     pub asked: Vec<Asked>,
     pub is_parked: bool,
-    has_ended: bool,
+    /// It has left something behind.
+    pub has_ended: bool,
     /// It was woken while it waited for a message.
     woken: Option<LockId>,
     made_at: u64,
     /// Behind the `go` statement that is being executed.
     makes: StackId,
-}
-
-impl Goroutine {
-    /// Whether it has ended, and left something behind.
-    pub fn is_over(&self) -> bool {
-        self.has_ended
-    }
 }
 
 /// What is known of an address.
@@ -146,8 +140,6 @@ pub struct Goroutines {
     collections: u32,
     /// Releases of what nobody was known to hold.
     pub orphans: u64,
-    /// Acquisitions before the release that made them possible, by the processors' clocks.
-    pub overlaps: u64,
     /// Acquisitions of which the lock is not known.
     pub lost: u64,
     /// Acquisitions that waited, and were only counted.
@@ -178,7 +170,6 @@ impl Goroutines {
             threads: 0,
             sites: SiteCache::new(),
             orphans: 0,
-            overlaps: 0,
             lost: 0,
             unmeasured: 0,
             not_told_apart: 0,
@@ -268,6 +259,11 @@ impl Goroutines {
         }
     }
 
+    /// Whether an address is that of a lock for as long as the program runs.
+    pub fn is_fixed(&self, address: u64) -> bool {
+        is_in(&self.fixed, address)
+    }
+
     /// What is taken in next has gaps, where events were only counted, or it has none. What is held then, or asked for, may
     /// be so no longer.
     pub fn has_gaps(&mut self, has_gaps: bool) {
@@ -347,7 +343,7 @@ impl Goroutines {
                 if asked.is_request() && !asked.is_doubtful && self.is_in_order(thread, asked.lock, target) {
                     publish(&mut goroutine.held, thread, target);
                     let what = What::Wanted { lock: asked.lock, mode: asked.mode, how: How::Block };
-                    tell(thread, asked.since, asked.stack, what, target);
+                    to_order(thread, asked.since, asked.stack, what, target);
                 }
             }
             for held in goroutine.held {
@@ -361,7 +357,12 @@ impl Goroutines {
     }
 }
 
-fn tell(thread: ThreadId, ticks: u64, stack: StackId, what: What, target: &mut Target) {
+/// Hands an event of a goroutine to the order of locks.
+fn to_order(thread: ThreadId, ticks: u64, stack: StackId, what: What, target: &mut Target) {
     let event = order::Event { at_ns: target.ticks.moment_ns(ticks), stack, what };
     target.accumulator.order.apply(&mut target.session.order, thread, event);
+}
+
+fn is_in(ranges: &[Range<u64>], address: u64) -> bool {
+    ranges.iter().any(|range| range.contains(&address))
 }

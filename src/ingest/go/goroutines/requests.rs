@@ -1,7 +1,7 @@
 //! What goroutines ask for and wait for, and what becomes of it.
 
 use super::rows::add_lock;
-use super::{Asked, Goroutines, LEAST_WAIT_NS, Target, tell};
+use super::{Asked, Goroutines, LEAST_WAIT_NS, Target, to_order};
 use crate::ingest::accumulator::Accumulator;
 use crate::ingest::decode::{Access, Done, Failed, Failure};
 use crate::model::order::What;
@@ -131,11 +131,11 @@ impl Goroutines {
         target.accumulator.done(done, site, target.ticks, target.session);
         let until_ns = target.ticks.moment_ns(ticks);
         if receives {
-            tell(thread, asked.since, asked.stack, What::Taken { lock: asked.lock, until_ns }, target);
+            to_order(thread, asked.since, asked.stack, What::Taken { lock: asked.lock, until_ns }, target);
         }
         let woken = self.all.get_mut(&number).and_then(|goroutine| goroutine.woken.take());
         if let Some(lock) = woken {
-            tell(thread, asked.since, asked.stack, What::Taken { lock, until_ns }, target);
+            to_order(thread, asked.since, asked.stack, What::Taken { lock, until_ns }, target);
         }
     }
 
@@ -150,7 +150,7 @@ impl Goroutines {
     ) {
         let lock = self.lock(address, kind, stack, target);
         let thread = self.thread(number, ticks, target);
-        tell(thread, ticks, stack, What::Posted { lock }, target);
+        to_order(thread, ticks, stack, What::Posted { lock }, target);
     }
 
     /// A goroutine wakes one that waits in a `select`, or to send: which channel or message it was is not known, but who was
@@ -165,6 +165,6 @@ impl Goroutines {
         let lock = *self.wakers.entry(woken).or_insert_with(|| add_lock(process, 0, Kind::Cond, StackId(0), target));
         self.all.entry(woken).or_default().woken = Some(lock);
         let thread = self.thread(number, ticks, target);
-        tell(thread, ticks, stack, What::Posted { lock }, target);
+        to_order(thread, ticks, stack, What::Posted { lock }, target);
     }
 }

@@ -1,6 +1,6 @@
 //! The rows of goroutines, locks and sites in the session; how goroutines begin and end.
 
-use super::{Asked, Goroutines, LockRow, MOST_LOCKS, MOST_THREADS, Target, tell};
+use super::{Asked, Goroutines, LockRow, MOST_LOCKS, MOST_THREADS, Target, is_in, to_order};
 use crate::ingest::decode::Access;
 use crate::ingest::site_cache::{CacheKey, CachedSite};
 use crate::model::order::What;
@@ -17,7 +17,7 @@ impl Goroutines {
         {
             let is_idle = row.holders.is_empty() && row.waiting == 0;
             let may_be_new = is_idle && collections - row.used >= 2;
-            if !may_be_new || self.fixed.iter().any(|range| range.contains(&address)) {
+            if !may_be_new || is_in(&self.fixed, address) {
                 row.used = collections;
                 return row.id;
             }
@@ -60,7 +60,7 @@ impl Goroutines {
             self.others = Some(thread);
         } else {
             let what = What::Started { process: self.process, key: 0, token: number as u32 };
-            tell(thread, made_at, StackId(0), what, target);
+            to_order(thread, made_at, StackId(0), what, target);
         }
         thread
     }
@@ -97,7 +97,7 @@ impl Goroutines {
         let thread = self.thread(creator, ticks, target);
         if Some(thread) != self.others {
             target.accumulator.order.belongs(thread, self.process);
-            tell(thread, ticks, stack, What::Created { token: number as u32 }, target);
+            to_order(thread, ticks, stack, What::Created { token: number as u32 }, target);
         }
         self.all.entry(number).or_default().made_at = ticks;
     }
@@ -115,7 +115,7 @@ impl Goroutines {
             let end_ns = target.ticks.moment_ns(ticks);
             target.session.threads[thread.index()].end_ns = Some(end_ns);
             if goroutine.held.is_empty() {
-                tell(thread, ticks, StackId(0), What::Ended, target);
+                to_order(thread, ticks, StackId(0), What::Ended, target);
             }
         }
         // Another goroutine may release what it holds.

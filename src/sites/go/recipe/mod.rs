@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::image::{Image, ImageError};
-use super::super::plan::{Form, Patch, Refusal};
-use super::super::table::{Atomic, Group};
+use super::super::plan::{Patch, Refusal};
+use super::super::table::Atomic;
 use super::operations::LOCK_SLOW;
 use super::pclntab::Pclntab;
 use super::plan::{Operation, Plan, Planned};
+use super::recorder::MACHINE_OF;
 use super::runtime::{Runtime, RuntimeError};
 use super::sites::Sites;
 use super::tables::TablesError;
-use super::version::{main_package, version};
+use super::version::{Build, build};
 
 /// Why a program cannot be patched; the text is for the person.
 #[derive(Debug, thiserror::Error)]
@@ -87,19 +88,21 @@ impl Recipe {
             Err(error) => return Err(error.into()),
         };
         let runtime = Runtime::find(&image, &index)?;
+        if runtime.machine != MACHINE_OF {
+            return Err(RuntimeError::Unknown("g.m").into());
+        }
         let sites = Sites::find(&image, &index);
-        let mut plan = Plan::new(&image, &index, &sites);
-        // What the kernel is asked for is of no use yet, and its functions leave little stack.
-        plan.operations.retain(|planned| !is_system_call(planned.operation));
+        let plan = Plan::new(&image, &index, &sites);
         let steps: Vec<Step> =
             plan.patches().filter_map(|(planned, patch)| step(&image, &index, planned, patch)).collect();
+        let build = build(&image);
         let segments = image.segments().iter();
         Ok(Some(Self {
-            found: found(&image, &sites, steps.len()),
+            found: found(build, &sites, steps.len()),
             left_out: left_out(&plan, &sites),
             steps,
             inner_calls: sites.inner_calls,
-            package: main_package(&image).unwrap_or_default().to_owned(),
+            package: build.and_then(|build| build.package).unwrap_or_default().to_owned(),
             runtime,
             entry: image.entry(),
             is_position_independent: image.is_position_independent(),
@@ -144,23 +147,18 @@ pub fn is_program(file: &[u8]) -> bool {
     image.go_build_id().is_some() || Pclntab::read(&image).is_ok()
 }
 
-fn is_system_call(operation: Operation) -> bool {
-    matches!(operation, Operation::Entry(row) | Operation::Exit(row) if row.group == Group::SystemCalls)
-}
-
 fn step(image: &Image<'_>, index: &Pclntab<'_>, planned: &Planned, patch: &Patch) -> Option<Step> {
-    let behind = patch.address + patch.length as u64;
-    // In these forms the program's frame is that behind the patch.
-    let address = if matches!(patch.form, Form::SetUp | Form::Call) { behind } else { patch.address };
+    let address = patch.shown();
     let frame = index.function_at(address).and_then(|function| index.frame_size(function, address)).unwrap_or(0);
-    let bytes = image.code(patch.address, behind)?.to_vec();
+    let bytes = image.code(patch.address, patch.behind())?.to_vec();
     Some(Step { planned: planned.clone(), patch: patch.clone(), bytes, frame: frame.into() })
 }
 
-fn found(image: &Image<'_>, sites: &Sites, patched: usize) -> String {
+fn found(build: Option<Build<'_>>, sites: &Sites, patched: usize) -> String {
     let reached = sites.reached();
     let (reached, of) = reached.iter().fold((0, 0), |(some, all), row| (some + row.reached, all + row.of));
-    let version = version(image).map_or_else(|| "Go".to_owned(), |version| version.replacen("go", "Go ", 1));
+    let version = build.and_then(|build| build.version);
+    let version = version.map_or_else(|| "Go".to_owned(), |version| version.replacen("go", "Go ", 1));
     format!("{version}: {reached} of {of} slow calls reached, {patched} places patched")
 }
 
