@@ -216,9 +216,12 @@ unsafe fn threads_of(map: &Mapped, slot: &ThreadSlot) -> Vec<Thread> {
             slot.ring.store(next, Relaxed);
         }
     }
-    let mut table = slot.folds.load(Relaxed);
+    let mut waiting = vec![slot.folds.load(Relaxed)];
     let mut folds = Vec::new();
-    while table != 0 {
+    while let Some(table) = waiting.pop() {
+        if table == 0 {
+            continue;
+        }
         // SAFETY: as above; the entries follow the table.
         let (this, entries) = unsafe {
             let this: &FoldTable = map.one(table);
@@ -228,7 +231,7 @@ unsafe fn threads_of(map: &Mapped, slot: &ThreadSlot) -> Vec<Thread> {
         let offset = |number: usize| table + (size_of::<FoldTable>() + number * size_of::<FoldEntry>()) as u64;
         let used = entries.iter().enumerate().filter(|(_, entry)| entry.op_and_flags.load(Relaxed) != 0);
         folds.extend(used.map(|(number, entry)| Fold::of(offset(number) as u32, entry)));
-        table = this.next.load(Relaxed);
+        waiting.extend(this.next.iter().map(|next| next.load(Relaxed)));
     }
     if let Some(last) = threads.last_mut() {
         last.folds = folds;

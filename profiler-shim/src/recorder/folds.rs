@@ -93,10 +93,12 @@ impl Key {
         }
     }
 
+    /// 32 bits, of which each depends on all of the key: different ones choose tables and places in them.
     fn hash(self) -> u64 {
-        let mixed = u64::from(self.lock) << 32 | u64::from(self.stack);
+        let words = u64::from(self.lock) << 32 | u64::from(self.stack);
         let more = u64::from(self.holder) << 13 ^ u64::from(self.op_and_flags) << 50 ^ u64::from(self.segment) << 21;
-        (mixed ^ more).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+        let mixed = (words ^ more).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed ^ mixed >> 32).wrapping_mul(0xFF51_AFD7_ED55_8CCD) >> 32
     }
 
     fn is_early_acquire(self) -> bool {
@@ -114,58 +116,67 @@ fn find_fold(local: &Local, key: &Key) -> Option<&'static FoldEntry> {
     {
         return Some(entry);
     }
+    let first = &local.slot().folds;
     // Made from here, not inside the search: the program's stack may be small.
     let found = loop {
-        match search_folds(tables, local, key) {
+        match search_folds(tables, first, key) {
             Ok(entry) => break entry,
-            Err(full) if make_fold_table(tables, local, full.link, full.wanted) => {}
-            Err(_) => return overflow_entry(tables, local, key),
+            Err(Some(full)) if make_fold_table(tables, local, full) => {}
+            Err(_) => return overflow_entry(tables, first, key),
         }
     };
     cached.set(found);
     Some(found)
 }
 
-/// Capacity of a slot's first table.
+/// Entries of a slot's first table. Those that hang on a table have twice as many, up to a limit.
 const FIRST: u64 = 64;
 
-/// No table of a slot has room: where the next one is to hang, and its capacity.
+/// Most tables that a search looks into.
+const DEEPEST: u32 = 12;
+
+/// No table on a key's way has room: where the next one is to hang, and its capacity.
+#[derive(Clone, Copy)]
 struct Full {
     link: &'static AtomicU64,
     wanted: u64,
 }
 
-/// Searches the slot's tables, which grow by a factor of eight up to a limit.
+/// Searches the tables of a slot for a key, on its way from the first one. `Err(None)`: the way is as long as it may be.
 #[inline(never)]
-fn search_folds(tables: &Tables, local: &Local, key: &Key) -> Result<&'static FoldEntry, Full> {
-    // SAFETY: tables were carved for their capacity.
-    unsafe {
-        let mut full = Full { link: &local.slot().folds, wanted: FIRST };
-        loop {
-            let at = full.link.load(Ordering::Relaxed);
-            if at == 0 {
-                return Err(full);
-            }
-            let table: &'static fold::FoldTable = tables.segment.at(at);
-            if let Some(entry) = search_table(table, at, key) {
-                return Ok(entry);
-            }
-            full = Full {
-                link: &table.next,
-                wanted: (table.capacity.load(Ordering::Relaxed) * 8).min(fold::MOST_ENTRIES),
-            };
+fn search_folds(tables: &Tables, first: &'static AtomicU64, key: &Key) -> Result<&'static FoldEntry, Option<Full>> {
+    let mut full = Full { link: first, wanted: FIRST };
+    for depth in 0..DEEPEST {
+        let at = full.link.load(Ordering::Relaxed);
+        if at == 0 {
+            return Err(Some(full));
         }
+        // SAFETY: tables were carved for their capacity.
+        let table: &'static fold::FoldTable = unsafe { tables.segment.at(at) };
+        if let Some(entry) = search_table(table, at, key) {
+            return Ok(entry);
+        }
+        let wanted = (table.capacity.load(Ordering::Relaxed) * 2).min(fold::MOST_ENTRIES);
+        full = Full { link: &table.next[branch(key.hash(), depth)], wanted };
     }
+    Err(None)
+}
+
+/// On which branch of a table a key goes on.
+fn branch(hash: u64, depth: u32) -> usize {
+    const BITS: u32 = fold::BRANCHES.trailing_zeros();
+    const _: () = assert!(fold::BRANCHES.is_power_of_two() && DEEPEST * BITS <= 32);
+    (hash >> (32 - BITS * (depth + 1))) as usize % fold::BRANCHES
 }
 
 /// No room for more tables: an entry of the first one takes it, without lock and stack. A chain of held locks would say
 /// nothing without them.
 #[cold]
 #[inline(never)]
-fn overflow_entry(tables: &Tables, local: &Local, key: &Key) -> Option<&'static FoldEntry> {
+fn overflow_entry(tables: &Tables, first: &AtomicU64, key: &Key) -> Option<&'static FoldEntry> {
     // SAFETY: the table was carved for its capacity.
     unsafe {
-        let first = local.slot().folds.load(Ordering::Relaxed);
+        let first = first.load(Ordering::Relaxed);
         if first == 0 || key.is_early_acquire() {
             return None;
         }
@@ -209,24 +220,115 @@ fn claim(table: &'static fold::FoldTable, at: u64, number: u64, key: Key) -> Opt
     Some(entry)
 }
 
-/// Hangs a new table on `link`, unless a signal handler has done so meanwhile; false if there is no room.
+/// Hangs a new table where one is wanted; false if there is no room.
 #[cold]
 #[inline(never)]
-fn make_fold_table(tables: &Tables, local: &Local, link: &AtomicU64, capacity: u64) -> bool {
-    let make = move || {
-        // Signals that wait are delivered behind this: by then the table must hang there.
-        if link.load(Ordering::Relaxed) != 0 {
-            return true;
+fn make_fold_table(tables: &Tables, local: &Local, full: Full) -> bool {
+    // Mostly it was refused a short while ago: then signals need not be kept away, nor the inner lock be taken.
+    tables.segment.may_carve(fold::FoldTable::bytes(full.wanted))
+        && local.on_slow_path(|| hang_fold_table(tables, full)).unwrap_or(false)
+}
+
+/// The same on the slow path. A signal handler may have done so meanwhile.
+fn hang_fold_table(tables: &Tables, Full { link, wanted }: Full) -> bool {
+    // Signals that wait are delivered behind this: by then the table must hang there.
+    if link.load(Ordering::Relaxed) != 0 {
+        return true;
+    }
+    let carved = tables.allocating.lock().and_then(|_guard| tables.segment.carve(fold::FoldTable::bytes(wanted)));
+    if let Some(at) = carved {
+        // SAFETY: it was carved just now.
+        let table = unsafe { tables.segment.at::<fold::FoldTable>(at) };
+        table.capacity.store(wanted, Ordering::Relaxed);
+        // Release: the collector that sees the table sees its capacity.
+        link.store(at, Ordering::Release);
+    }
+    carved.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use lockprof_wire::layout::note;
+
+    use super::*;
+    use crate::tables::tests::tables;
+
+    const KEY: Key = Key { op_and_flags: Op::Hold as u32, lock: 0, stack: 3, holder: 0, segment: 0 };
+
+    /// The tables on a key's way.
+    fn way(tables: &'static Tables, first: &'static AtomicU64, key: &Key) -> Vec<&'static fold::FoldTable> {
+        let mut link = first;
+        let mut found = Vec::new();
+        for depth in 0.. {
+            let at = link.load(Ordering::Relaxed);
+            if at == 0 {
+                break;
+            }
+            // SAFETY: a table is there.
+            let table: &'static fold::FoldTable = unsafe { tables.segment.at(at) };
+            found.push(table);
+            if depth == DEEPEST {
+                break;
+            }
+            link = &table.next[branch(key.hash(), depth)];
         }
-        let carved = tables.allocating.lock().and_then(|_guard| tables.segment.carve(fold::FoldTable::bytes(capacity)));
-        if let Some(at) = carved {
-            // SAFETY: it was carved just now.
-            let table = unsafe { tables.segment.at::<fold::FoldTable>(at) };
-            table.capacity.store(capacity, Ordering::Relaxed);
-            // Release: the collector that sees the table sees its capacity.
-            link.store(at, Ordering::Release);
+        found
+    }
+
+    /// As `find_fold`, without a thread.
+    fn find(tables: &'static Tables, first: &'static AtomicU64, key: &Key) -> Option<&'static FoldEntry> {
+        loop {
+            match search_folds(tables, first, key) {
+                Ok(entry) => return Some(entry),
+                Err(Some(full)) if hang_fold_table(tables, full) => {}
+                Err(_) => return overflow_entry(tables, first, key),
+            }
         }
-        carved.is_some()
-    };
-    local.on_slow_path(make).unwrap_or(false)
+    }
+
+    #[test]
+    fn searches_are_short_and_sums_exact_when_no_more_can_be_told_apart() {
+        const LOCKS: u32 = 200_000;
+        static FIRST_TABLE: AtomicU64 = AtomicU64::new(0);
+        let tables = tables();
+        let key = |lock: u32| Key { lock, ..KEY };
+        for lock in 1..=LOCKS {
+            count_here(&find(tables, &FIRST_TABLE, &key(lock)).expect("a counter").count);
+        }
+        assert_ne!(tables.header().notes.load(Ordering::Relaxed) & note::NO_MEMORY, 0, "full");
+        let longest = (1..=LOCKS).map(|lock| way(tables, &FIRST_TABLE, &key(lock)).len()).max();
+        assert!(longest.is_some_and(|tables| tables <= 9), "{longest:?} tables are searched");
+        let mut told_apart = 0;
+        let mut overflow: Option<&FoldEntry> = None;
+        for lock in 1..=LOCKS {
+            let entry = find(tables, &FIRST_TABLE, &key(lock)).expect("a counter");
+            if Key::of(entry) == key(lock) {
+                assert_eq!(entry.count.load(Ordering::Relaxed), 1);
+                told_apart += 1;
+            } else {
+                assert!(
+                    Key::of(entry) == Key { stack: 0, ..KEY } && overflow.is_none_or(|one| core::ptr::eq(one, entry))
+                );
+                overflow = Some(entry);
+            }
+        }
+        let together = overflow.expect("a counter of what cannot be told apart").count.load(Ordering::Relaxed);
+        assert!(told_apart > 1_000, "{told_apart}");
+        assert_eq!(told_apart + together, u64::from(LOCKS));
+        let nested = Key { op_and_flags: Op::EarlyAcquire as u32, lock: LOCKS + 1, ..KEY };
+        assert!(find(tables, &FIRST_TABLE, &nested).is_none_or(|entry| Key::of(entry) == nested));
+    }
+
+    #[test]
+    fn keys_are_spread_over_the_branches() {
+        for depth in 0..DEEPEST {
+            let mut counts = [0; fold::BRANCHES];
+            (0..4096).for_each(|lock| counts[branch(Key { lock, ..KEY }.hash(), depth)] += 1);
+            assert!(counts.iter().all(|count| (800..1250).contains(count)), "{depth}: {counts:?}");
+        }
+    }
 }

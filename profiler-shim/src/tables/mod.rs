@@ -12,7 +12,7 @@ pub mod segment;
 pub mod signatures;
 pub mod stacks;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 pub mod thread_ids;
 
 use core::sync::atomic::Ordering;

@@ -172,9 +172,18 @@ impl Arena {
     /// before.
     pub fn carve(&self, pages: &impl Pages, size: u64, bytes: u64) -> Result<u64, u32> {
         let mut refused = 0;
-        let made = self.backoff[usize::from(bytes > ARENA_PIECE)]
-            .attempt(|| self.carve_now(pages, size, bytes).map_err(|why| refused = why).ok());
+        let made =
+            self.backoff_of(bytes).attempt(|| self.carve_now(pages, size, bytes).map_err(|why| refused = why).ok());
         made.ok_or(refused)
+    }
+
+    /// Whether so many bytes would be asked for, and not refused by memory alone.
+    pub fn may_carve(&self, bytes: u64) -> bool {
+        self.backoff_of(bytes).is_over()
+    }
+
+    fn backoff_of(&self, bytes: u64) -> &Backoff {
+        &self.backoff[usize::from(bytes > ARENA_PIECE)]
     }
 
     fn carve_now(&self, pages: &impl Pages, size: u64, bytes: u64) -> Result<u64, u32> {

@@ -314,6 +314,11 @@ impl Segment {
         carved.map_err(|why| self.note(why)).ok()
     }
 
+    /// Whether [`Self::carve`] would ask for the room; a refusal is remembered. May be asked without the inner lock.
+    pub fn may_carve(&self, bytes: u64) -> bool {
+        self.arena.may_carve(bytes.next_multiple_of(64))
+    }
+
     /// Room in the first half of the arena: larger rings must not take what folds will need.
     pub fn carve_from_half(&self, bytes: u64) -> Option<u64> {
         let layout = self.layout();

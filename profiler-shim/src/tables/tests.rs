@@ -21,7 +21,8 @@ use super::*;
 const MUTEX: FirstUse =
     FirstUse { kind: Kind::Mutex, initialised: false, traits: LockTraits::NONE, stack: 0, initial: 0 };
 
-fn tables() -> &'static Tables {
+/// Tables over a segment of the smallest size.
+pub fn tables() -> &'static Tables {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("lockprof-tables-{}-{number}\0", std::process::id());

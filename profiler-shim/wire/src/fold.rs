@@ -74,13 +74,17 @@ const _: () = assert!(size_of::<FoldEntry>() == 768);
 /// Entries of the largest table.
 pub const MOST_ENTRIES: u64 = 512;
 
-/// A table of folds; the entries follow it. Entry 0 takes what found no place, without lock and stack.
+/// How many tables hang on one. Which of them a key goes on in follows from the key, so few are searched, however many there are.
+pub const BRANCHES: usize = 4;
+
+/// A table of folds; the entries follow it. The first entries of a thread's first table take what found no place, without lock
+/// and stack.
 #[repr(C, align(64))]
 pub struct FoldTable {
     /// Number of entries.
     pub capacity: AtomicU64,
-    /// Offset of the next table, bytes; 0 for none.
-    pub next: AtomicU64,
+    /// Offsets of the tables that hang on it, bytes; 0 for none.
+    pub next: [AtomicU64; BRANCHES],
 }
 
 impl FoldTable {

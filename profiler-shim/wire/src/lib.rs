@@ -34,7 +34,7 @@ pub use thread::{HeldEntry, ThreadSlot};
 /// First word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"lockprof");
 /// Changes whenever any layout in this crate changes: shim and CLI are built together.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 /// Names the session's folder to the shim.
 pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
 /// The socket in the session's folder where it is announced that a program is about to be started: the program's path, as

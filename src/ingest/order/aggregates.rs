@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use lockprof_wire::FoldEntry;
-use lockprof_wire::fold::FoldTable;
-use rustc_hash::FxHashMap;
+use lockprof_wire::fold::{self, FoldTable};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::count_misuse;
 use crate::ingest::decode::{self, Access, AggregateKey, Aggregated, Misuse, Nesting};
@@ -15,21 +15,20 @@ use crate::ingest::segment::Segment;
 use crate::model::order::{ChainId, Link, MisuseKind, RequestKey};
 use crate::model::{SiteKey, ThreadId};
 
-/// Tables hang on one another; a ring of them is not believed.
-const MOST_TABLES: usize = 4096;
-
-/// The fold tables of a slot, from the one at this offset on.
+/// The fold tables of a slot: the one at this offset, and what hangs on it.
 pub fn tables(segment: &Segment, first: u64) -> impl Iterator<Item = (u64, &[FoldEntry])> {
-    let mut offset = first;
-    let next = move || {
-        let at = offset;
-        let (table, entries) = segment.folds(at)?;
+    // Each hangs on one other. Damaged memory may say otherwise, and would be read for ever.
+    let mut known: FxHashSet<u64> = [first].into_iter().collect();
+    let mut waiting = vec![first];
+    let next = move || loop {
+        let at = waiting.pop()?;
+        let Some((table, entries)) = segment.folds(at) else { continue };
         // Acquire: pairs with the shim's Release store; the table is there. It was carved later, so it lies behind.
-        let next = table.next.load(Ordering::Acquire);
-        offset = if next > at { next } else { 0 };
-        Some((at, entries))
+        let hanging = table.next.iter().map(|next| next.load(Ordering::Acquire));
+        waiting.extend(hanging.filter(|next| *next >= at + fold::FoldTable::bytes(1) && known.insert(*next)));
+        return Some((at, entries));
     };
-    std::iter::from_fn(next).take(MOST_TABLES)
+    std::iter::from_fn(next)
 }
 
 /// An aggregated acquisition beside others.
