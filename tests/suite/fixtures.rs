@@ -48,6 +48,7 @@ fn every_fixture_is_right_about_itself() {
                 "vfork",
                 "spawn",
                 "system",
+                "orphan",
                 "chain",
                 "daemon",
                 "daemon-wait",

@@ -69,6 +69,17 @@ fn vfork_and_exec() {
 }
 
 #[test]
+fn vfork_and_exec_in_a_child_that_outlives_its_parent() {
+    let recording = forks("orphan");
+    let processes = recording.report.processes();
+    assert_eq!(processes.len(), 4, "{processes:?}");
+    let mut pids: Vec<_> = processes.iter().map(|process| number(process, "pid")).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), 4, "each with its own number: {processes:?}");
+}
+
+#[test]
 fn posix_spawn() {
     assert_eq!(ended_with(&forks("spawn"), 4), 1);
 }

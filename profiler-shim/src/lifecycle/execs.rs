@@ -62,9 +62,10 @@ unsafe fn announce(file: *const c_char) -> Option<isize> {
 fn count(which: fn(&Header) -> &AtomicU32) {
     let Some(header) = attach::nearest_header() else { return };
     let is_read = |before: u32| before & CLOSED != 0;
-    // The child of a process that has ended needs a header of its own.
+    // The child of a process that has ended needs a header of its own. So does the one that vforked this one, if it is that
+    // child: both have one memory, and what is made here stays with the one who goes on.
     if is_read(which(header).fetch_add(1, Ordering::Relaxed))
-        && let Some(process) = attach::get()
+        && let Some(process) = attach::get_behind_vfork()
     {
         which(process.tables.header()).fetch_add(1, Ordering::Relaxed);
     }

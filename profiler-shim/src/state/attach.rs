@@ -12,8 +12,8 @@ use super::local::never_hot;
 use super::process::{ATTACHING, LATER, NEW, OFF, PROCESS, Process, RECORDING, apart, attached};
 use crate::real::definitions;
 use crate::sys::environment::{environment, leave_environment, variable};
-use crate::sys::this_thread::{learn_tids, thread_id};
-use crate::sys::{self, clock, filters, objects, private};
+use crate::sys::this_thread::{is_vforked, learn_tids, thread_id};
+use crate::sys::{self, Ids, clock, filters, objects, private};
 use crate::tables::object_marker::Key;
 use crate::tables::segment::PATH_MAX;
 
@@ -45,6 +45,15 @@ const fn pages(bytes: usize) -> usize {
 /// The process, if it is being recorded; attaches it where that was not tried yet.
 #[cold]
 pub fn get() -> Option<&'static Process> {
+    get_as(Ids::own)
+}
+
+/// The same in what may be the child of a vfork: the process is the one whose memory this is, which goes on with it.
+pub fn get_behind_vfork() -> Option<&'static Process> {
+    get_as(if is_vforked() { Ids::of_vforking } else { Ids::own })
+}
+
+fn get_as(ids: fn() -> Ids) -> Option<&'static Process> {
     let mut at = PROCESS.load(Ordering::Acquire);
     if at.is_null() && !dormant::is_asleep() {
         at = start()?;
@@ -58,8 +67,8 @@ pub fn get() -> Option<&'static Process> {
     match process.state.load(Ordering::Acquire) {
         RECORDING => Some(process),
         OFF => None,
-        LATER => process.attach_later(),
-        _ => process.attach(NEW),
+        LATER => process.attach_later(ids),
+        _ => process.attach(NEW, ids),
     }
 }
 
@@ -69,7 +78,7 @@ pub fn may_record() -> bool {
 }
 
 impl Process {
-    fn attach(&'static self, from: u32) -> Option<&'static Self> {
+    fn attach(&'static self, from: u32, ids: fn() -> Ids) -> Option<&'static Self> {
         const EMFILE: u32 = 24;
         const ENFILE: u32 = 23;
         const MOST_TRIES: u32 = 20;
@@ -80,7 +89,7 @@ impl Process {
             // Another thread attaches (or a signal handler interrupted this one doing so).
             return (self.state.load(Ordering::Acquire) == RECORDING).then_some(self);
         }
-        let state = match self.spare.run(|| self.prepare()) {
+        let state = match self.spare.run(|| self.prepare(ids())) {
             Ok(true) => RECORDING,
             Ok(false) => OFF,
             Err(why) => {
@@ -105,13 +114,13 @@ impl Process {
 
     /// Tries again, more and more seldom.
     #[cold]
-    fn attach_later(&'static self) -> Option<&'static Self> {
+    fn attach_later(&'static self, ids: fn() -> Ids) -> Option<&'static Self> {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         if asked >> self.tries.load(Ordering::Relaxed) == 0 {
             return None;
         }
         self.asked.store(0, Ordering::Relaxed);
-        self.attach(LATER)
+        self.attach(LATER, ids)
     }
 
     fn take_missed(&self) {
@@ -119,9 +128,11 @@ impl Process {
     }
 
     /// Makes the segment; false where the process is not to be recorded.
-    fn prepare(&'static self) -> Result<bool, u32> {
+    fn prepare(&'static self, ids: Ids) -> Result<bool, u32> {
         const EPERM: u32 = 1;
-        learn_tids();
+        if ids.process == sys::getpid() {
+            learn_tids();
+        }
         // The mapping that `self` is in was new, or empty because of a fork: a process comes here once, but for
         // further tries.
         let is_first_try = self.tries.load(Ordering::Relaxed) == 0;
@@ -145,7 +156,7 @@ impl Process {
             never_hot();
         }
         let (mut path, mut spare) = ([0u8; PATH_MAX], [0u8; PATH_MAX]);
-        if !FOLDER.segment_path(&mut path) {
+        if !FOLDER.segment_path(ids.process, &mut path) {
             return Err(unseen::OPEN << 16);
         }
         let size = segment_size();
@@ -156,7 +167,7 @@ impl Process {
                 let (from, to) = (CStr::from_bytes_until_nul(&spare), CStr::from_bytes_until_nul(&path));
                 matches!((from, to), (Ok(from), Ok(to)) if sys::rename(from, to))
             });
-        self.tables.segment.create(&path, size, made, tsc)?;
+        self.tables.segment.create(&path, ids, size, made, tsc)?;
         self.tables.header().forked.store(u32::from(forked), Ordering::Relaxed);
         self.tables.header().foreign.store(definitions::foreign(), Ordering::Relaxed);
         self.tables.make_overflow_rows();

@@ -5,9 +5,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use lockprof_wire::FOLLOW;
 use lockprof_wire::layout::SPARE;
 
+use crate::sys::clock;
 use crate::sys::socket::PATH;
 use crate::sys::text::decimal;
-use crate::sys::{self, clock};
 use crate::tables::segment::PATH_MAX;
 
 /// The session's folder. It stays true in the child of a fork.
@@ -38,13 +38,13 @@ impl Folder {
     }
 
     /// `FOLDER/PID.TICKS.seg`, with a final NUL: unique among all process images of the session.
-    pub fn segment_path(&self, into: &mut [u8; PATH_MAX]) -> bool {
+    pub fn segment_path(&self, process: u32, into: &mut [u8; PATH_MAX]) -> bool {
         let Some(mut at) = self.copy(into) else { return false };
         let mut put = |byte: u8| {
             into[at] = byte;
             at += 1;
         };
-        decimal(u64::from(sys::getpid()), &mut put);
+        decimal(u64::from(process), &mut put);
         put(b'.');
         decimal(clock::now(), &mut put);
         b".seg\0".iter().for_each(|byte| put(*byte));

@@ -53,6 +53,25 @@ pub fn getppid() -> u32 {
     unsafe { call!(GETPPID).max(0) as u32 }
 }
 
+/// A process and its parent, by their ids; 0 where one is not known.
+#[derive(Clone, Copy)]
+pub struct Ids {
+    pub process: u32,
+    pub parent: u32,
+}
+
+impl Ids {
+    /// Those of this process.
+    pub fn own() -> Self {
+        Self { process: getpid(), parent: getppid() }
+    }
+
+    /// Those of the process whose memory the child of a vfork runs in.
+    pub fn of_vforking() -> Self {
+        Self { process: getppid(), parent: 0 }
+    }
+}
+
 /// Kernel thread id; 0 where a filter forbids to ask.
 pub fn gettid() -> u32 {
     // SAFETY: no memory is involved.

@@ -40,6 +40,13 @@ pub fn thread_id() -> u32 {
     if TID_IS_NOTED.load(Ordering::Relaxed) != 0 { noted_tid() } else { sys::gettid() }
 }
 
+/// Whether this is the child of a vfork: it runs in its parent's memory, which names the parent's thread. The child of a fork
+/// that libc knows nothing of looks the same.
+pub fn is_vforked() -> bool {
+    let tid = sys::gettid();
+    TID_IS_NOTED.load(Ordering::Relaxed) != 0 && tid != 0 && tid != noted_tid()
+}
+
 /// Where this thread's stack ends: glibc puts a thread's control block at the end of its stack; the main
 /// thread's is where `__libc_stack_end` says. A guess only: what lies beyond is asked of the kernel.
 pub fn stack_end(stack_pointer: u64) -> u64 {

@@ -10,8 +10,7 @@ use lockprof_wire::layout::{PAGE, note, unseen};
 use lockprof_wire::stack::TRUNCATED;
 use lockprof_wire::{Header, Layout, LockInfo, MAGIC, ModuleInfo, NodeInfo, ThreadSlot, VERSION};
 
-use crate::sys;
-use crate::sys::clock;
+use crate::sys::{self, Ids, clock};
 use crate::tables::pieces::{ARENA_PIECE, Arena, Pages, Rows, UNIT};
 
 /// See the module. Valid when zero: then there is no memory.
@@ -42,8 +41,8 @@ const EINVAL: isize = -22;
 
 impl Segment {
     /// Makes the file (`made`: it is there already) and maps it; else what could not be done, as in
-    /// [`Header::children_unseen_why`].
-    pub fn create(&self, path: &[u8; PATH_MAX], size: u64, made: bool, tsc: bool) -> Result<(), u32> {
+    /// [`Header::children_unseen_why`]. `of`: whose it is.
+    pub fn create(&self, path: &[u8; PATH_MAX], of: Ids, size: u64, made: bool, tsc: bool) -> Result<(), u32> {
         let name = CStr::from_bytes_until_nul(path).map_err(|_| unseen::OPEN << 16)?;
         let opened = if made { sys::open_write(name).ok_or(0) } else { sys::create(name) };
         let fd = opened.map_err(|errno| unseen::OPEN << 16 | errno)?;
@@ -72,8 +71,8 @@ impl Segment {
         }
         let header = self.header();
         header.version.store(VERSION, Ordering::Relaxed);
-        header.pid.store(sys::getpid(), Ordering::Relaxed);
-        header.parent_pid.store(sys::getppid(), Ordering::Relaxed);
+        header.pid.store(of.process, Ordering::Relaxed);
+        header.parent_pid.store(of.parent, Ordering::Relaxed);
         header.size.store(size, Ordering::Relaxed);
         header.ticks_are_tsc.store(u32::from(tsc), Ordering::Relaxed);
         header.start_mono_ns.store(sys::monotonic_ns(), Ordering::Relaxed);

@@ -17,6 +17,7 @@ use super::lock_word::{LockTraits, LockWord};
 use super::locks::FirstUse;
 use super::segment::PATH_MAX;
 use super::*;
+use crate::sys::Ids;
 
 const MUTEX: FirstUse =
     FirstUse { kind: Kind::Mutex, initialised: false, traits: LockTraits::NONE, stack: 0, initial: 0 };
@@ -32,7 +33,7 @@ pub fn tables() -> &'static Tables {
     let layout = core::alloc::Layout::new::<Tables>();
     // SAFETY: all fields are valid when zero, and nobody gives the memory back.
     let tables: &'static Tables = unsafe { &*std::alloc::alloc_zeroed(layout).cast() };
-    tables.segment.create(&path, SIZE_MIN, false, false).expect("a segment in a temporary folder");
+    tables.segment.create(&path, Ids::own(), SIZE_MIN, false, false).expect("a segment in a temporary folder");
     let name = CStr::from_bytes_until_nul(&path).expect("a path");
     std::fs::remove_file(name.to_str().expect("a path")).expect("the segment has a name");
     tables
