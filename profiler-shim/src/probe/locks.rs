@@ -89,7 +89,7 @@ pub unsafe fn find_or_make(caller: Caller, object: Ptr, first: FirstUse) -> Lock
             }
             let made = tables.lock_at(address, first);
             // Only here: where the lock is known, another object may be there by now, and its tag another thread's.
-            if made.0.is_some() && first.traits.is_tagged() && made.1.traits() == first.traits {
+            if made.1.has_row() && first.traits.is_tagged() && made.1.traits() == first.traits {
                 object_marker::write_named(object, made.1, tables.key.get());
             }
             made

@@ -65,15 +65,18 @@ fn make_room(local: &Local, at: u32) -> bool {
     if at + 1 < HELD_SLOTS as u32 + local.overflow_len.get() {
         return true;
     }
-    local.on_slow_path(|| move_on(local)).unwrap_or(false)
+    let wanted = (local.overflow_len.get() * 2).max(512);
+    let bytes = u64::from(wanted) * size_of::<HeldEntry>() as u64;
+    // Mostly it was refused a short while ago.
+    local.tables().is_some_and(|tables| tables.segment.may_carve(bytes))
+        && local.on_slow_path(|| move_on(local, wanted, bytes)).unwrap_or(false)
 }
 
 /// Carves the larger table and copies what there is. Only in the slow path.
-fn move_on(local: &Local) -> bool {
-    let wanted = (local.overflow_len.get() * 2).max(512);
+fn move_on(local: &Local, wanted: u32, bytes: u64) -> bool {
     let carved = local.tables().and_then(|tables| {
         let _guard = tables.allocating.lock()?;
-        let at = tables.segment.carve(u64::from(wanted) * size_of::<HeldEntry>() as u64)?;
+        let at = tables.segment.carve(bytes)?;
         Some((tables, at))
     });
     let made = carved.is_some();

@@ -138,6 +138,11 @@ impl AddressTable {
     }
 }
 
+/// Whether a row is one of those that stand for all locks without one: they are nowhere.
+fn stands_for_many(info: &LockInfo) -> bool {
+    info.address.load(Ordering::Relaxed) == 0
+}
+
 /// How a lock is seen for the first time.
 #[derive(Clone, Copy)]
 pub struct FirstUse {
@@ -164,18 +169,31 @@ impl Tables {
             if known != LockWord::NONE && !first.initialised {
                 return (Some(entry), known);
             }
-            if let Some(word) = self.new_lock(address, first) {
-                if known != LockWord::NONE {
-                    // Initialised anew without having been destroyed: the old one is gone.
-                    self.segment.lock(known.row()).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
-                }
-                entry.lock.store(word);
-                return (Some(entry), word);
+            let word = self.new_lock(address, first).unwrap_or_else(|| {
+                self.note(note::LOCKS_FULL);
+                self.overflow_row(first.kind).with_traits(first.traits)
+            });
+            if !word.has_row() {
+                return (None, word);
             }
+            if known != LockWord::NONE {
+                // Initialised anew without having been destroyed: the old one is gone.
+                self.gone(known);
+            }
+            // One without a row of its own is found again like any other: it costs no more.
+            entry.lock.store(word);
+            return (Some(entry), word);
         }
         self.note(note::LOCKS_FULL);
-        let many = self.overflow_row(first.kind);
-        (None, many)
+        (None, self.overflow_row(first.kind))
+    }
+
+    /// The lock is gone. A row that stands for many stays.
+    fn gone(&self, word: LockWord) {
+        let info = self.segment.lock(word.row());
+        if !stands_for_many(info) {
+            info.destroyed_ticks.store(clock::now(), Ordering::Relaxed);
+        }
     }
 
     fn new_lock(&'static self, address: u64, first: FirstUse) -> Option<LockWord> {
@@ -217,17 +235,20 @@ impl Tables {
         let nested = info.traits().is_nested();
         // Locks that come and go at one address must not take all rows.
         let room = self.header().lock_count.load(Ordering::Relaxed) < self.segment.layout().lock_slots / 2;
-        let word = match if nested && room { self.new_lock(address, first) } else { None } {
+        let is_own = !stands_for_many(info);
+        let word = match if nested && room && is_own { self.new_lock(address, first) } else { None } {
             Some(word) => {
-                info.destroyed_ticks.store(clock::now(), Ordering::Relaxed);
+                self.gone(known);
                 word
             }
             None => {
-                if nested {
+                if nested || !is_own {
                     info.merged.fetch_add(1, Ordering::Relaxed);
                 }
-                let kept = info.traits().without(TraitBits::OF_TYPE);
-                info.traits.store(kept.with(first.traits.published()).bits(), Ordering::Relaxed);
+                if is_own {
+                    let kept = info.traits().without(TraitBits::OF_TYPE);
+                    info.traits.store(kept.with(first.traits.published()).bits(), Ordering::Relaxed);
+                }
                 known.with_traits(first.traits)
             }
         };
@@ -278,7 +299,7 @@ impl Tables {
         let Some(entry) = self.addresses.find(address) else { return };
         let word = entry.lock.destroy();
         if word.has_row() {
-            self.segment.lock(word.row()).destroyed_ticks.store(clock::now(), Ordering::Relaxed);
+            self.gone(word);
         }
     }
 
@@ -292,7 +313,8 @@ impl Tables {
             return None;
         }
         let info = self.segment.lock(word.row());
-        let is_alike = info.origin_stack.load(Ordering::Relaxed) == first.stack
+        let is_alike = !stands_for_many(info)
+            && info.origin_stack.load(Ordering::Relaxed) == first.stack
             && info.initialised.load(Ordering::Relaxed) == u8::from(first.initialised)
             && info.initial.load(Ordering::Relaxed) == first.initial
             && info.name_len.load(Ordering::Relaxed) == 0;
@@ -319,7 +341,7 @@ impl Tables {
     pub fn name_lock(&'static self, address: u64, kind: Kind, stack: u32, name: &[u8]) {
         let (_, word) =
             self.lock_at(address, FirstUse { kind, initialised: false, traits: LockTraits::NONE, stack, initial: 0 });
-        if !word.has_row() {
+        if !word.has_row() || stands_for_many(self.segment.lock(word.row())) {
             return;
         }
         let Some(_guard) = self.allocating.lock() else { return };

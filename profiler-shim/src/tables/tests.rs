@@ -138,6 +138,16 @@ fn locks_beyond_the_last_row_are_one_of_their_kind() {
     assert_eq!(rows.len() - 1 + shared, words.len());
     assert_eq!(tables.segment.lock(last).merged.load(Ordering::Relaxed) as usize, shared + 1);
     assert_ne!(tables.header().notes.load(Ordering::Relaxed) & note::LOCKS_FULL, 0);
+    // Such a lock is found again, and counts as one, however often it is met; its end is not that of the others.
+    let (entry, again) = tables.lock_at(address(most + 5), MUTEX);
+    assert!(again.row() == last && entry.is_some_and(|entry| entry.lock.load() == again));
+    tables.forget_lock(address(most + 5));
+    let (_, next) = tables.lock_at(address(most + 5), FirstUse { initialised: true, ..MUTEX });
+    let info = tables.segment.lock(last);
+    assert_eq!((next.row(), info.merged.load(Ordering::Relaxed) as usize), (last, shared + 2));
+    assert_eq!(info.destroyed_ticks.load(Ordering::Relaxed), 0);
+    let recursive = FirstUse { initialised: true, traits: LockTraits::RECURSIVE, ..MUTEX };
+    assert!(tables.lock_at(address(most + 6), recursive).1.is_recursive());
     let (_, semaphore) = tables.lock_at(address(most + 99), FirstUse { kind: Kind::Semaphore, ..MUTEX });
     assert!(semaphore.row() != 0 && semaphore.row() != last);
 }
