@@ -3,17 +3,20 @@
 //!
 //! What was read after the last copy is lost then, but counted: the program's own counters are in the shared memory.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::contents::{COPY, UNFINISHED_COPY};
+use super::directory::Directory;
 use super::folder::free_bytes;
 use crate::ingest::collector::Collector;
 use crate::live::messages;
 use crate::live::moment::{Moment, SessionAt};
 use crate::model::{CodeAddress, LockId, Session};
+use crate::safe_file::user;
 
 /// Copies are made no more often than this.
 const LEAST: Duration = Duration::from_millis(200);
@@ -56,13 +59,28 @@ impl Checkpoint {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let unfinished = self.folder.join(UNFINISHED_COPY);
-        fs::write(&unfinished, &bytes).inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
+        let write = || {
+            // The folder may be another user's, who could put a link there: only a new file is written to.
+            let _ = fs::remove_file(&unfinished);
+            fs::OpenOptions::new().write(true).create_new(true).open(&unfinished)?.write_all(&bytes)
+        };
+        write().inspect_err(|_| drop(fs::remove_file(&unfinished)))?;
         fs::rename(&unfinished, self.folder.join(COPY))
     }
 }
 
-/// The last copy in a folder.
-pub(super) fn last(folder: &Path) -> Option<SessionAt> {
-    let bytes = fs::read(folder.join(COPY)).ok()?;
+/// Whether the last copy in a folder was made by this user.
+pub(super) fn is_own(folder: &Directory) -> bool {
+    copy(folder).is_some()
+}
+
+fn copy(folder: &Directory) -> Option<File> {
+    folder.file(COPY).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.uid() == user()))
+}
+
+/// The last copy that this user made in a folder.
+pub(super) fn last(folder: &Directory) -> Option<SessionAt> {
+    let mut bytes = Vec::new();
+    copy(folder)?.read_to_end(&mut bytes).ok()?;
     SessionAt::try_from(messages::receive::<Moment>(&mut bytes.as_slice()).ok()?).ok()
 }

@@ -16,6 +16,7 @@ use lockprof_wire::FOLLOW;
 use lockprof_wire::control;
 use lockprof_wire::layout::SPARE;
 
+use super::checkpoint;
 use super::contents::{COPY, LIBRARY, OWNER, PREFIX, SAID, UNFINISHED_COPY, UNWRITTEN};
 use super::directory::{Directory, try_lock};
 use super::page::Page;
@@ -89,17 +90,21 @@ enum Hold {
 
 impl Leftover {
     /// Looks at a folder; `None` where it is not ours, its owner lives, or it is nobody's and holds nothing. The latter is
-    /// removed.
+    /// removed. To root, the folder of another user's program that lives and records is ours as well.
     pub(super) fn at(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
-        let directory = Directory::open(path).ok().filter(|folder| folder.is_private_of(user()))?;
+        let directory = Directory::open(path).ok()?;
+        let is_ours = directory.is_private_of(user());
         let has_recording = || directory.names().iter().any(|name| holds_recording(name));
-        let (owner, lock) = if let Some(sleeper) = Sleeper::of(name) {
+        let sleeper = Sleeper::of(name).filter(|_| is_ours || user() == 0);
+        let (owner, lock) = if let Some(sleeper) = sleeper {
             if let Some(page) = sleeper.awake(&directory) {
                 let hold = Hold::Living(sleeper.pid as u32, page);
                 return has_recording().then(|| Self { path: path.to_owned(), owner: None, directory, hold });
             }
-            (None, sleeper.dead(&directory)?)
+            (None, sleeper.dead(&directory).filter(|_| is_ours)?)
+        } else if !is_ours {
+            return None;
         } else {
             let (owner, lock) = dead_owner(&directory)?;
             (Some(owner), lock)
@@ -124,6 +129,11 @@ impl Leftover {
             Hold::Living(pid, _) => Some(pid),
             Hold::Dead { .. } => None,
         }
+    }
+
+    /// Whether a recorder of this user made it: nobody looks for those of others unasked.
+    fn is_own(&self) -> bool {
+        self.directory.is_private_of(user()) || checkpoint::is_own(&self.directory)
     }
 
     /// Puts what was read from it back, as a whole recording. A living process has it still.
@@ -247,7 +257,8 @@ pub(super) fn clear(place: &Path) {
 pub(super) fn recordings(place: &Path) -> Vec<Leftover> {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)));
-    let mut found: Vec<Leftover> = named.filter_map(|entry| Leftover::at(&entry.path())).collect();
+    let found = named.filter_map(|entry| Leftover::at(&entry.path()));
+    let mut found: Vec<Leftover> = found.filter(Leftover::is_own).collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));
     found
 }

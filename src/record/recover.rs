@@ -37,7 +37,8 @@ pub fn find(folder: Option<&Path>) -> anyhow::Result<Vec<Leftover>> {
     Ok(if is_one { Leftover::at(&folder).into_iter().collect() } else { recordings(&folder) })
 }
 
-/// What a recorder that was killed has left in a process which it had woken, and which lives.
+/// What a recorder that was killed has left in a process which it had woken, and which lives. Root may have woken another
+/// user's.
 pub fn of_process(pid: u32) -> Option<Leftover> {
     let maps = mapped::maps(pid).ok()?;
     let folder = mapped::files_in(&maps).find(|path| path.file_name().is_some_and(|name| name == control::FILE))?;
@@ -70,10 +71,11 @@ impl Leftover {
     /// Where nothing can be read.
     pub fn read(&self) -> anyhow::Result<(Past, Vec<u32>)> {
         let unwritten = self.directory.path().join(UNWRITTEN);
-        if unwritten.exists() {
+        // A folder that another user may write to has none.
+        if self.woken().is_none() && unwritten.exists() {
             return Ok((Past::Unwritten(Box::new(file::read(&unwritten)?)), Vec::new()));
         }
-        let copy = checkpoint::last(&self.directory.path());
+        let copy = checkpoint::last(&self.directory);
         let collector = Collector::of_the_past(&self.directory.path());
         let living = collector.living();
         let rest = collector.finish();

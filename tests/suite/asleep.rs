@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::util::run::{LIMIT, finish, folder, signal, start, wait};
+use crate::util::run::{LIMIT, finish, folder, is_root, signal, start, wait};
 use crate::util::{Outcome, Report, fixture, lockprof};
 
 /// A program that a failed test does not leave running.
@@ -46,6 +47,16 @@ struct Sleeper {
 impl Sleeper {
     fn start(mode: &str) -> Self {
         Self::of(Command::new(fixture("asleep")).arg(mode))
+    }
+
+    /// Of a user who is not the recorder's; only root may record it.
+    fn of_another_user(mode: &str) -> Option<Self> {
+        const NOBODY: u32 = 65534;
+        if !is_root() {
+            eprintln!("SKIP: only root records another user's program");
+            return None;
+        }
+        Some(Self::of(Command::new(fixture("asleep")).arg(mode).uid(NOBODY).gid(NOBODY)))
     }
 
     fn of(command: &mut Command) -> Self {
@@ -253,8 +264,18 @@ fn refusals_say_what_to_do() {
 /// kept, and said.
 #[test]
 fn a_killed_recorder_is_replaced() {
+    replaced(Sleeper::start("command"));
+}
+
+#[test]
+fn a_killed_recorder_of_another_users_program_is_replaced() {
+    if let Some(sleeper) = Sleeper::of_another_user("command") {
+        replaced(sleeper);
+    }
+}
+
+fn replaced(mut sleeper: Sleeper) {
     let (folder, place) = (folder(), self::folder());
-    let mut sleeper = Sleeper::start("command");
     let trace = folder.path().join("t.lockprof");
     killed(&mut sleeper, &trace);
     let mut command = lockprof();
@@ -278,8 +299,18 @@ fn a_killed_recorder_is_replaced() {
 /// What a killed recorder left in a program that still runs is there for `lockprof recover`, and the program sleeps again.
 #[test]
 fn what_a_killed_recorder_left_in_a_living_program() {
+    left_behind(Sleeper::start("command"));
+}
+
+#[test]
+fn what_a_killed_recorder_left_in_another_users_program() {
+    if let Some(sleeper) = Sleeper::of_another_user("command") {
+        left_behind(sleeper);
+    }
+}
+
+fn left_behind(mut sleeper: Sleeper) {
     let folder = folder();
-    let mut sleeper = Sleeper::start("command");
     killed(&mut sleeper, &folder.path().join("t.lockprof"));
     let at = sleeper.folder();
     let list = finish(lockprof().args(["recover", "--list"]).arg(&at), LIMIT);
@@ -290,6 +321,28 @@ fn what_a_killed_recorder_left_in_a_living_program() {
     let again = finish(lockprof().arg("recover").arg(&at), LIMIT);
     assert!(again.stderr.contains("nothing to recover"), "{}", again.stderr);
     sleeper.command();
+    sleeper.end();
+}
+
+/// The program's user may put links into its folder, and the recorder may be root's: what they lead to stays as it is.
+#[test]
+fn links_in_the_folder_are_not_written_through() {
+    let folder = folder();
+    let mut sleeper = Sleeper::start("command");
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "precious").expect("a file");
+    for name in ["read.new", "spare.128"] {
+        symlink(&precious, sleeper.folder().join(name)).expect("a link");
+    }
+    let trace = folder.path().join("t.lockprof");
+    let child = start(&mut sleeper.recorder(&trace, &[]), folder.path());
+    sleeper.until("awake", Sleeper::is_awake);
+    sleeper.command();
+    // Copies are made every 200 ms.
+    sleeper.until("copied", |sleeper| sleeper.folder().join("read.so-far").exists());
+    signal(child.id() as i32, libc::SIGINT);
+    assert_eq!(wait(child, folder.path(), LIMIT).code(), 0);
+    assert_eq!(fs::read_to_string(&precious).expect("a file"), "precious");
     sleeper.end();
 }
 

@@ -76,7 +76,10 @@ fn make(folder: &Path, size: Option<u64>, count: u32) -> u32 {
     let new = path(folder, layout::SPARES);
     let mut made = 0;
     for path in (0..count).map(|number| path(folder, number)).filter(|path| !path.exists()) {
-        let done = fs::File::create(&new).and_then(|file| file.set_len(size)).and_then(|()| fs::rename(&new, &path));
+        // The folder may be another user's, who could put a link there: only a new file is changed.
+        let _ = fs::remove_file(&new);
+        let file = fs::OpenOptions::new().write(true).create_new(true).open(&new);
+        let done = file.and_then(|file| file.set_len(size)).and_then(|()| fs::rename(&new, &path));
         if done.is_err() {
             let _ = fs::remove_file(&new);
             return made;
