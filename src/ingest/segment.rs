@@ -5,10 +5,10 @@
 //! a memory file would allocate it), nor those that it has announced and that are holes all the same.
 
 use std::cell::{Cell, RefCell};
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -204,6 +204,12 @@ impl Segment {
             }
         }
         at - start
+    }
+
+    /// How much memory the file takes.
+    pub fn bytes_in_memory(&self) -> u64 {
+        // A file without a name any more is believed.
+        fs::metadata(&self.path).map_or(self.layout.size, |file| file.blocks() * 512)
     }
 
     /// Number of thread slots.

@@ -3,9 +3,8 @@
 //!
 //! What was read after the last copy is lost then, but counted: the program's own counters are in the shared memory.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -69,18 +68,9 @@ impl Checkpoint {
     }
 }
 
-/// Whether the last copy in a folder was made by this user.
-pub(super) fn is_own(folder: &Directory) -> bool {
-    copy(folder).is_some()
-}
-
-fn copy(folder: &Directory) -> Option<File> {
-    folder.file(COPY).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.uid() == user()))
-}
-
 /// The last copy that this user made in a folder.
 pub(super) fn last(folder: &Directory) -> Option<SessionAt> {
     let mut bytes = Vec::new();
-    copy(folder)?.read_to_end(&mut bytes).ok()?;
+    folder.own_file(COPY, user())?.read_to_end(&mut bytes).ok()?;
     SessionAt::try_from(messages::receive::<Moment>(&mut bytes.as_slice()).ok()?).ok()
 }

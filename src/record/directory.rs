@@ -46,6 +46,11 @@ impl Directory {
         if meta.is_file() && meta.nlink() == 1 { Ok(file) } else { Err(io::Error::other("it is not a plain file")) }
     }
 
+    /// A plain file in it that is this user's.
+    pub fn own_file(&self, name: impl AsRef<OsStr>, user: u32) -> Option<File> {
+        self.file(name).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.uid() == user))
+    }
+
     /// The names in it.
     pub fn names(&self) -> Vec<OsString> {
         let entries = fs::read_dir(self.path());

@@ -16,7 +16,6 @@ use lockprof_wire::FOLLOW;
 use lockprof_wire::control;
 use lockprof_wire::layout::SPARE;
 
-use super::checkpoint;
 use super::contents::{COPY, LIBRARY, OWNER, PREFIX, SAID, UNFINISHED_COPY, UNWRITTEN};
 use super::directory::{Directory, try_lock};
 use super::page::Page;
@@ -133,7 +132,7 @@ impl Leftover {
 
     /// Whether a recorder of this user made it: nobody looks for those of others unasked.
     fn is_own(&self) -> bool {
-        self.directory.is_private_of(user()) || checkpoint::is_own(&self.directory)
+        self.directory.is_private_of(user()) || self.directory.own_file(COPY, user()).is_some()
     }
 
     /// Puts what was read from it back, as a whole recording. A living process has it still.
@@ -161,7 +160,7 @@ impl Leftover {
 
 /// The owner's file of a recorder that is no more, with its lock.
 fn dead_owner(folder: &Directory) -> Option<(Owner, File)> {
-    let file = folder.file(OWNER).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.uid() == user()))?;
+    let file = folder.own_file(OWNER, user())?;
     let owner = Owner::read(&file)?;
     // Who had it before us may have removed it by now.
     (try_lock(&file) && file.metadata().is_ok_and(|meta| meta.nlink() == 1)).then_some((owner, file))

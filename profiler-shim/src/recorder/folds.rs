@@ -129,9 +129,6 @@ fn find_fold(local: &Local, key: &Key) -> Option<&'static FoldEntry> {
     Some(found)
 }
 
-/// Entries of a slot's first table. Those that hang on a table have twice as many, up to a limit.
-const FIRST: u64 = 64;
-
 /// Most tables that a search looks into.
 const DEEPEST: u32 = 12;
 
@@ -145,7 +142,7 @@ struct Full {
 /// Searches the tables of a slot for a key, on its way from the first one. `Err(None)`: the way is as long as it may be.
 #[inline(never)]
 fn search_folds(tables: &Tables, first: &'static AtomicU64, key: &Key) -> Result<&'static FoldEntry, Option<Full>> {
-    let mut full = Full { link: first, wanted: FIRST };
+    let mut full = Full { link: first, wanted: fold::FIRST_ENTRIES };
     for depth in 0..DEEPEST {
         let at = full.link.load(Ordering::Relaxed);
         if at == 0 {
@@ -156,7 +153,7 @@ fn search_folds(tables: &Tables, first: &'static AtomicU64, key: &Key) -> Result
         if let Some(entry) = search_table(table, at, key) {
             return Ok(entry);
         }
-        let wanted = (table.capacity.load(Ordering::Relaxed) * 2).min(fold::MOST_ENTRIES);
+        let wanted = fold::entries_below(table.capacity.load(Ordering::Relaxed));
         full = Full { link: &table.next[branch(key.hash(), depth)], wanted };
     }
     Err(None)
@@ -182,7 +179,7 @@ fn overflow_entry(tables: &Tables, first: &AtomicU64, key: &Key) -> Option<&'sta
         }
         let op_and_flags = key.op_and_flags & 0xff;
         let many = Key { op_and_flags, lock: 0, stack: 0, holder: 0, segment: 0 };
-        claim(tables.segment.at(first), first, u64::from(key.op_and_flags as u8) % FIRST, many)
+        claim(tables.segment.at(first), first, u64::from(key.op_and_flags as u8) % fold::FIRST_ENTRIES, many)
     }
 }
 

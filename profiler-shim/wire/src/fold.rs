@@ -71,8 +71,16 @@ pub struct FoldEntry {
 
 const _: () = assert!(size_of::<FoldEntry>() == 768);
 
+/// Entries of a thread's first table.
+pub const FIRST_ENTRIES: u64 = 64;
 /// Entries of the largest table.
 pub const MOST_ENTRIES: u64 = 512;
+
+/// Entries of the tables that hang on one of so many.
+pub const fn entries_below(capacity: u64) -> u64 {
+    let twice = capacity.saturating_mul(2);
+    if twice < MOST_ENTRIES { twice } else { MOST_ENTRIES }
+}
 
 /// How many tables hang on one. Which of them a key goes on in follows from the key, so few are searched, however many there are.
 pub const BRANCHES: usize = 4;

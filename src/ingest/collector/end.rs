@@ -11,6 +11,10 @@ use crate::ingest::owner::Liveness;
 use crate::ingest::reducer::Reducer;
 use crate::model::{Coverage, Mode, SiteKey, StackId, Stacks};
 
+/// Counts and times may be exact all the same, so this makes no recording one in part.
+const ORDER_INCOMPLETE: &str = "the order of locks is not complete: not all that it depends on (nested acquisitions, beginnings and ends of threads) was written \
+     down, so `check` says `incomplete`";
+
 impl Collector {
     /// Reads what is left of a process. `is_over`: it will write no more.
     pub(super) fn close(&mut self, mut source: Source, is_over: bool) {
@@ -116,6 +120,9 @@ impl Collector {
         }
         self.ask_for_exits();
         self.accumulator.finish(&mut self.session);
+        if self.session.order.dropped > 0 {
+            self.note(ORDER_INCOMPLETE.to_owned());
+        }
         let coverage = &mut self.session.coverage;
         coverage.recorded = self.accumulator.recorded;
         coverage.folded = self.accumulator.aggregated;
@@ -127,5 +134,26 @@ impl Collector {
         loaded.retain(|(process, module)| !patched.contains(&(*process, module.path.clone())));
         let missing_programs = missing_programs(started, &images);
         Collected { session, data_addresses, oracle, images, loaded, files, missing_programs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn an_incomplete_order_is_told_though_every_acquisition_is_known() {
+        let notes = |dropped| {
+            let mut collector = Collector::new(Path::new("/proc/self/no-recording"));
+            // As of a program that took its folder with it.
+            collector.keeps_files = true;
+            collector.session.order.dropped = dropped;
+            let coverage = collector.finish().session.coverage;
+            assert!(coverage.complete(), "{:?}", coverage.notes);
+            coverage.notes
+        };
+        assert_eq!((notes(0), notes(3)), (Vec::new(), vec![ORDER_INCOMPLETE.to_owned()]));
     }
 }

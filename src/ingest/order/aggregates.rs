@@ -15,17 +15,35 @@ use crate::ingest::segment::Segment;
 use crate::model::order::{ChainId, Link, MisuseKind, RequestKey};
 use crate::model::{SiteKey, ThreadId};
 
-/// The fold tables of a slot: the one at this offset, and what hangs on it.
+/// More tables of a slot are not believed.
+const MOST_TABLES: usize = 4096;
+
+/// The fold tables of a slot: the one at this offset, and what hangs on it. Damaged memory may have any offsets: tables that
+/// are not as the shim makes them are left out, and all together are no larger than what is there.
 pub fn tables(segment: &Segment, first: u64) -> impl Iterator<Item = (u64, &[FoldEntry])> {
-    // Each hangs on one other. Damaged memory may say otherwise, and would be read for ever.
-    let mut known: FxHashSet<u64> = [first].into_iter().collect();
-    let mut waiting = vec![first];
+    let mut waiting = vec![(first, None)];
+    let mut known: FxHashSet<u64> = FxHashSet::default();
+    // Asked for only where there is more than one.
+    let mut left = None;
     let next = move || loop {
-        let at = waiting.pop()?;
+        let (at, capacity) = waiting.pop()?;
         let Some((table, entries)) = segment.folds(at) else { continue };
+        if capacity.is_some_and(|capacity| capacity != entries.len() as u64) {
+            segment.damaged("a table of sums has another size");
+            continue;
+        }
         // Acquire: pairs with the shim's Release store; the table is there. It was carved later, so it lies behind.
         let hanging = table.next.iter().map(|next| next.load(Ordering::Acquire));
-        waiting.extend(hanging.filter(|next| *next >= at + fold::FoldTable::bytes(1) && known.insert(*next)));
+        let capacity = entries.len() as u64;
+        let (behind, below) = (at + fold::FoldTable::bytes(capacity), fold::entries_below(capacity));
+        for next in hanging.filter(|next| *next >= behind) {
+            let left = left.get_or_insert_with(|| segment.bytes_in_memory());
+            if known.len() + 2 > MOST_TABLES || *left < fold::FoldTable::bytes(below) || !known.insert(next) {
+                continue;
+            }
+            *left -= fold::FoldTable::bytes(below);
+            waiting.push((next, Some(below)));
+        }
         return Some((at, entries));
     };
     std::iter::from_fn(next)

@@ -9,7 +9,7 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lockprof_wire::fold::{ANY_SEGMENT, FoldTable, bucket};
+use lockprof_wire::fold::{self, ANY_SEGMENT, FoldTable, bucket};
 use lockprof_wire::lock::TraitBits;
 use lockprof_wire::record::{PUBLISHED_EARLY, RESTART, extra_hold, misuse};
 use lockprof_wire::thread::state;
@@ -108,8 +108,9 @@ impl TestImage {
     /// numbers, 0 for none; its offset.
     fn fold(&mut self, entries: &[(u32, u32, u32, u32, u64, u32)], next: u64) -> u64 {
         let table = self.next;
+        let capacity = fold::FIRST_ENTRIES.max(entries.len() as u64 + 1);
         let entry = |number: usize| table + (size_of::<FoldTable>() + number * size_of::<FoldEntry>()) as u64;
-        self.put(table + offset_of!(FoldTable, capacity) as u64, &(entries.len() as u64 + 1).to_le_bytes());
+        self.put(table + offset_of!(FoldTable, capacity) as u64, &capacity.to_le_bytes());
         self.put(table + offset_of!(FoldTable, next) as u64, &next.to_le_bytes());
         for ((word, lock, stack, outer, count, segment), number) in entries.iter().zip(1..) {
             let outer = if *outer == 0 { 0 } else { entry(*outer as usize) as u32 };
@@ -121,7 +122,7 @@ impl TestImage {
             self.put(at + offset_of!(FoldEntry, count) as u64, &count.to_le_bytes());
             self.put(at + offset_of!(FoldEntry, segment) as u64, &segment.to_le_bytes());
         }
-        self.next = entry(entries.len() + 1).next_multiple_of(64);
+        self.next = entry(capacity as usize).next_multiple_of(64);
         table
     }
 
