@@ -51,7 +51,7 @@ fn print(console: &Console, on_hang: OnHang, HangNow { mut session, data_address
     symbols::name(&mut session, &data_addresses, &kept_names());
     for found in &session.hangs {
         let note = match on_hang {
-            _ if !found.is_deadlock() => "",
+            _ if !found.keeps_program() => "",
             OnHang::Leave => "the program is left as it is; Ctrl-C ends it",
             OnHang::End => "the program is being ended",
         };

@@ -14,13 +14,16 @@ pub enum HangKind {
     Waits,
     /// Threads wait for a lock whose owner has ended.
     Abandoned,
-    /// Every thread of the process waits, and nobody is left to wake one.
+    /// Threads wait, those without which the program cannot end among them, and nobody is left to wake one.
     Stuck,
+    /// Threads wait, and nobody is left to wake one; others go on without them.
+    Leaked,
 }
 
 impl HangKind {
     /// Every kind, in a fixed order.
-    pub const ALL: [Self; 5] = [Self::Deadlock, Self::SelfDeadlock, Self::Waits, Self::Abandoned, Self::Stuck];
+    pub const ALL: [Self; 6] =
+        [Self::Deadlock, Self::SelfDeadlock, Self::Waits, Self::Abandoned, Self::Stuck, Self::Leaked];
 
     /// The word in JSON.
     pub fn name(self) -> &'static str {
@@ -30,7 +33,13 @@ impl HangKind {
             Self::Waits => "waits",
             Self::Abandoned => "abandoned-lock",
             Self::Stuck => "nobody-left",
+            Self::Leaked => "leaked",
         }
+    }
+
+    /// Whether the threads wait for nobody in particular, and nobody is left to wake one.
+    pub fn is_left_alone(self) -> bool {
+        matches!(self, Self::Stuck | Self::Leaked)
     }
 }
 
@@ -91,6 +100,11 @@ impl Hang {
     /// Whether it is certain: then it is a fact that none of its threads can ever go on.
     pub fn is_deadlock(&self) -> bool {
         self.kind != HangKind::Waits
+    }
+
+    /// Whether it keeps the program from ever ending by itself, as far as is known.
+    pub fn keeps_program(&self) -> bool {
+        self.is_deadlock() && self.kind != HangKind::Leaked
     }
 
     /// Whether every thread of the process that was seen waits without a limit of time.

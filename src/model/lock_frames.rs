@@ -121,6 +121,12 @@ pub fn own_frames(stacks: &Stacks, stack: StackId) -> impl Iterator<Item = (&Nod
     all.filter(|(node, frame)| !is_library(stacks, node, frame))
 }
 
+/// Whether Go code is on a stack: then it is one of a goroutine.
+pub fn is_go(stacks: &Stacks, stack: StackId) -> bool {
+    let mut frames = own_frames(stacks, stack);
+    frames.next().is_some_and(|(_, frame)| frame.file.as_deref().is_some_and(|file| file.ends_with(".go")))
+}
+
 /// The same, as far as the frame alone tells it.
 pub fn is_library_frame(frame: &Frame) -> bool {
     let by_file = frame.file.as_deref().is_some_and(|file| FOLDERS.iter().any(|folder| file.contains(folder)));

@@ -317,12 +317,12 @@ struct Reported {
 }
 
 impl Reported {
-    /// Reports the new hangs; whether one of them is a deadlock.
+    /// Reports the new hangs; whether one of them keeps the program from ending.
     fn hangs(&mut self, collector: &Collector, report: &mut dyn FnMut(Event)) -> bool {
         let new = collector.session.hangs.get(self.hangs..).unwrap_or_default();
         self.hangs += new.len();
         new.iter().for_each(|hang| report(Event::Hang(Box::new(collector.hang_now(hang)))));
-        new.iter().any(crate::model::Hang::is_deadlock)
+        new.iter().any(crate::model::Hang::keeps_program)
     }
 }
 

@@ -94,44 +94,48 @@ fn what_could_harm_a_go_program_does_not() {
     }
 }
 
-/// Kernels whose hang nobody can be certain of without knowing who can reach a channel, a wait group or a condition.
-const UNCERTAIN: [&str; 7] = [
-    "channel-no-receiver",
-    "cond-lost-signal",
-    "cond-second-lock",
-    "lock-and-channel",
-    "lock-and-receive",
-    "lock-and-waitgroup",
-    "waitgroup-missing-done",
-];
+/// Checks a kernel: the exit code, the verdict, and what was said.
+fn check_kernel(program: &Path, args: &[&str]) -> (i32, Value, String) {
+    let mut command = lockprof();
+    command.args(["check", "--format", "json", "--"]).arg(program).args(args);
+    let outcome = finish(&mut command, LIMIT);
+    (outcome.code(), serde_json::from_str(&outcome.stdout).expect("JSON"), outcome.stderr)
+}
 
+fn assert_kernel(go: &Go, program: &Path, name: &str) {
+    // A word of memory may look like an address, so that somebody seems to know who hangs: not each time.
+    const TRIES: usize = 3;
+    let is_told = |(_, verdict, said): &(i32, Value, String)| {
+        let found = |key: &str, class: &str| {
+            list(&verdict[key]).iter().any(|row| row["class"] == class || row["kind"] == class)
+        };
+        if name.ends_with("-races") {
+            return found("cycles", "feasible");
+        }
+        let said_it = ["deadlock: ", "stuck: "].iter().any(|word| said.contains(word));
+        said_it && (found("cycles", "hung") || found("findings", "self-deadlock"))
+    };
+    let told = (0..TRIES).map(|_| check_kernel(program, &[name])).find(|checked| checked.0 == 1 && is_told(checked));
+    assert!(told.is_some(), "{} {name} is not told", go.version);
+    let (code, verdict, said) = check_kernel(program, &[name, "fixed"]);
+    assert!(code == 0 && !said.contains("stuck: "), "{} {name} fixed: {code} {verdict:#} {said}", go.version);
+}
+
+/// Locks, channels, wait groups, conditions: fixtures/go/kernels.
 #[test]
 fn deadlocks_of_go_programs_are_told_and_their_fixed_twins_are_not() {
+    const AT_ONCE: usize = 4;
     for go in outermost() {
         let program = go.build("kernels", &[]);
         let names = Target::new(&program).bare().stdout;
-        assert!(names.lines().count() > 20, "{names}");
-        for name in names.lines().filter(|name| !UNCERTAIN.contains(name)) {
-            let check = |fixed: &[&str]| {
-                let mut command = lockprof();
-                command.args(["check", "--format", "json", "--"]).arg(&program).arg(name).args(fixed);
-                let outcome = finish(&mut command, LIMIT);
-                (outcome.code(), serde_json::from_str::<Value>(&outcome.stdout).expect("JSON"), outcome.stderr)
-            };
-            let (code, verdict, stderr) = check(&[]);
-            let what = format!("{} {name}: {verdict:#} {stderr}", go.version);
-            assert_eq!(code, 1, "{what}");
-            let found = |key: &str, class: &str| {
-                list(&verdict[key]).iter().any(|row| row["class"] == class || row["kind"] == class)
-            };
-            if name.ends_with("-races") {
-                assert!(found("cycles", "feasible"), "{what}");
-            } else {
-                assert!(found("cycles", "hung") || found("findings", "self-deadlock"), "{what}");
-                assert!(stderr.contains("deadlock") || stderr.contains("waits for"), "{what}");
-            }
-            let (code, verdict, stderr) = check(&["fixed"]);
-            assert_eq!(code, 0, "{} {name} fixed: {verdict:#} {stderr}", go.version);
+        let names: Vec<&str> = names.lines().collect();
+        assert!(names.len() > 40, "{names:?}");
+        // They sleep for most of the time.
+        for names in names.chunks(AT_ONCE) {
+            std::thread::scope(|scope| {
+                let (go, program) = (&go, &program);
+                names.iter().for_each(|name| _ = scope.spawn(move || assert_kernel(go, program, name)));
+            });
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn add(session: &Session, identities: &Identities<'_>, cycles: &mut V
         hung.push(Cycle {
             fingerprint,
             class: Class::Hung,
-            fails: true,
+            fails: fails(session, hang),
             cause: Cause::Hung { kind: hang.kind, others: hang.others.len() },
             other_classes: Vec::new(),
             legs,
@@ -34,6 +34,12 @@ pub(super) fn add(session: &Session, identities: &Identities<'_>, cycles: &mut V
     }
     hung.append(cycles);
     *cycles = hung;
+}
+
+/// Whether the gate fails. Threads that were left behind while the program goes on are its business where locks are part of it.
+fn fails(session: &Session, hang: &Hang) -> bool {
+    let has_locks = |waiting: &Waiting| !waiting.held.is_empty() || session.lock(waiting.lock).nests();
+    hang.keeps_program() || hang.waiting().any(has_locks)
 }
 
 /// The legs of a hang and its fingerprint; `None` for those that are no cycle: a thread that waits for itself is a
@@ -49,7 +55,7 @@ fn legs(session: &Session, hang: &Hang, identities: &Identities<'_>) -> Option<(
             let hash = of_cycle(&[hash(identities, &leg)]);
             Some((vec![leg], hash))
         }
-        HangKind::Stuck => {
+        HangKind::Stuck | HangKind::Leaked => {
             // Whoever waits for another thread of them is not the reason.
             let is_root = |waiting: &&Waiting| waiting.holders.is_empty();
             let mut roots: Vec<&Waiting> = hang.others.iter().filter(is_root).collect();

@@ -17,6 +17,8 @@ const LEAST_NS: u64 = 1_200_000_000;
 #[derive(Default)]
 pub struct Watcher {
     reported: FxHashSet<(u64, LockId)>,
+    /// Goroutines that nobody can wake.
+    stuck: FxHashSet<u64>,
     looked_ns: u64,
 }
 
@@ -28,14 +30,17 @@ struct Wait<'a> {
     thread: ThreadId,
 }
 
-/// The waits for locks that only their holders can end.
+/// What a goroutine waits for.
+fn wait_of(goroutines: &Goroutines, number: u64) -> Option<Wait<'_>> {
+    let goroutine = goroutines.all.get(&number)?;
+    Some(Wait { number, goroutine, asked: goroutine.asked.last()?, thread: goroutine.thread? })
+}
+
+/// The waits for locks that only their holders end, as far as was seen.
 fn waits_of(goroutines: &Goroutines) -> impl Iterator<Item = Wait<'_>> {
-    goroutines.all.iter().filter_map(|(number, goroutine)| {
-        let asked = goroutine.asked.last()?;
-        let thread = goroutine.thread?;
-        let counts = asked.is_request() && !asked.is_doubtful;
-        counts.then_some(Wait { number: *number, goroutine, asked, thread })
-    })
+    let is_handed_over = |address: u64| goroutines.locks.get(&address).is_some_and(|row| row.is_handed_over);
+    let waits = goroutines.all.keys().filter_map(|number| wait_of(goroutines, *number));
+    waits.filter(move |Wait { asked, .. }| asked.is_request() && !asked.is_doubtful && !is_handed_over(asked.address))
 }
 
 /// More holders of one lock are not listed.
@@ -134,6 +139,40 @@ impl<'a> Waits<'a> {
 }
 
 impl Watcher {
+    /// Whether a circle or a lock that was left behind was reported: who is stuck behind it is no news.
+    pub fn has_found(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
+    /// Goroutines that certainly nobody can wake, those that were not reported before. Without the first of all, the program
+    /// may go on.
+    pub fn stuck(
+        &mut self,
+        numbers: &[u64],
+        goroutines: &Goroutines,
+        ticks: &Ticks,
+        (process, now): (ProcessId, u64),
+    ) -> Option<Hang> {
+        /// More are not listed.
+        const MOST: usize = 1000;
+        let mut found: Vec<Wait> = numbers.iter().filter_map(|number| wait_of(goroutines, *number)).collect();
+        found.retain(|wait| self.stuck.insert(wait.number));
+        found.sort_unstable_by_key(|wait| wait.number);
+        if found.is_empty() {
+            return None;
+        }
+        let is_main = found.iter().any(|wait| wait.number == 1);
+        let stuck = found.len() as u32;
+        Some(Hang {
+            kind: if is_main { HangKind::Stuck } else { HangKind::Leaked },
+            process,
+            at_ns: ticks.moment_ns(now),
+            cycle: Vec::new(),
+            others: found.iter().take(MOST).map(|wait| waiting(goroutines, ticks, wait, None)).collect(),
+            running: known(goroutines).saturating_sub(stuck),
+        })
+    }
+
     /// Looks for circles and for locks that were left behind. `is_over`: nothing more happens.
     pub fn look(
         &mut self,
@@ -256,6 +295,11 @@ fn waiting(goroutines: &Goroutines, ticks: &Ticks, wait: &Wait, first: Option<u6
         holders: holders.iter().filter_map(|number| goroutines.all.get(number)?.thread).collect(),
         held: held.collect(),
     }
+}
+
+/// Goroutines that did something and have not ended.
+fn known(goroutines: &Goroutines) -> u32 {
+    goroutines.all.values().filter(|goroutine| !goroutine.has_ended).count() as u32
 }
 
 /// Goroutines that are known and do not wait.

@@ -6,6 +6,7 @@
 
 mod goroutines;
 mod hangs;
+mod heap;
 mod meaning;
 mod rings;
 
@@ -25,6 +26,7 @@ use crate::model::{
 use crate::sites::go::plan::Planned;
 use goroutines::{Goroutines, Happening, Target};
 use hangs::Watcher;
+use heap::{Reach, Subject};
 use meaning::{Event, Meaning};
 use rings::Folded;
 pub use rings::{Batch, CAPACITY, COUNT, DEPTH, ROOM, Rings, STRIDE};
@@ -41,6 +43,10 @@ pub struct Patched {
     pub base: u64,
     /// Where its data lies: file addresses.
     pub data: Vec<Range<u64>>,
+    /// Where the recorder's own memory is: addresses.
+    pub ours: Range<u64>,
+    /// The offset of a goroutine's number in its description (`g.goid`).
+    pub goroutine_number: u32,
     /// The return addresses of calls by which an `RWMutex` takes the mutex inside it, sorted: file addresses.
     pub inner_calls: Vec<u64>,
     /// By a record's number: what it is about.
@@ -78,6 +84,11 @@ pub struct Program {
     ticks: Ticks,
     goroutines: Goroutines,
     watcher: Watcher,
+    reach: Reach,
+    /// Where its variables are, and where the recorder's own memory is.
+    data: Vec<Range<u64>>,
+    ours: Range<u64>,
+    goroutine_number: u32,
     /// Locks up to this row were looked up in the program's data.
     looked_up: usize,
     stacks: FxHashMap<Box<[u32]>, StackId>,
@@ -106,7 +117,7 @@ impl Program {
             session.coverage.notes.push(patched.found);
         }
         let moved = |range: &Range<u64>| range.start.wrapping_add(patched.base)..range.end.wrapping_add(patched.base);
-        let fixed = patched.data.iter().map(moved).collect();
+        let data: Vec<Range<u64>> = patched.data.iter().map(moved).collect();
         let clocks = Clocks { are_tsc: true, ticks: super::clock::tsc(), monotonic_ns: monotonic_ns(), real_ns: 0 };
         Self {
             pid: patched.pid,
@@ -123,8 +134,12 @@ impl Program {
             left_out: patched.left_out,
             rings: patched.rings,
             ticks: Ticks::new(rate, clocks, origin_ns),
-            goroutines: Goroutines::new(process, fixed),
+            goroutines: Goroutines::new(process, data.clone()),
             watcher: Watcher::default(),
+            reach: Reach::default(),
+            data,
+            ours: patched.ours,
+            goroutine_number: patched.goroutine_number,
             looked_up: session.locks.len(),
             stacks: FxHashMap::default(),
             key: Vec::new(),
@@ -267,7 +282,18 @@ impl Program {
     /// Goroutines that go no further, as far as that is certain; each comes once. `is_over`: the program has ended.
     pub fn hangs(&mut self, is_over: bool) -> Vec<Hang> {
         let now = self.ticks.now();
-        self.watcher.look(&self.goroutines, &self.ticks, (self.process, now), is_over)
+        let mut hangs = self.watcher.look(&self.goroutines, &self.ticks, (self.process, now), is_over);
+        if !is_over && !self.watcher.has_found() {
+            let subject = Subject {
+                pid: self.pid,
+                data: &self.data,
+                number: self.goroutine_number.into(),
+                ours: std::slice::from_ref(&self.ours),
+            };
+            let stuck = self.reach.look(&subject, &self.goroutines, &self.ticks, now);
+            hangs.extend(self.watcher.stuck(&stuck, &self.goroutines, &self.ticks, (self.process, now)));
+        }
+        hangs
     }
 
     /// Who waits for whom, if somebody has for long.

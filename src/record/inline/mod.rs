@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>
     let rings =
         Rings::new(tracee.address_space().map_or(go::COUNT, |limit| (limit / SHARE / go::STRIDE as u64) as usize))?;
     let file = Arc::new(File::open(format!("/proc/{}/exe", tracee.pid()))?);
-    let base = Patcher { tracee, recipe, follow }.patch(&rings)?;
+    let (base, ours) = Patcher { tracee, recipe, follow }.patch(&rings)?;
     let subject = |what: &String| format!("in the Go program {path}, {what}");
     Ok(Patched {
         pid: tracee.pid(),
@@ -65,6 +66,8 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>
         file,
         base,
         data: recipe.data.clone(),
+        ours,
+        goroutine_number: recipe.runtime.goroutine_number,
         inner_calls: recipe.inner_calls.clone(),
         operations: recipe.steps.iter().map(|step| step.planned.clone()).collect(),
         rings,
@@ -84,8 +87,8 @@ struct Patcher<'a> {
 }
 
 impl Patcher<'_> {
-    /// What is added to the file's addresses.
-    fn patch(&self, rings: &Rings) -> Result<u64, InlineError> {
+    /// What is added to the file's addresses, and where the recorder is.
+    fn patch(&self, rings: &Rings) -> Result<(u64, Range<u64>), InlineError> {
         let recipe = self.recipe;
         let base = if recipe.is_position_independent { self.tracee.entry()?.wrapping_sub(recipe.entry) } else { 0 };
         self.check(base)?;
@@ -151,7 +154,7 @@ impl Patcher<'_> {
                 return Err(error.into());
             }
         }
-        Ok(base)
+        Ok((base, near..near + room + data))
     }
 
     /// The very bytes that the plan was made for have to be there.

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::names::Names;
 use super::phrases::Phrases;
 use crate::analysis::order::{Cause, Class, Cycle, Leg, LegGuard, Link};
-use crate::model::lock_frames::own_frames;
+use crate::model::lock_frames::is_go;
 use crate::model::{HangKind, Kind, LockId, Mode, StackId, Stacks, ThreadId};
-use crate::render::units::count;
+use crate::render::units::{count, plural};
 
 /// What to do about a join under a lock.
 const JOIN_ADVICE: &str = "do not join a thread while holding a lock that it needs: give the lock back first";
@@ -20,6 +20,9 @@ pub(super) fn title(cycle: &Cycle, names: &Names<'_>) -> String {
     let locks = names.cycle(cycle);
     match cycle.hang() {
         Some(HangKind::Abandoned) => return format!("the program was stuck: a thread ended and held {locks}"),
+        Some(HangKind::Leaked) => {
+            return format!("nobody is left to wake who waits for {}, while the program goes on", names.waited(cycle));
+        }
         Some(HangKind::Stuck) => {
             return format!("the program was stuck: nobody was left to wake who waits for {}", names.waited(cycle));
         }
@@ -155,9 +158,9 @@ fn observed(kind: HangKind, others: usize, legs: &[Leg], phrases: &Phrases<'_>) 
                 "it happened in this run: a thread ended and holds {lock} still{taken}, so nobody will give it back"
             )
         }),
-        HangKind::Stuck => format!(
+        HangKind::Stuck | HangKind::Leaked => format!(
             "it happened in this run: {} waited without a limit of time, and nobody was left to wake one",
-            if others == 1 { "the only thread".to_owned() } else { format!("all {others} threads") }
+            plural(others as u64, "thread", "threads")
         ),
         _ => format!(
             "it happened in this run: each of the {} threads waits for what the next one holds, and none can go on",
@@ -282,9 +285,7 @@ pub(super) fn advice(cycle: &Cycle, phrases: &Phrases<'_>) -> String {
 
 /// What to do in C++; nothing for Go, which has no such thing.
 fn at_once<'t>(leg: &Leg, phrases: &Phrases<'_>, text: &'t str) -> &'t str {
-    let mut frames = own_frames(&phrases.session.stacks, leg.wanted_stack);
-    let is_go = frames.next().is_some_and(|(_, frame)| frame.file.as_deref().is_some_and(|file| file.ends_with(".go")));
-    if is_go { "" } else { text }
+    if is_go(&phrases.session.stacks, leg.wanted_stack) { "" } else { text }
 }
 
 /// What to do about a hang that was not foreseen.
@@ -293,8 +294,10 @@ fn advice_on_hang(kind: HangKind, legs: &[Leg], phrases: &Phrases<'_>) -> String
     let any = |kind: Kind| legs.iter().any(|leg| phrases.session.lock(leg.held.lock).kind == kind);
     match kind {
         HangKind::Abandoned => format!("give {locks} back on every way out of the thread's function"),
-        HangKind::Stuck if any(Kind::Condvar) => SIGNAL_ADVICE.to_owned(),
-        HangKind::Stuck => format!("look for who should have gone on before: all of them wait for {locks}"),
+        HangKind::Stuck | HangKind::Leaked if any(Kind::Condvar) => SIGNAL_ADVICE.to_owned(),
+        HangKind::Stuck | HangKind::Leaked => {
+            format!("look for who should have gone on before: all of them wait for {locks}")
+        }
         _ if any(Kind::Join) => JOIN_ADVICE.to_owned(),
         _ => format!("take {locks} in one and the same order everywhere"),
     }

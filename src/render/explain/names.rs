@@ -43,7 +43,7 @@ impl<'a> Names<'a> {
         if let Some(cycle) = finding.cycle() {
             hang = cycle.hang();
             // A thread holds its own end; elsewhere the lock of kind `Join` stands for whom a step is about.
-            if hang != Some(HangKind::Stuck) {
+            if !hang.is_some_and(HangKind::is_left_alone) {
                 ends.extend(cycle.legs.iter().map(|leg| (leg.held.lock, leg.thread)));
             }
             ends.extend(cycle.witness.iter().filter_map(|step| Some((step.lock?, step.other?))));
@@ -206,7 +206,7 @@ impl<'a> Names<'a> {
         let limit = if leg.timed { ", for a limited time" } else { "" };
         let held = format!("{}{}", self.lock(leg.held.lock), self.mode(leg.held.lock, leg.held.mode));
         match self.hang {
-            Some(HangKind::Stuck) => format!("{who} {wants}"),
+            Some(HangKind::Stuck | HangKind::Leaked) => format!("{who} {wants}"),
             Some(HangKind::Abandoned) => format!("{who} {wants}, which a thread that has ended holds"),
             _ if self.ends(leg.held.lock).is_some() => format!("{who} {wants}{limit} before it ends"),
             _ => format!("{who} holds {held} and {wants}{limit}"),
@@ -220,7 +220,7 @@ impl<'a> Names<'a> {
         let lock = self.lock(leg.held.lock);
         let held = leg.held.stack;
         match self.hang {
-            Some(HangKind::Stuck) => vec![wants],
+            Some(HangKind::Stuck | HangKind::Leaked) => vec![wants],
             Some(HangKind::Abandoned) => {
                 vec![point(held, "", format!("{lock} was taken by a thread that has ended")), wants]
             }

@@ -7,8 +7,14 @@ use crate::ingest::file::container::Damage;
 use crate::model::{Hang, HangKind, HeldLock, LockId, ProcessId, Session, StackId, ThreadId, Waiting};
 
 // A value's number in the file is its place in this list: only ever add at the end.
-const KINDS: [HangKind; 5] =
-    [HangKind::Deadlock, HangKind::SelfDeadlock, HangKind::Waits, HangKind::Abandoned, HangKind::Stuck];
+const KINDS: [HangKind; 6] = [
+    HangKind::Deadlock,
+    HangKind::SelfDeadlock,
+    HangKind::Waits,
+    HangKind::Abandoned,
+    HangKind::Stuck,
+    HangKind::Leaked,
+];
 
 /// `HANG`.
 #[derive(Serialize, Deserialize)]

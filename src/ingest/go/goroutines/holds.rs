@@ -153,6 +153,7 @@ impl Goroutines {
         self.unhold(address, owner);
         if owner != number {
             target.session.locks[held.lock.index()].traits.handed_over = true;
+            self.locks.entry(address).and_modify(|row| row.is_handed_over = true);
         }
         if held.is_doubtful {
             self.drop_doubtful(&held, thread, target);

@@ -119,6 +119,8 @@ pub(super) struct LockRow {
     used: u32,
     /// Somebody who holds it may hold it no longer.
     is_doubtful: bool,
+    /// Others than its holders release it.
+    pub is_handed_over: bool,
 }
 
 /// All goroutines of a program that did something, and all its locks.
@@ -262,6 +264,12 @@ impl Goroutines {
     /// Whether an address is that of a lock for as long as the program runs.
     pub fn is_fixed(&self, address: u64) -> bool {
         is_in(&self.fixed, address)
+    }
+
+    /// Who holds what was asked for and will release it; nobody where that is not certain.
+    pub(super) fn holders(&self, asked: &Asked) -> Vec<u64> {
+        let row = self.locks.get(&asked.address).filter(|row| !row.is_handed_over && !row.is_doubtful);
+        row.filter(|_| asked.is_request()).map(|row| row.holders.clone()).unwrap_or_default()
     }
 
     /// What is taken in next has gaps, where events were only counted, or it has none. What is held then, or asked for, may

@@ -29,7 +29,15 @@ impl Goroutines {
         let id = add_lock(self.process, address, kind, stack, target);
         self.locks.insert(
             address,
-            LockRow { id, kind, holders: Vec::new(), waiting: 0, used: collections, is_doubtful: false },
+            LockRow {
+                id,
+                kind,
+                holders: Vec::new(),
+                waiting: 0,
+                used: collections,
+                is_doubtful: false,
+                is_handed_over: false,
+            },
         );
         id
     }

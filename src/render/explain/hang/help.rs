@@ -12,7 +12,7 @@ pub(super) fn help(words: &HangWords<'_>) -> String {
         HangKind::Deadlock => each_other(words),
         HangKind::Waits => waits(words),
         HangKind::Abandoned => abandoned(words),
-        HangKind::Stuck => stuck(words),
+        HangKind::Stuck | HangKind::Leaked => stuck(words),
     }
 }
 

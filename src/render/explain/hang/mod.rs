@@ -5,6 +5,7 @@ mod names;
 
 use names::Names;
 
+use crate::model::lock_frames::is_go;
 use crate::model::{Hang, HangKind, HeldLock, Kind, Mode, Session, Waiting};
 use crate::render::style::{Layout, Style, printable};
 use crate::render::units::{count, plural};
@@ -35,7 +36,7 @@ impl<'a> HangWords<'a> {
     pub fn title(&self) -> String {
         match self.hang.kind {
             HangKind::Abandoned => self.title_of_abandoned(),
-            HangKind::Stuck | HangKind::Waits => self.title_of_waits(),
+            HangKind::Stuck | HangKind::Leaked | HangKind::Waits => self.title_of_waits(),
             HangKind::Deadlock | HangKind::SelfDeadlock => self.title_of_ring(),
         }
     }
@@ -49,10 +50,10 @@ impl<'a> HangWords<'a> {
     pub fn summary_of_ring(&self) -> String {
         let program = self.program();
         match self.hang.kind {
-            HangKind::SelfDeadlock => format!("a thread of {program} waits for itself"),
+            HangKind::SelfDeadlock => format!("a {} of {program} waits for itself", self.threads().0),
             _ => {
                 let number = self.hang.cycle.len() as u64;
-                format!("{} of {program} wait for each other", plural(number, "thread", "threads"))
+                format!("{} of {program} wait for each other", plural(number, self.threads().0, self.threads().1))
             }
         }
     }
@@ -62,6 +63,13 @@ impl<'a> HangWords<'a> {
         let Some((thread, lock)) = self.hang.left_behind() else { return String::new() };
         let name = self.layout.paint(Style::Strong, &self.names.lock(lock));
         format!("{} has ended and holds {name} still: nobody will give it back", self.names.thread(thread))
+    }
+
+    /// What the program calls those who wait: one, and several.
+    pub fn threads(&self) -> (&'static str, &'static str) {
+        let first = self.hang.waiting().next();
+        let is_go = first.is_some_and(|waiting| is_go(&self.session.stacks, waiting.stack));
+        if is_go { ("goroutine", "goroutines") } else { ("thread", "threads") }
     }
 
     /// `server (pid 4242)`.
@@ -146,12 +154,13 @@ impl<'a> HangWords<'a> {
         let waiting = self.hang.others.len() as u64;
         let all = waiting + u64::from(self.hang.running);
         let program = self.program();
+        let (thread, threads) = self.threads();
         let who = match (self.hang.running, waiting) {
-            (0, 1) => format!("the only thread of {program}"),
-            (0, _) => format!("all {} threads of {program}", count(waiting)),
-            _ => format!("{} of {} of {program}", count(waiting), plural(all, "thread", "threads")),
+            (0, 1) => format!("the only {thread} of {program}"),
+            (0, _) => format!("all {} {threads} of {program}", count(waiting)),
+            _ => format!("{} of {} of {program}", count(waiting), plural(all, thread, threads)),
         };
-        if self.hang.kind == HangKind::Stuck {
+        if self.hang.kind.is_left_alone() {
             let (verb, whom) = if waiting == 1 { ("waits", "it") } else { ("wait", "one") };
             return format!("{who} {verb}, and nobody is left to wake {whom}");
         }

@@ -33,7 +33,7 @@ pub struct HangOptions<'a> {
 pub fn hang(session: &Session, hang: &Hang, options: &HangOptions<'_>) -> String {
     let report = HangReport { session, hang, words: HangWords::new(session, hang, options.layout), options };
     let mut out = match hang.kind {
-        HangKind::Waits | HangKind::Stuck => table::table(&report),
+        HangKind::Waits | HangKind::Stuck | HangKind::Leaked => table::table(&report),
         HangKind::Abandoned => report.abandoned(),
         HangKind::Deadlock | HangKind::SelfDeadlock => report.deadlock(),
     };
@@ -55,7 +55,7 @@ pub fn hang_in_short(session: &Session, hang: &Hang, layout: &Layout) -> String 
     let title = HangWords::new(session, hang, *layout).title();
     let (head, text) = match hang.kind {
         HangKind::Waits => ("waits: ", title),
-        HangKind::Stuck => ("stuck: ", format!("{} after the start, {title}", duration(hang.at_ns))),
+        HangKind::Stuck | HangKind::Leaked => ("stuck: ", format!("{} after the start, {title}", duration(hang.at_ns))),
         HangKind::Abandoned | HangKind::Deadlock | HangKind::SelfDeadlock => {
             ("deadlock: ", format!("{} after the start, {title}", duration(hang.at_ns)))
         }
@@ -89,8 +89,7 @@ impl HangReport<'_> {
         }
         if !hang.others.is_empty() {
             let those = if hang.cycle.len() == 1 { "it" } else { "them" };
-            let title =
-                format!("{} for {those}:", plural(hang.others.len() as u64, "more thread waits", "more threads wait"));
+            let title = format!("{} for {those}:", self.waiting_for(hang.others.len(), "more "));
             out.push_str(&format!("\n  {title}\n"));
             out.push_str(&table::rows(self, &hang.others));
         }
@@ -108,10 +107,16 @@ impl HangReport<'_> {
             out.push_str(&self.labelled("took it", "here:"));
             out.push_str(&self.stack(stack));
         }
-        let waiting = plural(hang.others.len() as u64, "thread waits", "threads wait");
+        let waiting = self.waiting_for(hang.others.len(), "");
         out.push_str(&format!("\n  {waiting} for it:\n"));
         out.push_str(&table::rows(self, &hang.others));
         out
+    }
+
+    /// `2 more threads wait`.
+    fn waiting_for(&self, number: usize, more: &str) -> String {
+        let (thread, threads) = self.words.threads();
+        plural(number as u64, &format!("{more}{thread} waits"), &format!("{more}{threads} wait"))
     }
 
     /// One thread of the ring: what it wants and has, and where.

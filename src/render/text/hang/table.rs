@@ -1,7 +1,7 @@
 //! Who waits for what, in a table.
 
 use super::HangReport;
-use crate::model::{HangKind, Kind, Mode, Waiting};
+use crate::model::{Kind, Mode, Waiting};
 use crate::render::frames;
 use crate::render::style::{Style, wrap};
 use crate::render::table::{Column, table as columns_of};
@@ -15,7 +15,7 @@ pub(super) fn table(report: &HangReport<'_>) -> String {
     let (hang, options) = (report.hang, report.options);
     let layout = &options.layout;
     let head = match hang.kind {
-        HangKind::Stuck => layout.paint(Style::Bad, "stuck: "),
+        kind if kind.is_left_alone() => layout.paint(Style::Bad, "stuck: "),
         _ => layout.paint(Style::Warn, "waits: "),
     };
     let mut out = wrap(&report.words.title_of_waits(), layout.width, &head, "  ");
@@ -39,7 +39,7 @@ pub(super) fn rows(report: &HangReport<'_>, threads: &[Waiting]) -> String {
     let (hang, options) = (report.hang, report.options);
     let layout = &options.layout;
     let columns = [
-        Column::text("thread", 0),
+        Column::text(report.words.threads().0, 0),
         Column::text("waits for", 0),
         Column::number("for", 0),
         Column::text("held by", 1),
