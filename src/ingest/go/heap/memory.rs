@@ -9,8 +9,6 @@ use crate::ingest::tasks;
 
 const PAGE: u64 = 4096;
 const WORD: u64 = 8;
-/// A program with more memory than this is not copied, bytes.
-const MOST: u64 = 256 << 20;
 
 /// A stretch of memory that was mapped as one: addresses.
 type Mapping = Range<u64>;
@@ -24,11 +22,11 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Copies it while the program runs, or while it is stopped: then it is of one moment.
+    /// Copies it while the program runs, or while it is stopped: then it is of one moment. `most`: bytes.
     ///
     /// # Errors
     /// Where it may not be read, or is too large.
-    pub fn copy(pid: u32) -> io::Result<Self> {
+    pub fn copy(pid: u32, most: u64) -> io::Result<Self> {
         let folder = tasks::folder(pid);
         let maps = tasks::maps(&folder).ok_or(io::ErrorKind::PermissionDenied)?;
         let pages = File::open(folder.join("pagemap"))?;
@@ -39,7 +37,7 @@ impl Memory {
             memory.find_pages(&mapping, &pages)?;
             memory.mappings.push(mapping);
             bytes = memory.runs.last().map_or(0, |(run, at)| *at as u64 * WORD + (run.end - run.start));
-            if bytes > MOST {
+            if bytes > most {
                 return Err(io::Error::from(io::ErrorKind::FileTooLarge));
             }
         }
@@ -169,6 +167,15 @@ fn private_and_writable(line: &str) -> Option<Mapping> {
 }
 
 #[cfg(test)]
+impl Memory {
+    /// A piece of memory, as of a program that has nothing else.
+    pub fn of(start: u64, words: Vec<u64>) -> Self {
+        let range = start..start + WORD * words.len() as u64;
+        Self { runs: vec![(range.clone(), 0)], words, mappings: vec![range] }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -178,7 +185,7 @@ mod tests {
         let mut data = vec![0u64; pages * 512];
         data.iter_mut().zip(1..).for_each(|(word, number)| *word = number << 20 | 0xabc);
         let start = data.as_ptr() as u64;
-        let memory = Memory::copy(std::process::id()).expect("our own memory");
+        let memory = Memory::copy(std::process::id(), u64::MAX).expect("our own memory");
         assert_eq!(memory.word(start), Some(1 << 20 | 0xabc));
         assert_eq!(memory.word(start + 8 * 5000), Some(5001 << 20 | 0xabc));
         assert!(memory.words(start..start + 8 * data.len() as u64).eq(data.iter().copied()));

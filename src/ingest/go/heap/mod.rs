@@ -34,6 +34,8 @@ const PAUSE_NS: u64 = 300_000_000;
 const LONGEST_PAUSE_NS: u64 = 60_000_000_000;
 /// What was written before the program was stopped has been read after this time, ns.
 const SETTLED_NS: u64 = 20_000_000;
+/// A program with more memory in use than this is not looked at, bytes.
+const MOST_MEMORY: u64 = 256 << 20;
 /// A look takes at most such a part of the time.
 const SHARE: u64 = 50;
 
@@ -153,7 +155,7 @@ impl Reach {
     fn suspects(&mut self, subject: &Subject<'_>, candidates: &[Candidate]) -> Vec<u64> {
         let running = sleepers(subject.pid);
         let stuck = |reach: &mut Self, registers: &[(u64, [u64; 16])]| {
-            let memory = Memory::copy(subject.pid).ok()?;
+            let memory = Memory::copy(subject.pid, MOST_MEMORY).ok()?;
             let layout = reach.layout(subject, &memory, candidates)?;
             let heap = layout.heap(&memory)?;
             let all = layout.goroutines(&memory, &heap, subject.number)?;
