@@ -8,7 +8,9 @@
 pub mod bytes;
 mod code;
 mod flow;
+pub mod functions;
 pub mod go;
 pub mod image;
 pub mod plan;
+pub mod rust;
 pub mod table;

@@ -100,7 +100,7 @@ pub fn atomic(code: &Code, address: u64, atomic: Atomic, success: Success) -> Re
     let window = window(code, at)?;
     let kept = match atomic {
         Atomic::CompareExchange => RflagsBits::ZF,
-        Atomic::ExchangeAdd => RflagsBits::NONE,
+        Atomic::ExchangeAdd | Atomic::Exchange => RflagsBits::NONE,
     };
     if flags_used_behind(code, at) & !kept != 0 {
         return Err(Refusal::Flags);

@@ -1,0 +1,6 @@
+//! Rust: the locks of `std::sync` and `parking_lot`, whose operations are inlined atomics in front of a slow path that is a
+//! function of its own ([design](../../docs/design/rust.md)).
+
+pub mod names;
+pub mod operations;
+pub mod sites;

@@ -1,0 +1,420 @@
+//! Finds the lock operations of a Rust program: each atomic from which a way of a few instructions leads to the slow path of
+//! an operation is that operation.
+//!
+//! The finder checks itself: every call of a slow path has to be reached from an atomic. What only tries to take a lock has no
+//! slow path; it is found by what it does to the word, and is no proof that the word is a lock's.
+
+use std::collections::{HashMap, HashSet};
+
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
+
+use super::super::code::{Code, is_atomic, is_call};
+use super::super::flow::{calls_after, calls_after_failure, constant, definitions, immediate};
+use super::super::functions::{Function, Functions};
+use super::super::image::Image;
+use super::super::table::Atomic;
+use super::names::{Known, known, path};
+use super::operations::{COLD_PATHS, Change, ColdPath, OPERATIONS, Row, TRIES};
+
+/// The number of `futex` among the system calls.
+const FUTEX: u64 = 202;
+/// The word of a `std::sync::Mutex` for whose owner others wait.
+const CONTENDED: u64 = 2;
+/// Within so many instructions behind the exchange of an unlock it is asked whether others wait.
+const REACH_OF_QUESTION: usize = 4;
+/// Within so many instructions before a compare-and-swap the new value is made.
+const REACH_OF_VALUE: usize = 12;
+
+/// Slow paths with a time limit, which is worked out by other calls before. They always follow their compare-and-swap.
+const TIMED: [&str; 2] = ["RawMutex::lock_slow", "RawRwLock::lock_exclusive_slow"];
+
+/// How an operation is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// An inlined atomic, and the slow path behind it.
+    ColdCall,
+    /// An inlined atomic, and behind it the slow path itself, which was inlined too: the word is compared with what says that
+    /// others wait, and the kernel called.
+    InlinedWake,
+    /// The atomic is a call, and the slow path is behind it.
+    Called,
+    /// How the word is changed, alone.
+    Change,
+}
+
+/// An operation in the code.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Of the atomic, or of its call.
+    pub address: u64,
+    /// Of the function that holds it.
+    pub function: u64,
+    /// Which operation it is.
+    pub row: &'static Row,
+    /// How it was recognised.
+    pub proof: Proof,
+    /// The calls of the slow path that belong to it.
+    pub cold_calls: Vec<u64>,
+}
+
+/// A call of a slow path.
+#[derive(Clone, Debug)]
+pub struct ColdCall {
+    /// Of the call, or of the jump that is one.
+    pub address: u64,
+    /// Of the function that holds it.
+    pub function: u64,
+    /// Which slow path.
+    pub cold: &'static ColdPath,
+    /// A site leads to it.
+    pub reached: bool,
+}
+
+/// A slow path in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowPath {
+    /// The function.
+    pub function: u64,
+    /// Which it is.
+    pub cold: &'static ColdPath,
+}
+
+/// How many calls of a slow path there are, and how many of them a site leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The slow path.
+    pub function: &'static str,
+    /// Calls that a site leads to.
+    pub reached: usize,
+    /// All calls.
+    pub of: usize,
+}
+
+/// What the finder found.
+#[derive(Clone, Debug, Default)]
+pub struct Sites {
+    /// The operations, by address.
+    pub sites: Vec<Site>,
+    /// What may be an operation that only tries, by address.
+    pub tries: Vec<Site>,
+    /// The calls of slow paths, by address.
+    pub cold_calls: Vec<ColdCall>,
+    /// The slow paths.
+    pub slow_paths: Vec<SlowPath>,
+}
+
+impl Sites {
+    /// Finds them.
+    pub fn find(image: &Image<'_>, functions: &Functions<'_>) -> Self {
+        let finder = Finder::new(image, functions);
+        let mut found = Self::default();
+        if finder.has_slow_paths() {
+            functions.all().iter().for_each(|function| finder.look_into(function, &mut found));
+        }
+        let reached: HashSet<u64> = found.sites.iter().flat_map(|site| site.cold_calls.iter().copied()).collect();
+        for call in &mut found.cold_calls {
+            call.reached = reached.contains(&call.address);
+        }
+        let slow = |(address, known): (&u64, &Known)| match known {
+            Known::Cold(cold) => Some(SlowPath { function: *address, cold }),
+            _ => None,
+        };
+        found.slow_paths = finder.known.iter().filter_map(slow).collect();
+        found.slow_paths.sort_by_key(|slow| slow.function);
+        found
+    }
+
+    /// The self-check: how many calls of each slow path are reached from a site.
+    pub fn reached(&self) -> Vec<Reached> {
+        let count = |cold: &'static ColdPath| {
+            let calls = self.cold_calls.iter().filter(|call| call.cold == cold);
+            let of = calls.clone().count();
+            Reached { function: cold.function, reached: calls.filter(|call| call.reached).count(), of }
+        };
+        COLD_PATHS.iter().map(count).filter(|reached| reached.of > 0).collect()
+    }
+}
+
+struct Finder<'data, 'index> {
+    image: &'index Image<'data>,
+    functions: &'index Functions<'data>,
+    /// The functions that mean something, by address.
+    known: HashMap<u64, Known>,
+    /// Words that hold the address of such a function, filled by the loader.
+    imported: HashMap<u64, Known>,
+}
+
+/// One function while it is looked into.
+struct Body<'a> {
+    code: &'a Code,
+    /// What is called at a position, if it means something.
+    calls: HashMap<usize, Known>,
+}
+
+impl<'data, 'index> Finder<'data, 'index> {
+    fn new(image: &'index Image<'data>, functions: &'index Functions<'data>) -> Self {
+        let of_name = |(address, name): &(u64, &str)| Some((*address, known(name)?));
+        Self {
+            image,
+            functions,
+            known: functions.names().iter().filter_map(of_name).collect(),
+            imported: image.imports().iter().filter_map(of_name).collect(),
+        }
+    }
+
+    fn has_slow_paths(&self) -> bool {
+        self.known.values().chain(self.imported.values()).any(|known| matches!(known, Known::Cold(_)))
+    }
+
+    fn look_into(&self, function: &Function, found: &mut Sites) {
+        // What a slow path does is part of the operation.
+        if matches!(self.known.get(&function.start), Some(Known::Cold(_) | Known::Atomic(_))) {
+            return;
+        }
+        let Some(code) = self.functions.decode(self.image, function) else { return };
+        let body = Body { calls: self.calls(&code), code: &code };
+        for (at, known) in &body.calls {
+            if let Known::Cold(cold) = known {
+                let address = code.instructions()[*at].ip();
+                found.cold_calls.push(ColdCall { address, function: function.start, cold, reached: false });
+            }
+        }
+        found.cold_calls.sort_by_key(|call| call.address);
+        // libc's own locks look the same.
+        let mut names = self.functions.names_at(function.start).peekable();
+        let may_try = names.peek().is_none() || names.any(|name| path(name).is_some());
+        for (at, instruction) in code.instructions().iter().enumerate() {
+            let site = |(row, proof, calls): (&'static Row, Proof, Vec<usize>)| Site {
+                address: instruction.ip(),
+                function: function.start,
+                row,
+                proof,
+                cold_calls: calls.iter().map(|call| code.instructions()[*call].ip()).collect(),
+            };
+            if is_atomic(instruction) {
+                match body.operation(at) {
+                    Some(operation) => found.sites.push(site(operation)),
+                    None if may_try => {
+                        found.tries.extend(body.attempt(at).map(|row| site((row, Proof::Change, Vec::new()))))
+                    }
+                    None => {}
+                }
+            } else if let Some(Known::Atomic(atomic)) = body.calls.get(&at) {
+                found.sites.extend(body.called_operation(at, *atomic).map(site));
+            }
+        }
+    }
+
+    /// The calls, and jumps out of the function, of functions that mean something.
+    fn calls(&self, code: &Code) -> HashMap<usize, Known> {
+        let mut calls = HashMap::new();
+        for (at, instruction) in code.instructions().iter().enumerate() {
+            let known = match instruction.flow_control() {
+                FlowControl::Call | FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch
+                    if instruction.op0_kind() == OpKind::NearBranch64 =>
+                {
+                    let target = instruction.near_branch_target();
+                    let is_inside = code.position(target).is_some();
+                    if is_inside { None } else { self.at(target) }
+                }
+                FlowControl::IndirectCall | FlowControl::IndirectBranch => self.through(code, at),
+                _ => None,
+            };
+            calls.extend(known.map(|known| (at, known)));
+        }
+        calls
+    }
+
+    /// What is at an address: a function, or a stub that jumps to one through a word.
+    fn at(&self, address: u64) -> Option<Known> {
+        if let Some(known) = self.known.get(&address) {
+            return Some(*known);
+        }
+        if self.imported.is_empty() || self.functions.names_at(address).next().is_some() {
+            return None;
+        }
+        let stub = Code::decode(self.image.bytes(address, 16)?, address);
+        let jump =
+            stub.instructions().iter().take(2).find(|stub| stub.flow_control() == FlowControl::IndirectBranch)?;
+        jump.is_ip_rel_memory_operand().then(|| self.in_word(jump.ip_rel_memory_address()))?
+    }
+
+    fn in_word(&self, address: u64) -> Option<Known> {
+        self.imported.get(&address).or_else(|| self.known.get(&self.image.word(address)?)).copied()
+    }
+
+    /// What is called through a word or a register.
+    fn through(&self, code: &Code, at: usize) -> Option<Known> {
+        let instruction = &code.instructions()[at];
+        match instruction.op0_kind() {
+            OpKind::Memory => in_memory(instruction).and_then(|word| self.in_word(word)),
+            OpKind::Register => {
+                let register = instruction.op0_register().full_register();
+                let mut values =
+                    definitions(code, at, register)?.into_iter().map(|at| self.loaded(&code.instructions()[at]));
+                let first = values.next()??;
+                values.all(|value| value == Some(first)).then_some(first)
+            }
+            _ => None,
+        }
+    }
+
+    /// The function whose address an instruction loads.
+    fn loaded(&self, load: &Instruction) -> Option<Known> {
+        match load.mnemonic() {
+            Mnemonic::Mov if load.op1_kind() == OpKind::Memory => self.in_word(in_memory(load)?),
+            Mnemonic::Mov => self.at(immediate(load)?),
+            Mnemonic::Lea if load.is_ip_rel_memory_operand() => self.at(load.ip_rel_memory_address()),
+            _ => None,
+        }
+    }
+}
+
+/// The address of an operand that does not depend on registers.
+fn in_memory(instruction: &Instruction) -> Option<u64> {
+    if instruction.is_ip_rel_memory_operand() {
+        return Some(instruction.ip_rel_memory_address());
+    }
+    let is_absolute = instruction.memory_base() == Register::None && instruction.memory_index() == Register::None;
+    is_absolute.then(|| instruction.memory_displacement64())
+}
+
+impl Body<'_> {
+    /// The operation that the atomic at a position is, with the call of its slow path.
+    fn operation(&self, at: usize) -> Option<(&'static Row, Proof, Vec<usize>)> {
+        let instruction = &self.code.instructions()[at];
+        let (atomic, width) = kind_of(instruction)?;
+        let is_row = |row: &&Row| row.atomic.atomic == atomic && row.width == width;
+        let wanted = |position: usize| match self.calls.get(&position) {
+            Some(Known::Cold(cold)) => Some(OPERATIONS.iter().filter(is_row).any(|row| row.cold == cold.function)),
+            Some(Known::Result) => None,
+            _ => Some(false),
+        };
+        let mut calls = match atomic {
+            Atomic::CompareExchange => calls_after_failure(self.code, at, &wanted),
+            _ => calls_after(self.code, at, &wanted),
+        };
+        if calls.is_empty() && atomic == Atomic::CompareExchange {
+            calls = calls_after_failure(self.code, at, &|position| match self.calls.get(&position) {
+                Some(Known::Cold(cold)) => {
+                    let of_row = OPERATIONS.iter().filter(is_row).any(|row| row.cold == cold.function);
+                    Some(of_row && TIMED.contains(&cold.function))
+                }
+                _ => None,
+            });
+        }
+        let Some(call) = calls.first() else {
+            let (row, calls) = self.inlined_wake(at, atomic, width)?;
+            return Some((row, Proof::InlinedWake, calls));
+        };
+        let Some(Known::Cold(cold)) = self.calls.get(call) else { return None };
+        let mut rows = OPERATIONS.iter().filter(is_row).filter(|row| row.cold == cold.function);
+        let row = rows.find(|row| row.change == Change::Any || self.changes(at, row.change, width))?;
+        Some((row, Proof::ColdCall, calls))
+    }
+
+    /// An unlock of `std`'s mutex whose wake was inlined: `xchg; cmp 2; je` to a call of `futex`.
+    fn inlined_wake(&self, at: usize, atomic: Atomic, width: usize) -> Option<(&'static Row, Vec<usize>)> {
+        if atomic != Atomic::Exchange || width != 4 {
+            return None;
+        }
+        let register = exchanged(&self.code.instructions()[at])?;
+        let mut behind = self.code.instructions().iter().skip(at + 1).take(REACH_OF_QUESTION);
+        let asks = |question: &Instruction| {
+            question.mnemonic() == Mnemonic::Cmp
+                && question.op0_kind() == OpKind::Register
+                && question.op0_register().full_register() == register
+                && immediate(question) == Some(CONTENDED)
+        };
+        behind.any(asks).then_some(())?;
+        let is_futex = |position: usize| {
+            let number = || constant(self.code, position, Register::RDI);
+            Some(self.calls.get(&position) == Some(&Known::SystemCall) && number() == Some(FUTEX))
+        };
+        let calls = calls_after(self.code, at, &is_futex);
+        let row = OPERATIONS.iter().find(|row| row.cold == "Mutex::wake")?;
+        (!calls.is_empty()).then_some((row, calls))
+    }
+
+    /// The same where the atomic is a call.
+    fn called_operation(&self, at: usize, atomic: Atomic) -> Option<(&'static Row, Proof, Vec<usize>)> {
+        let is_row = |row: &&Row| row.atomic.atomic == atomic;
+        let wanted = |position: usize| match self.calls.get(&position) {
+            Some(Known::Cold(cold)) => Some(OPERATIONS.iter().filter(is_row).any(|row| row.cold == cold.function)),
+            Some(Known::Atomic(_)) => Some(false),
+            _ => None,
+        };
+        let calls = calls_after(self.code, at, &wanted);
+        let Some(Known::Cold(cold)) = self.calls.get(calls.first()?) else { return None };
+        let mut rows = OPERATIONS.iter().filter(is_row).filter(|row| row.cold == cold.function);
+        let is_changed = |change: Change| match change {
+            Change::By(by) => constant(self.code, at, Register::RSI) == Some(by.unsigned_abs()),
+            _ => change == Change::Any,
+        };
+        Some((rows.find(|row| is_changed(row.change))?, Proof::Called, calls))
+    }
+
+    /// The operation that only tries, which the atomic at a position may be.
+    fn attempt(&self, at: usize) -> Option<&'static Row> {
+        let (atomic, width) = kind_of(&self.code.instructions()[at])?;
+        let is_row =
+            |row: &&Row| row.atomic.atomic == atomic && row.width == width && self.changes(at, row.change, width);
+        TRIES.iter().find(is_row)
+    }
+
+    /// Whether the atomic at a position changes the word like this.
+    fn changes(&self, at: usize, change: Change, width: usize) -> bool {
+        let instruction = &self.code.instructions()[at];
+        let mask = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
+        let Some(new) = exchanged(instruction) else { return false };
+        let value = |register| constant(self.code, at, register).map(|value| value & mask);
+        match change {
+            Change::Any => true,
+            Change::From(from, to) => value(Register::RAX) == Some(from) && value(new) == Some(to),
+            Change::By(by) if instruction.mnemonic() == Mnemonic::Xadd => value(new) == Some(by as u64 & mask),
+            Change::By(by) => self.is_made(at, new, &|made| match made.mnemonic() {
+                Mnemonic::Lea => {
+                    made.memory_base().full_register() == Register::RAX
+                        && made.memory_index() == Register::None
+                        && made.memory_displacement64() as i64 == by
+                }
+                Mnemonic::Inc => by == 1,
+                Mnemonic::Add => immediate(made) == Some(by as u64),
+                _ => false,
+            }),
+            Change::Sets(bits) => self.is_made(at, new, &|made| {
+                made.mnemonic() == Mnemonic::Or && immediate(made).is_some_and(|set| set & mask == bits)
+            }),
+        }
+    }
+
+    /// Whether the instruction that made a register's value, not long before a position, is such a one.
+    fn is_made(&self, at: usize, register: Register, is: &dyn Fn(&Instruction) -> bool) -> bool {
+        let before = &self.code.instructions()[at.saturating_sub(REACH_OF_VALUE)..at];
+        let makes = |made: &&Instruction| {
+            made.op_count() > 0
+                && made.op0_kind() == OpKind::Register
+                && made.op0_register().full_register() == register
+                && made.mnemonic() != Mnemonic::Cmp
+                && made.mnemonic() != Mnemonic::Test
+        };
+        before.iter().rev().take_while(|made| !is_call(made)).find(makes).is_some_and(is)
+    }
+}
+
+/// The register whose value an atomic puts into memory.
+fn exchanged(instruction: &Instruction) -> Option<Register> {
+    let other = if instruction.op0_kind() == OpKind::Memory { 1 } else { 0 };
+    (instruction.op_kind(other) == OpKind::Register).then(|| instruction.op_register(other).full_register())
+}
+
+/// What kind of atomic an instruction is, and how many bytes it is on.
+fn kind_of(instruction: &Instruction) -> Option<(Atomic, usize)> {
+    let atomic = match instruction.mnemonic() {
+        Mnemonic::Cmpxchg => Atomic::CompareExchange,
+        Mnemonic::Xadd => Atomic::ExchangeAdd,
+        Mnemonic::Xchg => Atomic::Exchange,
+        _ => return None,
+    };
+    Some((atomic, instruction.memory_size().size()))
+}
