@@ -181,17 +181,24 @@ pub fn definitions(code: &Code, at: usize, register: Register) -> Option<Vec<usi
             return None;
         } else {
             let next = before(code, position);
-            if next.is_empty() {
+            // What unwinding goes on at, or a table of jumps leads to, has come by one of the other ways before.
+            if next.is_empty() && position == 0 {
                 return None;
             }
             open.extend(next);
         }
     }
-    Some(found)
+    (!found.is_empty()).then_some(found)
 }
 
 /// The number that a register has when a position is reached, if it is one for sure.
 pub fn constant(code: &Code, at: usize, register: Register) -> Option<u64> {
+    /// More copies are not followed.
+    const COPIES: usize = 3;
+    constant_within(code, at, register, COPIES)
+}
+
+fn constant_within(code: &Code, at: usize, register: Register, depth: usize) -> Option<u64> {
     let mut values = definitions(code, at, register)?.into_iter().map(|position| {
         let instruction = &code.instructions()[position];
         let is_same = instruction.op_count() == 2
@@ -199,6 +206,9 @@ pub fn constant(code: &Code, at: usize, register: Register) -> Option<u64> {
             && instruction.op1_kind() == OpKind::Register
             && instruction.op0_register() == instruction.op1_register();
         match instruction.mnemonic() {
+            Mnemonic::Mov if instruction.op1_kind() == OpKind::Register && depth > 0 => {
+                constant_within(code, position, instruction.op1_register().full_register(), depth - 1)
+            }
             Mnemonic::Mov if instruction.op0_kind() == OpKind::Register => immediate(instruction),
             Mnemonic::Xor | Mnemonic::Sub if is_same => Some(0),
             // `push n; pop r`, which is shorter.

@@ -10,6 +10,23 @@ use std::process::Command;
 use super::build::scratch;
 use super::skip;
 
+/// The ways to build a program.
+pub const VARIANTS: [&[&str]; 13] = [
+    &["-Copt-level=0"],
+    &["-Copt-level=1"],
+    &["-Copt-level=2"],
+    &["-Copt-level=3"],
+    &["-Copt-level=s"],
+    &["-Copt-level=z"],
+    &["-Copt-level=3", "-Clto=thin"],
+    &["-Copt-level=3", "-Clto=fat", "-Ccodegen-units=1"],
+    &["-Copt-level=3", "-Cpanic=abort"],
+    &["-Copt-level=3", "-Ctarget-cpu=native"],
+    &["-Copt-level=3", "-Csymbol-mangling-version=v0"],
+    &["-Copt-level=3", "-Ctarget-feature=+crt-static"],
+    &["-Copt-level=3", "-Ctarget-feature=+crt-static", "-Crelocation-model=static"],
+];
+
 /// A compiler.
 #[derive(Clone, Debug)]
 pub struct Rust {

@@ -12,6 +12,8 @@ pub enum Known {
     Cold(&'static ColdPath),
     /// An atomic that was not inlined, as in unoptimised builds: the word's address, what is expected, what is put there.
     Atomic(Atomic),
+    /// A loop around such an atomic, that is called with what changes the word.
+    Update,
     /// It looks into the result of such an atomic, and calls nothing that counts.
     Result,
     /// `syscall` of libc.
@@ -19,13 +21,14 @@ pub enum Known {
 }
 
 /// Parts of mangled names without which a name means nothing: most need no demangling then.
-const MARKS: [&str; 10] = [
+const MARKS: [&str; 11] = [
     "_contended",
     "wake",
     "_slow",
     "compare_exchange",
     "swap",
     "fetch_",
+    "try_update",
     "atomic_sub",
     "atomic_add",
     "is_err",
@@ -45,24 +48,21 @@ pub fn known(symbol: &str) -> Option<Known> {
         return Some(Known::Result);
     }
     if let Some(rest) = path.strip_prefix("core::sync::atomic::") {
+        if ["fetch_update", "try_update"].iter().any(|name| rest.ends_with(name)) {
+            return ["AtomicU32", "Atomic<u32>"].iter().any(|owner| rest.contains(owner)).then_some(Known::Update);
+        }
         return atomic(rest).map(Known::Atomic);
     }
     // Closures have a longer path.
     let (crate_name, _) = path.split_once("::")?;
+    if crate_name == "std" && !path.starts_with("std::sys") {
+        return None;
+    }
     let mut segments = path.rsplitn(3, "::");
     let (function, owner) = (segments.next()?, segments.next()?);
-    let is_it = |cold: &&ColdPath| {
-        cold.function.split_once("::") == Some((owner, function)) && belongs(crate_name, &path, cold.crate_name)
-    };
+    let is_it =
+        |cold: &&ColdPath| cold.function.split_once("::") == Some((owner, function)) && crate_name == cold.crate_name;
     COLD_PATHS.iter().find(is_it).map(Known::Cold)
-}
-
-/// Whether the slow path is that crate's. The locks of dashmap are a copy of `parking_lot`'s.
-fn belongs(crate_name: &str, path: &str, wanted: &str) -> bool {
-    match wanted {
-        "std" => path.starts_with("std::sys"),
-        _ => [wanted, "dashmap"].contains(&crate_name),
-    }
 }
 
 fn atomic(path: &str) -> Option<Atomic> {

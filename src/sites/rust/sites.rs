@@ -14,7 +14,7 @@ use super::super::functions::{Function, Functions};
 use super::super::image::Image;
 use super::super::table::Atomic;
 use super::names::{Known, known, path};
-use super::operations::{COLD_PATHS, Change, ColdPath, OPERATIONS, Row, TRIES};
+use super::operations::{COLD_PATHS, Change, ColdPath, NEVER, OPERATIONS, Row, TRIES, UPDATE};
 
 /// The number of `futex` among the system calls.
 const FUTEX: u64 = 202;
@@ -40,6 +40,10 @@ pub enum Proof {
     Called,
     /// How the word is changed, alone.
     Change,
+    /// The same where the atomic is a call.
+    CalledChange,
+    /// The atomic is a call in a function that changes words of all kinds.
+    Update,
 }
 
 /// An operation in the code.
@@ -66,6 +70,8 @@ pub struct ColdCall {
     pub function: u64,
     /// Which slow path.
     pub cold: &'static ColdPath,
+    /// It may give up after a time.
+    pub is_limited: bool,
     /// A site leads to it.
     pub reached: bool,
 }
@@ -99,8 +105,12 @@ pub struct Sites {
     pub tries: Vec<Site>,
     /// The calls of slow paths, by address.
     pub cold_calls: Vec<ColdCall>,
+    /// What looks like an unlock of `std`'s mutex whose wake was inlined, without a call of the kernel that was recognised.
+    pub doubts: Vec<u64>,
     /// The slow paths.
     pub slow_paths: Vec<SlowPath>,
+    /// The addresses behind all calls in the program, sorted.
+    pub returns: Vec<u64>,
 }
 
 impl Sites {
@@ -121,6 +131,7 @@ impl Sites {
         };
         found.slow_paths = finder.known.iter().filter_map(slow).collect();
         found.slow_paths.sort_by_key(|slow| slow.function);
+        found.returns.sort_unstable();
         found
     }
 
@@ -131,7 +142,9 @@ impl Sites {
             let of = calls.clone().count();
             Reached { function: cold.function, reached: calls.filter(|call| call.reached).count(), of }
         };
-        COLD_PATHS.iter().map(count).filter(|reached| reached.of > 0).collect()
+        let inlined = self.sites.iter().filter(|site| site.proof == Proof::InlinedWake).count();
+        let inlined = Reached { function: "Mutex::wake, inlined", reached: inlined, of: inlined + self.doubts.len() };
+        COLD_PATHS.iter().map(count).chain([inlined]).filter(|reached| reached.of > 0).collect()
     }
 }
 
@@ -167,20 +180,26 @@ impl<'data, 'index> Finder<'data, 'index> {
     }
 
     fn look_into(&self, function: &Function, found: &mut Sites) {
+        let Some(code) = self.functions.decode(self.image, function) else { return };
+        found.returns.extend(code.instructions().iter().filter(|call| is_call(call)).map(Instruction::next_ip));
         // What a slow path does is part of the operation.
         if matches!(self.known.get(&function.start), Some(Known::Cold(_) | Known::Atomic(_))) {
             return;
         }
-        let Some(code) = self.functions.decode(self.image, function) else { return };
         let body = Body { calls: self.calls(&code), code: &code };
         for (at, known) in &body.calls {
             if let Known::Cold(cold) = known {
                 let address = code.instructions()[*at].ip();
-                found.cold_calls.push(ColdCall { address, function: function.start, cold, reached: false });
+                let is_limited = cold.limit.is_some_and(|limit| {
+                    let register = [Register::RDI, Register::RSI, Register::RDX, Register::RCX][usize::from(limit)];
+                    constant(&code, *at, register) != Some(NEVER)
+                });
+                let function = function.start;
+                found.cold_calls.push(ColdCall { address, function, cold, is_limited, reached: false });
             }
         }
         found.cold_calls.sort_by_key(|call| call.address);
-        // libc's own locks look the same.
+        // libc's own locks may look the same.
         let mut names = self.functions.names_at(function.start).peekable();
         let may_try = names.peek().is_none() || names.any(|name| path(name).is_some());
         for (at, instruction) in code.instructions().iter().enumerate() {
@@ -194,13 +213,24 @@ impl<'data, 'index> Finder<'data, 'index> {
             if is_atomic(instruction) {
                 match body.operation(at) {
                     Some(operation) => found.sites.push(site(operation)),
+                    None if may_try && body.asks_for_waiters(at) => found.doubts.push(instruction.ip()),
                     None if may_try => {
                         found.tries.extend(body.attempt(at).map(|row| site((row, Proof::Change, Vec::new()))))
                     }
                     None => {}
                 }
             } else if let Some(Known::Atomic(atomic)) = body.calls.get(&at) {
-                found.sites.extend(body.called_operation(at, *atomic).map(site));
+                let tries = *atomic == Atomic::CompareExchange;
+                match body.called_operation(at, *atomic) {
+                    Some(operation) => found.sites.push(site(operation)),
+                    None if tries && self.known.get(&function.start) == Some(&Known::Update) => {
+                        found.tries.push(site((&UPDATE, Proof::Update, Vec::new())));
+                    }
+                    None if tries => found
+                        .tries
+                        .extend(body.called_attempt(at).map(|row| site((row, Proof::CalledChange, Vec::new())))),
+                    None => {}
+                }
             }
         }
     }
@@ -303,30 +333,22 @@ impl Body<'_> {
                 _ => None,
             });
         }
-        let Some(call) = calls.first() else {
+        if calls.is_empty() {
             let (row, calls) = self.inlined_wake(at, atomic, width)?;
             return Some((row, Proof::InlinedWake, calls));
-        };
-        let Some(Known::Cold(cold)) = self.calls.get(call) else { return None };
-        let mut rows = OPERATIONS.iter().filter(is_row).filter(|row| row.cold == cold.function);
-        let row = rows.find(|row| row.change == Change::Any || self.changes(at, row.change, width))?;
+        }
+        let row = self.row_of(&calls, &|row| {
+            let is_sure = row.change == Change::Any || self.changes(at, row.change, width);
+            // A try whose way leads on to another lock's slow path is no more than that.
+            (is_row(&row) && (is_sure || self.attempt(at).is_none())).then_some(is_sure)
+        })?;
+        calls.retain(|call| self.cold_at(*call) == Some(row.cold));
         Some((row, Proof::ColdCall, calls))
     }
 
     /// An unlock of `std`'s mutex whose wake was inlined: `xchg; cmp 2; je` to a call of `futex`.
     fn inlined_wake(&self, at: usize, atomic: Atomic, width: usize) -> Option<(&'static Row, Vec<usize>)> {
-        if atomic != Atomic::Exchange || width != 4 {
-            return None;
-        }
-        let register = exchanged(&self.code.instructions()[at])?;
-        let mut behind = self.code.instructions().iter().skip(at + 1).take(REACH_OF_QUESTION);
-        let asks = |question: &Instruction| {
-            question.mnemonic() == Mnemonic::Cmp
-                && question.op0_kind() == OpKind::Register
-                && question.op0_register().full_register() == register
-                && immediate(question) == Some(CONTENDED)
-        };
-        behind.any(asks).then_some(())?;
+        (atomic == Atomic::Exchange && width == 4 && self.asks_for_waiters(at)).then_some(())?;
         let is_futex = |position: usize| {
             let number = || constant(self.code, position, Register::RDI);
             Some(self.calls.get(&position) == Some(&Known::SystemCall) && number() == Some(FUTEX))
@@ -334,6 +356,23 @@ impl Body<'_> {
         let calls = calls_after(self.code, at, &is_futex);
         let row = OPERATIONS.iter().find(|row| row.cold == "Mutex::wake")?;
         (!calls.is_empty()).then_some((row, calls))
+    }
+
+    /// Whether the exchange at a position unlocks a mutex of `std`: 0 is put there, and it is asked whether others wait.
+    fn asks_for_waiters(&self, at: usize) -> bool {
+        let exchange = &self.code.instructions()[at];
+        let Some(register) = exchanged(exchange).filter(|_| kind_of(exchange) == Some((Atomic::Exchange, 4))) else {
+            return false;
+        };
+        let is_zero = constant(self.code, at, register) == Some(0);
+        let mut behind = self.code.instructions().iter().skip(at + 1).take(REACH_OF_QUESTION);
+        let asks = |question: &Instruction| {
+            question.mnemonic() == Mnemonic::Cmp
+                && question.op0_kind() == OpKind::Register
+                && question.op0_register().full_register() == register
+                && immediate(question) == Some(CONTENDED)
+        };
+        is_zero && behind.any(asks)
     }
 
     /// The same where the atomic is a call.
@@ -344,14 +383,37 @@ impl Body<'_> {
             Some(Known::Atomic(_)) => Some(false),
             _ => None,
         };
-        let calls = calls_after(self.code, at, &wanted);
-        let Some(Known::Cold(cold)) = self.calls.get(calls.first()?) else { return None };
-        let mut rows = OPERATIONS.iter().filter(is_row).filter(|row| row.cold == cold.function);
+        let mut calls = calls_after(self.code, at, &wanted);
+        let value = |register| constant(self.code, at, register);
         let is_changed = |change: Change| match change {
-            Change::By(by) => constant(self.code, at, Register::RSI) == Some(by.unsigned_abs()),
-            _ => change == Change::Any,
+            Change::Any => true,
+            Change::From(from, to) => value(Register::RSI) == Some(from) && value(Register::RDX) == Some(to),
+            Change::By(by) if atomic == Atomic::ExchangeAdd => value(Register::RSI) == Some(by.unsigned_abs()),
+            Change::By(_) | Change::Sets(_) => false,
         };
-        Some((rows.find(|row| is_changed(row.change))?, Proof::Called, calls))
+        let row = self.row_of(&calls, &|row| is_row(&row).then(|| is_changed(row.change)))?;
+        calls.retain(|call| self.cold_at(*call) == Some(row.cold));
+        Some((row, Proof::Called, calls))
+    }
+
+    /// The slow path that is called at a position.
+    fn cold_at(&self, at: usize) -> Option<&'static str> {
+        match self.calls.get(&at) {
+            Some(Known::Cold(cold)) => Some(cold.function),
+            _ => None,
+        }
+    }
+
+    /// The operation that these calls of slow paths are of. `fits`: whether the atomic may be of a row, and surely is. A way
+    /// may lead on to another lock's slow path, so what is sure comes first; else the only one.
+    fn row_of(&self, calls: &[usize], fits: &dyn Fn(&'static Row) -> Option<bool>) -> Option<&'static Row> {
+        let of_calls = |row: &&'static Row| calls.iter().any(|call| self.cold_at(*call) == Some(row.cold));
+        let rows: Vec<(&'static Row, bool)> =
+            OPERATIONS.iter().filter(of_calls).filter_map(|row| Some((row, fits(row)?))).collect();
+        match (rows.iter().find(|(_, is_sure)| *is_sure), &rows[..]) {
+            (Some((row, _)), _) | (None, [(row, _)]) => Some(row),
+            _ => None,
+        }
     }
 
     /// The operation that only tries, which the atomic at a position may be.
@@ -359,6 +421,16 @@ impl Body<'_> {
         let (atomic, width) = kind_of(&self.code.instructions()[at])?;
         let is_row =
             |row: &&Row| row.atomic.atomic == atomic && row.width == width && self.changes(at, row.change, width);
+        TRIES.iter().find(is_row)
+    }
+
+    /// The same where the atomic is a call.
+    fn called_attempt(&self, at: usize) -> Option<&'static Row> {
+        let value = |register| constant(self.code, at, register);
+        let is_row = |row: &&Row| match row.change {
+            Change::From(from, to) => value(Register::RSI) == Some(from) && value(Register::RDX) == Some(to),
+            _ => false,
+        };
         TRIES.iter().find(is_row)
     }
 
