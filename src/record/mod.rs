@@ -170,6 +170,8 @@ pub fn record(
     let recipe = recipe.map(|recipe| if recipe.is_go_command() { recipe.followed_only() } else { recipe });
     let recipe = match recipe {
         Some(recipe) => Some(inline::Recipe::Go(Box::new(recipe))),
+        // The demonstration is about libc's locks.
+        None if options.workload.is_some() => None,
         None => rust::recipe(&program.path).map(|recipe| inline::Recipe::Rust(Box::new(recipe))),
     };
     let follow = follower.as_ref().map(|follower| follower.socket().to_owned());

@@ -201,6 +201,21 @@ impl<'data> Image<'data> {
         found
     }
 
+    /// The words that hold one of these values after relocation; those of a position-independent file alone where it is one.
+    pub fn words_that_hold_one_of(&self, values: &[u64]) -> Vec<u64> {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable();
+        let is_one = |value: &u64| sorted.binary_search(value).is_ok();
+        let mut found: Vec<u64> = self.relocations.iter().filter(|(_, to)| is_one(to)).map(|(at, _)| *at).collect();
+        for segment in self.segments.iter().filter(|segment| !segment.executable && !self.position_independent) {
+            let first = (segment.address.wrapping_neg() % 8) as usize;
+            let words = segment.data.get(first..).unwrap_or_default().chunks_exact(8).enumerate();
+            let holds = words.filter(|(_, word)| u64_at(word, 0).is_some_and(|value| is_one(&value)));
+            found.extend(holds.map(|(at, _)| segment.address + (first + 8 * at) as u64));
+        }
+        found
+    }
+
     fn read_notes(&mut self, part: &elf::ProgramHeader64<LittleEndian>, data: &'data [u8]) {
         let Ok(Some(mut notes)) = part.notes(LittleEndian, data) else { return };
         while let Ok(Some(note)) = notes.next() {

@@ -170,11 +170,12 @@ pub fn beginning(code: &Code) -> Result<Patch, Refusal> {
     Patch::new(Form::Before, window(code, 0)?).ok_or(Refusal::Missing)
 }
 
-/// The patch of a call: its target alone is changed.
+/// The patch of a call, direct or through a word at a fixed place: its target alone is changed.
 pub fn call(code: &Code, address: u64) -> Result<Patch, Refusal> {
     let at = code.position(address).ok_or(Refusal::Missing)?;
     let instruction = &code.instructions()[at..=at];
-    if !instruction[0].is_call_near() || instruction[0].len() != JUMP {
+    let through_word = instruction[0].is_call_near_indirect() && instruction[0].is_ip_rel_memory_operand();
+    if !(instruction[0].is_call_near() && instruction[0].len() == JUMP || through_word) {
         return Err(Refusal::Missing);
     }
     Patch::new(Form::Call, instruction).ok_or(Refusal::Missing)

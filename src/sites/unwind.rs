@@ -62,6 +62,18 @@ impl Rules {
         row.map_or(Rule::default(), |row| row.2)
     }
 
+    /// The rules at addresses, which are sorted.
+    pub fn at_each(&self, addresses: impl Iterator<Item = u64>) -> impl Iterator<Item = Rule> {
+        let mut next = 0;
+        addresses.map(move |address| {
+            while self.rows.get(next + 1).is_some_and(|row| row.0 <= address) {
+                next += 1;
+            }
+            let row = self.rows.get(next).filter(|row| (row.0..row.1).contains(&address));
+            row.map_or(Rule::default(), |row| row.2)
+        })
+    }
+
     fn read_table(&mut self, image: &Image<'_>) -> Option<()> {
         let index = image.unwind_index()?;
         let bases = BaseAddresses::default().set_eh_frame_hdr(index);
@@ -99,6 +111,9 @@ mod tests {
         let own = functions.names().iter().find(|(_, name)| name.contains("the_entry_of_this_test_has_the_rule"));
         assert_eq!(rules.at(own.expect("this function").0), Rule::ENTRY);
         assert_eq!(rules.at(0), Rule::default());
+        let addresses: Vec<u64> = functions.all().iter().map(|function| function.start).collect();
+        let each: Vec<Rule> = rules.at_each(addresses.iter().copied()).collect();
+        assert!(each.len() > 100 && addresses.iter().zip(each).all(|(address, rule)| rules.at(*address) == rule));
     }
 
     #[test]

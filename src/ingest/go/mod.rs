@@ -96,7 +96,8 @@ pub struct Program {
     base: u64,
     inner_calls: Vec<u64>,
     meanings: Vec<Meaning>,
-    language: Language,
+    /// What it is written in.
+    pub language: Language,
     left_out: Vec<String>,
     rings: Rings,
     ticks: Ticks,

@@ -187,11 +187,13 @@ fn jump(patch: &Patch, base: u64, to: u64) -> Vec<u8> {
     const CALL: u8 = 0xe8;
     const JUMP: u8 = 0xe9;
     const TRAP: u8 = 0xcc;
+    const NOTHING: u8 = 0x90;
     let from = patch.address.wrapping_add(base);
     let mut bytes = vec![if patch.form == Form::Call { CALL } else { JUMP }];
     // Room was looked for where the distance fits.
     bytes.extend((to.wrapping_sub(from + 5) as i32).to_le_bytes());
-    bytes.resize(patch.length, TRAP);
+    // Behind a call the program goes on, and what the call has less than the one before does nothing.
+    bytes.resize(patch.length, if patch.form == Form::Call { NOTHING } else { TRAP });
     bytes
 }
 

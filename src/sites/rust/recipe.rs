@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::functions::Functions;
 use super::super::image::{Image, ImageError};
-use super::super::plan::Patch;
+use super::super::plan::{Form, JUMP, Patch};
 use super::super::unwind::{Rule, Rules};
 use super::plan::{Operation, Plan, Planned};
 use super::sites::Sites;
@@ -68,13 +68,18 @@ impl Recipe {
         let plan = Plan::new(&image, &functions, &sites);
         let steps: Vec<Step> =
             plan.patches().filter_map(|(planned, patch)| step(&image, &rules, planned, patch)).collect();
-        let returns = sites.returns.iter().map(|address| (*address, rules.at(address - 1)));
+        let mut returns = return_addresses(&image);
+        // A call that was longer than the one in its place returns before its end.
+        let is_call = |step: &&Step| step.patch.form == Form::Call && step.patch.length > JUMP;
+        returns.extend(steps.iter().filter(is_call).map(|step| step.patch.address + JUMP as u64));
+        returns.sort_unstable();
+        let rules_of_returns: Vec<Rule> = rules.at_each(returns.iter().map(|address| address - 1)).collect();
         let segments = image.segments().iter();
         Ok(Some(Self {
             found: found(&sites, steps.len()),
             left_out: left_out(&plan, &sites),
             steps,
-            returns: returns.filter(|(_, rule)| *rule != Rule::default()).collect(),
+            returns: returns.into_iter().zip(rules_of_returns).filter(|(_, rule)| *rule != Rule::default()).collect(),
             entry: image.entry(),
             is_position_independent: image.is_position_independent(),
             is_interpreted: image.is_interpreted(),
@@ -86,6 +91,43 @@ impl Recipe {
             build_id: image.build_id().unwrap_or_default().to_vec(),
         }))
     }
+}
+
+/// The addresses behind everything that may be a call, by its bytes. Bytes within instructions may look like one: nobody ever
+/// returns there.
+fn return_addresses(image: &Image<'_>) -> Vec<u64> {
+    let mut found = Vec::new();
+    for part in image.segments().iter().filter(|part| part.executable) {
+        let is_code = |address: u64| address.wrapping_sub(part.address) < part.data.len() as u64;
+        for (at, bytes) in part.data.windows(7).enumerate() {
+            let length = match *bytes {
+                [0xe8, a, b, c, d, ..] => {
+                    let target =
+                        (part.address + at as u64 + 5).wrapping_add_signed(i32::from_le_bytes([a, b, c, d]).into());
+                    if is_code(target) { 5 } else { continue }
+                }
+                // Through a register or memory: `ff /2`, with what its operand takes.
+                [0xff, mode, scale, ..] if mode >> 3 & 7 == 2 => match (mode >> 6, mode & 7) {
+                    (0, 4) => {
+                        if scale & 7 == 5 {
+                            7
+                        } else {
+                            3
+                        }
+                    }
+                    (0, 5) => 6,
+                    (0, _) | (3, _) => 2,
+                    (1, 4) => 4,
+                    (1, _) => 3,
+                    (2, 4) => 7,
+                    _ => 6,
+                },
+                _ => continue,
+            };
+            found.push(part.address + at as u64 + length);
+        }
+    }
+    found
 }
 
 fn step(image: &Image<'_>, rules: &Rules, planned: &Planned, patch: &Patch) -> Option<Step> {
@@ -100,7 +142,10 @@ fn step(image: &Image<'_>, rules: &Rules, planned: &Planned, patch: &Patch) -> O
 
 fn found(sites: &Sites, patched: usize) -> String {
     let (reached, of) = sites.reached().iter().fold((0, 0), |(some, all), row| (some + row.reached, all + row.of));
-    format!("locks of Rust: {reached} of {of} slow calls reached, {patched} places patched")
+    format!(
+        "locks of Rust: {reached} of {of} slow calls reached, {patched} places patched (waits for conditions, channels and \
+         parked threads are not recorded)"
+    )
 }
 
 fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {

@@ -25,6 +25,12 @@ const REACH_OF_QUESTION: usize = 4;
 /// Within so many instructions before a compare-and-swap the new value is made.
 const REACH_OF_VALUE: usize = 12;
 
+/// The bytes of a lock prefix and of `xchg`.
+const LOCK: u8 = 0xf0;
+const EXCHANGE: u8 = 0x87;
+/// Within so many bytes behind it the comparison comes.
+const REACH_OF_EXCHANGE: usize = 24;
+
 /// Slow paths with a time limit, which is worked out by other calls before. They always follow their compare-and-swap.
 const TIMED: [&str; 2] = ["RawMutex::lock_slow", "RawRwLock::lock_exclusive_slow"];
 
@@ -109,8 +115,6 @@ pub struct Sites {
     pub doubts: Vec<u64>,
     /// The slow paths.
     pub slow_paths: Vec<SlowPath>,
-    /// The addresses behind all calls in the program, sorted.
-    pub returns: Vec<u64>,
 }
 
 impl Sites {
@@ -119,7 +123,12 @@ impl Sites {
         let finder = Finder::new(image, functions);
         let mut found = Self::default();
         if finder.has_slow_paths() {
-            functions.all().iter().for_each(|function| finder.look_into(function, &mut found));
+            let may_hold = |function: &&Function| {
+                image
+                    .code(function.start, function.end)
+                    .is_some_and(|code| finder.may_hold_operations(code, function.start))
+            };
+            functions.all().iter().filter(may_hold).for_each(|function| finder.look_into(function, &mut found));
         }
         let reached: HashSet<u64> = found.sites.iter().flat_map(|site| site.cold_calls.iter().copied()).collect();
         for call in &mut found.cold_calls {
@@ -131,7 +140,6 @@ impl Sites {
         };
         found.slow_paths = finder.known.iter().filter_map(slow).collect();
         found.slow_paths.sort_by_key(|slow| slow.function);
-        found.returns.sort_unstable();
         found
     }
 
@@ -155,6 +163,8 @@ struct Finder<'data, 'index> {
     known: HashMap<u64, Known>,
     /// Words that hold the address of such a function, filled by the loader.
     imported: HashMap<u64, Known>,
+    /// The addresses of slow paths and of atomics that are called, and of the words that hold such an address; sorted.
+    of_interest: Vec<u64>,
 }
 
 /// One function while it is looked into.
@@ -167,25 +177,54 @@ struct Body<'a> {
 impl<'data, 'index> Finder<'data, 'index> {
     fn new(image: &'index Image<'data>, functions: &'index Functions<'data>) -> Self {
         let of_name = |(address, name): &(u64, &str)| Some((*address, known(name)?));
-        Self {
-            image,
-            functions,
-            known: functions.names().iter().filter_map(of_name).collect(),
-            imported: image.imports().iter().filter_map(of_name).collect(),
-        }
+        let known: HashMap<u64, Known> = functions.names().iter().filter_map(of_name).collect();
+        let imported: HashMap<u64, Known> = image.imports().iter().filter_map(of_name).collect();
+        let counts = |(address, known): (&u64, &Known)| {
+            matches!(known, Known::Cold(_) | Known::Atomic(_) | Known::Update).then_some(*address)
+        };
+        let mut of_interest: Vec<u64> = known.iter().filter_map(counts).collect();
+        let words = image.words_that_hold_one_of(&of_interest);
+        of_interest.extend(words.into_iter().chain(imported.iter().filter_map(counts)));
+        of_interest.sort_unstable();
+        Self { image, functions, known, imported, of_interest }
     }
 
     fn has_slow_paths(&self) -> bool {
         self.known.values().chain(self.imported.values()).any(|known| matches!(known, Known::Cold(_)))
     }
 
+    /// Whether a function's bytes have something that may be an atomic of an operation, or refer to a function that means
+    /// something. Bytes within instructions may look like it; then a function is decoded for nothing.
+    fn may_hold_operations(&self, code: &[u8], start: u64) -> bool {
+        let refers = |behind: usize, distance: &[u8]| {
+            let distance = distance.try_into().map(i32::from_le_bytes).unwrap_or_default();
+            (start + behind as u64).wrapping_add_signed(distance.into())
+        };
+        code.windows(6).enumerate().any(|(at, bytes)| match *bytes {
+            // A lock prefix, perhaps one for registers, and the two bytes of `cmpxchg` or `xadd`.
+            [LOCK, 0x0f, 0xb0 | 0xb1 | 0xc0 | 0xc1, ..] | [LOCK, 0x40..=0x4f, 0x0f, 0xb0 | 0xb1 | 0xc0 | 0xc1, ..] => {
+                true
+            }
+            // `cmp r, 2`, behind an exchange.
+            [0x83, 0xf8..=0xff, 2, ..] => code[at.saturating_sub(REACH_OF_EXCHANGE)..at].contains(&EXCHANGE),
+            // A call or a jump; one through a word; the address of a function or the word taken.
+            [0xe8 | 0xe9, ..] => self.is_of_interest(refers(at + 5, &bytes[1..5])),
+            [0xff, 0x15 | 0x25, ..] => self.is_of_interest(refers(at + 6, &bytes[2..6])),
+            [0x8b | 0x8d, mode, ..] if mode & 0xc7 == 0x05 => self.is_of_interest(refers(at + 6, &bytes[2..6])),
+            _ => false,
+        })
+    }
+
+    fn is_of_interest(&self, address: u64) -> bool {
+        self.of_interest.binary_search(&address).is_ok()
+    }
+
     fn look_into(&self, function: &Function, found: &mut Sites) {
-        let Some(code) = self.functions.decode(self.image, function) else { return };
-        found.returns.extend(code.instructions().iter().filter(|call| is_call(call)).map(Instruction::next_ip));
         // What a slow path does is part of the operation.
         if matches!(self.known.get(&function.start), Some(Known::Cold(_) | Known::Atomic(_))) {
             return;
         }
+        let Some(code) = self.functions.decode(self.image, function) else { return };
         let body = Body { calls: self.calls(&code), code: &code };
         for (at, known) in &body.calls {
             if let Known::Cold(cold) = known {

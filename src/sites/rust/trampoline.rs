@@ -61,14 +61,16 @@ pub fn assemble(
             assembly.displaced(0)?;
         }
         Operation::Called(row) => {
-            let target = patch.displaced[0].near_branch_target().wrapping_add(base);
             if row.atomic.success == Success::Always {
                 assembly.record(Object::First, without)?;
-                assembly.asm.jmp(target)?;
+                assembly.asm.push(rdi)?;
+                assembly.displaced(0)?;
+                assembly.asm.pop(rdi)?;
+                assembly.asm.ret()?;
             } else {
                 let mut out = assembly.asm.create_label();
                 assembly.asm.push(rdi)?;
-                assembly.asm.call(target)?;
+                assembly.displaced(0)?;
                 assembly.asm.pop(rdi)?;
                 // `Ok` is 0.
                 assembly.asm.test(al, 1)?;
@@ -84,7 +86,7 @@ pub fn assemble(
             for register in [rdi, rsi, rdx] {
                 assembly.asm.push(register)?;
             }
-            assembly.asm.call(patch.displaced[0].near_branch_target().wrapping_add(base))?;
+            assembly.displaced(0)?;
             // What was expected, and what was put there.
             for register in [rcx, rsi, rdi] {
                 assembly.asm.pop(register)?;
