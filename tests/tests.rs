@@ -44,6 +44,8 @@ mod suite {
     mod real_programs;
     mod refusals;
     mod rooms;
+    mod rust_recording;
+    mod rust_sites;
     mod sandboxes;
     mod signals;
     mod stacks;

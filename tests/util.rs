@@ -9,6 +9,7 @@ pub mod random;
 pub mod raw;
 pub mod report;
 pub mod run;
+pub mod rust;
 pub mod server;
 pub mod skip;
 pub mod skipped;

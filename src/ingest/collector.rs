@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use super::accumulator::Accumulator;
 use super::clock::{Rate, monotonic_ns};
 use super::exit;
-use super::go::Program;
+use super::go::{Language, Program};
 use super::image::Image;
 use super::reducer::Reducer;
 use super::segment;
@@ -68,7 +68,7 @@ pub struct Collector {
     keeps_all: bool,
     loaded: Vec<(ProcessId, Module)>,
     /// Those whose own locks were recorded.
-    patched: Vec<(ProcessId, String)>,
+    patched: Vec<(ProcessId, String, Language)>,
     /// Their files.
     files: FxHashMap<String, Arc<File>>,
     /// Programs that processes which were closed started.
@@ -86,8 +86,8 @@ pub struct Collected {
     pub oracle: (u64, u64),
     /// What is known of each process image beside its row in the session.
     pub images: FxHashMap<ProcessId, ImageNotes>,
-    /// Programs and libraries whose own locks were not recorded, and which process had them.
-    pub loaded: Vec<(ProcessId, Module)>,
+    /// Programs and libraries whose own locks were not recorded, and which process had them; whether those of Rust were.
+    pub loaded: Vec<(ProcessId, Module, bool)>,
     /// Files of modules that may be no longer at their paths, by path.
     pub files: FxHashMap<String, Arc<File>>,
     /// Programs that were started by functions of libc and of which no image came, the command's own among them.

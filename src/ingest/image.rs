@@ -323,7 +323,7 @@ fn set<T: Copy>(table: &mut Vec<Option<T>>, number: u32, id: T) {
     table[at] = Some(id);
 }
 
-fn thread_name(pid: u32, tid: u32) -> Option<String> {
+pub(super) fn thread_name(pid: u32, tid: u32) -> Option<String> {
     let name = procfs::text(procfs::folder(pid).join(format!("task/{tid}/comm"))).ok()?;
     Some(name.trim_end().to_owned())
 }

@@ -139,7 +139,7 @@ fn follow(
     // Go's own tools are followed, and not recorded.
     let followed_only = recipe.is_tool().then(|| recipe.clone().followed_only());
     let recipe = followed_only.as_ref().unwrap_or(recipe);
-    let outcome = match inline::patch(&tracee, recipe, &path, Some(socket)) {
+    let outcome = match inline::go::patch(&tracee, recipe, &path, Some(socket)) {
         Ok(patched) => {
             // Before it runs: whoever sees it run knows it.
             let _ = sender.send(News { pid, outcome: Ok(Some(Box::new(patched))) });

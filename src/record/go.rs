@@ -82,7 +82,8 @@ pub fn is_program(path: &Path) -> bool {
     map(path).is_some_and(|map| recipe::is_program(&map))
 }
 
-fn map(path: &Path) -> Option<Mmap> {
+/// A program's file.
+pub(super) fn map(path: &Path) -> Option<Mmap> {
     let file = File::open(path).ok()?;
     file.metadata().is_ok_and(|about| about.is_file()).then_some(())?;
     // SAFETY: the map is only read. Whoever cuts the file short meanwhile ends this process by a signal; programs that are

@@ -15,12 +15,11 @@ use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, FORBIDS_NOTHING, opti
 
 use super::counters::Running;
 use super::execs::Execs;
-use super::inline::{self, InlineError, Tracee};
+use super::inline::{self, InlineError, Recipe, Tracee};
 use super::limits::Limits;
 use super::{Options, Output, process_tree, sanitizer, signals, standard};
 use crate::ingest::go::Patched;
 use crate::model::{Counters, Exit};
-use crate::sites::go::recipe::Recipe;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -62,7 +61,7 @@ pub struct Launch<'a> {
     pub options: &'a Options,
     /// What it is allowed.
     pub limits: Limits,
-    /// How it is patched, if it is a Go program.
+    /// How it is patched, if it is a program of Go or Rust.
     pub recipe: Option<Recipe>,
     /// Where it announces that it starts other programs.
     pub follow: Option<PathBuf>,
@@ -135,9 +134,11 @@ impl Launch<'_> {
         let path = std::fs::canonicalize(&self.program.path).unwrap_or_else(|_| self.program.path.clone());
         let path = path.display().to_string();
         let (recipe, follow) = (self.recipe, self.follow);
-        if recipe.is_some() {
-            // SAFETY: the function makes one system call.
-            unsafe { command.pre_exec(inline::allow) };
+        if let Some(recipe) = &recipe {
+            let is_needed = recipe.is_needed();
+            let allow = move || inline::allow().or_else(|error| if is_needed { Err(error) } else { Ok(()) });
+            // SAFETY: the closure makes one system call.
+            unsafe { command.pre_exec(allow) };
         }
         let (read_counters, asked) = channel();
         let (answer, counters) = channel();
@@ -178,7 +179,8 @@ impl Launch<'_> {
     }
 }
 
-/// Patches the program, which stops at its exec for that. One that cannot be patched is ended: nothing of it would be seen.
+/// Patches the program, which stops at its exec for that. One that cannot be patched is ended where nothing of it would be
+/// seen.
 fn patch(
     mut child: Child,
     recipe: Option<&Recipe>,
@@ -186,13 +188,19 @@ fn patch(
     follow: Option<&Path>,
 ) -> anyhow::Result<(Child, Option<Patched>)> {
     let Some(recipe) = recipe else { return Ok((child, None)) };
-    let patched = Tracee::at_exec(child.id() as i32).map_err(InlineError::from).and_then(|tracee| {
-        let patched = inline::patch(&tracee, recipe, path, follow)?;
+    if !recipe.is_needed() && !inline::is_traced(child.id()) {
+        return Ok((child, None));
+    }
+    let tracee = Tracee::at_exec(child.id() as i32).map_err(InlineError::from);
+    let patched = tracee.and_then(|tracee| {
+        let patched = recipe.apply(&tracee, path, follow);
         tracee.detach()?;
-        Ok(patched)
+        patched
     });
     match patched {
         Ok(patched) => Ok((child, Some(patched))),
+        // What its own locks are about is told as for any program that brings some.
+        Err(_) if !recipe.is_needed() => Ok((child, None)),
         Err(error) => {
             child.kill().and_then(|()| child.wait())?;
             Err(error.into())

@@ -23,6 +23,7 @@ mod page;
 pub mod preflight;
 pub mod process_tree;
 pub mod recover;
+mod rust;
 mod sanitizer;
 pub mod shim;
 pub mod signals;
@@ -167,6 +168,12 @@ pub fn record(
     let recipe = go::recipe(&program.path)?;
     // Its own locks are not what anybody wants to know.
     let recipe = recipe.map(|recipe| if recipe.is_go_command() { recipe.followed_only() } else { recipe });
+    let recipe = match recipe {
+        Some(recipe) => Some(inline::Recipe::Go(Box::new(recipe))),
+        // The demonstration is about libc's locks.
+        None if options.workload.is_some() => None,
+        None => rust::recipe(&program.path).map(|recipe| inline::Recipe::Rust(Box::new(recipe))),
+    };
     let follow = follower.as_ref().map(|follower| follower.socket().to_owned());
     let launch = Launch { program, folder: folder.path(), shim: &shim, options, limits, recipe, follow };
     let mut child = launch.start()?;

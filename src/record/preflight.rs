@@ -12,8 +12,8 @@ use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 use thiserror::Error;
 
-use super::go;
 use super::launch::Program;
+use super::{go, rust};
 
 /// Why a program cannot be recorded, and what to do.
 #[derive(Debug, Error)]
@@ -182,7 +182,7 @@ fn check_elf(bytes: &[u8], shown: &str) -> Result<(), Refusal> {
         Some(loader) if loader.windows(7).any(|part| part == b"ld-musl") => Err(Refusal::Musl(shown.to_owned())),
         Some(_) => Ok(()),
         // Its own code is patched.
-        None if go::is_program(Path::new(shown)) => Ok(()),
+        None if go::is_program(Path::new(shown)) || rust::recipe(Path::new(shown)).is_some() => Ok(()),
         // A shared object without a loader is the loader itself (`ld.so ./program`), or a static-pie program.
         None if is_loader(shown) => Ok(()),
         None => Err(Refusal::Static(shown.to_owned())),

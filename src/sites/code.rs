@@ -5,19 +5,28 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Regist
 /// The instructions of one function.
 pub struct Code {
     instructions: Vec<Instruction>,
-    /// The addresses that jumps of this function lead to, sorted.
-    targets: Vec<u64>,
+    /// The addresses that jumps of this function lead to, with the jumps' positions, sorted.
+    jumps: Vec<(u64, usize)>,
+    /// Other addresses that may be gone to: by tables of jumps, by unwinding.
+    entries: Vec<u64>,
 }
 
 impl Code {
     /// Decodes the bytes of a function that begins at an address.
     pub fn decode(bytes: &[u8], start: u64) -> Self {
         let instructions: Vec<_> = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE).iter().collect();
-        let jumps = instructions.iter().filter(|instruction| is_jump(instruction));
-        let mut targets: Vec<_> = jumps.map(Instruction::near_branch_target).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        Self { instructions, targets }
+        let jumps = instructions.iter().enumerate().filter(|(_, instruction)| is_jump(instruction));
+        let mut jumps: Vec<_> = jumps.map(|(at, instruction)| (instruction.near_branch_target(), at)).collect();
+        jumps.sort_unstable();
+        Self { instructions, jumps, entries: Vec::new() }
+    }
+
+    /// The same, where these addresses may be gone to as well.
+    #[must_use]
+    pub fn with_entries(mut self, mut entries: Vec<u64>) -> Self {
+        entries.sort_unstable();
+        self.entries = entries;
+        self
     }
 
     /// All instructions, by address.
@@ -30,9 +39,15 @@ impl Code {
         self.instructions.binary_search_by_key(&address, Instruction::ip).ok()
     }
 
-    /// Whether a jump of this function leads to an address.
+    /// Whether a jump of this function leads to an address, or something else may.
     pub fn is_target(&self, address: u64) -> bool {
-        self.targets.binary_search(&address).is_ok()
+        self.jumps_to(address).next().is_some() || self.entries.binary_search(&address).is_ok()
+    }
+
+    /// The positions of the jumps of this function that lead to an address.
+    pub fn jumps_to(&self, address: u64) -> impl Iterator<Item = usize> + '_ {
+        let from = self.jumps.partition_point(|(target, _)| *target < address);
+        self.jumps[from..].iter().take_while(move |(target, _)| *target == address).map(|(_, at)| *at)
     }
 }
 

@@ -7,12 +7,14 @@ use object::LittleEndian;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
-use super::bytes::{u32_at, u64_at};
+use super::bytes::{text_at, u32_at, u64_at};
 
 type Header = FileHeader64<LittleEndian>;
 
 /// `sizeof(Elf64_Rela)`.
 const RELA: usize = 24;
+/// `sizeof(Elf64_Sym)`.
+const SYMBOL: u64 = 24;
 
 /// Why a file cannot be read; the text is for the person.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,9 @@ pub struct Image<'data> {
     segments: Vec<Segment<'data>>,
     /// Relative relocations: the word's address and what it will hold (without the base), by address.
     relocations: Vec<(u64, u64)>,
+    /// The words that will hold the address of what another file, or this one, exports: by address, with its name.
+    imports: Vec<(u64, &'data str)>,
+    unwind_index: Option<u64>,
     build_id: Option<&'data [u8]>,
     go_build_id: Option<&'data [u8]>,
     entry: u64,
@@ -64,13 +69,15 @@ impl<'data> Image<'data> {
         let mut image = Self {
             segments: Vec::new(),
             relocations: Vec::new(),
+            imports: Vec::new(),
+            unwind_index: None,
             build_id: None,
             go_build_id: None,
             entry: header.e_entry(endian),
             position_independent: header.e_type(endian) == elf::ET_DYN,
             interpreted: false,
         };
-        let mut tables = None;
+        let (mut tables, mut names) = (Vec::new(), None);
         for part in header.program_headers(endian, data)? {
             match part.p_type(endian) {
                 elf::PT_LOAD => {
@@ -88,14 +95,21 @@ impl<'data> Image<'data> {
                 elf::PT_DYNAMIC => {
                     let entries = part.dynamic(endian, data).ok().flatten().unwrap_or_default();
                     let value = |tag| entries.iter().find(|entry| entry.tag(endian) == tag).map(|e| e.val(endian));
-                    tables = value(elf::DT_RELA).zip(value(elf::DT_RELASZ));
+                    let relocations = value(elf::DT_RELA).zip(value(elf::DT_RELASZ));
+                    let of_calls = value(elf::DT_JMPREL).zip(value(elf::DT_PLTRELSZ));
+                    tables.extend(relocations.into_iter().chain(of_calls));
+                    names = value(elf::DT_SYMTAB).zip(value(elf::DT_STRTAB));
                 }
+                elf::PT_GNU_EH_FRAME => image.unwind_index = Some(part.p_vaddr(endian)),
                 _ => {}
             }
         }
-        if let Some((address, size)) = tables {
-            image.read_relocations(address, size);
+        for (address, size) in tables {
+            image.read_relocations(address, size, names);
         }
+        image.relocations.sort_unstable();
+        image.relocations.dedup_by_key(|(at, _)| *at);
+        image.imports.sort_unstable();
         Ok(image)
     }
 
@@ -159,6 +173,22 @@ impl<'data> Image<'data> {
         }
     }
 
+    /// The name of the function, or object, whose address the loader puts into a word.
+    pub fn import(&self, address: u64) -> Option<&'data str> {
+        let at = self.imports.binary_search_by_key(&address, |(at, _)| *at).ok()?;
+        Some(self.imports[at].1)
+    }
+
+    /// All such words, by address.
+    pub fn imports(&self) -> &[(u64, &'data str)] {
+        &self.imports
+    }
+
+    /// Where the index of the unwind table is.
+    pub fn unwind_index(&self) -> Option<u64> {
+        self.unwind_index
+    }
+
     /// The aligned, writable words that hold a value after relocation.
     pub fn words_that_hold(&self, value: u64) -> Vec<u64> {
         let mut found: Vec<u64> = self.relocations.iter().filter(|(_, to)| *to == value).map(|(at, _)| *at).collect();
@@ -168,6 +198,21 @@ impl<'data> Image<'data> {
         }
         found.sort_unstable();
         found.dedup();
+        found
+    }
+
+    /// The words that hold one of these values after relocation; those of a position-independent file alone where it is one.
+    pub fn words_that_hold_one_of(&self, values: &[u64]) -> Vec<u64> {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable();
+        let is_one = |value: &u64| sorted.binary_search(value).is_ok();
+        let mut found: Vec<u64> = self.relocations.iter().filter(|(_, to)| is_one(to)).map(|(at, _)| *at).collect();
+        for segment in self.segments.iter().filter(|segment| !segment.executable && !self.position_independent) {
+            let first = (segment.address.wrapping_neg() % 8) as usize;
+            let words = segment.data.get(first..).unwrap_or_default().chunks_exact(8).enumerate();
+            let holds = words.filter(|(_, word)| u64_at(word, 0).is_some_and(|value| is_one(&value)));
+            found.extend(holds.map(|(at, _)| segment.address + (first + 8 * at) as u64));
+        }
         found
     }
 
@@ -182,16 +227,24 @@ impl<'data> Image<'data> {
         }
     }
 
-    fn read_relocations(&mut self, address: u64, size: u64) {
+    /// `names`: where the tables of symbols and of their names are.
+    fn read_relocations(&mut self, address: u64, size: u64, names: Option<(u64, u64)>) {
         let rows = self.from(address).unwrap_or_default();
         let rows = &rows[..rows.len().min(usize::try_from(size).unwrap_or(usize::MAX))];
-        let relative = |row: &[u8]| {
-            let kind = u32_at(row, 8)?;
-            (kind == elf::R_X86_64_RELATIVE.0).then_some((u64_at(row, 0)?, u64_at(row, 16)?))
-        };
-        self.relocations = rows.chunks_exact(RELA).filter_map(relative).collect();
-        self.relocations.sort_unstable();
-        self.relocations.dedup_by_key(|(at, _)| *at);
+        for row in rows.chunks_exact(RELA) {
+            let (Some(at), Some(kind), Some(symbol)) = (u64_at(row, 0), u32_at(row, 8), u32_at(row, 12)) else {
+                continue;
+            };
+            if kind == elf::R_X86_64_RELATIVE.0 {
+                self.relocations.extend(u64_at(row, 16).map(|to| (at, to)));
+            } else if kind == elf::R_X86_64_GLOB_DAT.0 || kind == elf::R_X86_64_JUMP_SLOT.0 {
+                let name = names.and_then(|(symbols, texts)| {
+                    let symbol = u32_at(self.from(symbols.checked_add(u64::from(symbol) * SYMBOL)?)?, 0)?;
+                    text_at(self.from(texts.checked_add(symbol.into())?)?, 0)
+                });
+                self.imports.extend(name.map(|name| (at, name)));
+            }
+        }
     }
 }
 
@@ -215,6 +268,8 @@ mod tests {
         assert!(image.code(image.entry(), image.entry() + 4).is_some());
         let (at, value) = image.relocations[0];
         assert!(image.word(at) == Some(value) && image.words_that_hold(value).contains(&at));
+        let (slot, _) = image.imports().iter().find(|(_, name)| *name == "syscall").expect("libc's function");
+        assert_eq!(image.import(*slot), Some("syscall"));
         assert!(image.code(image.entry(), u64::MAX).is_none() && image.from(u64::MAX).is_none());
     }
 

@@ -8,7 +8,13 @@
 pub mod bytes;
 mod code;
 mod flow;
+pub mod functions;
 pub mod go;
 pub mod image;
+pub mod layout;
+mod moved;
 pub mod plan;
+mod recorder;
+pub mod rust;
 pub mod table;
+pub mod unwind;

@@ -29,6 +29,8 @@ pub enum Form {
     Acquire,
     /// Records around the atomic: the time before it, the rest behind it.
     Release,
+    /// Records, and executes what was displaced.
+    Before,
     /// Stands in the place of a called function, records, and goes on to that.
     Call,
     /// Executes the frame set-up, and records.
@@ -60,6 +62,26 @@ pub enum Refusal {
     ChecksItself,
     /// The beginning of the function is none that is known.
     SetUp,
+    /// The function ends in another one.
+    NoReturn,
+}
+
+impl Refusal {
+    /// For people, as a sentence.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "the instruction is not there",
+            Self::EndOfFunction => "the function ends before there is room",
+            Self::JumpTarget => "a jump leads between the instructions",
+            Self::Call => "a call follows too soon",
+            Self::Flags => "the flags are used behind it",
+            Self::AddressLost => "the lock's address is lost behind it",
+            Self::Taken => "it is too near to another place",
+            Self::ChecksItself => "the code checks itself and must not be changed",
+            Self::NoReturn => "its end is not a return of its own",
+            Self::SetUp => "the function does not begin as those that are known",
+        }
+    }
 }
 
 /// A patch that can be made.
@@ -73,6 +95,17 @@ pub struct Patch {
     pub form: Form,
     /// The instructions that stood there.
     pub displaced: Vec<Instruction>,
+}
+
+/// One operation of a language with its patch.
+#[derive(Clone, Debug)]
+pub struct Planned<O> {
+    /// Of the instruction that is the operation, or of the function.
+    pub address: u64,
+    /// The operation.
+    pub operation: O,
+    /// Its patch.
+    pub patch: Result<Patch, Refusal>,
 }
 
 impl Patch {
@@ -100,13 +133,16 @@ pub fn atomic(code: &Code, address: u64, atomic: Atomic, success: Success) -> Re
     let window = window(code, at)?;
     let kept = match atomic {
         Atomic::CompareExchange => RflagsBits::ZF,
-        Atomic::ExchangeAdd => RflagsBits::NONE,
+        Atomic::ExchangeAdd | Atomic::Exchange => RflagsBits::NONE,
     };
     if flags_used_behind(code, at) & !kept != 0 {
         return Err(Refusal::Flags);
     }
     // The lock's address is taken behind the atomic.
     let result = instruction.op1_register().full_register();
+    if instruction.segment_prefix() != Register::None {
+        return Err(Refusal::AddressLost);
+    }
     let in_address = [instruction.memory_base(), instruction.memory_index()];
     if atomic == Atomic::ExchangeAdd && in_address.map(Register::full_register).contains(&result) {
         return Err(Refusal::AddressLost);
@@ -114,11 +150,32 @@ pub fn atomic(code: &Code, address: u64, atomic: Atomic, success: Success) -> Re
     Patch::new(form, window).ok_or(Refusal::Missing)
 }
 
-/// The patch of a call: its target alone is changed.
+/// The patch of an inlined operation that gives something back, if it is recorded before.
+pub fn before(code: &Code, address: u64) -> Result<Patch, Refusal> {
+    let at = code.position(address).ok_or(Refusal::Missing)?;
+    let window = window(code, at)?;
+    // Flags from before an exchange, which leaves them as they are.
+    if window[0].rflags_modified() == RflagsBits::NONE && flags_used_behind(code, at) != RflagsBits::NONE {
+        return Err(Refusal::Flags);
+    }
+    Patch::new(Form::Before, window).ok_or(Refusal::Missing)
+}
+
+/// The patch of a function's very beginning, of one that is never begun anew.
+pub fn beginning(code: &Code) -> Result<Patch, Refusal> {
+    let first = code.instructions().first().ok_or(Refusal::Missing)?;
+    if code.is_target(first.ip()) {
+        return Err(Refusal::JumpTarget);
+    }
+    Patch::new(Form::Before, window(code, 0)?).ok_or(Refusal::Missing)
+}
+
+/// The patch of a call, direct or through a word at a fixed place: its target alone is changed.
 pub fn call(code: &Code, address: u64) -> Result<Patch, Refusal> {
     let at = code.position(address).ok_or(Refusal::Missing)?;
     let instruction = &code.instructions()[at..=at];
-    if !instruction[0].is_call_near() || instruction[0].len() != JUMP {
+    let through_word = instruction[0].is_call_near_indirect() && instruction[0].is_ip_rel_memory_operand();
+    if !(instruction[0].is_call_near() && instruction[0].len() == JUMP || through_word) {
         return Err(Refusal::Missing);
     }
     Patch::new(Form::Call, instruction).ok_or(Refusal::Missing)
@@ -195,6 +252,21 @@ pub fn system_call(code: &Code) -> Result<Patch, Refusal> {
         return Err(Refusal::JumpTarget);
     }
     Patch::new(Form::SystemCall, &instructions[at..end]).ok_or(Refusal::Missing)
+}
+
+/// Sorts operations by the addresses of their patches, and refuses each patch of bytes that one before it has.
+pub fn refuse_overlaps<O>(operations: &mut [Planned<O>]) {
+    let start = |planned: &Planned<O>| planned.patch.as_ref().map_or(planned.address, |patch| patch.address);
+    operations.sort_by_key(start);
+    let mut end = 0;
+    for planned in operations {
+        let Ok(patch) = &planned.patch else { continue };
+        if patch.address < end {
+            planned.patch = Err(Refusal::Taken);
+        } else {
+            end = patch.address.saturating_add(patch.length as u64);
+        }
+    }
 }
 
 /// The instructions from a position on that make room for a jump.

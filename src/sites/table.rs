@@ -55,6 +55,8 @@ pub enum Atomic {
     CompareExchange,
     /// `lock xadd`.
     ExchangeAdd,
+    /// `xchg`.
+    Exchange,
 }
 
 /// When an atomic did what it was for.

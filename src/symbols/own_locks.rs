@@ -57,7 +57,7 @@ const FAMILIES: &[Family] = &[
         name: RUST,
         sign: Sign::Bytes { sections: &[".rodata"], marks: &[STD_SOURCES], agrees: is_source_of_std },
     },
-    named("parking_lot", &[b"RawMutex9lock_slow", b"RawRwLock16lock_shared_slow", b"RawRwLock19lock_exclusive_slow"]),
+    named(PARKING_LOT, &[b"RawMutex9lock_slow", b"RawRwLock16lock_shared_slow", b"RawRwLock19lock_exclusive_slow"]),
     Family {
         name: "Go's sync",
         sign: Sign::Bytes {
@@ -95,6 +95,7 @@ const FAMILIES: &[Family] = &[
 
 const JAVA: &str = "Java's monitors";
 const RUST: &str = "Rust's std::sync";
+const PARKING_LOT: &str = "parking_lot";
 
 const STD_SOURCES: &[u8] = b"library/std/src/";
 /// The sources of its locks, and of what is built upon them, in all its versions.
@@ -121,16 +122,19 @@ const RUNTIMES: &[&str] = &[
 /// Mangled names are no longer than this before the function's own.
 const LONGEST_PREFIX: usize = 1000;
 
-/// Notes about programs and libraries with locks of their own. `loaded`: which process had which file. What only processes
-/// with a single thread had is left out: nobody waits there, and no order of locks can deadlock.
-pub fn unseen(session: &Session, loaded: &[(ProcessId, Module)]) -> Vec<String> {
+/// Notes about programs and libraries with locks of their own. `loaded`: which process had which file, and whether its locks
+/// of Rust were recorded. What only processes with a single thread had is left out: nobody waits there, and no order of locks
+/// can deadlock.
+pub fn unseen(session: &Session, loaded: &[(ProcessId, Module, bool)]) -> Vec<String> {
     let mut known: FxHashMap<&Module, Vec<&'static str>> = FxHashMap::default();
     let mut notes = Vec::new();
-    for (process, module) in loaded {
+    for (process, module, is_rust_seen) in loaded {
         let Some(process) = session.processes.get(process.index()).filter(|process| process.threads > 1) else {
             continue;
         };
         let found = known.entry(module).or_insert_with(|| of_module(module));
+        let found: Vec<&str> =
+            found.iter().copied().filter(|name| !(*is_rust_seen && [RUST, PARKING_LOT].contains(name))).collect();
         if found.is_empty() {
             continue;
         }
@@ -244,9 +248,10 @@ mod tests {
             exit: None,
             threads: 1,
         });
-        let loaded = [(ProcessId::from(0), module(&own)), (ProcessId::from(0), module(&own))];
+        let loaded = [false, false].map(|is_rust_seen| (ProcessId::from(0), module(&own), is_rust_seen));
         assert_eq!(unseen(&session, &loaded), Vec::<String>::new(), "one thread waits for nobody");
         session.processes[0].threads = 2;
+        assert_eq!(unseen(&session, &[(ProcessId::from(0), module(&own), true)]), Vec::<String>::new());
         let notes = unseen(&session, &loaded);
         assert_eq!(notes.len(), 1);
         session.coverage.notes = notes;

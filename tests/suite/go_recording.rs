@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::util::go::{Go, toolchains};
-use crate::util::report::{list, number};
+use crate::util::report::{counts, list};
 use crate::util::run::{LIMIT, Outcome, Target, finish, lockprof};
 
 /// Ways to build a program.
@@ -19,23 +19,6 @@ fn outermost() -> Vec<Go> {
         all.drain(1..all.len() - 1);
     }
     all
-}
-
-/// What the report says of the lock at an address: acquisitions of a mutex, by readers, by writers.
-fn counts(locks: &[Value], address: u64) -> [u64; 3] {
-    let mut counts = [0; 3];
-    let address = format!("{address:#x}");
-    for lock in locks.iter().filter(|lock| lock["address"] == address.as_str()) {
-        match lock["kind"].as_str() {
-            Some("mutex") => counts[0] += number(lock, "acquisitions"),
-            Some("rwlock") => {
-                counts[1] += number(lock, "read_acquisitions");
-                counts[2] += number(lock, "write_acquisitions");
-            }
-            _ => {}
-        }
-    }
-    counts
 }
 
 fn assert_exact(program: &Path, processors: u32, what: &str) {

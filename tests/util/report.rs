@@ -143,6 +143,23 @@ fn is_recorder(frame: &Value) -> bool {
     frame["module"].as_str().is_some_and(|module| module.contains("lockprof"))
 }
 
+/// What the report says of the lock at an address: acquisitions of a mutex, by readers, by writers.
+pub fn counts(locks: &[Value], address: u64) -> [u64; 3] {
+    let mut counts = [0; 3];
+    let address = format!("{address:#x}");
+    for lock in locks.iter().filter(|lock| lock["address"] == address.as_str()) {
+        match lock["kind"].as_str() {
+            Some("mutex") => counts[0] += number(lock, "acquisitions"),
+            Some("rwlock") => {
+                counts[1] += number(lock, "read_acquisitions");
+                counts[2] += number(lock, "write_acquisitions");
+            }
+            _ => {}
+        }
+    }
+    counts
+}
+
 /// A number of the contract, which must be there.
 pub fn number(value: &Value, key: &str) -> u64 {
     value[key].as_u64().unwrap_or_else(|| panic!("no number {key} in {value:.200}"))

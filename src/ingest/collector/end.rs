@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use super::{Collected, Collector, Source, Tick, missing_programs, sum};
 use crate::ingest::clock::monotonic_ns;
 use crate::ingest::exit;
+use crate::ingest::go::Language;
 use crate::ingest::order;
 use crate::ingest::owner::Liveness;
 use crate::ingest::reducer::Reducer;
-use crate::model::{Coverage, Mode, SiteKey, StackId, Stacks};
+use crate::model::{Coverage, Mode, Module, ProcessId, SiteKey, StackId, Stacks};
 
 /// Counts and times may be exact all the same, so this makes no recording one in part.
 const ORDER_INCOMPLETE: &str = "the order of locks is not complete: not all that it depends on (nested acquisitions, beginnings and ends of threads) was written \
@@ -130,8 +131,16 @@ impl Collector {
         coverage.lost = coverage.acquisitions - coverage.recorded - coverage.folded;
         coverage.stack_hits = coverage.acquisitions.saturating_sub(coverage.stack_misses);
         self.session.meta.duration_ns = monotonic_ns() - self.origin_ns;
-        let Self { session, data_addresses, oracle, images, mut loaded, patched, files, started, .. } = self;
-        loaded.retain(|(process, module)| !patched.contains(&(*process, module.path.clone())));
+        let Self { session, data_addresses, oracle, images, loaded, patched, files, started, .. } = self;
+        let recorded = |process: ProcessId, module: &Module| {
+            let is_it = |(of, path, _): &&(ProcessId, String, Language)| (*of, path) == (process, &module.path);
+            patched.iter().find(is_it).map(|(_, _, language)| *language)
+        };
+        let loaded = loaded.into_iter().filter_map(|(process, module)| match recorded(process, &module) {
+            Some(Language::Go) => None,
+            recorded => Some((process, module, recorded == Some(Language::Rust))),
+        });
+        let loaded = loaded.collect();
         let missing_programs = missing_programs(started, &images);
         Collected { session, data_addresses, oracle, images, loaded, files, missing_programs }
     }

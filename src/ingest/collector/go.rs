@@ -64,7 +64,7 @@ impl Collector {
         program.counted += self.accumulator.acquisitions() - before;
         self.acquisitions = self.acquisitions.saturating_add(program.counted).saturating_add(program.lost());
         self.data_addresses.extend(program.data_addresses.drain());
-        self.patched.push((program.process, program.module.path));
+        self.patched.push((program.process, program.module.path, program.language));
         if let Liveness::Descriptor(process) = program.liveness {
             self.ended.push((program.process, process));
         }

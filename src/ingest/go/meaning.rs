@@ -1,8 +1,10 @@
 //! What each patch's records mean, looked up once.
 
 use crate::model::{Kind, Mode};
-use crate::sites::go::layout::info;
 use crate::sites::go::plan::{Operation, Planned};
+use crate::sites::layout::info;
+use crate::sites::rust::operations::UPDATE_TO_WRITER;
+use crate::sites::rust::plan::{Operation as RustOperation, Planned as RustPlanned};
 use crate::sites::table::{self, Event as Row};
 
 /// What a goroutine did.
@@ -14,6 +16,8 @@ pub enum Event {
     Acquired { kind: Kind, mode: Mode, by_try: bool },
     /// Has what it asked for last by this operation.
     AcquiredAfterWait { kind: Kind, mode: Mode },
+    /// Has it, or has given up: the result tells.
+    AcquiredOrGivenUp { kind: Kind, mode: Mode },
     /// Tries to have a lock; the result follows.
     Try { kind: Kind, mode: Mode },
     /// The result of the last try.
@@ -65,7 +69,7 @@ impl Event {
 pub struct Meaning {
     usual: Event,
     failed: Event,
-    /// The address in the file, plus one, as if it were a return address: the innermost frame.
+    /// The address in the file, plus one, as if it were a return address: the innermost frame. 0 where the caller is.
     pub leaf: u64,
 }
 
@@ -95,6 +99,41 @@ impl Meaning {
             Operation::Start => (Event::Other, Event::Other),
         };
         Self { usual, failed, leaf: planned.address + 1 }
+    }
+
+    /// Of a planned patch in a Rust program.
+    pub fn of_rust(planned: &RustPlanned) -> Self {
+        let name = planned.operation.name();
+        let kind = if name.contains("RwLock") { Kind::Rwlock } else { Kind::Mutex };
+        let mut failed = Event::Other;
+        let (usual, leaf) = match planned.operation {
+            RustOperation::Update(row) => {
+                failed = event(UPDATE_TO_WRITER, (name, kind), true);
+                (event(row.atomic.event, (name, kind), true), 0)
+            }
+            RustOperation::Inlined(row) => (event(row.atomic.event, (name, kind), true), planned.address + 1),
+            RustOperation::Called(row) => (event(row.atomic.event, (name, kind), true), 0),
+            RustOperation::Asked(cold) => {
+                let waits = cold.waits.map_or(Event::Other, |row| event(row, (name, kind), true));
+                (
+                    if let Event::Requested { kind, mode, .. } = waits {
+                        Event::Requested { kind, mode, certainly: true }
+                    } else {
+                        waits
+                    },
+                    0,
+                )
+            }
+            RustOperation::Granted(cold, is_limited) => {
+                let granted = match cold.waits {
+                    Some(Row::Requested(mode)) if is_limited => Event::AcquiredOrGivenUp { kind, mode: mode_of(mode) },
+                    Some(Row::Requested(mode)) => Event::AcquiredAfterWait { kind, mode: mode_of(mode) },
+                    _ => Event::Other,
+                };
+                (granted, 0)
+            }
+        };
+        Self { usual, failed, leaf }
     }
 
     /// Of a record with this word.

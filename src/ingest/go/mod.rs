@@ -1,4 +1,4 @@
-//! Go programs that were patched at their start: the events in their rings become the same session that a segment's
+//! Programs of Go and Rust that were patched at their start: the events in their rings become the same session that a segment's
 //! records do ([design](../../docs/design/go.md)).
 //!
 //! Goroutines are the threads of the model. Whatever a trampoline could not do in a few nanoseconds is done here: pairing,
@@ -23,13 +23,33 @@ use crate::model::{
     CodeAddress, Coverage, Hang, LockId, Module, ModuleId, Now, Process, ProcessId, Session, StackId, ThreadId,
     ThreadNow, ThreadShare, WaitNow,
 };
-use crate::sites::go::plan::Planned;
+use crate::sites::layout::info;
 use goroutines::{Goroutines, Happening, Target};
 use hangs::Watcher;
+pub use heap::HeapAccess;
 use heap::{Reach, Subject};
-use meaning::{Event, Meaning};
+use meaning::Event;
+pub use meaning::Meaning;
 use rings::Folded;
 pub use rings::{Batch, CAPACITY, COUNT, DEPTH, ROOM, Rings, STRIDE};
+
+/// What a patched program is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Its goroutines are the threads of the model.
+    Go,
+    /// Its threads are threads.
+    Rust,
+}
+
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Go => "Go",
+            Self::Rust => "Rust",
+        }
+    }
+}
 
 /// What whoever patched a program says of it.
 pub struct Patched {
@@ -43,14 +63,16 @@ pub struct Patched {
     pub base: u64,
     /// Where its data lies: file addresses.
     pub data: Vec<Range<u64>>,
-    /// Where the recorder's own memory is: addresses.
-    pub ours: Range<u64>,
-    /// The offset of a goroutine's number in its description (`g.goid`).
-    pub goroutine_number: u32,
+    /// What its heap can be read by, of a program of Go.
+    pub heap: Option<HeapAccess>,
     /// The return addresses of calls by which an `RWMutex` takes the mutex inside it, sorted: file addresses.
     pub inner_calls: Vec<u64>,
     /// By a record's number: what it is about.
-    pub operations: Vec<Planned>,
+    pub meanings: Vec<Meaning>,
+    /// What it is written in.
+    pub language: Language,
+    /// Nobody else counts its threads: the shim is not in it, or sees others.
+    pub counts_threads: bool,
     /// What it writes.
     pub rings: Rings,
     /// What was found, for people; of programs that are followed only, that it is so.
@@ -79,16 +101,17 @@ pub struct Program {
     base: u64,
     inner_calls: Vec<u64>,
     meanings: Vec<Meaning>,
+    /// What it is written in.
+    pub language: Language,
     left_out: Vec<String>,
     rings: Rings,
     ticks: Ticks,
     goroutines: Goroutines,
     watcher: Watcher,
     reach: Reach,
-    /// Where its variables are, and where the recorder's own memory is.
+    /// Where its variables are.
     data: Vec<Range<u64>>,
-    ours: Range<u64>,
-    goroutine_number: u32,
+    heap: Option<HeapAccess>,
     /// Locks up to this row were looked up in the program's data.
     looked_up: usize,
     stacks: FxHashMap<Box<[u32]>, StackId>,
@@ -130,16 +153,20 @@ impl Program {
             data_addresses: FxHashMap::default(),
             base: patched.base,
             inner_calls: patched.inner_calls,
-            meanings: patched.operations.iter().map(Meaning::of).collect(),
+            meanings: patched.meanings,
+            language: patched.language,
             left_out: patched.left_out,
             rings: patched.rings,
             ticks: Ticks::new(rate, clocks, origin_ns),
-            goroutines: Goroutines::new(process, data.clone()),
+            goroutines: Goroutines::new(
+                (process, patched.pid),
+                (patched.language, patched.counts_threads),
+                data.clone(),
+            ),
             watcher: Watcher::default(),
             reach: Reach::default(),
             data,
-            ours: patched.ours,
-            goroutine_number: patched.goroutine_number,
+            heap: patched.heap,
             looked_up: session.locks.len(),
             stacks: FxHashMap::default(),
             key: Vec::new(),
@@ -169,7 +196,8 @@ impl Program {
             let stack = match event {
                 // The innermost frame is all that is known: where the `go` statement is.
                 Event::Makes => self.stack(session, &[], record.address.wrapping_sub(self.base)),
-                _ if record.stack == 0 => StackId(0),
+                _ if record.info & info::NO_STACK != 0 => StackId(0),
+                _ if record.stack == 0 && (self.language == Language::Go || meaning.leaf == 0) => StackId(0),
                 _ => self.stack(session, batch.stack(record, *start), meaning.leaf),
             };
             let target = &mut Target { session, accumulator, ticks: &self.ticks };
@@ -215,7 +243,9 @@ impl Program {
             let address = u64::from(low.wrapping_sub(self.base as u32));
             id = session.stacks.intern(id, CodeAddress { module, address });
         }
-        id = session.stacks.intern(id, CodeAddress { module, address: leaf });
+        if leaf != 0 {
+            id = session.stacks.intern(id, CodeAddress { module, address: leaf });
+        }
         self.stacks.insert(self.key[..].into(), id);
         id
     }
@@ -241,33 +271,39 @@ impl Program {
         let mut notes: Vec<String> = self.left_out.drain(..).map(|what| Coverage::in_part(&what)).collect();
         if self.goroutines.orphans > 0 {
             let what = format!(
-                "{} releases of Go locks in process {} have no acquisition that was seen",
-                self.goroutines.orphans, self.pid
+                "{} releases of {} locks in process {} have no acquisition that was seen",
+                self.goroutines.orphans,
+                self.language.name(),
+                self.pid
             );
             notes.push(Coverage::in_part(&what));
         }
         if self.goroutines.unmeasured > 0 {
             let what = format!(
-                "{} waits for Go locks in process {} were counted and not measured, as there was more to record than could be \
+                "{} waits for {} locks in process {} were counted and not measured, as there was more to record than could be \
                  read: waits and holds of that part are not in the times",
-                self.goroutines.unmeasured, self.pid
+                self.goroutines.unmeasured,
+                self.language.name(),
+                self.pid
             );
             notes.push(Coverage::in_part(&what));
         }
         if self.rings.lacks_rings() {
             let what = format!(
-                "process {} had more threads of Go's runtime, one after the other, than there is room for: {} of them were \
-                 recorded",
+                "process {} had more threads{}, one after the other, than there is room for: {} of them were recorded",
                 self.pid,
+                if self.language == Language::Go { " of Go's runtime" } else { "" },
                 self.rings.count()
             );
             notes.push(Coverage::in_part(&what));
         }
         if self.goroutines.not_told_apart > 0 {
             let what = format!(
-                "{} acquisitions of Go locks in process {} are not told apart by lock: there were more at a time than could \
+                "{} acquisitions of {} locks in process {} are not told apart by lock: there were more at a time than could \
                  be read, and more locks than are counted one by one then",
-                self.goroutines.not_told_apart, self.pid
+                self.goroutines.not_told_apart,
+                self.language.name(),
+                self.pid
             );
             notes.push(Coverage::in_part(&what));
         }
@@ -283,13 +319,9 @@ impl Program {
     pub fn hangs(&mut self, is_over: bool) -> Vec<Hang> {
         let now = self.ticks.now();
         let mut hangs = self.watcher.look(&self.goroutines, &self.ticks, (self.process, now), is_over);
-        if !is_over && !self.watcher.has_found() {
-            let subject = Subject {
-                pid: self.pid,
-                data: &self.data,
-                number: self.goroutine_number.into(),
-                ours: std::slice::from_ref(&self.ours),
-            };
+        let heap = self.heap.as_ref().filter(|_| !is_over && !self.watcher.has_found());
+        if let Some(access) = heap {
+            let subject = Subject { pid: self.pid, data: &self.data, access };
             let stuck = self.reach.look(&subject, &self.goroutines, &self.ticks, now);
             hangs.extend(self.watcher.stuck(&stuck, &self.goroutines, &self.ticks, (self.process, now)));
         }

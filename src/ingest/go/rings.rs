@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::MmapRaw;
 use rustc_hash::FxHashMap;
 
-use crate::sites::go::layout::{COMMON_BYTES, Common, FOLDS, FOLDS_AT, FoldEntry, RING_HEADER, Record, RingHead};
+use crate::sites::layout::{COMMON_BYTES, Common, FOLDS, FOLDS_AT, FoldEntry, RING_HEADER, Record, RingHead};
 
 /// Bytes of one ring's records.
 pub const CAPACITY: usize = 1 << 23;

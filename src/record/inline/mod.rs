@@ -3,25 +3,49 @@
 //! The program is started, stopped before its first instruction by ptrace, and let go for good when it is patched: no
 //! debugger stays. Code is written through `/proc/PID/mem`; no page is ever writable and executable at once.
 
-use std::fs::File;
 use std::io;
-use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::ingest::go::{self, Patched, Rings};
-use crate::model::Module;
-use crate::sites::go::layout::{COMMON_BYTES, Place, SHARED_BYTES, Shared, SocketAddress};
-use crate::sites::go::plan::Operation;
-use crate::sites::go::recipe::{Recipe, Step};
-use crate::sites::go::recorder;
-use crate::sites::go::trampoline::{self, Context};
+use crate::ingest::go::{self as ring, Patched, Rings};
+use crate::sites::layout::COMMON_BYTES;
 use crate::sites::plan::{Form, Patch};
 
+pub mod go;
+pub mod rust;
 mod tracee;
 
-pub use tracee::{Tracee, allow};
+pub use tracee::{Tracee, allow, is_traced};
+
+/// How a program is patched.
+#[derive(Clone, Debug)]
+pub enum Recipe {
+    /// One of Go.
+    Go(Box<crate::sites::go::recipe::Recipe>),
+    /// One with locks of Rust.
+    Rust(Box<crate::sites::rust::recipe::Recipe>),
+}
+
+impl Recipe {
+    /// Whether the program cannot be recorded without: no library can be preloaded into it, or none sees its locks.
+    pub fn is_needed(&self) -> bool {
+        match self {
+            Self::Go(_) => true,
+            Self::Rust(recipe) => !recipe.is_interpreted,
+        }
+    }
+
+    /// Patches a program that is stopped at its exec. `path`: its file; `follow`: the socket where it announces that it
+    /// starts others, if it is one of Go.
+    ///
+    /// # Errors
+    /// Where it cannot be patched. It is as it was then.
+    pub fn apply(&self, tracee: &Tracee, path: &str, follow: Option<&Path>) -> Result<Patched, InlineError> {
+        match self {
+            Self::Go(recipe) => go::patch(tracee, recipe, path, follow),
+            Self::Rust(recipe) => rust::patch(tracee, recipe, path),
+        }
+    }
+}
 
 /// The greatest size of one trampoline, with its alignment.
 const TRAMPOLINE: usize = 512;
@@ -49,120 +73,32 @@ pub enum InlineError {
     Changed,
 }
 
-/// Patches a program that is stopped at its exec. `path`: its file; `follow`: the socket where it announces that it starts
-/// others.
-///
-/// # Errors
-/// Where it cannot be patched. It is as it was then.
-pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>) -> Result<Patched, InlineError> {
-    let rings =
-        Rings::new(tracee.address_space().map_or(go::COUNT, |limit| (limit / SHARE / go::STRIDE as u64) as usize))?;
-    let file = Arc::new(File::open(format!("/proc/{}/exe", tracee.pid()))?);
-    let (base, ours) = Patcher { tracee, recipe, follow }.patch(&rings)?;
-    let subject = |what: &String| format!("in the Go program {path}, {what}");
-    Ok(Patched {
-        pid: tracee.pid(),
-        module: Module { path: path.to_owned(), build_id: recipe.build_id.clone() },
-        file,
-        base,
-        data: recipe.data.clone(),
-        ours,
-        goroutine_number: recipe.runtime.goroutine_number,
-        inner_calls: recipe.inner_calls.clone(),
-        operations: recipe.steps.iter().map(|step| step.planned.clone()).collect(),
-        rings,
-        found: if recipe.records() {
-            format!("the program {path}: {}", recipe.found)
-        } else {
-            format!("{path} is one of Go's own tools: it is not recorded, but the programs that it starts are")
-        },
-        left_out: recipe.left_out.iter().map(subject).collect(),
-    })
-}
-
-struct Patcher<'a> {
+/// A stopped program, and what is to be changed in it.
+struct Target<'a> {
     tracee: &'a Tracee,
-    recipe: &'a Recipe,
-    follow: Option<&'a Path>,
+    /// Where its file says that it is entered, and whether it may be put anywhere.
+    entry: u64,
+    is_position_independent: bool,
+    /// The address behind its last segment.
+    end: u64,
+    /// The patches, with the bytes that have to be there.
+    patches: Vec<(&'a Patch, &'a [u8])>,
 }
 
-impl Patcher<'_> {
-    /// What is added to the file's addresses, and where the recorder is.
-    fn patch(&self, rings: &Rings) -> Result<(u64, Range<u64>), InlineError> {
-        let recipe = self.recipe;
-        let base = if recipe.is_position_independent { self.tracee.entry()?.wrapping_sub(recipe.entry) } else { 0 };
+impl Target<'_> {
+    /// What is added to the file's addresses.
+    fn base(&self) -> Result<u64, InlineError> {
+        let base = if self.is_position_independent { self.tracee.entry()?.wrapping_sub(self.entry) } else { 0 };
         self.check(base)?;
-
-        // The layout: code, then the shared block, the index of the code, the places.
-        let steps = &recipe.steps;
-        let room = round_up((steps.len() * TRAMPOLINE + 8192) as u64);
-        let index_bytes = round_up(room / GRAIN as u64 * 4);
-        let place_bytes = round_up((steps.len() * size_of::<Place>()) as u64);
-        let data = SHARED_BYTES as u64 + index_bytes + place_bytes;
-        let near = self.map_near(base, room + data)?;
-        let shared = near + room;
-        self.tracee.call(libc::SYS_mprotect, [shared, data, (libc::PROT_READ | libc::PROT_WRITE) as u64, 0, 0, 0])?;
-
-        let (mut code, entries) = recorder::code(near, shared);
-        let context = Context { base, entries, runtime: recipe.runtime };
-        pad(&mut code);
-        let trampolines = near + code.len() as u64;
-        let mut numbers = vec![0u32; code.len() / GRAIN];
-        let mut places = Vec::with_capacity(steps.len());
-        let mut jumps = Vec::with_capacity(steps.len());
-        for (number, step) in steps.iter().enumerate() {
-            let at = near + code.len() as u64;
-            let operation = &step.planned.operation;
-            code.extend(trampoline::assemble(&context, operation, &step.patch, number as u32, at)?);
-            pad(&mut code);
-            numbers.resize(code.len() / GRAIN, number as u32);
-            places.push(self.place(base, step, number));
-            jumps.push((step.patch.address.wrapping_add(base), jump(&step.patch, base, at)));
-        }
-        if code.len() as u64 > room {
-            return Err(io::Error::other("the trampolines are larger than expected").into());
-        }
-        let address = self.follow.and_then(socket_address);
-        let block = Shared {
-            rings: self.map_rings(shared, rings)?,
-            stride: go::STRIDE as u64,
-            count: rings.count() as u64,
-            mask: go::CAPACITY as u64 - 1,
-            room: go::ROOM as u64,
-            depth: go::DEPTH as u64,
-            goroutine_number: recipe.runtime.goroutine_number.into(),
-            current: recipe.runtime.current.into(),
-            code: near,
-            trampolines,
-            end: near + code.len() as u64,
-            index: shared + SHARED_BYTES as u64,
-            places: shared + SHARED_BYTES as u64 + index_bytes,
-            follow_length: address.map_or(0, |(length, _)| length),
-            follow: address.map(|(_, address)| address).unwrap_or_default(),
-        };
-        self.tracee.write(near, &code)?;
-        self.tracee.write(block.index, &numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<_>>())?;
-        let words = |place: &Place| [place.address, place.frame, place.behind, place.number].map(u64::to_ne_bytes);
-        self.tracee.write(block.places, places.iter().flat_map(words).flatten().collect::<Vec<_>>().as_slice())?;
-        self.tracee.write(shared, &block_bytes(&block))?;
-        // The program itself comes last, and is left as a whole or not at all.
-        for (at, (address, bytes)) in jumps.iter().enumerate() {
-            if let Err(error) = self.tracee.write(*address, bytes) {
-                for (step, (address, _)) in steps.iter().zip(&jumps[..=at]) {
-                    self.tracee.write(*address, &step.bytes)?;
-                }
-                return Err(error.into());
-            }
-        }
-        Ok((base, near..near + room + data))
+        Ok(base)
     }
 
     /// The very bytes that the plan was made for have to be there.
     fn check(&self, base: u64) -> Result<(), InlineError> {
-        for Step { patch, bytes, .. } in &self.recipe.steps {
+        for (patch, bytes) in &self.patches {
             let mut found = vec![0; bytes.len()];
             self.tracee.read(patch.address.wrapping_add(base), &mut found)?;
-            if found != *bytes {
+            if found != **bytes {
                 return Err(InlineError::Changed);
             }
         }
@@ -176,7 +112,7 @@ impl Patcher<'_> {
         let mut last = io::Error::other("no room near the program");
         for attempt in 0..TRIES {
             let at = if base == 0 {
-                (self.recipe.end + DISTANCE + attempt * STEP) & !(STEP - 1)
+                (self.end + DISTANCE + attempt * STEP) & !(STEP - 1)
             } else {
                 base.saturating_sub(bytes + (attempt + 1) * STEP) & !(PAGE - 1)
             };
@@ -201,16 +137,49 @@ impl Patcher<'_> {
         Ok(mapped? + COMMON_BYTES as u64)
     }
 
-    fn place(&self, base: u64, step: &Step, number: usize) -> Place {
-        let patch = &step.patch;
-        let preempts = matches!(step.planned.operation, Operation::Atomic(_)) && self.recipe.runtime.preempt.is_some();
-        Place {
-            address: patch.shown().wrapping_add(base),
-            frame: step.frame,
-            behind: if preempts { patch.behind().wrapping_add(base) } else { 0 },
-            number: number as u64 + 1,
+    /// Leads the program to its trampolines. It comes last, and is done as a whole or not at all.
+    fn apply(&self, base: u64, trampolines: &[u64]) -> Result<(), InlineError> {
+        for (at, ((patch, _), to)) in self.patches.iter().zip(trampolines).enumerate() {
+            if let Err(error) = self.tracee.write(patch.address.wrapping_add(base), &jump(patch, base, *to)) {
+                for (patch, bytes) in &self.patches[..=at] {
+                    self.tracee.write(patch.address.wrapping_add(base), bytes)?;
+                }
+                return Err(error.into());
+            }
         }
+        Ok(())
     }
+}
+
+/// Code that is to be at an address, made piece by piece.
+struct Assembled {
+    at: u64,
+    code: Vec<u8>,
+}
+
+impl Assembled {
+    /// Where the next piece will be.
+    fn next(&self) -> u64 {
+        self.at + self.code.len() as u64
+    }
+
+    fn add(&mut self, piece: &[u8]) {
+        self.code.extend(piece);
+        self.code.resize(self.code.len().next_multiple_of(GRAIN), 0xcc);
+    }
+
+    /// The code, if it has this room.
+    fn within(self, room: u64) -> Result<Vec<u8>, InlineError> {
+        if self.code.len() as u64 > room {
+            return Err(io::Error::other("the trampolines are larger than expected").into());
+        }
+        Ok(self.code)
+    }
+}
+
+/// The rings for a program, as many as its address space allows.
+fn rings(tracee: &Tracee) -> io::Result<Rings> {
+    Rings::new(tracee.address_space().map_or(ring::COUNT, |limit| (limit / SHARE / ring::STRIDE as u64) as usize))
 }
 
 /// The bytes that lead to a trampoline, as long as what they replace.
@@ -218,49 +187,16 @@ fn jump(patch: &Patch, base: u64, to: u64) -> Vec<u8> {
     const CALL: u8 = 0xe8;
     const JUMP: u8 = 0xe9;
     const TRAP: u8 = 0xcc;
+    const NOTHING: u8 = 0x90;
     let from = patch.address.wrapping_add(base);
     let mut bytes = vec![if patch.form == Form::Call { CALL } else { JUMP }];
     // Room was looked for where the distance fits.
     bytes.extend((to.wrapping_sub(from + 5) as i32).to_le_bytes());
-    bytes.resize(patch.length, TRAP);
+    // Behind a call the program goes on, and what the call has less than the one before does nothing.
+    bytes.resize(patch.length, if patch.form == Form::Call { NOTHING } else { TRAP });
     bytes
-}
-
-fn pad(code: &mut Vec<u8>) {
-    code.resize(code.len().next_multiple_of(GRAIN), 0xcc);
 }
 
 fn round_up(bytes: u64) -> u64 {
     bytes.next_multiple_of(PAGE)
-}
-
-fn block_bytes(block: &Shared) -> Vec<u8> {
-    let words = [
-        block.rings,
-        block.stride,
-        block.count,
-        block.mask,
-        block.room,
-        block.depth,
-        block.goroutine_number,
-        block.current,
-        block.code,
-        block.trampolines,
-        block.end,
-        block.index,
-        block.places,
-        block.follow_length,
-    ];
-    words.iter().flat_map(|word| word.to_ne_bytes()).chain(block.follow.0).collect()
-}
-
-/// A socket's path as the kernel takes it, and its length; `None` where it is too long.
-fn socket_address(path: &Path) -> Option<(u64, SocketAddress)> {
-    let path = path.as_os_str().as_bytes();
-    let mut address = SocketAddress::default();
-    address.0[..2].copy_from_slice(&(libc::AF_UNIX as u16).to_ne_bytes());
-    // `sun_path` has 108 bytes, the last of them a zero.
-    let room = address.0.get_mut(2..2 + path.len()).filter(|_| path.len() < 108)?;
-    room.copy_from_slice(path);
-    Some((2 + path.len() as u64 + 1, address))
 }

@@ -27,6 +27,13 @@ pub fn allow() -> io::Result<()> {
     check(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) })
 }
 
+/// Whether somebody traces a process.
+pub fn is_traced(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
+}
+
 impl Tracee {
     /// The process of this number, once it has stopped at its exec. This very thread traces it.
     pub fn at_exec(pid: pid_t) -> io::Result<Self> {

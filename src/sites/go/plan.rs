@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::code::Code;
 use super::super::image::Image;
-use super::super::plan::{self, Patch, Refusal};
+use super::super::plan::{self, Patch, Refusal, refuse_overlaps};
 use super::super::table::{AtomicRow, ColdRow, FunctionRow};
 use super::operations::is_system_call;
 use super::pclntab::Pclntab;
@@ -38,15 +38,7 @@ impl Operation {
 }
 
 /// One operation with its patch.
-#[derive(Clone, Debug)]
-pub struct Planned {
-    /// Of the instruction that is the operation, or of the function.
-    pub address: u64,
-    /// The operation.
-    pub operation: Operation,
-    /// Its patch.
-    pub patch: Result<Patch, Refusal>,
-}
+pub type Planned = plan::Planned<Operation>;
 
 /// The plan.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +75,6 @@ impl Plan {
             }
         }
         let mut operations = planner.operations;
-        operations.sort_by_key(|planned| planned.address);
         refuse_overlaps(&mut operations);
         Self { operations }
     }
@@ -150,21 +141,6 @@ impl Planner<'_, '_> {
                 };
                 self.add(address, Operation::Exit(hook.row), patch);
             }
-        }
-    }
-}
-
-/// Sorts the operations by address, and refuses each patch of bytes that one before it has.
-fn refuse_overlaps(operations: &mut [Planned]) {
-    let start = |planned: &Planned| planned.patch.as_ref().map_or(planned.address, |patch| patch.address);
-    operations.sort_by_key(start);
-    let mut end = 0;
-    for planned in operations {
-        let Ok(patch) = &planned.patch else { continue };
-        if patch.address < end {
-            planned.patch = Err(Refusal::Taken);
-        } else {
-            end = patch.address.saturating_add(patch.length as u64);
         }
     }
 }

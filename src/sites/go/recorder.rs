@@ -1,23 +1,22 @@
 //! The code that runs inside a Go program: position-independent, general registers only, about a hundred bytes of stack.
 //!
 //! It is assembled into this program and copied out of it as bytes; nobody calls it here. Trampolines call it with `rdi` the
-//! address that the event is about and `esi` the [`info`](super::layout::info) word; `r14` is the running goroutine. It keeps every register but
+//! address that the event is about and `esi` the [`info`](super::super::layout::info) word; `r14` is the running goroutine. It keeps every register but
 //! these two and the flags, waits for nothing, and allocates nothing.
 //!
-//! What it reads and writes is a [`Shared`] block near it, whose address is put in place of `PLACEHOLDER`.
+//! What it reads and writes is a [`Shared`] block near it, whose address is put in place of [`PLACEHOLDER`].
 //!
 //! Longer than other files: one block of assembly.
 
 use std::arch::global_asm;
 use std::mem::offset_of;
 
-use super::layout::{
-    COMMON_BYTES, Common, FOLD_TAKEN, FOLD_TRIES, FOLDS, FOLDS_AT, MACHINE_ENTRIES, MACHINES, RING_HEADER, RingHead,
-    SHARED_BYTES, Shared,
+use super::super::layout::{
+    COMMON_BYTES, Common, FOLD_TAKEN, FOLD_TRIES, FOLDS, FOLDS_AT, RING_HEADER, RingHead, SHARED_BYTES, WRITER_ENTRIES,
+    WRITERS,
 };
-
-/// Stands in the code for the address of the [`Shared`] block.
-const PLACEHOLDER: u64 = 0x1122_3344_5566_7788;
+use super::super::recorder::{PLACEHOLDER, code_of, first_entry, folds, writers};
+use super::layout::Shared;
 
 /// Offset of `g.m`: the same in all versions that are known.
 pub const MACHINE_OF: u32 = 48;
@@ -29,14 +28,9 @@ global_asm!(
     r#"
 .pushsection .text.lockprof_go_recorder, "ax", @progbits
 
-# Where the search for an M in the table begins: \entry, and its lower half.
-.macro first_entry machine, entry, half
-    mov \entry, \machine
-    shr \entry, 8
-    and \half, {MACHINE_ENTRIES} - 1
-    shl \half, 4
-    lea \entry, [r8 + \entry + {MACHINES}]
-.endm
+"#,
+    first_entry!(),
+    r#"
 .globl lockprof_go_begin, lockprof_go_now, lockprof_go_before, lockprof_go_signal, lockprof_go_signal_end
 .globl lockprof_go_start, lockprof_go_end
 lockprof_go_begin:
@@ -120,80 +114,10 @@ lockprof_go_now:
 29: pop r11; pop r10; pop r9; pop r8; pop rdx; pop rcx; pop rax
     ret
 
-# The M has another entry, or none yet.
-30: cmp qword ptr [rcx], 0
-    je 32f
-    add rcx, 16
-    lea r9, [r8 + {SHARED_BYTES}]
-    cmp rcx, r9
-    jb 31f
-    lea rcx, [r8 + {MACHINES}]
-31: cmp [rcx], rax
-    je 11b
-    jmp 30b
-32: mov r9, rax
-    xor eax, eax
-    lock cmpxchg [rcx], r9
-    mov rax, r9
-    jne 31b
-    mov r9, [r8 + {RINGS}]
-    mov r10d, 1
-    lock xadd [r9 - {COMMON_BYTES} + {CLAIMED}], r10
-    cmp r10, [r8 + {COUNT}]
-    jae 41f
-    imul r10, [r8 + {STRIDE}]
-    add r10, [r8 + {RINGS}]
-    mov [rcx + 8], r10
-    mov [r10 + {MACHINE}], rax
-    jmp 11b
-
-# No room: the event is counted, by its object and its patch. The M alone writes its tables. A patch has a part of the
-# table, so one that is about ever new objects leaves room for the others.
-40: lea rdx, [rcx + {FOLDS_AT}]
-46: mov eax, esi
-    imul r9, rax, 0x1e3779b1
-    mov r11, rdi
-    shr r11, 3
-    imul r11, r11, 0x2545f491
-    shr r11, 9
-    add r11, r9
-    shr r9, 9
-    and r9d, {FOLDS} / {FOLD_TRIES} - 1
-    imul r9d, r9d, {FOLD_TRIES} * 32
-    add rdx, r9
-    bts rax, {FOLD_TAKEN}
-    mov r10d, {FOLD_TRIES}
-42: and r11d, {FOLD_TRIES} - 1
-    mov r9, r11
-    shl r9, 5
-    add r9, rdx
-    cmp [r9 + 8], rax
-    jne 43f
-    cmp [r9], rdi
-    je 44f
-43: cmp qword ptr [r9 + 8], 0
-    je 45f
-    inc r11d
-    dec r10d
-    jnz 42b
-    # By its patch alone.
-    lea r9, [rcx + {FOLDS_AT} + {FOLDS} * 32]
-    cmp rdx, r9
-    mov rdx, r9
-    mov edi, 0
-    jb 46b
-    inc qword ptr [rcx + {LOST_HERE}]
-    jmp 28b
-45: mov [r9], rdi
-    mov [r9 + 8], rax
-44: inc qword ptr [r9 + 16]
-    # Behind the entry: whoever sees this sees that.
-    inc qword ptr [rcx + {FOLDED}]
-    jmp 28b
-41: mov r9, [r8 + {RINGS}]
-    lock inc qword ptr [r9 - {COMMON_BYTES} + {LOST}]
-    jmp 29b
-
+"#,
+    writers!(),
+    folds!(),
+    r#"
 # On the system stack: the goroutine is the one that the M runs.
 50: mov rdx, [r14 + {MACHINE_OF}]
     add rdx, [r8 + {CURRENT}]
@@ -294,7 +218,7 @@ lockprof_go_signal:
     lea rsi, [r8 + {SHARED_BYTES}]
     cmp r10, rsi
     jb 6b
-    lea r10, [r8 + {MACHINES}]
+    lea r10, [r8 + {WRITERS}]
     jmp 6b
 7:  mov r10, [r10 + 8]
     test r10, r10
@@ -435,13 +359,13 @@ lockprof_go_end:
     FOLLOW_LENGTH = const offset_of!(Shared, follow_length),
     FOLLOW = const offset_of!(Shared, follow),
     HEAD = const offset_of!(RingHead, head),
-    MACHINE = const offset_of!(RingHead, machine),
+    WRITER = const offset_of!(RingHead, writer),
     TAIL = const offset_of!(RingHead, tail),
     PREEMPT = const offset_of!(RingHead, preempt),
     LOST_HERE = const offset_of!(RingHead, lost),
     RING_HEADER = const RING_HEADER,
-    MACHINES = const MACHINES,
-    MACHINE_ENTRIES = const MACHINE_ENTRIES,
+    WRITERS = const WRITERS,
+    WRITER_ENTRIES = const WRITER_ENTRIES,
     SHARED_BYTES = const SHARED_BYTES,
 );
 
@@ -476,12 +400,7 @@ pub fn code(at: u64, shared: u64) -> (Vec<u8>, Entries) {
     let offset = |entry: *const u8| entry.addr() - begin.addr();
     let length = offset(&raw const lockprof_go_end);
     // SAFETY: the code above lies between these two symbols, in this program's own text, which does not change.
-    let code = unsafe { std::slice::from_raw_parts(begin, length) };
-    let mut code = code.to_vec();
-    let placeholder = PLACEHOLDER.to_le_bytes();
-    while let Some(place) = code.windows(8).position(|bytes| bytes == placeholder) {
-        code[place..place + 8].copy_from_slice(&shared.to_le_bytes());
-    }
+    let code = code_of(unsafe { std::slice::from_raw_parts(begin, length) }, shared);
     let entry = |entry: *const u8| at + offset(entry) as u64;
     let entries = Entries {
         now: entry(&raw const lockprof_go_now),

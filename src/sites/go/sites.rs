@@ -10,7 +10,7 @@ use std::ops::Range;
 use iced_x86::{Instruction, MemorySize, Mnemonic, Register};
 
 use super::super::code::{Code, first_register, is_atomic};
-use super::super::flow::{call_after, users_of_result};
+use super::super::flow::{calls_after, users_of_result};
 use super::super::image::Image;
 use super::super::table::{Atomic, AtomicRow, ColdRow, FunctionRow};
 use super::operations::{
@@ -313,11 +313,13 @@ impl<'data, 'index> Finder<'data, 'index> {
         if hooked_instead || (row.operation == WRITE_LOCK && !announces_writer(code, at)) {
             return;
         }
-        let belongs = |target: u64| {
-            let slow = self.slow.get(&target);
-            COLD_CALLS.iter().any(|cold| Some(&cold.function) == slow && cold.operation == row.operation)
+        let belongs = |position: usize| {
+            let call = &code.instructions()[position];
+            let slow = call.is_call_near().then(|| self.slow.get(&call.near_branch_target())).flatten();
+            Some(COLD_CALLS.iter().any(|cold| Some(&cold.function) == slow && cold.operation == row.operation))
         };
-        let cold_call = if row.has_cold_call { call_after(code, at, &belongs) } else { None };
+        let cold_calls = if row.has_cold_call { calls_after(code, at, &belongs) } else { Vec::new() };
+        let cold_call = cold_calls.first().map(|call| code.instructions()[*call].ip());
         let proof = if place == at { Proof::Named } else { Proof::Consumer };
         if proof == Proof::Consumer && row.has_cold_call && cold_call.is_none() {
             found.doubts.push((instruction.ip(), row.operation, Doubt::NoColdCall));

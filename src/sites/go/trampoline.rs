@@ -7,11 +7,12 @@ use iced_x86::code_asm::{
     CodeAssembler, al, cl, eax, ecx, edi, edx, esi, qword_ptr, r8, r8d, r9, r9d, r10, r10d, rax, rbx, rcx, rdi, rdx,
     rsi, rsp,
 };
-use iced_x86::{BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, OpKind, Register};
+use iced_x86::{BlockEncoderOptions, Code, IcedError, Instruction, Register};
 
+use super::super::layout::info;
+use super::super::moved::{moved, operand};
 use super::super::plan::{Form, Patch};
 use super::super::table::{Event, FunctionRow, Object, Success};
-use super::layout::info;
 use super::plan::Operation;
 use super::recorder::{EXIT_MARK, Entries};
 use super::runtime::Runtime;
@@ -315,26 +316,6 @@ impl Assembly<'_> {
         code[place..place + 4].copy_from_slice(&((exit - mark) as u32).to_le_bytes());
         Ok(code)
     }
-}
-
-/// The memory operand of an atomic, so many bytes further.
-fn operand(atomic: &Instruction, by: i64) -> MemoryOperand {
-    let displacement = (atomic.memory_displacement64() as i64).wrapping_add(by);
-    let (base, index) = (atomic.memory_base(), atomic.memory_index());
-    MemoryOperand::new(base, index, atomic.memory_index_scale(), displacement, 8, false, Register::None)
-}
-
-/// An instruction of the file as it has to be in the running program, at any address.
-fn moved(instruction: &Instruction, base: u64) -> Instruction {
-    let mut moved = *instruction;
-    moved.set_ip(0);
-    if matches!(moved.op0_kind(), OpKind::NearBranch64) {
-        moved.set_near_branch64(moved.near_branch_target().wrapping_add(base));
-    }
-    if moved.is_ip_rel_memory_operand() {
-        moved.set_memory_displacement64(moved.ip_rel_memory_address().wrapping_add(base));
-    }
-    moved
 }
 
 /// The same while so many bytes more are on the stack.

@@ -1,6 +1,6 @@
 //! What goroutines hold: from an acquisition to its release, by whomever.
 
-use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Target, to_order};
+use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Supposed, Target, to_order};
 use crate::ingest::decode::{Access, Hold};
 use crate::ingest::site_cache::CachedSite;
 use crate::model::order::{How, What};
@@ -103,6 +103,44 @@ impl Goroutines {
         }
     }
 
+    /// A word was changed as by a try that takes a lock. Whether it is a lock's shows when it is given back where only locks
+    /// are.
+    pub(super) fn suppose(
+        &mut self,
+        number: u64,
+        (kind, mode, address, stack): (Kind, Mode, u64, StackId),
+        ticks: u64,
+    ) {
+        /// More words are not remembered, nor more changes of one.
+        const MOST: usize = 1 << 16;
+        const MOST_OF_ONE: usize = 64;
+        if self.supposed.len() >= MOST && !self.supposed.contains_key(&address) {
+            return;
+        }
+        let of_word = self.supposed.entry(address).or_default();
+        if of_word.len() >= MOST_OF_ONE {
+            of_word.remove(0);
+        }
+        of_word.push(Supposed { number, kind, mode, stack, ticks });
+    }
+
+    /// A lock of this kind is at an address: what was supposed of it is true.
+    fn confirm(&mut self, address: u64, kind: Kind, target: &mut Target) {
+        if self.supposed.is_empty() || self.locks.contains_key(&address) {
+            return;
+        }
+        let mut found = self.supposed.remove(&address).unwrap_or_default();
+        found.retain(|supposed| supposed.kind == kind);
+        // Of those that exclude each other the last has it.
+        if found.last().is_some_and(|last| last.mode == Mode::Exclusive) {
+            found.drain(..found.len() - 1);
+        }
+        for Supposed { number, mode, stack, ticks, .. } in found {
+            let lock = self.lock(address, kind, stack, target);
+            self.acquire(number, (lock, address, mode, stack), ticks, Flags::TRY, None, target);
+        }
+    }
+
     pub(super) fn release(
         &mut self,
         number: u64,
@@ -112,6 +150,7 @@ impl Goroutines {
         ticks: u64,
         target: &mut Target,
     ) {
+        self.confirm(address, kind, target);
         let Some(row) = self.locks.get(&address) else {
             self.orphans += 1;
             return;

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
+use super::Language;
 use super::meaning::Event;
 use crate::ingest::accumulator::Accumulator;
 use crate::ingest::clock::Ticks;
@@ -123,13 +124,29 @@ pub(super) struct LockRow {
     pub is_handed_over: bool,
 }
 
+/// See [`Goroutines::suppose`].
+pub(super) struct Supposed {
+    number: u64,
+    kind: Kind,
+    mode: Mode,
+    stack: StackId,
+    ticks: u64,
+}
+
 /// All goroutines of a program that did something, and all its locks.
 pub struct Goroutines {
     process: ProcessId,
+    /// The process's number.
+    pid: u32,
+    language: Language,
+    /// Nobody else counts its threads.
+    counts_threads: bool,
     pub(super) all: FxHashMap<u64, Goroutine>,
     pub(super) locks: FxHashMap<u64, LockRow>,
     /// For locks beyond those that have rows.
     merged: FxHashMap<Kind, LockId>,
+    /// What looks like a lock that was taken by a try, until a release proves it.
+    supposed: FxHashMap<u64, Vec<Supposed>>,
     /// For goroutines beyond those that have rows.
     others: Option<ThreadId>,
     /// By goroutine: what stands for its being woken, in the order of hand-overs.
@@ -159,14 +176,22 @@ pub struct Goroutines {
 
 impl Goroutines {
     /// None yet.
-    pub fn new(process: ProcessId, fixed: Vec<Range<u64>>) -> Self {
+    pub fn new(
+        (process, pid): (ProcessId, u32),
+        (language, counts_threads): (Language, bool),
+        fixed: Vec<Range<u64>>,
+    ) -> Self {
         Self {
             process,
+            pid,
+            language,
+            counts_threads,
             fixed,
             collections: 0,
             all: FxHashMap::default(),
             locks: FxHashMap::default(),
             merged: FxHashMap::default(),
+            supposed: FxHashMap::default(),
             others: None,
             wakers: FxHashMap::default(),
             threads: 0,
@@ -194,6 +219,10 @@ impl Goroutines {
         match event {
             Event::Acquired { kind, mode, by_try } => {
                 self.catch_up(goroutine, ticks, target);
+                if by_try && self.language == Language::Rust && !self.locks.contains_key(&address) {
+                    self.suppose(goroutine, (kind, mode, address, stack), ticks);
+                    return;
+                }
                 let lock = self.lock(address, kind, stack, target);
                 let flags = if by_try { Flags::TRY } else { Flags::NONE };
                 self.acquire(goroutine, (lock, address, mode, stack), ticks, flags, None, target);
@@ -220,6 +249,16 @@ impl Goroutines {
                 *self.pending.entry((kind, mode)).or_default() -= 1;
                 if let Some(asked) = self.answer(goroutine, kind, mode, false) {
                     self.acquired_after_wait(goroutine, asked, ticks, target);
+                }
+            }
+            Event::AcquiredOrGivenUp { kind, mode } => {
+                *self.pending.entry((kind, mode)).or_default() -= 1;
+                if let Some(asked) = self.answer(goroutine, kind, mode, false) {
+                    if address & 1 != 0 {
+                        self.acquired_after_wait(goroutine, asked, ticks, target);
+                    } else {
+                        self.missed(goroutine, &asked, target);
+                    }
                 }
             }
             Event::Released { kind, mode } => self.release(goroutine, kind, mode, address, ticks, target),
@@ -297,7 +336,7 @@ impl Goroutines {
                 *self.pending.entry((kind, mode)).or_default() += count as i64;
                 (kind, mode, true)
             }
-            Event::AcquiredAfterWait { kind, mode } => {
+            Event::AcquiredAfterWait { kind, mode } | Event::AcquiredOrGivenUp { kind, mode } => {
                 *self.pending.entry((kind, mode)).or_default() -= count as i64;
                 return;
             }

@@ -1,7 +1,8 @@
 //! The rows of goroutines, locks and sites in the session; how goroutines begin and end.
 
-use super::{Asked, Goroutines, LockRow, MOST_LOCKS, MOST_THREADS, Target, is_in, to_order};
+use super::{Asked, Goroutines, Language, LockRow, MOST_LOCKS, MOST_THREADS, Target, is_in, to_order};
 use crate::ingest::decode::Access;
+use crate::ingest::image::thread_name;
 use crate::ingest::site_cache::{CacheKey, CachedSite};
 use crate::model::order::What;
 use crate::model::{Kind, Lock, LockId, LockName, Mode, NameSource, ProcessId, SiteKey, StackId, Thread, ThreadId};
@@ -59,9 +60,13 @@ impl Goroutines {
         let made_at = if goroutine.made_at == 0 { ticks } else { goroutine.made_at };
         let start_ns = target.ticks.moment_ns(made_at);
         let is_shared = self.threads >= MOST_THREADS;
-        let (name, tid) = if is_shared { ("other goroutines", 0) } else { (Thread::GOROUTINE, number as u32) };
-        session.threads.push(Thread { process: self.process, tid, name: name.to_owned(), start_ns, end_ns: None });
-        session.processes[self.process.index()].threads += 1;
+        let (name, tid) = match self.language {
+            _ if is_shared => ("other goroutines".to_owned(), 0),
+            Language::Go => (Thread::GOROUTINE.to_owned(), number as u32),
+            Language::Rust => (thread_name(self.pid, number as u32).unwrap_or_default(), number as u32),
+        };
+        session.threads.push(Thread { process: self.process, tid, name, start_ns, end_ns: None });
+        session.processes[self.process.index()].threads += u32::from(self.counts_threads);
         self.threads += 1;
         goroutine.thread = Some(thread);
         if is_shared {

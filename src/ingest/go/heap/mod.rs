@@ -39,15 +39,20 @@ const MOST_MEMORY: u64 = 256 << 20;
 /// A look takes at most such a part of the time.
 const SHARE: u64 = 50;
 
+/// What a program's heap can be read by.
+pub struct HeapAccess {
+    /// The offset of a goroutine's number in its description (`g.goid`).
+    pub number: u64,
+    /// What the recorder put there: addresses.
+    pub ours: Range<u64>,
+}
+
 /// A program that is looked at.
 pub struct Subject<'a> {
     pub pid: u32,
     /// Where its variables are.
     pub data: &'a [Range<u64>],
-    /// The offset of a goroutine's number in its description.
-    pub number: u64,
-    /// What the recorder put there.
-    pub ours: &'a [Range<u64>],
+    pub access: &'a HeapAccess,
 }
 
 /// Looks at one program from time to time.
@@ -158,7 +163,7 @@ impl Reach {
             let memory = Memory::copy(subject.pid, MOST_MEMORY).ok()?;
             let layout = reach.layout(subject, &memory, candidates)?;
             let heap = layout.heap(&memory)?;
-            let all = layout.goroutines(&memory, &heap, subject.number)?;
+            let all = layout.goroutines(&memory, &heap, subject.access.number)?;
             Some(Mark::new(&memory, &heap, subject, &all, candidates).stuck(registers))
         };
         let first = stuck(self, &running).unwrap_or_default();
@@ -176,7 +181,7 @@ impl Reach {
             let is_variable = |address: u64| subject.data.iter().any(|range| range.contains(&address));
             let mut known = candidates.iter().map(|candidate| candidate.address).filter(|address| *address != 0);
             let known = known.find(|address| !is_variable(*address))?;
-            self.layout = Layout::find(memory, subject.data, known, subject.number);
+            self.layout = Layout::find(memory, subject.data, known, subject.access.number);
             self.is_unknown = self.layout.is_none();
         }
         self.layout
@@ -217,7 +222,7 @@ impl<'a> Mark<'a> {
         all: &[u64],
         candidates: &'a [Candidate],
     ) -> Self {
-        let described = |at: &u64| Some((*at, describe(memory, *at, subject.number)?));
+        let described = |at: &u64| Some((*at, describe(memory, *at, subject.access.number)?));
         let goroutines: FxHashMap<u64, Description> = all.iter().filter_map(described).collect();
         let by_number: FxHashMap<u64, &Candidate> =
             candidates.iter().map(|candidate| (candidate.number, candidate)).collect();
@@ -265,7 +270,7 @@ impl<'a> Mark<'a> {
         for mapping in memory.mappings() {
             let is_stack = threads.iter().any(|(sp, _)| mapping.contains(sp));
             let is_heap = self.heap.arenas.iter().any(|arena| arena.contains(&mapping.start));
-            if is_heap || is_stack || self.subject.ours.iter().any(|ours| ours.contains(&mapping.start)) {
+            if is_heap || is_stack || self.subject.access.ours.contains(&mapping.start) {
                 continue;
             }
             // A span's description has the address of its first object, a cache that of the block it cuts small objects from.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::image::{Image, ImageError};
-use super::super::plan::{Patch, Refusal};
+use super::super::plan::Patch;
 use super::super::table::Atomic;
 use super::operations::LOCK_SLOW;
 use super::pclntab::Pclntab;
@@ -170,7 +170,7 @@ fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
         // What a waiter is given by hand is told by its going on.
         let is_hand_over = matches!(planned.operation, Operation::Atomic(row) if row.operation == LOCK_SLOW && row.atomic == Atomic::ExchangeAdd);
         if !is_hand_over {
-            *counts.entry((planned.operation.name(), reason(refusal))).or_default() += 1;
+            *counts.entry((planned.operation.name(), refusal.reason())).or_default() += 1;
         }
     }
     for ((operation, why), count) in counts {
@@ -184,18 +184,4 @@ fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
         }
     }
     texts
-}
-
-fn reason(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Missing => "the instruction is not there",
-        Refusal::EndOfFunction => "the function ends before there is room",
-        Refusal::JumpTarget => "a jump leads between the instructions",
-        Refusal::Call => "a call follows too soon",
-        Refusal::Flags => "the flags are used behind it",
-        Refusal::AddressLost => "the lock's address is lost behind it",
-        Refusal::Taken => "it is too near to another place",
-        Refusal::ChecksItself => "the code checks itself and must not be changed",
-        Refusal::SetUp => "the function does not begin as those that are known",
-    }
 }

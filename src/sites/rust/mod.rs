@@ -1,0 +1,11 @@
+//! Rust: the locks of `std::sync` and `parking_lot`, whose operations are inlined atomics in front of a slow path that is a
+//! function of its own ([design](../../docs/design/rust.md)).
+
+pub mod layout;
+pub mod names;
+pub mod operations;
+pub mod plan;
+pub mod recipe;
+pub mod recorder;
+pub mod sites;
+pub mod trampoline;

@@ -1,0 +1,144 @@
+//! The plan for a Rust program: for every operation that was found, its patch, or the reason why it gets none.
+
+use std::collections::BTreeMap;
+
+use iced_x86::{InstructionInfoFactory, Mnemonic, OpAccess, Register};
+
+use super::super::code::Code;
+use super::super::functions::Functions;
+use super::super::image::Image;
+use super::super::plan::{self, Patch, Refusal, refuse_overlaps};
+use super::super::table::Success;
+use super::operations::{ColdPath, Row};
+use super::sites::{Proof, Site, Sites, SlowPath};
+
+/// What a patch is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation {
+    /// An inlined operation.
+    Inlined(&'static Row),
+    /// An operation whose atomic is a call.
+    Called(&'static Row),
+    /// A compare-and-swap that is a call, in a function that changes words of all kinds: the change tells what it is.
+    Update(&'static Row),
+    /// The beginning of a slow path: the lock is asked for.
+    Asked(&'static ColdPath),
+    /// A return of one: the lock is had; where it may give up, if the result says so.
+    Granted(&'static ColdPath, bool),
+}
+
+impl Operation {
+    /// The function that it is.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Inlined(row) | Self::Called(row) | Self::Update(row) => row.atomic.operation,
+            Self::Asked(cold) | Self::Granted(cold, _) => cold.function,
+        }
+    }
+}
+
+/// One operation with its patch.
+pub type Planned = plan::Planned<Operation>;
+
+/// The plan.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// All operations, by address.
+    pub operations: Vec<Planned>,
+}
+
+impl Plan {
+    /// Makes one.
+    pub fn new(image: &Image<'_>, functions: &Functions<'_>, sites: &Sites) -> Self {
+        let mut operations = Vec::new();
+        let mut by_function: BTreeMap<u64, Vec<&Site>> = BTreeMap::new();
+        for site in sites.sites.iter().chain(&sites.tries) {
+            by_function.entry(site.function).or_default().push(site);
+        }
+        let decode = |address: u64| functions.decode(image, functions.at(address)?);
+        for (function, found) in by_function {
+            let Some(code) = decode(function) else { continue };
+            operations.extend(found.into_iter().map(|site| planned(&code, site)));
+        }
+        for slow in sites.slow_paths.iter().filter(|slow| slow.cold.waits.is_some()) {
+            let Some(code) = decode(slow.function) else { continue };
+            let is_limited = sites.cold_calls.iter().any(|call| call.cold == slow.cold && call.is_limited);
+            operations.extend(slow_path(&code, *slow, is_limited));
+        }
+        refuse_overlaps(&mut operations);
+        Self { operations }
+    }
+
+    /// What can be patched, by address.
+    pub fn patches(&self) -> impl Iterator<Item = (&Planned, &Patch)> {
+        self.operations.iter().filter_map(|planned| Some((planned, planned.patch.as_ref().ok()?)))
+    }
+
+    /// What cannot be, by operation and reason.
+    pub fn refusals(&self) -> BTreeMap<(&'static str, Refusal), usize> {
+        let mut counts = BTreeMap::new();
+        for planned in &self.operations {
+            if let Err(refusal) = planned.patch {
+                *counts.entry((planned.operation.name(), refusal)).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+fn planned(code: &Code, site: &Site) -> Planned {
+    let row = &site.row.atomic;
+    let (operation, patch) = match (site.proof, row.success) {
+        (Proof::Called | Proof::CalledChange, _) => (Operation::Called(site.row), plan::call(code, site.address)),
+        (Proof::Update, _) => (Operation::Update(site.row), plan::call(code, site.address)),
+        (_, Success::Always) => (Operation::Inlined(site.row), plan::before(code, site.address)),
+        (_, success) => (Operation::Inlined(site.row), plan::atomic(code, site.address, row.atomic, success)),
+    };
+    Planned { address: site.address, operation, patch }
+}
+
+/// The beginning and the returns of a slow path; where one of them cannot be patched, none is.
+fn slow_path(code: &Code, slow: SlowPath, is_limited: bool) -> Vec<Planned> {
+    let asked = if takes_lock(code) { plan::beginning(code) } else { Err(Refusal::AddressLost) };
+    let mut patches = vec![(slow.function, Operation::Asked(slow.cold), asked)];
+    for patch in plan::returns(code) {
+        let (address, patch) = match patch {
+            Ok(patch) => (patch.address, Ok(patch)),
+            Err((address, refusal)) => (address, Err(refusal)),
+        };
+        patches.push((address, Operation::Granted(slow.cold, is_limited), patch));
+    }
+    let leaves = |instruction: &iced_x86::Instruction| {
+        instruction.mnemonic() == Mnemonic::Jmp
+            && (!instruction.is_jmp_short_or_near() || code.position(instruction.near_branch_target()).is_none())
+    };
+    let refusal = (patches.iter().find_map(|(_, _, patch)| patch.as_ref().err().copied()))
+        .or_else(|| (patches.len() == 1 || code.instructions().iter().any(leaves)).then_some(Refusal::NoReturn));
+    let patches = patches.into_iter();
+    patches
+        .map(|(address, operation, patch)| Planned { address, operation, patch: refusal.map_or(patch, Err) })
+        .collect()
+}
+
+/// Whether a function still takes its first argument: the optimiser may have put a constant in its place.
+fn takes_lock(code: &Code) -> bool {
+    let mut factory = InstructionInfoFactory::new();
+    for instruction in code.instructions() {
+        let used = factory.info(instruction).used_registers().to_vec();
+        let of_lock = used.iter().filter(|used| used.register().full_register() == Register::RDI);
+        let mut is_used = false;
+        for used in of_lock {
+            if matches!(
+                used.access(),
+                OpAccess::Read | OpAccess::ReadWrite | OpAccess::CondRead | OpAccess::ReadCondWrite
+            ) {
+                return true;
+            }
+            is_used = true;
+        }
+        if is_used || super::super::code::is_call(instruction) {
+            return false;
+        }
+    }
+    false
+}

@@ -1,0 +1,168 @@
+//! Everything that is needed to patch a Rust program, made of its file alone. It owns what it says, so the file may go.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::super::functions::Functions;
+use super::super::image::{Image, ImageError};
+use super::super::plan::{Form, JUMP, Patch};
+use super::super::unwind::{Rule, Rules};
+use super::plan::{Operation, Plan, Planned};
+use super::sites::Sites;
+
+/// One patch, with what has to be known where it is applied.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it is for.
+    pub planned: Planned,
+    /// The patch.
+    pub patch: Patch,
+    /// The bytes that have to be there.
+    pub bytes: Vec<u8>,
+    /// How to go from there to the caller.
+    pub rule: Rule,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The patches, by address.
+    pub steps: Vec<Step>,
+    /// How to go on from each return address in the program.
+    pub returns: Vec<(u64, Rule)>,
+    /// Where the program is entered.
+    pub entry: u64,
+    /// The program may be put anywhere.
+    pub is_position_independent: bool,
+    /// A library can be preloaded into it.
+    pub is_interpreted: bool,
+    /// The address behind its last segment.
+    pub end: u64,
+    /// Where its data lies.
+    pub data: Vec<Range<u64>>,
+    /// Its GNU build-id; empty where it has none.
+    pub build_id: Vec<u8>,
+    /// What was found, as a sentence without its subject.
+    pub found: String,
+    /// What could not be patched and is not recorded, as sentences without their subject.
+    pub left_out: Vec<String>,
+}
+
+impl Recipe {
+    /// Of a program's file; `None` where no lock of Rust's was found in it.
+    ///
+    /// # Errors
+    /// Where the file is for another processor.
+    pub fn of(file: &[u8]) -> Result<Option<Self>, ImageError> {
+        let image = match Image::parse(file) {
+            Ok(image) => image,
+            Err(ImageError::Parse(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let functions = Functions::read(file, &image);
+        let sites = Sites::find(&image, &functions);
+        if sites.sites.is_empty() {
+            return Ok(None);
+        }
+        let rules = Rules::read(&image);
+        let plan = Plan::new(&image, &functions, &sites);
+        let steps: Vec<Step> =
+            plan.patches().filter_map(|(planned, patch)| step(&image, &rules, planned, patch)).collect();
+        let mut returns = return_addresses(&image);
+        // A call that was longer than the one in its place returns before its end.
+        let is_call = |step: &&Step| step.patch.form == Form::Call && step.patch.length > JUMP;
+        returns.extend(steps.iter().filter(is_call).map(|step| step.patch.address + JUMP as u64));
+        returns.sort_unstable();
+        let rules_of_returns: Vec<Rule> = rules.at_each(returns.iter().map(|address| address - 1)).collect();
+        let segments = image.segments().iter();
+        Ok(Some(Self {
+            found: found(&sites, steps.len()),
+            left_out: left_out(&plan, &sites),
+            steps,
+            returns: returns.into_iter().zip(rules_of_returns).filter(|(_, rule)| *rule != Rule::default()).collect(),
+            entry: image.entry(),
+            is_position_independent: image.is_position_independent(),
+            is_interpreted: image.is_interpreted(),
+            end: segments.clone().map(|part| part.address.saturating_add(part.size)).max().unwrap_or(0),
+            data: segments
+                .filter(|part| part.writable)
+                .map(|part| part.address..part.address.saturating_add(part.size))
+                .collect(),
+            build_id: image.build_id().unwrap_or_default().to_vec(),
+        }))
+    }
+}
+
+/// The addresses behind everything that may be a call, by its bytes. Bytes within instructions may look like one: nobody ever
+/// returns there.
+fn return_addresses(image: &Image<'_>) -> Vec<u64> {
+    let mut found = Vec::new();
+    for part in image.segments().iter().filter(|part| part.executable) {
+        let is_code = |address: u64| address.wrapping_sub(part.address) < part.data.len() as u64;
+        for (at, bytes) in part.data.windows(7).enumerate() {
+            let length = match *bytes {
+                [0xe8, a, b, c, d, ..] => {
+                    let target =
+                        (part.address + at as u64 + 5).wrapping_add_signed(i32::from_le_bytes([a, b, c, d]).into());
+                    if is_code(target) { 5 } else { continue }
+                }
+                // Through a register or memory: `ff /2`, with what its operand takes.
+                [0xff, mode, scale, ..] if mode >> 3 & 7 == 2 => match (mode >> 6, mode & 7) {
+                    (0, 4) => {
+                        if scale & 7 == 5 {
+                            7
+                        } else {
+                            3
+                        }
+                    }
+                    (0, 5) => 6,
+                    (0, _) | (3, _) => 2,
+                    (1, 4) => 4,
+                    (1, _) => 3,
+                    (2, 4) => 7,
+                    _ => 6,
+                },
+                _ => continue,
+            };
+            found.push(part.address + at as u64 + length);
+        }
+    }
+    found
+}
+
+fn step(image: &Image<'_>, rules: &Rules, planned: &Planned, patch: &Patch) -> Option<Step> {
+    let bytes = image.code(patch.address, patch.behind())?.to_vec();
+    let rule = match planned.operation {
+        // Its trampoline is called, or begins as the function does.
+        Operation::Called(_) | Operation::Update(_) | Operation::Asked(_) => Rule::ENTRY,
+        _ => rules.at(patch.address),
+    };
+    Some(Step { planned: planned.clone(), patch: patch.clone(), bytes, rule })
+}
+
+fn found(sites: &Sites, patched: usize) -> String {
+    let (reached, of) = sites.reached().iter().fold((0, 0), |(some, all), row| (some + row.reached, all + row.of));
+    format!(
+        "locks of Rust: {reached} of {of} slow calls reached, {patched} places patched (waits for conditions, channels and \
+         parked threads are not recorded)"
+    )
+}
+
+fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for planned in &plan.operations {
+        if let Err(refusal) = planned.patch {
+            *counts.entry((planned.operation.name(), refusal.reason())).or_default() += 1;
+        }
+    }
+    for ((operation, why), count) in counts {
+        let places = if count == 1 { "one place".to_owned() } else { format!("{count} places") };
+        texts.push(format!("{places} of {operation} could not be patched: {why}"));
+    }
+    for row in sites.reached().iter().filter(|row| row.reached < row.of) {
+        let missing = row.of - row.reached;
+        texts.push(format!("{missing} of {} calls of {} have no operation that is known", row.of, row.function));
+    }
+    texts
+}

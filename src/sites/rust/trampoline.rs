@@ -1,0 +1,160 @@
+//! The trampoline of one patch: the displaced instructions with the record around them.
+//!
+//! What stands below the stack pointer (the red zone) is left alone. An atomic that takes a lock is executed first, with the
+//! program's own registers; one that gives it back comes behind its record.
+
+use iced_x86::code_asm::{CodeAssembler, al, eax, ecx, edi, esi, ptr, rcx, rdi, rdx, rsi, rsp};
+use iced_x86::{Code, IcedError, Instruction, Register};
+
+use super::super::layout::info;
+use super::super::moved::{moved, operand};
+use super::super::plan::{Form, Patch};
+use super::super::table::Success;
+use super::operations::WRITE_LOCKED;
+use super::plan::Operation;
+
+/// Bytes below the stack pointer that a function may use.
+const RED_ZONE: i32 = 128;
+
+/// Where the event's object is.
+#[derive(Clone, Copy)]
+enum Object<'a> {
+    /// The word that an atomic is on.
+    Word(&'a Instruction),
+    /// The first argument.
+    First,
+    /// The result's truth value.
+    Truth,
+    /// There is none.
+    Nothing,
+}
+
+/// The code of a patch's trampoline that is to be at `at`. `base` is added to the file's addresses, `recorder` is its entry,
+/// and `number` is what its records say.
+pub fn assemble(
+    operation: &Operation,
+    patch: &Patch,
+    (base, recorder): (u64, u64),
+    number: u32,
+    at: u64,
+) -> Result<Vec<u8>, IcedError> {
+    let mut assembly = Assembly { asm: CodeAssembler::new(64)?, base, recorder, patch };
+    let with_stack = number;
+    let without = number | info::NO_STACK;
+    match *operation {
+        Operation::Inlined(row) if patch.form == Form::Acquire => {
+            debug_assert!(row.atomic.success == Success::Equal);
+            let atomic = moved(&patch.displaced[0], base);
+            let mut out = assembly.asm.create_label();
+            assembly.asm.add_instruction(atomic)?;
+            assembly.asm.jne(out)?;
+            assembly.record(Object::Word(&atomic), with_stack)?;
+            // The zero flag, as the atomic left it.
+            assembly.asm.cmp(eax, eax)?;
+            assembly.asm.set_label(&mut out)?;
+            assembly.asm.zero_bytes()?;
+            assembly.displaced(1)?;
+        }
+        Operation::Inlined(_) => {
+            let atomic = moved(&patch.displaced[0], base);
+            assembly.record(Object::Word(&atomic), without)?;
+            assembly.displaced(0)?;
+        }
+        Operation::Called(row) => {
+            if row.atomic.success == Success::Always {
+                assembly.record(Object::First, without)?;
+                assembly.asm.push(rdi)?;
+                assembly.displaced(0)?;
+                assembly.asm.pop(rdi)?;
+                assembly.asm.ret()?;
+            } else {
+                let mut out = assembly.asm.create_label();
+                assembly.asm.push(rdi)?;
+                assembly.displaced(0)?;
+                assembly.asm.pop(rdi)?;
+                // `Ok` is 0.
+                assembly.asm.test(al, 1)?;
+                assembly.asm.jne(out)?;
+                assembly.record(Object::First, with_stack)?;
+                assembly.asm.set_label(&mut out)?;
+                assembly.asm.ret()?;
+            }
+            return assembly.asm.assemble(at);
+        }
+        Operation::Update(_) => {
+            let (mut out, mut writer) = (assembly.asm.create_label(), assembly.asm.create_label());
+            for register in [rdi, rsi, rdx] {
+                assembly.asm.push(register)?;
+            }
+            assembly.displaced(0)?;
+            // What was expected, and what was put there.
+            for register in [rcx, rsi, rdi] {
+                assembly.asm.pop(register)?;
+            }
+            assembly.asm.test(al, 1)?;
+            assembly.asm.jne(out)?;
+            assembly.asm.sub(ecx, esi)?;
+            assembly.asm.cmp(ecx, WRITE_LOCKED as i32)?;
+            assembly.asm.je(writer)?;
+            assembly.asm.cmp(ecx, 1)?;
+            assembly.asm.jne(out)?;
+            assembly.record(Object::First, with_stack)?;
+            assembly.asm.set_label(&mut out)?;
+            assembly.asm.ret()?;
+            assembly.asm.set_label(&mut writer)?;
+            assembly.record(Object::First, with_stack | info::FAILED)?;
+            assembly.asm.ret()?;
+            return assembly.asm.assemble(at);
+        }
+        Operation::Asked(_) => {
+            assembly.record(Object::First, with_stack)?;
+            assembly.displaced(0)?;
+        }
+        Operation::Granted(_, is_limited) => {
+            assembly.record(if is_limited { Object::Truth } else { Object::Nothing }, without)?;
+            assembly.displaced(0)?;
+            // Its last instruction is the return.
+            return assembly.asm.assemble(at);
+        }
+    }
+    assembly.asm.jmp(patch.behind().wrapping_add(base))?;
+    assembly.asm.assemble(at)
+}
+
+struct Assembly<'a> {
+    asm: CodeAssembler,
+    base: u64,
+    recorder: u64,
+    patch: &'a Patch,
+}
+
+impl Assembly<'_> {
+    /// The displaced instructions from the one of this number on.
+    fn displaced(&mut self, from: usize) -> Result<(), IcedError> {
+        for instruction in &self.patch.displaced[from..] {
+            self.asm.add_instruction(moved(instruction, self.base))?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, object: Object<'_>, info: u32) -> Result<(), IcedError> {
+        let asm = &mut self.asm;
+        asm.lea(rsp, ptr(rsp - RED_ZONE))?;
+        asm.push(rdi)?;
+        match object {
+            Object::Word(atomic) => {
+                let pushed = if atomic.memory_base() == Register::RSP { i64::from(RED_ZONE) + 8 } else { 0 };
+                asm.add_instruction(Instruction::with2(Code::Lea_r64_m, Register::RDI, operand(atomic, pushed))?)?;
+            }
+            Object::First => {}
+            Object::Truth => asm.movzx(edi, al)?,
+            Object::Nothing => asm.xor(edi, edi)?,
+        }
+        asm.push(rsi)?;
+        asm.mov(esi, info as i32)?;
+        asm.call(self.recorder)?;
+        asm.pop(rsi)?;
+        asm.pop(rdi)?;
+        asm.lea(rsp, ptr(rsp + RED_ZONE))
+    }
+}

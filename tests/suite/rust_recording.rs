@@ -1,0 +1,60 @@
+//! Unmodified Rust programs under `lockprof run` and `check`: each lock's acquisitions, by mode, against the program's own
+//! counters, however it was built; stacks; what is not seen stays told.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::util::report::{counts, list};
+use crate::util::run::Target;
+use crate::util::rust::{VARIANTS, compilers};
+
+fn assert_exact(program: &Path, what: &str) {
+    let recording = Target::new(program).args(["400"]).record();
+    assert_eq!(recording.outcome.code(), 0, "{what}: {}", recording.outcome.stderr);
+    let truths: Vec<&str> = recording.outcome.stdout.lines().filter_map(|line| line.strip_prefix("TRUTH ")).collect();
+    assert_eq!(truths.len(), 10, "{what}: {}", recording.outcome.stdout);
+    let notes = recording.report.notes();
+    assert!(notes.iter().any(|note| note.contains("slow calls reached")), "{what}: {notes:?}");
+    let lacks = |what: &str| notes.iter().any(|note| note.contains(what));
+    if lacks("not told apart") || recording.report.coverage("lost") > 0 {
+        return;
+    }
+    for truth in truths {
+        let mut words = truth.split(' ');
+        let address = u64::from_str_radix(words.next().expect("an address"), 16).expect("an address");
+        let wanted: Vec<u64> = words.by_ref().take(3).map(|word| word.parse().expect("a count")).collect();
+        assert_eq!(counts(recording.report.locks(), address)[..], wanted[..], "{what}: {truth}; {notes:?}");
+    }
+    if !lacks("were counted and not measured") {
+        recording.report.assert_accounted();
+        assert_eq!(recording.report.0["coverage"]["complete"], true, "{what}: {notes:?}");
+    }
+}
+
+#[test]
+fn every_acquisition_of_a_rust_program_is_recorded_however_it_was_built() {
+    for rust in compilers() {
+        for flags in VARIANTS {
+            assert_exact(&rust.build("truth", flags), &format!("{} {flags:?}", rust.version));
+        }
+    }
+}
+
+#[test]
+fn stacks_of_a_rust_program_are_whole() {
+    for rust in compilers() {
+        for flags in [&["-Copt-level=3", "-Cdebuginfo=1"][..], &["-Copt-level=0", "-Cdebuginfo=1"]] {
+            let recording = Target::new(rust.build("truth", flags)).args(["100"]).record();
+            let lock = recording.report.lock("truth::COUNT", "mutex");
+            let stacks = list(&lock["holders"]).iter().chain(list(&lock["waiters"])).collect::<Vec<_>>();
+            let function = |frame: &Value| frame["function"].as_str().unwrap_or_default().to_owned();
+            let is_whole = |entry: &&Value| {
+                let frames: Vec<String> = list(&entry["stack"]).iter().map(function).collect();
+                frames.iter().any(|name| name == "truth::work")
+                    && frames.last().is_some_and(|name| name.ends_with("thread_start"))
+            };
+            assert!(!stacks.is_empty() && stacks.iter().copied().all(|entry| is_whole(&entry)), "{flags:?}: {lock}");
+        }
+    }
+}
