@@ -99,7 +99,7 @@ impl Recipe {
         let segments = image.segments().iter();
         Ok(Some(Self {
             found: found(build, &sites, steps.len()),
-            left_out: left_out(&plan, &sites),
+            left_out: left_out(&plan, &sites).into_iter().chain(plugins(&index)).collect(),
             steps,
             inner_calls: sites.inner_calls,
             package: build.and_then(|build| build.package).unwrap_or_default().to_owned(),
@@ -160,6 +160,13 @@ fn found(build: Option<Build<'_>>, sites: &Sites, patched: usize) -> String {
     let version = build.and_then(|build| build.version);
     let version = version.map_or_else(|| "Go".to_owned(), |version| version.replacen("go", "Go ", 1));
     format!("{version}: {reached} of {of} slow calls reached, {patched} places patched")
+}
+
+/// What a program may bring into its process later, of whose code nothing is known.
+fn plugins(index: &Pclntab<'_>) -> Option<String> {
+    let opens =
+        index.functions().iter().any(|function| matches!(index.name(function.name), "plugin.Open" | "plugin.open"));
+    opens.then(|| "plugins can be opened (plugin.Open), and their locks are not recorded".to_owned())
 }
 
 fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
