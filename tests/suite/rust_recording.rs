@@ -9,7 +9,8 @@ use crate::util::report::{counts, list};
 use crate::util::run::Target;
 use crate::util::rust::{VARIANTS, compilers};
 
-fn assert_exact(program: &Path, what: &str) {
+/// `is_sure`: nothing of the program can be missing.
+fn assert_exact(program: &Path, is_sure: bool, what: &str) {
     let recording = Target::new(program).args(["400"]).record();
     assert_eq!(recording.outcome.code(), 0, "{what}: {}", recording.outcome.stderr);
     let truths: Vec<&str> = recording.outcome.stdout.lines().filter_map(|line| line.strip_prefix("TRUTH ")).collect();
@@ -26,17 +27,27 @@ fn assert_exact(program: &Path, what: &str) {
         let wanted: Vec<u64> = words.by_ref().take(3).map(|word| word.parse().expect("a count")).collect();
         assert_eq!(counts(recording.report.locks(), address)[..], wanted[..], "{what}: {truth}; {notes:?}");
     }
-    if !lacks("were counted and not measured") {
+    if is_sure && !lacks("were counted and not measured") {
         recording.report.assert_accounted();
-        assert_eq!(recording.report.0["coverage"]["complete"], true, "{what}: {notes:?}");
     }
+    assert!(is_sure || lacks("told by the shape of their code"), "{what}: {notes:?}");
 }
 
 #[test]
 fn every_acquisition_of_a_rust_program_is_recorded_however_it_was_built() {
     for rust in compilers() {
         for flags in VARIANTS {
-            assert_exact(&rust.build("truth", flags), &format!("{} {flags:?}", rust.version));
+            assert_exact(&rust.build("truth", flags), true, &format!("{} {flags:?}", rust.version));
+        }
+    }
+}
+
+#[test]
+fn every_acquisition_of_a_stripped_rust_program_is_recorded() {
+    for rust in compilers() {
+        for flags in VARIANTS.iter().filter(|flags| flags[0] != "-Copt-level=0") {
+            let flags: Vec<&str> = flags.iter().copied().chain(["-Cstrip=symbols"]).collect();
+            assert_exact(&rust.build("truth", &flags), false, &format!("{} {flags:?}", rust.version));
         }
     }
 }

@@ -6,6 +6,7 @@
 use iced_x86::code_asm::{CodeAssembler, al, eax, ecx, edi, esi, ptr, rcx, rdi, rdx, rsi, rsp};
 use iced_x86::{Code, IcedError, Instruction, Register};
 
+use super::super::code::is_atomic;
 use super::super::layout::info;
 use super::super::moved::{moved, operand};
 use super::super::plan::{Form, Patch};
@@ -56,7 +57,8 @@ pub fn assemble(
             assembly.displaced(1)?;
         }
         Operation::Inlined(_) => {
-            let atomic = moved(&patch.displaced[0], base);
+            let displaced = patch.displaced.iter().find(|displaced| is_atomic(displaced));
+            let atomic = moved(displaced.unwrap_or(&patch.displaced[0]), base);
             assembly.record(Object::Word(&atomic), without)?;
             assembly.displaced(0)?;
         }
