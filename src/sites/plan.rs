@@ -29,7 +29,7 @@ pub enum Form {
     Acquire,
     /// Records around the atomic: the time before it, the rest behind it.
     Release,
-    /// Records, and executes what was displaced.
+    /// Executes what was displaced, and records before the atomic (at a function's beginning: before all).
     Before,
     /// Stands in the place of a called function, records, and goes on to that.
     Call,
@@ -150,7 +150,7 @@ pub fn atomic(code: &Code, address: u64, atomic: Atomic, success: Success) -> Re
     Patch::new(form, window).ok_or(Refusal::Missing)
 }
 
-/// The patch of an inlined operation that gives something back, if it is recorded before.
+/// The patch of an inlined operation that gives something back, if it is recorded right before the atomic.
 pub fn before(code: &Code, address: u64) -> Result<Patch, Refusal> {
     /// More instructions before it do not go with it.
     const MOST_BEFORE: usize = 4;
@@ -168,10 +168,11 @@ pub fn before(code: &Code, address: u64) -> Result<Patch, Refusal> {
         Ok(window) => return patch(window),
         Err(refusal) => refusal,
     };
-    // Then what is before it makes the room, if the lock's address is there by then.
+    // Then what is before it makes the room.
     for start in (at.saturating_sub(MOST_BEFORE)..at).rev() {
         let before = &code.instructions()[start..=at];
-        if !keeps_address(&before[0], atomic) || free_of_jumps_and_calls(code, before).is_err() {
+        let goes_on = before[0].flow_control() == iced_x86::FlowControl::Next;
+        if !goes_on || free_of_jumps_and_calls(code, before).is_err() {
             break;
         }
         if bytes(before) >= JUMP {
@@ -179,18 +180,6 @@ pub fn before(code: &Code, address: u64) -> Result<Patch, Refusal> {
         }
     }
     Err(refusal)
-}
-
-/// Whether an instruction before an atomic goes on to it, and leaves the registers alone that its address is made of.
-fn keeps_address(instruction: &Instruction, atomic: &Instruction) -> bool {
-    let in_address = [atomic.memory_base(), atomic.memory_index()].map(Register::full_register);
-    let mut factory = iced_x86::InstructionInfoFactory::new();
-    let is_read = |used: &iced_x86::UsedRegister| {
-        matches!(used.access(), iced_x86::OpAccess::Read | iced_x86::OpAccess::CondRead)
-    };
-    let keeps = |used: &iced_x86::UsedRegister| is_read(used) || !in_address.contains(&used.register().full_register());
-    instruction.flow_control() == iced_x86::FlowControl::Next
-        && factory.info(instruction).used_registers().iter().all(keeps)
 }
 
 /// The patch of a function's very beginning, of one that is never begun anew.
@@ -407,8 +396,8 @@ mod tests {
         assert_eq!(patch(&[&xor, &exchange, &compare, RET], 2), Ok((0x1002, 6)));
         let back = [0xeb, 0xfb]; // jmp to the comparison
         assert_eq!(patch(&[&xor, &exchange, &compare, &back], 2), Ok((0x1000, 5)));
-        let load = [0x31, 0xdb]; // xor ebx, ebx
-        assert_eq!(patch(&[&load, &exchange, &compare, &back], 2), Err(Refusal::JumpTarget));
+        let jump = [0x74, 0x10]; // je
+        assert_eq!(patch(&[&jump, &exchange, &compare, &back], 2), Err(Refusal::JumpTarget));
         let set = [0x0f, 0x94, 0xc1]; // sete cl
         assert_eq!(patch(&[&xor, &exchange, &set, RET], 2), Err(Refusal::Flags));
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::util::report::{counts, list};
-use crate::util::run::Target;
+use crate::util::run::{LIMIT, Target, finish, lockprof};
 use crate::util::rust::{VARIANTS, compilers};
 
 /// `is_sure`: nothing of the program can be missing.
@@ -48,6 +48,26 @@ fn every_acquisition_of_a_stripped_rust_program_is_recorded() {
         for flags in VARIANTS.iter().filter(|flags| flags[0] != "-Copt-level=0") {
             let flags: Vec<&str> = flags.iter().copied().chain(["-Cstrip=symbols"]).collect();
             assert_exact(&rust.build("truth", &flags), false, &format!("{} {flags:?}", rust.version));
+        }
+    }
+}
+
+#[test]
+fn a_deadlock_of_a_rust_program_is_told_and_its_fixed_twin_is_not() {
+    for rust in compilers() {
+        for flags in [&["-Copt-level=0"][..], &["-Copt-level=3"], &["-Copt-level=3", "-Ctarget-feature=+crt-static"]] {
+            let program = rust.build("deadlock", flags);
+            let check = |fixed: &[&str]| {
+                let mut command = lockprof();
+                command.args(["check", "--format", "json", "--"]).arg(&program).args(fixed);
+                let outcome = finish(&mut command, LIMIT);
+                serde_json::from_str::<Value>(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.stderr))
+            };
+            let found = check(&[]);
+            assert_eq!(found["verdict"], "fail", "{} {flags:?}: {found}", rust.version);
+            assert_eq!(found["cycles"][0]["class"], "hung", "{} {flags:?}: {found}", rust.version);
+            let found = check(&["fixed"]);
+            assert_eq!(found["verdict"], "pass", "{} {flags:?}: {found}", rust.version);
         }
     }
 }
