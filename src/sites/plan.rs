@@ -29,7 +29,7 @@ pub enum Form {
     Acquire,
     /// Records around the atomic: the time before it, the rest behind it.
     Release,
-    /// Records, and executes what was displaced.
+    /// Executes what was displaced, and records before the atomic (at a function's beginning: before all).
     Before,
     /// Stands in the place of a called function, records, and goes on to that.
     Call,
@@ -150,15 +150,36 @@ pub fn atomic(code: &Code, address: u64, atomic: Atomic, success: Success) -> Re
     Patch::new(form, window).ok_or(Refusal::Missing)
 }
 
-/// The patch of an inlined operation that gives something back, if it is recorded before.
+/// The patch of an inlined operation that gives something back, if it is recorded right before the atomic.
 pub fn before(code: &Code, address: u64) -> Result<Patch, Refusal> {
+    /// More instructions before it do not go with it.
+    const MOST_BEFORE: usize = 4;
     let at = code.position(address).ok_or(Refusal::Missing)?;
-    let window = window(code, at)?;
+    let atomic = &code.instructions()[at];
     // Flags from before an exchange, which leaves them as they are.
-    if window[0].rflags_modified() == RflagsBits::NONE && flags_used_behind(code, at) != RflagsBits::NONE {
+    if atomic.rflags_modified() == RflagsBits::NONE && flags_used_behind(code, at) != RflagsBits::NONE {
         return Err(Refusal::Flags);
     }
-    Patch::new(Form::Before, window).ok_or(Refusal::Missing)
+    if atomic.segment_prefix() != Register::None {
+        return Err(Refusal::AddressLost);
+    }
+    let patch = |window: &[Instruction]| Patch::new(Form::Before, window).ok_or(Refusal::Missing);
+    let refusal = match window(code, at) {
+        Ok(window) => return patch(window),
+        Err(refusal) => refusal,
+    };
+    // Then what is before it makes the room.
+    for start in (at.saturating_sub(MOST_BEFORE)..at).rev() {
+        let before = &code.instructions()[start..=at];
+        let goes_on = before[0].flow_control() == iced_x86::FlowControl::Next;
+        if !goes_on || free_of_jumps_and_calls(code, before).is_err() {
+            break;
+        }
+        if bytes(before) >= JUMP {
+            return patch(before);
+        }
+    }
+    Err(refusal)
 }
 
 /// The patch of a function's very beginning, of one that is never begun anew.
@@ -363,6 +384,22 @@ mod tests {
             atomic(&code(&[RET]), 0x1001, Atomic::CompareExchange, Success::Equal).err(),
             Some(Refusal::Missing)
         );
+    }
+
+    #[test]
+    fn what_is_before_makes_room_where_nothing_behind_can() {
+        let xor = [0x31, 0xc0]; // xor eax, eax
+        let exchange = [0x87, 0x43, 0x10]; // xchg [rbx+16], eax
+        let compare = [0x83, 0xf8, 2]; // cmp eax, 2
+        let patch =
+            |parts: &[&[u8]], at: u64| before(&code(parts), 0x1000 + at).map(|patch| (patch.address, patch.length));
+        assert_eq!(patch(&[&xor, &exchange, &compare, RET], 2), Ok((0x1002, 6)));
+        let back = [0xeb, 0xfb]; // jmp to the comparison
+        assert_eq!(patch(&[&xor, &exchange, &compare, &back], 2), Ok((0x1000, 5)));
+        let jump = [0x74, 0x10]; // je
+        assert_eq!(patch(&[&jump, &exchange, &compare, &back], 2), Err(Refusal::JumpTarget));
+        let set = [0x0f, 0x94, 0xc1]; // sete cl
+        assert_eq!(patch(&[&xor, &exchange, &set, RET], 2), Err(Refusal::Flags));
     }
 
     #[test]

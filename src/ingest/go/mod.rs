@@ -71,6 +71,8 @@ pub struct Patched {
     pub meanings: Vec<Meaning>,
     /// What it is written in.
     pub language: Language,
+    /// Some places where locks are given back write nothing: what is held may be so no longer.
+    pub lacks_releases: bool,
     /// Nobody else counts its threads: the shim is not in it, or sees others.
     pub counts_threads: bool,
     /// What it writes.
@@ -117,6 +119,7 @@ pub struct Program {
     stacks: FxHashMap<Box<[u32]>, StackId>,
     key: Vec<u32>,
     batch: Batch,
+    lacks_releases: bool,
     /// Events were folded before the last reading.
     had_folds: bool,
 }
@@ -171,6 +174,7 @@ impl Program {
             stacks: FxHashMap::default(),
             key: Vec::new(),
             batch: Batch::default(),
+            lacks_releases: patched.lacks_releases,
             had_folds: false,
         }
     }
@@ -185,7 +189,7 @@ impl Program {
         let folded = self.rings.folded();
         // What was folded just now may lie between records that are read the next time.
         let had_folds = std::mem::replace(&mut self.had_folds, !folded.is_empty());
-        self.goroutines.has_gaps(had_folds || self.had_folds);
+        self.goroutines.has_gaps(had_folds || self.had_folds || self.lacks_releases);
         batch.records.sort_by_key(|(record, _)| record.ticks);
         for (record, start) in &batch.records {
             let Some(meaning) = self.meanings.get(meaning::number(record.info)).copied() else { continue };
@@ -268,6 +272,10 @@ impl Program {
         let now = self.ticks.now();
         let target = &mut Target { session, accumulator, ticks: &self.ticks };
         self.goroutines.finish(now, target);
+        // As for other programs with locks of their own: where there is one thread, nobody waits.
+        if self.language == Language::Rust && session.processes[self.process.index()].threads <= 1 {
+            self.left_out.clear();
+        }
         let mut notes: Vec<String> = self.left_out.drain(..).map(|what| Coverage::in_part(&what)).collect();
         if self.goroutines.orphans > 0 {
             let what = format!(

@@ -36,6 +36,7 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>
         inner_calls: recipe.inner_calls.clone(),
         meanings: recipe.steps.iter().map(|step| Meaning::of(&step.planned)).collect(),
         language: Language::Go,
+        lacks_releases: false,
         counts_threads: true,
         rings,
         found: if recipe.records() {

@@ -32,6 +32,7 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, In
         inner_calls: Vec::new(),
         meanings: recipe.steps.iter().map(|step| Meaning::of_rust(&step.planned)).collect(),
         language: Language::Rust,
+        lacks_releases: recipe.lacks_releases,
         counts_threads: !recipe.is_interpreted,
         rings,
         found: format!("the program {path}: {}", recipe.found),

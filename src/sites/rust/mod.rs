@@ -7,5 +7,6 @@ pub mod operations;
 pub mod plan;
 pub mod recipe;
 pub mod recorder;
+mod shapes;
 pub mod sites;
 pub mod trampoline;

@@ -29,6 +29,8 @@ pub struct Row {
     pub width: usize,
     /// How the word is changed, where that tells it from others.
     pub change: Change,
+    /// How it is changed always.
+    pub shape: Change,
     /// The function of its slow path; empty where it has none.
     pub cold: &'static str,
 }
@@ -91,6 +93,19 @@ const ONE_READER: i64 = 16;
 /// `parking_lot`'s bit of a writer.
 const WRITER: u64 = 8;
 
+/// How the operations of a slow path change the word where their rows leave that open: `parking_lot`'s.
+const fn shape_of(cold: &str, change: Change) -> Change {
+    match cold.as_bytes() {
+        b"RawMutex::lock_slow" => From(0, 1),
+        b"RawMutex::unlock_slow" => From(1, 0),
+        b"RawRwLock::lock_exclusive_slow" => From(0, WRITER),
+        b"RawRwLock::lock_shared_slow" => By(ONE_READER),
+        b"RawRwLock::unlock_exclusive_slow" => From(WRITER, 0),
+        b"RawRwLock::unlock_shared_slow" => By(-ONE_READER),
+        _ => change,
+    }
+}
+
 const fn row(
     (operation, cold): (&'static str, &'static str),
     (atomic, width, change): (Atomic, usize, Change),
@@ -100,9 +115,10 @@ const fn row(
         Event::Released(_) => Success::Always,
         _ => Success::Equal,
     };
+    let shape = shape_of(cold, change);
     let has_cold_call = !cold.is_empty();
     let atomic = AtomicRow { operation, atomic, offset: 0, success, event, failure: None, has_cold_call };
-    Row { atomic, width, change, cold }
+    Row { atomic, width, change, shape, cold }
 }
 
 use Atomic::{CompareExchange, Exchange, ExchangeAdd};

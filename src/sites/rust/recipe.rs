@@ -6,9 +6,10 @@ use std::ops::Range;
 use super::super::functions::Functions;
 use super::super::image::{Image, ImageError};
 use super::super::plan::{Form, JUMP, Patch};
+use super::super::table::Success;
 use super::super::unwind::{Rule, Rules};
 use super::plan::{Operation, Plan, Planned};
-use super::sites::Sites;
+use super::sites::{ColdCall, Sites};
 
 /// One patch, with what has to be known where it is applied.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Recipe {
     pub data: Vec<Range<u64>>,
     /// Its GNU build-id; empty where it has none.
     pub build_id: Vec<u8>,
+    /// Some places where locks are given back are not among the patches.
+    pub lacks_releases: bool,
     /// What was found, as a sentence without its subject.
     pub found: String,
     /// What could not be patched and is not recorded, as sentences without their subject.
@@ -77,6 +80,7 @@ impl Recipe {
         let segments = image.segments().iter();
         Ok(Some(Self {
             found: found(&sites, steps.len()),
+            lacks_releases: lacks_releases(&plan, &sites),
             left_out: left_out(&plan, &sites),
             steps,
             returns: returns.into_iter().zip(rules_of_returns).filter(|(_, rule)| *rule != Rule::default()).collect(),
@@ -148,8 +152,26 @@ fn found(sites: &Sites, patched: usize) -> String {
     )
 }
 
+/// Whether some place where a lock is given back was not found, or cannot be patched.
+fn lacks_releases(plan: &Plan, sites: &Sites) -> bool {
+    let gives_back = |operation: &Operation| match operation {
+        Operation::Inlined(row) | Operation::Called(row) => row.atomic.success == Success::Always,
+        _ => false,
+    };
+    let wakes = |call: &&ColdCall| call.cold.waits.is_none();
+    plan.operations.iter().any(|planned| planned.patch.is_err() && gives_back(&planned.operation))
+        || !sites.doubts.is_empty()
+        || sites.cold_calls.iter().filter(wakes).any(|call| !call.reached)
+}
+
 fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
     let mut texts = Vec::new();
+    if sites.by_shape {
+        texts.push(
+            "which has no symbols, locks of Rust were told by the shape of their code: others may be missing"
+                .to_owned(),
+        );
+    }
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for planned in &plan.operations {
         if let Err(refusal) = planned.patch {

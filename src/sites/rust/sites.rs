@@ -15,9 +15,12 @@ use super::super::image::Image;
 use super::super::table::Atomic;
 use super::names::{Known, known, path};
 use super::operations::{COLD_PATHS, Change, ColdPath, NEVER, OPERATIONS, Row, TRIES, UPDATE};
+use super::shapes;
 
 /// The number of `futex` among the system calls.
 const FUTEX: u64 = 202;
+/// Its operation that wakes threads of this process.
+const WAKE_PRIVATE: u64 = 0x81;
 /// The word of a `std::sync::Mutex` for whose owner others wait.
 const CONTENDED: u64 = 2;
 /// Within so many instructions behind the exchange of an unlock it is asked whether others wait.
@@ -76,6 +79,8 @@ pub struct ColdCall {
     pub function: u64,
     /// Which slow path.
     pub cold: &'static ColdPath,
+    /// The slow path's address; 0 where it is in another file.
+    pub target: u64,
     /// It may give up after a time.
     pub is_limited: bool,
     /// A site leads to it.
@@ -111,6 +116,8 @@ pub struct Sites {
     pub tries: Vec<Site>,
     /// The calls of slow paths, by address.
     pub cold_calls: Vec<ColdCall>,
+    /// The slow paths were told by their shape: the file has no symbols.
+    pub by_shape: bool,
     /// What looks like an unlock of `std`'s mutex whose wake was inlined, without a call of the kernel that was recognised.
     pub doubts: Vec<u64>,
     /// The slow paths.
@@ -120,26 +127,11 @@ pub struct Sites {
 impl Sites {
     /// Finds them.
     pub fn find(image: &Image<'_>, functions: &Functions<'_>) -> Self {
-        let finder = Finder::new(image, functions);
-        let mut found = Self::default();
-        if finder.has_slow_paths() {
-            let may_hold = |function: &&Function| {
-                image
-                    .code(function.start, function.end)
-                    .is_some_and(|code| finder.may_hold_operations(code, function.start))
-            };
-            functions.all().iter().filter(may_hold).for_each(|function| finder.look_into(function, &mut found));
+        let mut finder = Finder::new(image, functions);
+        let mut found = finder.find_all();
+        if finder.drop_strangers(&found) {
+            found = finder.find_all();
         }
-        let reached: HashSet<u64> = found.sites.iter().flat_map(|site| site.cold_calls.iter().copied()).collect();
-        for call in &mut found.cold_calls {
-            call.reached = reached.contains(&call.address);
-        }
-        let slow = |(address, known): (&u64, &Known)| match known {
-            Known::Cold(cold) => Some(SlowPath { function: *address, cold }),
-            _ => None,
-        };
-        found.slow_paths = finder.known.iter().filter_map(slow).collect();
-        found.slow_paths.sort_by_key(|slow| slow.function);
         found
     }
 
@@ -163,6 +155,8 @@ struct Finder<'data, 'index> {
     known: HashMap<u64, Known>,
     /// Words that hold the address of such a function, filled by the loader.
     imported: HashMap<u64, Known>,
+    /// Slow paths that were told by their shape.
+    by_shape: HashSet<u64>,
     /// The addresses of slow paths and of atomics that are called, and of the words that hold such an address; sorted.
     of_interest: Vec<u64>,
 }
@@ -177,8 +171,15 @@ struct Body<'a> {
 impl<'data, 'index> Finder<'data, 'index> {
     fn new(image: &'index Image<'data>, functions: &'index Functions<'data>) -> Self {
         let of_name = |(address, name): &(u64, &str)| Some((*address, known(name)?));
-        let known: HashMap<u64, Known> = functions.names().iter().filter_map(of_name).collect();
+        let mut known: HashMap<u64, Known> = functions.names().iter().filter_map(of_name).collect();
         let imported: HashMap<u64, Known> = image.imports().iter().filter_map(of_name).collect();
+        let mut by_shape = HashSet::new();
+        if functions.names().is_empty() && is_of_rust(image) {
+            for (address, cold) in shapes::find(image, functions) {
+                by_shape.insert(address);
+                known.insert(address, Known::Cold(cold));
+            }
+        }
         let counts = |(address, known): (&u64, &Known)| {
             matches!(known, Known::Cold(_) | Known::Atomic(_) | Known::Update).then_some(*address)
         };
@@ -186,7 +187,49 @@ impl<'data, 'index> Finder<'data, 'index> {
         let words = image.words_that_hold_one_of(&of_interest);
         of_interest.extend(words.into_iter().chain(imported.iter().filter_map(counts)));
         of_interest.sort_unstable();
-        Self { image, functions, known, imported, of_interest }
+        Self { image, functions, known, imported, by_shape, of_interest }
+    }
+
+    fn find_all(&self) -> Sites {
+        let mut found = Sites::default();
+        if self.has_slow_paths() {
+            let may_hold = |function: &&Function| {
+                let code = self.image.code(function.start, function.end);
+                code.is_some_and(|code| self.may_hold_operations(code, function.start))
+            };
+            self.functions.all().iter().filter(may_hold).for_each(|function| self.look_into(function, &mut found));
+        }
+        let reached: HashSet<u64> = found.sites.iter().flat_map(|site| site.cold_calls.iter().copied()).collect();
+        for call in &mut found.cold_calls {
+            call.reached = reached.contains(&call.address);
+        }
+        let slow = |(address, known): (&u64, &Known)| match known {
+            Known::Cold(cold) => Some(SlowPath { function: *address, cold }),
+            _ => None,
+        };
+        found.slow_paths = self.known.iter().filter_map(slow).collect();
+        found.slow_paths.sort_by_key(|slow| slow.function);
+        found.by_shape = !self.by_shape.is_empty();
+        found
+    }
+
+    /// What was taken for a slow path by its shape, and is called from elsewhere too, is none. Whether there was such a one.
+    fn drop_strangers(&mut self, found: &Sites) -> bool {
+        let mut calls: HashMap<u64, (usize, usize)> = HashMap::new();
+        for call in &found.cold_calls {
+            let (reached, of) = calls.entry(call.target).or_default();
+            (*reached, *of) = (*reached + usize::from(call.reached), *of + 1);
+        }
+        if self.by_shape.is_empty() {
+            return false;
+        }
+        let before = self.by_shape.len();
+        self.by_shape.retain(|address| calls.get(address).is_some_and(|(reached, of)| 4 * reached >= 3 * of));
+        let by_shape = &self.by_shape;
+        if before > by_shape.len() {
+            self.known.retain(|address, known| !matches!(known, Known::Cold(_)) || by_shape.contains(address));
+        }
+        before > self.by_shape.len()
     }
 
     fn has_slow_paths(&self) -> bool {
@@ -234,7 +277,8 @@ impl<'data, 'index> Finder<'data, 'index> {
                     constant(&code, *at, register) != Some(NEVER)
                 });
                 let function = function.start;
-                found.cold_calls.push(ColdCall { address, function, cold, is_limited, reached: false });
+                let target = self.target(&code, *at).unwrap_or(0);
+                found.cold_calls.push(ColdCall { address, function, cold, target, is_limited, reached: false });
             }
         }
         found.cold_calls.sort_by_key(|call| call.address);
@@ -252,7 +296,7 @@ impl<'data, 'index> Finder<'data, 'index> {
             if is_atomic(instruction) {
                 match body.operation(at) {
                     Some(operation) => found.sites.push(site(operation)),
-                    None if may_try && body.asks_for_waiters(at) => found.doubts.push(instruction.ip()),
+                    None if may_try && asks_for_waiters(body.code, at) => found.doubts.push(instruction.ip()),
                     None if may_try => {
                         found.tries.extend(body.attempt(at).map(|row| site((row, Proof::Change, Vec::new()))))
                     }
@@ -312,6 +356,25 @@ impl<'data, 'index> Finder<'data, 'index> {
         self.imported.get(&address).or_else(|| self.known.get(&self.image.word(address)?)).copied()
     }
 
+    /// The address in this file that is called, if the instruction or the word that it names has it.
+    fn target(&self, code: &Code, at: usize) -> Option<u64> {
+        let instruction = &code.instructions()[at];
+        match instruction.op0_kind() {
+            OpKind::NearBranch64 => Some(instruction.near_branch_target()),
+            OpKind::Memory => self.image.word(in_memory(instruction)?),
+            OpKind::Register => {
+                let register = instruction.op0_register().full_register();
+                let load = &code.instructions()[*definitions(code, at, register)?.first()?];
+                match load.mnemonic() {
+                    Mnemonic::Mov if load.op1_kind() == OpKind::Memory => self.image.word(in_memory(load)?),
+                    Mnemonic::Lea => Some(load.ip_rel_memory_address()),
+                    _ => immediate(load),
+                }
+            }
+            _ => None,
+        }
+    }
+
     /// What is called through a word or a register.
     fn through(&self, code: &Code, at: usize) -> Option<Known> {
         let instruction = &code.instructions()[at];
@@ -339,8 +402,15 @@ impl<'data, 'index> Finder<'data, 'index> {
     }
 }
 
+/// Whether a file without symbols is of Rust: the paths of `std`'s sources are in its messages.
+fn is_of_rust(image: &Image<'_>) -> bool {
+    const SOURCES: &[u8] = b"library/std/src/";
+    let read_only = image.segments().iter().filter(|part| !part.writable && !part.executable);
+    read_only.into_iter().any(|part| part.data.windows(SOURCES.len()).any(|bytes| bytes == SOURCES))
+}
+
 /// The address of an operand that does not depend on registers.
-fn in_memory(instruction: &Instruction) -> Option<u64> {
+pub(super) fn in_memory(instruction: &Instruction) -> Option<u64> {
     if instruction.is_ip_rel_memory_operand() {
         return Some(instruction.ip_rel_memory_address());
     }
@@ -377,7 +447,7 @@ impl Body<'_> {
             return Some((row, Proof::InlinedWake, calls));
         }
         let row = self.row_of(&calls, &|row| {
-            let is_sure = row.change == Change::Any || self.changes(at, row.change, width);
+            let is_sure = row.change == Change::Any || changes(self.code, at, row.change, width);
             // A try whose way leads on to another lock's slow path is no more than that.
             (is_row(&row) && (is_sure || self.attempt(at).is_none())).then_some(is_sure)
         })?;
@@ -387,31 +457,18 @@ impl Body<'_> {
 
     /// An unlock of `std`'s mutex whose wake was inlined: `xchg; cmp 2; je` to a call of `futex`.
     fn inlined_wake(&self, at: usize, atomic: Atomic, width: usize) -> Option<(&'static Row, Vec<usize>)> {
-        (atomic == Atomic::Exchange && width == 4 && self.asks_for_waiters(at)).then_some(())?;
+        (atomic == Atomic::Exchange && width == 4 && asks_for_waiters(self.code, at)).then_some(())?;
         let is_futex = |position: usize| {
-            let number = || constant(self.code, position, Register::RDI);
-            Some(self.calls.get(&position) == Some(&Known::SystemCall) && number() == Some(FUTEX))
+            let argument = |register| constant(self.code, position, register);
+            // Static programs without symbols have no name for it.
+            let is_call = || {
+                self.calls.get(&position) == Some(&Known::SystemCall) || argument(Register::RDX) == Some(WAKE_PRIVATE)
+            };
+            Some(argument(Register::RDI) == Some(FUTEX) && is_call())
         };
         let calls = calls_after(self.code, at, &is_futex);
         let row = OPERATIONS.iter().find(|row| row.cold == "Mutex::wake")?;
         (!calls.is_empty()).then_some((row, calls))
-    }
-
-    /// Whether the exchange at a position unlocks a mutex of `std`: 0 is put there, and it is asked whether others wait.
-    fn asks_for_waiters(&self, at: usize) -> bool {
-        let exchange = &self.code.instructions()[at];
-        let Some(register) = exchanged(exchange).filter(|_| kind_of(exchange) == Some((Atomic::Exchange, 4))) else {
-            return false;
-        };
-        let is_zero = constant(self.code, at, register) == Some(0);
-        let mut behind = self.code.instructions().iter().skip(at + 1).take(REACH_OF_QUESTION);
-        let asks = |question: &Instruction| {
-            question.mnemonic() == Mnemonic::Cmp
-                && question.op0_kind() == OpKind::Register
-                && question.op0_register().full_register() == register
-                && immediate(question) == Some(CONTENDED)
-        };
-        is_zero && behind.any(asks)
     }
 
     /// The same where the atomic is a call.
@@ -459,7 +516,7 @@ impl Body<'_> {
     fn attempt(&self, at: usize) -> Option<&'static Row> {
         let (atomic, width) = kind_of(&self.code.instructions()[at])?;
         let is_row =
-            |row: &&Row| row.atomic.atomic == atomic && row.width == width && self.changes(at, row.change, width);
+            |row: &&Row| row.atomic.atomic == atomic && row.width == width && changes(self.code, at, row.change, width);
         TRIES.iter().find(is_row)
     }
 
@@ -472,45 +529,63 @@ impl Body<'_> {
         };
         TRIES.iter().find(is_row)
     }
+}
 
-    /// Whether the atomic at a position changes the word like this.
-    fn changes(&self, at: usize, change: Change, width: usize) -> bool {
-        let instruction = &self.code.instructions()[at];
-        let mask = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
-        let Some(new) = exchanged(instruction) else { return false };
-        let value = |register| constant(self.code, at, register).map(|value| value & mask);
-        match change {
-            Change::Any => true,
-            Change::From(from, to) => value(Register::RAX) == Some(from) && value(new) == Some(to),
-            Change::By(by) if instruction.mnemonic() == Mnemonic::Xadd => value(new) == Some(by as u64 & mask),
-            Change::By(by) => self.is_made(at, new, &|made| match made.mnemonic() {
-                Mnemonic::Lea => {
-                    made.memory_base().full_register() == Register::RAX
-                        && made.memory_index() == Register::None
-                        && made.memory_displacement64() as i64 == by
-                }
-                Mnemonic::Inc => by == 1,
-                Mnemonic::Add => immediate(made) == Some(by as u64),
-                _ => false,
-            }),
-            Change::Sets(bits) => self.is_made(at, new, &|made| {
-                made.mnemonic() == Mnemonic::Or && immediate(made).is_some_and(|set| set & mask == bits)
-            }),
-        }
-    }
+/// Whether the atomic at a position changes the word like this.
+pub(super) fn changes(code: &Code, at: usize, change: Change, width: usize) -> bool {
+    let instruction = &code.instructions()[at];
+    let mask = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
+    let Some(new) = exchanged(instruction) else { return false };
+    let value = |register| constant(code, at, register).map(|value| value & mask);
+    match change {
+        Change::Any => true,
 
-    /// Whether the instruction that made a register's value, not long before a position, is such a one.
-    fn is_made(&self, at: usize, register: Register, is: &dyn Fn(&Instruction) -> bool) -> bool {
-        let before = &self.code.instructions()[at.saturating_sub(REACH_OF_VALUE)..at];
-        let makes = |made: &&Instruction| {
-            made.op_count() > 0
-                && made.op0_kind() == OpKind::Register
-                && made.op0_register().full_register() == register
-                && made.mnemonic() != Mnemonic::Cmp
-                && made.mnemonic() != Mnemonic::Test
-        };
-        before.iter().rev().take_while(|made| !is_call(made)).find(makes).is_some_and(is)
+        Change::From(from, to) => value(Register::RAX) == Some(from) && value(new) == Some(to),
+        Change::By(by) if instruction.mnemonic() == Mnemonic::Xadd => value(new) == Some(by as u64 & mask),
+        Change::By(by) => is_made(code, at, new, &|made| match made.mnemonic() {
+            Mnemonic::Lea => {
+                made.memory_base().full_register() == Register::RAX
+                    && made.memory_index() == Register::None
+                    && made.memory_displacement64() as i64 == by
+            }
+            Mnemonic::Inc => by == 1,
+            Mnemonic::Add => immediate(made) == Some(by as u64),
+            _ => false,
+        }),
+        Change::Sets(bits) => is_made(code, at, new, &|made| {
+            made.mnemonic() == Mnemonic::Or && immediate(made).is_some_and(|set| set & mask == bits)
+        }),
     }
+}
+
+/// Whether the instruction that made a register's value, not long before a position, is such a one.
+fn is_made(code: &Code, at: usize, register: Register, is: &dyn Fn(&Instruction) -> bool) -> bool {
+    let before = &code.instructions()[at.saturating_sub(REACH_OF_VALUE)..at];
+    let makes = |made: &&Instruction| {
+        made.op_count() > 0
+            && made.op0_kind() == OpKind::Register
+            && made.op0_register().full_register() == register
+            && made.mnemonic() != Mnemonic::Cmp
+            && made.mnemonic() != Mnemonic::Test
+    };
+    before.iter().rev().take_while(|made| !is_call(made)).find(makes).is_some_and(is)
+}
+
+/// Whether the exchange at a position unlocks a mutex of `std`: 0 is put there, and it is asked whether others wait.
+pub(super) fn asks_for_waiters(code: &Code, at: usize) -> bool {
+    let exchange = &code.instructions()[at];
+    let Some(register) = exchanged(exchange).filter(|_| kind_of(exchange) == Some((Atomic::Exchange, 4))) else {
+        return false;
+    };
+    let is_zero = constant(code, at, register) == Some(0);
+    let mut behind = code.instructions().iter().skip(at + 1).take(REACH_OF_QUESTION);
+    let asks = |question: &Instruction| {
+        question.mnemonic() == Mnemonic::Cmp
+            && question.op0_kind() == OpKind::Register
+            && question.op0_register().full_register() == register
+            && immediate(question) == Some(CONTENDED)
+    };
+    is_zero && behind.any(asks)
 }
 
 /// The register whose value an atomic puts into memory.
@@ -520,7 +595,7 @@ fn exchanged(instruction: &Instruction) -> Option<Register> {
 }
 
 /// What kind of atomic an instruction is, and how many bytes it is on.
-fn kind_of(instruction: &Instruction) -> Option<(Atomic, usize)> {
+pub(super) fn kind_of(instruction: &Instruction) -> Option<(Atomic, usize)> {
     let atomic = match instruction.mnemonic() {
         Mnemonic::Cmpxchg => Atomic::CompareExchange,
         Mnemonic::Xadd => Atomic::ExchangeAdd,

@@ -3,9 +3,12 @@
 //! What stands below the stack pointer (the red zone) is left alone. An atomic that takes a lock is executed first, with the
 //! program's own registers; one that gives it back comes behind its record.
 
+use std::slice::SliceIndex;
+
 use iced_x86::code_asm::{CodeAssembler, al, eax, ecx, edi, esi, ptr, rcx, rdi, rdx, rsi, rsp};
 use iced_x86::{Code, IcedError, Instruction, Register};
 
+use super::super::code::is_atomic;
 use super::super::layout::info;
 use super::super::moved::{moved, operand};
 use super::super::plan::{Form, Patch};
@@ -53,24 +56,26 @@ pub fn assemble(
             assembly.asm.cmp(eax, eax)?;
             assembly.asm.set_label(&mut out)?;
             assembly.asm.zero_bytes()?;
-            assembly.displaced(1)?;
+            assembly.displaced(1..)?;
         }
         Operation::Inlined(_) => {
-            let atomic = moved(&patch.displaced[0], base);
+            let at = patch.displaced.iter().position(is_atomic).unwrap_or(0);
+            let atomic = moved(&patch.displaced[at], base);
+            assembly.displaced(0..at)?;
             assembly.record(Object::Word(&atomic), without)?;
-            assembly.displaced(0)?;
+            assembly.displaced(at..)?;
         }
         Operation::Called(row) => {
             if row.atomic.success == Success::Always {
                 assembly.record(Object::First, without)?;
                 assembly.asm.push(rdi)?;
-                assembly.displaced(0)?;
+                assembly.displaced(..)?;
                 assembly.asm.pop(rdi)?;
                 assembly.asm.ret()?;
             } else {
                 let mut out = assembly.asm.create_label();
                 assembly.asm.push(rdi)?;
-                assembly.displaced(0)?;
+                assembly.displaced(..)?;
                 assembly.asm.pop(rdi)?;
                 // `Ok` is 0.
                 assembly.asm.test(al, 1)?;
@@ -86,7 +91,7 @@ pub fn assemble(
             for register in [rdi, rsi, rdx] {
                 assembly.asm.push(register)?;
             }
-            assembly.displaced(0)?;
+            assembly.displaced(..)?;
             // What was expected, and what was put there.
             for register in [rcx, rsi, rdi] {
                 assembly.asm.pop(register)?;
@@ -108,11 +113,11 @@ pub fn assemble(
         }
         Operation::Asked(_) => {
             assembly.record(Object::First, with_stack)?;
-            assembly.displaced(0)?;
+            assembly.displaced(..)?;
         }
         Operation::Granted(_, is_limited) => {
             assembly.record(if is_limited { Object::Truth } else { Object::Nothing }, without)?;
-            assembly.displaced(0)?;
+            assembly.displaced(..)?;
             // Its last instruction is the return.
             return assembly.asm.assemble(at);
         }
@@ -129,9 +134,9 @@ struct Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    /// The displaced instructions from the one of this number on.
-    fn displaced(&mut self, from: usize) -> Result<(), IcedError> {
-        for instruction in &self.patch.displaced[from..] {
+    /// The displaced instructions of these numbers.
+    fn displaced(&mut self, which: impl SliceIndex<[Instruction], Output = [Instruction]>) -> Result<(), IcedError> {
+        for instruction in &self.patch.displaced[which] {
             self.asm.add_instruction(moved(instruction, self.base))?;
         }
         Ok(())
