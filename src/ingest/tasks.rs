@@ -5,6 +5,7 @@
 //! living threads.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::procfs;
@@ -49,9 +50,27 @@ pub fn memory_of(folder: &Path) -> PathBuf {
     state(&stat).filter(|state| is_over(state)).and_then(|_| other()).unwrap_or_else(|| folder.to_path_buf())
 }
 
-/// What a process has mapped; `None` where that may not be looked at.
-pub fn maps(folder: &Path) -> Option<Vec<u8>> {
-    procfs::bytes(memory_of(folder).join("maps"), 1 << 14).ok()
+/// What a process has mapped, by its own folder.
+///
+/// # Errors
+/// Where there is no such process, or it may not be looked at.
+pub fn maps(folder: &Path) -> io::Result<Vec<u8>> {
+    /// Threads may end one after the other while they are asked.
+    const TRIES: usize = 8;
+    let mut shown = memory_of(folder);
+    for _ in 0..TRIES {
+        let maps = procfs::bytes(shown.join("maps"), 1 << 14);
+        if maps.as_ref().is_ok_and(|maps| !maps.is_empty()) {
+            return maps;
+        }
+        // A thread that ended in between shows no memory: the others of its process do.
+        let now = memory_of(folder);
+        if now == shown {
+            return maps;
+        }
+        shown = now;
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// Whether a process has a file mapped, told by its name and its folder's, which are the same from everywhere; `None` where
@@ -60,7 +79,7 @@ pub fn has_mapped(folder: &Path, file: &Path) -> Option<bool> {
     let mut parts = file.components().rev().map(|part| part.as_os_str().as_encoded_bytes());
     let (name, parent) = (parts.next()?, parts.next().unwrap_or_default());
     let needle = [b"/", parent, b"/", name].concat();
-    Some(maps(folder)?.windows(needle.len()).any(|part| part == needle))
+    Some(maps(folder).ok()?.windows(needle.len()).any(|part| part == needle))
 }
 
 #[cfg(test)]

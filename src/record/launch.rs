@@ -19,6 +19,7 @@ use super::inline::{self, InlineError, Recipe, Tracee};
 use super::limits::Limits;
 use super::{Options, Output, process_tree, sanitizer, signals, standard};
 use crate::ingest::go::Patched;
+use crate::ingest::tasks;
 use crate::model::{Counters, Exit};
 
 /// What to run.
@@ -36,7 +37,7 @@ impl Program {
     /// # Errors
     /// Where there is no such process, or it is another user's.
     pub fn of_process(pid: u32) -> anyhow::Result<Self> {
-        let path = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(|error| match error.kind() {
+        let path = std::fs::read_link(tasks::folder(pid).join("exe")).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => anyhow!("there is no process {pid}"),
             _ => anyhow!("process {pid} cannot be looked at ({error}): it is another user's"),
         })?;

@@ -13,7 +13,8 @@ use crate::ingest::{procfs, tasks};
 /// # Errors
 /// Where there is no such process, or it is another user's.
 pub(super) fn maps(pid: u32) -> anyhow::Result<String> {
-    procfs::text(tasks::folder(pid).join("maps")).or_else(|error| match error.kind() {
+    let maps = tasks::maps(&procfs::folder(pid)).map(|maps| String::from_utf8_lossy(&maps).into_owned());
+    maps.or_else(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
             bail!("process {pid} belongs to another user: look at it as that user, or as root")
         }

@@ -67,7 +67,7 @@ fn mapping(folder: &Path, living: &[ProcStat]) -> Vec<u32> {
     let has = |entry: &u32| {
         let process = Path::new("/proc").join(entry.to_string());
         let environment = fs::read(tasks::memory_of(&process).join("environ"));
-        environment.is_ok_and(is_there) || tasks::maps(&process).is_some_and(is_there)
+        environment.is_ok_and(is_there) || tasks::maps(&process).is_ok_and(is_there)
     };
     living.iter().map(|process| process.entry).filter(has).collect()
 }

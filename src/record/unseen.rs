@@ -241,7 +241,7 @@ impl<'a> Unseen<'a> {
         let process = PathBuf::from(format!("/proc/{entry}"));
         let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
         let program = process.join("exe");
-        let Some(maps) = tasks::maps(&process) else {
+        let Ok(maps) = tasks::maps(&process) else {
             if procfs::known_as(&process).is_some_and(|(pid, _)| recorded.contains(&pid)) {
                 return Look::Fine;
             }

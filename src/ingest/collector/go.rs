@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Collector, ImageNotes, Tick};
 use crate::ingest::go::{Patched, Program};
 use crate::ingest::owner::Liveness;
-use crate::ingest::procfs;
+use crate::ingest::tasks;
 
 impl Collector {
     /// Reads the rings of a program that was patched, from now on.
@@ -20,7 +20,7 @@ impl Collector {
 
     /// Whether a process runs a program that was patched: it may have become another one since.
     pub fn is_patched(&self, pid: u32) -> bool {
-        let now = fs::read_link(procfs::folder(pid).join("exe"));
+        let now = fs::read_link(tasks::folder(pid).join("exe"));
         let is_it =
             |program: &Program| program.pid == pid && now.as_ref().is_ok_and(|now| *now == *program.module.path);
         self.programs.iter().any(is_it)

@@ -24,6 +24,9 @@ fn main_has_left_by_pthread_exit() {
     let (said, hang) = deadlock(&["mainexit", "2"]);
     assert_philosophers(&hang, 2);
     assert_eq!(number(&hang, "running"), 0, "{said}");
+    // Its first thread shows no memory and no program any more: it is looked at all the same.
+    let running = run(&[], &["mainexit", "2"]).until_blocked("thinker-0", Duration::from_millis(10));
+    assert_eq!(running.asked(libc::SIGTERM).end().0.code(), 143);
     let (outcome, _, folder) = run(&["--timeout", "2"], &["mainexit", "2"]).end();
     assert_eq!(outcome.code(), 143, "{}", outcome.stderr);
     let mark = format!("HANGS_FOLDER={}", folder.path().display());

@@ -28,7 +28,7 @@ impl Memory {
     /// Where it may not be read, or is too large.
     pub fn copy(pid: u32, most: u64) -> io::Result<Self> {
         let folder = tasks::folder(pid);
-        let maps = tasks::maps(&folder).ok_or(io::ErrorKind::PermissionDenied)?;
+        let maps = tasks::maps(&folder)?;
         let pages = File::open(folder.join("pagemap"))?;
         let mut memory = Self { runs: Vec::new(), words: Vec::new(), mappings: Vec::new() };
         let mut bytes = 0;
