@@ -202,6 +202,14 @@ impl Session {
         &self.locks[id.index()]
     }
 
+    /// How many threads there were. One that is recorded in two ways, as in a Rust program that calls libc's locks too, has two
+    /// rows; its process has counted it once.
+    pub fn thread_count(&self) -> u64 {
+        let rows = self.threads.len() as u64;
+        let counted: u64 = self.processes.iter().map(|process| u64::from(process.threads)).sum();
+        if counted == 0 { rows } else { rows.min(counted) }
+    }
+
     /// A thread.
     pub fn thread(&self, id: ThreadId) -> &Thread {
         &self.threads[id.index()]

@@ -116,7 +116,7 @@ fn build(session: &Session, contention: &Contention, findings: &Findings) -> dat
     let mut facts = vec![
         duration(session.meta.duration_ns),
         plural(session.processes.len() as u64, "process", "processes"),
-        plural(session.threads.len() as u64, "thread", "threads"),
+        plural(session.thread_count(), "thread", "threads"),
     ];
     facts.extend(text::exit(session));
     facts.extend((!session.meta.host.is_empty()).then(|| printable(&session.meta.host)));

@@ -21,7 +21,7 @@ pub(super) fn header(session: &Session, layout: &Layout) -> String {
             "{}{}, {}",
             if session.runs() > 1 { plural(session.runs() as u64, "run", "runs") + ", " } else { String::new() },
             plural(session.processes.len() as u64, "process", "processes"),
-            plural(session.threads.len() as u64, "thread", "threads")
+            plural(session.thread_count(), "thread", "threads")
         ));
     }
     facts.extend(exit(session));

@@ -36,7 +36,7 @@ pub fn summary(
     let mut facts = vec![
         format!("lockprof: {}", duration(session.meta.duration_ns)),
         plural(session.processes.len() as u64, "process", "processes"),
-        plural(session.threads.len() as u64, "thread", "threads"),
+        plural(session.thread_count(), "thread", "threads"),
     ];
     facts.extend(header::exit(session));
     let mut out = String::from("\n");
