@@ -108,6 +108,13 @@ impl<'a> Waits<'a> {
         found
     }
 
+    /// Whether one goroutine waits for itself and has started another one meanwhile, which may be meant to release the lock.
+    fn may_be_semaphore(&self, circle: &[u64]) -> bool {
+        let [number] = circle else { return false };
+        let wait = &self.all[number];
+        wait.goroutine.may_have_handed_over(wait.asked.address)
+    }
+
     /// Whether a goroutine can be in a circle: somebody may wait for it.
     fn may_block(&self, wait: &Wait) -> bool {
         !wait.goroutine.held.is_empty() || wait.asked.mode == Mode::Exclusive && self.writers.len() > 1
@@ -202,8 +209,11 @@ impl Watcher {
             while let Some(circle) = waits.circle(start, &mut done) {
                 let keys = circle.iter().map(|number| (*number, waits.all[number].asked.lock));
                 let before = self.reported.len();
-                self.reported.extend(keys);
                 done.extend(&circle);
+                if !is_over && waits.may_be_semaphore(&circle) {
+                    break;
+                }
+                self.reported.extend(keys);
                 if self.reported.len() > before {
                     found.push(to_model(goroutines, ticks, &waits, &circle, (process, now_ns)));
                 }
@@ -217,8 +227,12 @@ impl Watcher {
         for wait in waits.all.values() {
             let is_left = *left.entry(wait.asked.address).or_insert_with(|| {
                 let holders = goroutines.locks.get(&wait.asked.address).map_or(&[][..], |row| &row.holders);
-                let is_over = |number: &u64| goroutines.all.get(number).is_some_and(|goroutine| goroutine.has_ended);
-                !holders.is_empty() && holders.iter().all(is_over)
+                let has_left = |number: &u64| {
+                    goroutines.all.get(number).is_some_and(|goroutine| {
+                        goroutine.has_ended && (is_over || !goroutine.may_have_handed_over(wait.asked.address))
+                    })
+                };
+                !holders.is_empty() && holders.iter().all(has_left)
             });
             if is_left && self.reported.insert((0, wait.asked.lock)) {
                 found.push(Hang {

@@ -4,7 +4,7 @@
 //! address that the event is about and `esi` the [`info`](super::super::layout::info) word; `r14` is the running goroutine. It keeps every register but
 //! these two and the flags, waits for nothing, and allocates nothing.
 //!
-//! What it reads and writes is a [`Shared`] block near it, whose address is put in place of [`PLACEHOLDER`].
+//! What it reads and writes is a [`Shared`] block near it, whose address is put in place of `PLACEHOLDER`.
 //!
 //! Longer than other files: one block of assembly.
 

@@ -5,7 +5,7 @@
 //! below the stack pointer that the program had. It keeps every register but these two and the flags, waits for nothing, and
 //! allocates nothing. The thread is known by its control block (`fs:0`), which glibc and musl have alike.
 //!
-//! What it reads and writes is a [`Shared`] block near it, whose address is put in place of [`PLACEHOLDER`].
+//! What it reads and writes is a [`Shared`] block near it, whose address is put in place of `PLACEHOLDER`.
 
 use std::arch::global_asm;
 use std::mem::offset_of;

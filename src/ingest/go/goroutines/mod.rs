@@ -1,6 +1,7 @@
 //! What the events of a Go program mean, goroutine by goroutine: the part of the recorder that does not fit into a
 //! trampoline. It pairs acquisitions with their releases, requests with what ended them, and knows who holds what.
 
+mod closing;
 mod holds;
 mod requests;
 mod rows;
@@ -14,9 +15,8 @@ use super::meaning::Event;
 use crate::ingest::accumulator::Accumulator;
 use crate::ingest::clock::Ticks;
 use crate::ingest::site_cache::SiteCache;
-use crate::model::order::{self, How, What};
-use crate::model::{Kind, LockId, Mode, ProcessId, Session, SiteKey, StackId, ThreadId, WaitKey};
-use holds::publish;
+use crate::model::order::{self, What};
+use crate::model::{Kind, LockId, Mode, ProcessId, Session, StackId, ThreadId, WaitKey};
 use lockprof_wire::Flags;
 
 /// Goroutines that get a row of their own.
@@ -88,6 +88,13 @@ pub(super) struct Asked {
     holder: Option<(ThreadId, StackId)>,
 }
 
+impl Goroutine {
+    /// Whether it holds a lock that a goroutine which it started since may release.
+    pub fn may_have_handed_over(&self, address: u64) -> bool {
+        self.held.iter().any(|held| held.address == address && held.since < self.last_made)
+    }
+}
+
 impl Asked {
     /// Whether it waits for a lock until it has it.
     pub fn is_request(&self) -> bool {
@@ -106,6 +113,8 @@ pub(super) struct Goroutine {
     /// It was woken while it waited for a message.
     woken: Option<LockId>,
     made_at: u64,
+    /// When it started another one last, ticks.
+    last_made: u64,
     /// Behind the `go` statement that is being executed.
     makes: StackId,
 }
@@ -323,82 +332,6 @@ impl Goroutines {
                     self.locks.entry(held.address).and_modify(|row| row.is_doubtful = true);
                 }
                 goroutine.asked.iter_mut().for_each(|asked| asked.is_doubtful = true);
-            }
-        }
-    }
-
-    /// Counts events that have no record.
-    pub fn folded(&mut self, event: Event, address: u64, stack: StackId, count: u64, target: &mut Target) {
-        let (kind, mode, contended) = match event {
-            Event::Acquired { kind, mode, .. } => (kind, mode, false),
-            // It is granted some time, and that has no object.
-            Event::Requested { kind, mode, .. } => {
-                *self.pending.entry((kind, mode)).or_default() += count as i64;
-                (kind, mode, true)
-            }
-            Event::AcquiredAfterWait { kind, mode } | Event::AcquiredOrGivenUp { kind, mode } => {
-                *self.pending.entry((kind, mode)).or_default() -= count as i64;
-                return;
-            }
-            Event::Begins { kind, .. } => (kind, Mode::Exclusive, false),
-            // Which lock it was about is not known.
-            Event::Tried { .. } => {
-                self.lost += count * (address & 1);
-                return;
-            }
-            _ => return,
-        };
-        // The mutex inside a read-write lock.
-        if kind == Kind::Mutex && self.locks.get(&address).is_some_and(|row| row.kind == Kind::Rwlock) {
-            return;
-        }
-        let address = if kind == Kind::Select { 0 } else { address };
-        self.not_told_apart += if address == 0 && kind.nests() { count } else { 0 };
-        let lock = self.lock(address, kind, stack, target);
-        let site = target.session.profile.site(SiteKey { lock, stack, mode });
-        let site = &mut target.session.profile.sites[site.index()];
-        site.acquisitions += count;
-        site.folded += count;
-        site.contended += if contended { count } else { 0 };
-        self.unmeasured += if contended { count } else { 0 };
-        target.accumulator.aggregated += count;
-    }
-
-    /// The program is over: what is held is held for ever.
-    pub fn finish(&mut self, ticks: u64, target: &mut Target) {
-        let mut numbers: Vec<u64> = self.all.keys().copied().collect();
-        numbers.sort_unstable();
-        for asked in self.all.values().flat_map(|goroutine| &goroutine.asked) {
-            if asked.is_request() && !asked.is_doubtful {
-                *self.pending.entry((asked.kind, asked.mode)).or_default() -= 1;
-            }
-        }
-        for number in numbers {
-            let Some(mut goroutine) = self.all.remove(&number) else { continue };
-            let Some(thread) = goroutine.thread else { continue };
-            for asked in std::mem::take(&mut goroutine.asked) {
-                if asked.is_doubtful && asked.is_request() {
-                    // All that were made were granted, or it is not known which.
-                    if self.pending.get(&(asked.kind, asked.mode)).is_none_or(|open| *open <= 0) {
-                        let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
-                        target.accumulator.unended(site, target.session);
-                    } else {
-                        self.lost += 1;
-                    }
-                    continue;
-                }
-                if asked.is_request() && !asked.is_doubtful && self.is_in_order(thread, asked.lock, target) {
-                    publish(&mut goroutine.held, thread, target);
-                    let what = What::Wanted { lock: asked.lock, mode: asked.mode, how: How::Block };
-                    to_order(thread, asked.since, asked.stack, what, target);
-                }
-            }
-            for held in goroutine.held {
-                if held.is_doubtful {
-                    self.count(&held, thread, target);
-                } else {
-                    self.end(held, thread, ticks, Flags::UNRELEASED, target);
-                }
             }
         }
     }

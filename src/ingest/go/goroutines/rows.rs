@@ -112,6 +112,7 @@ impl Goroutines {
             target.accumulator.order.belongs(thread, self.process);
             to_order(thread, ticks, stack, What::Created { token: number as u32 }, target);
         }
+        self.all.entry(creator).or_default().last_made = ticks;
         self.all.entry(number).or_default().made_at = ticks;
     }
 
