@@ -1,6 +1,7 @@
 //! Rust: the locks of `std::sync` and `parking_lot`, whose operations are inlined atomics in front of a slow path that is a
 //! function of its own ([design](../../docs/design/rust.md)).
 
+mod atomics;
 pub mod layout;
 pub mod names;
 pub mod operations;

@@ -12,8 +12,8 @@ use super::super::flow::{calls_after, calls_after_failure, constant, immediate};
 use super::super::functions::{Function, Functions};
 use super::super::image::Image;
 use super::super::table::Atomic;
+use super::atomics::{asks_for_waiters, changes, in_memory, kind_of};
 use super::operations::{COLD_PATHS, Change, ColdPath, NEVER, OPERATIONS, Row};
-use super::sites::{asks_for_waiters, changes, in_memory, kind_of};
 
 /// `mov edi, 202`: the number of `futex`, as an argument of `syscall`; and as that of the instruction.
 const FUTEX: [&[u8]; 2] = [&[0xbf, 202, 0, 0, 0], &[0xb8, 202, 0, 0, 0]];

@@ -8,11 +8,12 @@ use std::collections::{HashMap, HashSet};
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use super::super::code::{Code, is_atomic, is_call};
+use super::super::code::{Code, is_atomic};
 use super::super::flow::{calls_after, calls_after_failure, constant, definitions, immediate};
 use super::super::functions::{Function, Functions};
 use super::super::image::Image;
 use super::super::table::Atomic;
+use super::atomics::{asks_for_waiters, changes, in_memory, kind_of};
 use super::names::{Known, known, path};
 use super::operations::{COLD_PATHS, Change, ColdPath, NEVER, OPERATIONS, Row, TRIES, UPDATE};
 use super::shapes;
@@ -21,12 +22,6 @@ use super::shapes;
 const FUTEX: u64 = 202;
 /// Its operation that wakes threads of this process.
 const WAKE_PRIVATE: u64 = 0x81;
-/// The word of a `std::sync::Mutex` for whose owner others wait.
-const CONTENDED: u64 = 2;
-/// Within so many instructions behind the exchange of an unlock it is asked whether others wait.
-const REACH_OF_QUESTION: usize = 4;
-/// Within so many instructions before a compare-and-swap the new value is made.
-const REACH_OF_VALUE: usize = 12;
 
 /// The bytes of a lock prefix and of `xchg`.
 const LOCK: u8 = 0xf0;
@@ -409,15 +404,6 @@ fn is_of_rust(image: &Image<'_>) -> bool {
     read_only.into_iter().any(|part| part.data.windows(SOURCES.len()).any(|bytes| bytes == SOURCES))
 }
 
-/// The address of an operand that does not depend on registers.
-pub(super) fn in_memory(instruction: &Instruction) -> Option<u64> {
-    if instruction.is_ip_rel_memory_operand() {
-        return Some(instruction.ip_rel_memory_address());
-    }
-    let is_absolute = instruction.memory_base() == Register::None && instruction.memory_index() == Register::None;
-    is_absolute.then(|| instruction.memory_displacement64())
-}
-
 impl Body<'_> {
     /// The operation that the atomic at a position is, with the call of its slow path.
     fn operation(&self, at: usize) -> Option<(&'static Row, Proof, Vec<usize>)> {
@@ -529,78 +515,4 @@ impl Body<'_> {
         };
         TRIES.iter().find(is_row)
     }
-}
-
-/// Whether the atomic at a position changes the word like this.
-pub(super) fn changes(code: &Code, at: usize, change: Change, width: usize) -> bool {
-    let instruction = &code.instructions()[at];
-    let mask = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
-    let Some(new) = exchanged(instruction) else { return false };
-    let value = |register| constant(code, at, register).map(|value| value & mask);
-    match change {
-        Change::Any => true,
-
-        Change::From(from, to) => value(Register::RAX) == Some(from) && value(new) == Some(to),
-        Change::By(by) if instruction.mnemonic() == Mnemonic::Xadd => value(new) == Some(by as u64 & mask),
-        Change::By(by) => is_made(code, at, new, &|made| match made.mnemonic() {
-            Mnemonic::Lea => {
-                made.memory_base().full_register() == Register::RAX
-                    && made.memory_index() == Register::None
-                    && made.memory_displacement64() as i64 == by
-            }
-            Mnemonic::Inc => by == 1,
-            Mnemonic::Add => immediate(made) == Some(by as u64),
-            _ => false,
-        }),
-        Change::Sets(bits) => is_made(code, at, new, &|made| {
-            made.mnemonic() == Mnemonic::Or && immediate(made).is_some_and(|set| set & mask == bits)
-        }),
-    }
-}
-
-/// Whether the instruction that made a register's value, not long before a position, is such a one.
-fn is_made(code: &Code, at: usize, register: Register, is: &dyn Fn(&Instruction) -> bool) -> bool {
-    let before = &code.instructions()[at.saturating_sub(REACH_OF_VALUE)..at];
-    let makes = |made: &&Instruction| {
-        made.op_count() > 0
-            && made.op0_kind() == OpKind::Register
-            && made.op0_register().full_register() == register
-            && made.mnemonic() != Mnemonic::Cmp
-            && made.mnemonic() != Mnemonic::Test
-    };
-    before.iter().rev().take_while(|made| !is_call(made)).find(makes).is_some_and(is)
-}
-
-/// Whether the exchange at a position unlocks a mutex of `std`: 0 is put there, and it is asked whether others wait.
-pub(super) fn asks_for_waiters(code: &Code, at: usize) -> bool {
-    let exchange = &code.instructions()[at];
-    let Some(register) = exchanged(exchange).filter(|_| kind_of(exchange) == Some((Atomic::Exchange, 4))) else {
-        return false;
-    };
-    let is_zero = constant(code, at, register) == Some(0);
-    let mut behind = code.instructions().iter().skip(at + 1).take(REACH_OF_QUESTION);
-    let asks = |question: &Instruction| {
-        question.mnemonic() == Mnemonic::Cmp
-            && question.op0_kind() == OpKind::Register
-            && question.op0_register().full_register() == register
-            && immediate(question) == Some(CONTENDED)
-    };
-    is_zero && behind.any(asks)
-}
-
-/// The register whose value an atomic puts into memory.
-fn exchanged(instruction: &Instruction) -> Option<Register> {
-    let other = if instruction.op0_kind() == OpKind::Memory { 1 } else { 0 };
-    (instruction.op_kind(other) == OpKind::Register).then(|| instruction.op_register(other).full_register())
-}
-
-/// What kind of atomic an instruction is, and how many bytes it is on.
-pub(super) fn kind_of(instruction: &Instruction) -> Option<(Atomic, usize)> {
-    let atomic = match instruction.mnemonic() {
-        Mnemonic::Cmpxchg => Atomic::CompareExchange,
-        Mnemonic::Xadd => Atomic::ExchangeAdd,
-        Mnemonic::Xchg => Atomic::Exchange,
-        _ => return None,
-    };
-    Some((atomic, instruction.memory_size().size()))
 }
