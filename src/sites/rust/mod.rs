@@ -2,6 +2,7 @@
 //! function of its own ([design](../../docs/design/rust.md)).
 
 mod atomics;
+mod finder;
 pub mod layout;
 pub mod names;
 pub mod operations;
