@@ -4,6 +4,8 @@
 //! A jump takes five bytes. The instructions that stood there are executed in the trampoline, so none of them may be a
 //! call (its return address would be there) or the target of a jump. What a trampoline changes has to be free: flags, and
 //! the lock's address after the atomic. Nothing is written here.
+//!
+//! Longer than other files: the forms of patches and the reasons against them are told apart in one walk over the code.
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
 

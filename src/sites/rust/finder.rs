@@ -3,6 +3,8 @@
 //!
 //! The finder checks itself: every call of a slow path has to be reached from an atomic. What only tries to take a lock has no
 //! slow path; it is found by what it does to the word, and is no proof that the word is a lock's.
+//!
+//! Longer than other files: all ways from an atomic to its call are followed over one state, which would have to be shared.
 
 use std::collections::{HashMap, HashSet};
 
