@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use memchr::memmem;
+
 use super::super::functions::Functions;
 use super::super::image::{Image, ImageError};
 use super::super::plan::{Form, JUMP, Patch};
@@ -52,7 +54,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Of a program's file; `None` where no lock of Rust's was found in it.
+    /// Of a program's file; `None` where no lock of Rust's was found in it, or it is too large to be searched at its start.
     ///
     /// # Errors
     /// Where the file is for another processor.
@@ -62,6 +64,9 @@ impl Recipe {
             Err(ImageError::Parse(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
+        if !is_rust(&image) {
+            return Ok(None);
+        }
         let functions = Functions::read(file, &image);
         let sites = Sites::find(&image, &functions);
         if sites.sites.is_empty() {
@@ -95,6 +100,16 @@ impl Recipe {
             build_id: image.build_id().unwrap_or_default().to_vec(),
         }))
     }
+}
+
+/// Whether there is code of Rust's standard library, as the places tell that its panics name: they stay in stripped files too.
+fn is_rust(image: &Image<'_>) -> bool {
+    /// Bytes of code. Searching more takes longer than anybody wants to wait for a start.
+    const MOST_CODE: usize = 128 << 20;
+    const PLACES: [&[u8]; 2] = [b"/rustc/", b"library/std/src/"];
+    let code: usize = image.segments().iter().filter(|part| part.executable).map(|part| part.data.len()).sum();
+    let names = |data: &[u8]| PLACES.iter().any(|place| memmem::find(data, place).is_some());
+    code <= MOST_CODE && image.segments().iter().any(|part| names(part.data))
 }
 
 /// The addresses behind everything that may be a call, by its bytes. Bytes within instructions may look like one: nobody ever
