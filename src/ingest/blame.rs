@@ -25,8 +25,7 @@ pub struct Span {
 
 /// Holds that are kept for each contended lock, at least; twice as many at most.
 const KEPT: usize = 2048;
-/// Pairs of a waiter and a holder that are told apart by the holder's thread. What comes after them tells the
-/// holder's stack only: ten thousand threads at one lock would make a hundred million pairs.
+/// Pairs of a waiter and a holder that keep the holder's thread. Later ones have the holder's stack only: ten thousand threads at one lock would make a hundred million pairs.
 const PAIRS: usize = 1 << 18;
 /// Contended acquisitions that are kept one by one in the recording.
 const WAIT_EVENTS: usize = 1 << 18;
@@ -100,7 +99,7 @@ impl Blame {
 /// A part of a wait: whose stack, whose thread, how long.
 type Part = (StackId, Option<ThreadId>, u64);
 
-/// Holders of one wait that are told apart by thread. Where more had the lock in turn, their stacks tell who.
+/// Holders of one wait that keep their threads. Where more had the lock in turn, they are summed by stack.
 const HOLDERS: usize = 64;
 
 /// The parts of one wait, in the order of their first moment. Kept between waits for its memory.
@@ -262,6 +261,7 @@ mod tests {
         let spans = [span(50, 160, 0), span(90, 120, 2), span(100, 150, 3)];
         assert_eq!(parts(&wait(100, 50), &spans), [(2, 20), (3, 30)]);
     }
+
     #[test]
     fn of_a_crowd_the_stacks_tell() {
         let spans: Vec<Span> = (0..1000)

@@ -1,15 +1,12 @@
 //! The functions of a file by its unwind table, which stripped files have too, with their names where there are symbols.
 
-use gimli::{
-    BaseAddresses, CieOrFde, DwEhPe, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Pointer, Reader, UnwindSection,
-};
+use gimli::{CieOrFde, DwEhPe, EhFrame, EndianSlice, LittleEndian, Pointer, Reader, UnwindSection};
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, Sym};
 
 use super::code::Code;
 use super::image::Image;
-
-type Slice<'data> = EndianSlice<'data, LittleEndian>;
+use super::unwind::{self, Slice};
 
 /// More cases than this has no table of jumps that is looked at.
 const MOST_CASES: u64 = 4096;
@@ -109,12 +106,7 @@ impl<'data> Functions<'data> {
     }
 
     fn read_unwind_table(&mut self, image: &Image<'data>) -> Option<()> {
-        let index = image.unwind_index()?;
-        let bases = BaseAddresses::default().set_eh_frame_hdr(index);
-        let header = EhFrameHdr::new(image.from(index)?, LittleEndian).parse(&bases, 8).ok()?;
-        let Pointer::Direct(start) = header.eh_frame_ptr() else { return None };
-        let bases = bases.set_eh_frame(start);
-        let table = EhFrame::new(image.from(start)?, LittleEndian);
+        let (table, bases) = unwind::table_of(image)?;
         let mut entries = table.entries(&bases);
         // What is damaged ends the list.
         while let Ok(Some(entry)) = entries.next() {

@@ -7,10 +7,12 @@
 //!
 //! Longer than other files: the forms of patches and the reasons against them are told apart in one walk over the code.
 
+use std::collections::BTreeMap;
+
 use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 use super::code::{Code, is_call};
-use super::table::{Atomic, Success};
+use super::table::{Atomic, Reached, Success};
 
 /// Bytes of a jump with a distance of 32 bits.
 pub const JUMP: usize = 5;
@@ -277,18 +279,72 @@ pub fn system_call(code: &Code) -> Result<Patch, Refusal> {
     Patch::new(Form::SystemCall, &instructions[at..end]).ok_or(Refusal::Missing)
 }
 
-/// Sorts operations by the addresses of their patches, and refuses each patch of bytes that one before it has.
-pub fn refuse_overlaps<O>(operations: &mut [Planned<O>]) {
-    let start = |planned: &Planned<O>| planned.patch.as_ref().map_or(planned.address, |patch| patch.address);
-    operations.sort_by_key(start);
-    let mut end = 0;
-    for planned in operations {
-        let Ok(patch) = &planned.patch else { continue };
-        if patch.address < end {
-            planned.patch = Err(Refusal::Taken);
-        } else {
-            end = patch.address.saturating_add(patch.length as u64);
+/// What a language's operation is called.
+pub trait Named {
+    /// The function that it is.
+    fn name(&self) -> &'static str;
+}
+
+/// All operations of a program.
+#[derive(Clone, Debug, Default)]
+pub struct Plan<O> {
+    /// By the addresses of their patches.
+    pub operations: Vec<Planned<O>>,
+}
+
+impl<O: Named> Plan<O> {
+    /// Sorts operations by the addresses of their patches, and refuses each patch of bytes that one before it has.
+    pub fn of(mut operations: Vec<Planned<O>>) -> Self {
+        let start = |planned: &Planned<O>| planned.patch.as_ref().map_or(planned.address, |patch| patch.address);
+        operations.sort_by_key(start);
+        let mut end = 0;
+        for planned in &mut operations {
+            let Ok(patch) = &planned.patch else { continue };
+            if patch.address < end {
+                planned.patch = Err(Refusal::Taken);
+            } else {
+                end = patch.address.saturating_add(patch.length as u64);
+            }
         }
+        Self { operations }
+    }
+
+    /// What can be patched, by address.
+    pub fn patches(&self) -> impl Iterator<Item = (&Planned<O>, &Patch)> {
+        self.operations.iter().filter_map(|planned| Some((planned, planned.patch.as_ref().ok()?)))
+    }
+
+    /// What cannot be, by operation and reason.
+    pub fn refusals(&self) -> BTreeMap<(&'static str, Refusal), usize> {
+        let mut counts = BTreeMap::new();
+        for planned in &self.operations {
+            if let Err(refusal) = planned.patch {
+                *counts.entry((planned.operation.name(), refusal)).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// What is not recorded, as sentences without their subject. `counts`: whether an operation that cannot be patched is
+    /// missing then; `reached`: the finder's check of itself.
+    pub fn left_out(&self, counts: impl Fn(&O) -> bool, reached: &[Reached]) -> Vec<String> {
+        let mut refused: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for Planned { operation, patch, .. } in &self.operations {
+            if let Err(refusal) = patch
+                && counts(operation)
+            {
+                *refused.entry((operation.name(), refusal.reason())).or_default() += 1;
+            }
+        }
+        let refused = refused.into_iter().map(|((operation, why), count)| {
+            let places = if count == 1 { "one place".to_owned() } else { format!("{count} places") };
+            format!("{places} of {operation} could not be patched: {why}")
+        });
+        let missing = reached.iter().filter(|row| row.reached < row.of).map(|row| {
+            let missing = row.of - row.reached;
+            format!("{missing} of {} calls of {} have no operation that is known", row.of, row.function)
+        });
+        refused.chain(missing).collect()
     }
 }
 

@@ -1,5 +1,16 @@
 //! What a language's table of lock operations is made of. The tables themselves are each language's own.
 
+/// How many calls of a slow path there are, and how many of them a site leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The slow path.
+    pub function: &'static str,
+    /// Calls that a site leads to.
+    pub reached: usize,
+    /// All calls.
+    pub of: usize,
+}
+
 /// What happens to a lock, or to the thread (the goroutine, the task).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Event {

@@ -2,11 +2,14 @@
 //! as the unwind table says it; in a form that a recorder reads in a few nanoseconds.
 
 use gimli::{
-    BaseAddresses, CfaRule, CieOrFde, EhFrame, EhFrameHdr, LittleEndian, Pointer, RegisterRule, UnwindContext,
-    UnwindSection, X86_64,
+    BaseAddresses, CfaRule, CieOrFde, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Pointer, RegisterRule,
+    UnwindContext, UnwindSection, X86_64,
 };
 
 use super::image::Image;
+
+/// Bytes of a file.
+pub(super) type Slice<'data> = EndianSlice<'data, LittleEndian>;
 
 /// A rule in a word: bits 0 to 15 the distance of the frame's top from `rsp` (or from `rbp`: bit 31), in words; bits 16 to 23
 /// where below the top `rbp` was saved, in words, 0 where it still is what it was. 0: not known.
@@ -75,12 +78,7 @@ impl Rules {
     }
 
     fn read_table(&mut self, image: &Image<'_>) -> Option<()> {
-        let index = image.unwind_index()?;
-        let bases = BaseAddresses::default().set_eh_frame_hdr(index);
-        let header = EhFrameHdr::new(image.from(index)?, LittleEndian).parse(&bases, 8).ok()?;
-        let Pointer::Direct(start) = header.eh_frame_ptr() else { return None };
-        let bases = bases.set_eh_frame(start);
-        let table = EhFrame::new(image.from(start)?, LittleEndian);
+        let (table, bases) = table_of(image)?;
         let mut entries = table.entries(&bases);
         let mut context = UnwindContext::new();
         while let Ok(Some(entry)) = entries.next() {
@@ -96,6 +94,15 @@ impl Rules {
         }
         Some(())
     }
+}
+
+/// A file's unwind table, and what its pointers are relative to.
+pub(super) fn table_of<'data>(image: &Image<'data>) -> Option<(EhFrame<Slice<'data>>, BaseAddresses)> {
+    let index = image.unwind_index()?;
+    let bases = BaseAddresses::default().set_eh_frame_hdr(index);
+    let header = EhFrameHdr::new(image.from(index)?, LittleEndian).parse(&bases, 8).ok()?;
+    let Pointer::Direct(start) = header.eh_frame_ptr() else { return None };
+    Some((EhFrame::new(image.from(start)?, LittleEndian), bases.set_eh_frame(start)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::util::go::{Go, toolchains};
-use crate::util::report::{counts, list};
+use crate::util::report::{assert_truth, list};
 use crate::util::run::{LIMIT, Outcome, Target, finish, lockprof};
 
 /// Ways to build a program.
@@ -35,10 +35,7 @@ fn assert_exact(program: &Path, processors: u32, what: &str) {
         return;
     }
     for truth in truths {
-        let mut words = truth.split(' ');
-        let address = u64::from_str_radix(words.next().expect("an address"), 16).expect("an address");
-        let wanted: Vec<u64> = words.by_ref().take(3).map(|word| word.parse().expect("a count")).collect();
-        assert_eq!(counts(recording.report.locks(), address)[..], wanted[..], "{what}: {truth}; {notes:?}");
+        assert_truth(recording.report.locks(), truth, &format!("{what}; {notes:?}"));
     }
     if !lacks("were counted and not measured") {
         recording.report.assert_accounted();
@@ -159,10 +156,7 @@ fn go_programs_that_others_start_are_recorded() {
             let truths = recording.outcome.stdout.lines().filter_map(|line| line.strip_prefix("TRUTH "));
             let mut checked = 0;
             for truth in truths {
-                let mut words = truth.split(' ');
-                let address = u64::from_str_radix(words.next().expect("an address"), 16).expect("an address");
-                let wanted: Vec<u64> = words.by_ref().take(3).map(|word| word.parse().expect("a count")).collect();
-                assert_eq!(counts(recording.report.locks(), address)[..], wanted[..], "{what}: {truth}");
+                assert_truth(recording.report.locks(), truth, &what);
                 checked += 1;
             }
             assert_eq!(checked, 10, "{what}: {}", recording.outcome.stdout);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::util::report::{counts, list};
+use crate::util::report::{assert_truth, list};
 use crate::util::run::{LIMIT, Target, finish, lockprof};
 use crate::util::rust::{VARIANTS, compilers};
 
@@ -22,10 +22,7 @@ fn assert_exact(program: &Path, is_sure: bool, what: &str) {
         return;
     }
     for truth in truths {
-        let mut words = truth.split(' ');
-        let address = u64::from_str_radix(words.next().expect("an address"), 16).expect("an address");
-        let wanted: Vec<u64> = words.by_ref().take(3).map(|word| word.parse().expect("a count")).collect();
-        assert_eq!(counts(recording.report.locks(), address)[..], wanted[..], "{what}: {truth}; {notes:?}");
+        assert_truth(recording.report.locks(), truth, &format!("{what}; {notes:?}"));
     }
     if is_sure && !lacks("were counted and not measured") {
         recording.report.assert_accounted();

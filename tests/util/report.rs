@@ -200,3 +200,13 @@ pub fn has_in_order(entry: &Value, functions: &[&str]) -> bool {
 pub fn with_function<'a>(entries: &'a Value, name: &str) -> Vec<&'a Value> {
     list(entries).iter().filter(|entry| frames_of(entry, name) > 0).collect()
 }
+
+/// Compares a line of a program that knows what it did (`ADDRESS MUTEX READ WRITE …`, the address in hexadecimal) with what
+/// was recorded of that lock.
+#[track_caller]
+pub fn assert_truth(locks: &[Value], truth: &str, what: &str) {
+    let mut words = truth.split(' ');
+    let address = u64::from_str_radix(words.next().expect("an address"), 16).expect("an address");
+    let wanted: Vec<u64> = words.take(3).map(|word| word.parse().expect("a count")).collect();
+    assert_eq!(counts(locks, address)[..], wanted[..], "{what}: {truth}");
+}

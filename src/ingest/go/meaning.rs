@@ -3,6 +3,7 @@
 use crate::model::{Kind, Mode};
 use crate::sites::go::plan::{Operation, Planned};
 use crate::sites::layout::info;
+use crate::sites::plan::Named;
 use crate::sites::rust::operations::UPDATE_TO_WRITER;
 use crate::sites::rust::plan::{Operation as RustOperation, Planned as RustPlanned};
 use crate::sites::table::{self, Event as Row};

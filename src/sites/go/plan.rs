@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::code::Code;
 use super::super::image::Image;
-use super::super::plan::{self, Patch, Refusal, refuse_overlaps};
+use super::super::plan::{self, Patch, Refusal};
 use super::super::table::{AtomicRow, ColdRow, FunctionRow};
 use super::operations::is_system_call;
 use super::pclntab::Pclntab;
@@ -25,9 +25,8 @@ pub enum Operation {
     Start,
 }
 
-impl Operation {
-    /// The function of `sync` or `runtime` that it is.
-    pub fn name(&self) -> &'static str {
+impl plan::Named for Operation {
+    fn name(&self) -> &'static str {
         match self {
             Self::Atomic(row) => row.operation,
             Self::Call(row) => row.operation,
@@ -41,11 +40,7 @@ impl Operation {
 pub type Planned = plan::Planned<Operation>;
 
 /// The plan.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// All operations, by address.
-    pub operations: Vec<Planned>,
-}
+pub type Plan = plan::Plan<Operation>;
 
 impl Plan {
     /// Makes one. The mutex inside an `RWMutex` is left out: it is part of that one's operations.
@@ -74,25 +69,7 @@ impl Plan {
                 planner.add(function.start, Operation::Start, plan::system_call(&code));
             }
         }
-        let mut operations = planner.operations;
-        refuse_overlaps(&mut operations);
-        Self { operations }
-    }
-
-    /// What can be patched, by address.
-    pub fn patches(&self) -> impl Iterator<Item = (&Planned, &Patch)> {
-        self.operations.iter().filter_map(|planned| Some((planned, planned.patch.as_ref().ok()?)))
-    }
-
-    /// What cannot be, by operation and reason.
-    pub fn refusals(&self) -> BTreeMap<(&'static str, Refusal), usize> {
-        let mut counts = BTreeMap::new();
-        for planned in &self.operations {
-            if let Err(refusal) = planned.patch {
-                *counts.entry((planned.operation.name(), refusal)).or_default() += 1;
-            }
-        }
-        counts
+        Self::of(planner.operations)
     }
 }
 

@@ -12,7 +12,7 @@ use iced_x86::{Instruction, MemorySize, Mnemonic, Register};
 use super::super::code::{Code, first_register, is_atomic};
 use super::super::flow::{calls_after, users_of_result};
 use super::super::image::Image;
-use super::super::table::{Atomic, AtomicRow, ColdRow, FunctionRow};
+use super::super::table::{Atomic, AtomicRow, ColdRow, FunctionRow, Reached};
 use super::operations::{
     ATOMICS, COLD_CALLS, FUNCTIONS, LOCK_SLOW, OLD_READERS, OUTLINED, WRITE_LOCK, WRITER, canonical, checks_itself,
     wraps_atomic,
@@ -83,17 +83,6 @@ pub enum Doubt {
     NoColdCall,
     /// The operation is named, but this is not its atomic.
     OtherAtomic,
-}
-
-/// How many calls of a slow path there are, and how many of them a site leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reached {
-    /// The slow path.
-    pub function: &'static str,
-    /// Calls that a site leads to.
-    pub reached: usize,
-    /// All calls.
-    pub of: usize,
 }
 
 /// What the finder found.

@@ -7,7 +7,7 @@ use iced_x86::{InstructionInfoFactory, Mnemonic, OpAccess, Register};
 use super::super::code::Code;
 use super::super::functions::Functions;
 use super::super::image::Image;
-use super::super::plan::{self, Patch, Refusal, refuse_overlaps};
+use super::super::plan::{self, Refusal};
 use super::super::table::Success;
 use super::operations::{ColdPath, Row};
 use super::sites::{Proof, Site, Sites, SlowPath};
@@ -27,9 +27,8 @@ pub enum Operation {
     Granted(&'static ColdPath, bool),
 }
 
-impl Operation {
-    /// The function that it is.
-    pub fn name(&self) -> &'static str {
+impl plan::Named for Operation {
+    fn name(&self) -> &'static str {
         match self {
             Self::Inlined(row) | Self::Called(row) | Self::Update(row) => row.atomic.operation,
             Self::Asked(cold) | Self::Granted(cold, _) => cold.function,
@@ -41,11 +40,7 @@ impl Operation {
 pub type Planned = plan::Planned<Operation>;
 
 /// The plan.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// All operations, by address.
-    pub operations: Vec<Planned>,
-}
+pub type Plan = plan::Plan<Operation>;
 
 impl Plan {
     /// Makes one.
@@ -65,24 +60,7 @@ impl Plan {
             let is_limited = sites.cold_calls.iter().any(|call| call.cold == slow.cold && call.is_limited);
             operations.extend(slow_path(&code, *slow, is_limited));
         }
-        refuse_overlaps(&mut operations);
-        Self { operations }
-    }
-
-    /// What can be patched, by address.
-    pub fn patches(&self) -> impl Iterator<Item = (&Planned, &Patch)> {
-        self.operations.iter().filter_map(|planned| Some((planned, planned.patch.as_ref().ok()?)))
-    }
-
-    /// What cannot be, by operation and reason.
-    pub fn refusals(&self) -> BTreeMap<(&'static str, Refusal), usize> {
-        let mut counts = BTreeMap::new();
-        for planned in &self.operations {
-            if let Err(refusal) = planned.patch {
-                *counts.entry((planned.operation.name(), refusal)).or_default() += 1;
-            }
-        }
-        counts
+        Self::of(operations)
     }
 }
 

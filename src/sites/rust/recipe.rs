@@ -1,6 +1,5 @@
 //! Everything that is needed to patch a Rust program, made of its file alone. It owns what it says, so the file may go.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use memchr::memmem;
@@ -180,26 +179,7 @@ fn lacks_releases(plan: &Plan, sites: &Sites) -> bool {
 }
 
 fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
-    let mut texts = Vec::new();
-    if sites.by_shape {
-        texts.push(
-            "which has no symbols, locks of Rust were told by the shape of their code: others may be missing"
-                .to_owned(),
-        );
-    }
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for planned in &plan.operations {
-        if let Err(refusal) = planned.patch {
-            *counts.entry((planned.operation.name(), refusal.reason())).or_default() += 1;
-        }
-    }
-    for ((operation, why), count) in counts {
-        let places = if count == 1 { "one place".to_owned() } else { format!("{count} places") };
-        texts.push(format!("{places} of {operation} could not be patched: {why}"));
-    }
-    for row in sites.reached().iter().filter(|row| row.reached < row.of) {
-        let missing = row.of - row.reached;
-        texts.push(format!("{missing} of {} calls of {} have no operation that is known", row.of, row.function));
-    }
-    texts
+    let no_symbols = "which has no symbols, locks of Rust were told by the shape of their code: others may be missing";
+    let by_shape = sites.by_shape.then(|| no_symbols.to_owned());
+    by_shape.into_iter().chain(plan.left_out(|_| true, &sites.reached())).collect()
 }

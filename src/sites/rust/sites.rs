@@ -1,5 +1,6 @@
 //! What was found in a Rust program: its operations, the calls of slow paths, and whether each call is reached.
 
+use super::super::table::Reached;
 use super::operations::{COLD_PATHS, ColdPath, Row};
 
 /// How an operation is there.
@@ -59,17 +60,6 @@ pub struct SlowPath {
     pub function: u64,
     /// Which it is.
     pub cold: &'static ColdPath,
-}
-
-/// How many calls of a slow path there are, and how many of them a site leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reached {
-    /// The slow path.
-    pub function: &'static str,
-    /// Calls that a site leads to.
-    pub reached: usize,
-    /// All calls.
-    pub of: usize,
 }
 
 /// What the finder found.

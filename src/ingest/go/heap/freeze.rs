@@ -101,11 +101,13 @@ enum Stop {
 }
 
 fn seize(tid: libc::pid_t) -> bool {
-    // SAFETY: no memory of ours is touched. One that ends in between is seen to be over.
-    unsafe {
-        let is_ours = libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) == 0;
-        is_ours && (libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0), true).1
+    // SAFETY: no memory of ours is touched.
+    let is_ours = unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) } == 0;
+    if is_ours {
+        // SAFETY: as before. One that has ended in between is seen to be over.
+        unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0) };
     }
+    is_ours
 }
 
 /// Whether a thread has stopped or ended. The end of our own child is left for whoever waits for it; others end for their

@@ -1,4 +1,4 @@
-//! Where a Go runtime keeps its heap's map and the list of its goroutines. Neither symbols nor a version tell it: it is found
+//! Where a Go runtime keeps its heap's map and the list of its goroutines. Neither symbols nor a version are needed: it is found
 //! by what must hold of it, and where anything does not hold, nothing is said of the program.
 //!
 //! The shapes are those of Go 1.19 to 1.27 on amd64 (`runtime/mheap.go`, `runtime/runtime2.go`): the heap is in arenas of
@@ -48,6 +48,13 @@ pub struct Layout {
     size: u64,
     /// The slice of all goroutines (`runtime.allgs`).
     goroutines: u64,
+}
+
+/// What belongs to the heap.
+struct Pages {
+    /// All spans: their descriptions and their pages.
+    spans: Vec<(u64, Range<u64>)>,
+    arenas: Vec<Range<u64>>,
 }
 
 /// A stretch of pages with objects of one size.
@@ -133,7 +140,7 @@ impl Layout {
 
     /// The offset of the objects' size: what holds of all spans in use holds there.
     fn find_size(&self, memory: &Memory) -> Option<u64> {
-        let (spans, _) = self.spans(memory)?;
+        let spans = self.pages(memory)?.spans;
         let fits = |offset: u64| {
             let (mut fit, mut in_use) = (0, 0);
             for (span, pages) in &spans {
@@ -152,13 +159,12 @@ impl Layout {
         SIZES.step_by(8).filter_map(fits).max().map(|(_, offset)| offset)
     }
 
-    /// All spans: their descriptions and their pages; and the arenas. `None` where there are too many.
-    #[expect(clippy::type_complexity, reason = "two lists, for its two callers")]
-    fn spans(&self, memory: &Memory) -> Option<(Vec<(u64, Range<u64>)>, Vec<Range<u64>>)> {
+    /// What belongs to the heap; `None` where that is too much.
+    fn pages(&self, memory: &Memory) -> Option<Pages> {
         /// Places in the table, and those in use that are read.
         const MOST_ARENAS: u64 = 1 << 22;
         const MOST: usize = 1 << 8;
-        let (mut found, mut arenas) = (Vec::new(), Vec::new());
+        let (mut spans, mut arenas) = (Vec::new(), Vec::new());
         for (at, arena) in memory.places(self.arenas..self.arenas.saturating_add(8 * MOST_ARENAS)) {
             if arena == 0 || memory.mapping(arena).is_none() {
                 continue;
@@ -174,18 +180,18 @@ impl Layout {
                 let page = start.wrapping_add((entry - list) / 8 * PAGE);
                 if span != 0 && span != last {
                     // Entries of pages that are free now may be old.
-                    found.extend(pages(memory, span).filter(|pages| pages.contains(&page)).map(|pages| (span, pages)));
+                    spans.extend(pages(memory, span).filter(|pages| pages.contains(&page)).map(|pages| (span, pages)));
                 }
                 last = span;
             }
         }
-        found.dedup_by_key(|(span, _)| *span);
-        Some((found, arenas))
+        spans.dedup_by_key(|(span, _)| *span);
+        Some(Pages { spans, arenas })
     }
 
     /// The heap as it is now; `None` where it is too large.
     pub fn heap(&self, memory: &Memory) -> Option<Heap> {
-        let (spans, arenas) = self.spans(memory)?;
+        let Pages { spans, arenas } = self.pages(memory)?;
         let descriptions = spans.iter().map(|(span, _)| *span..span.saturating_add(DESCRIPTION)).collect();
         let mut heap = Heap {
             spans: Vec::new(),

@@ -28,7 +28,7 @@ use layout::Layout;
 use mark::Mark;
 use memory::Memory;
 
-/// Waits that are younger may be about to end, ns. What is a circle of locks is told as one before.
+/// Waits that are younger may be about to end, ns. A circle of locks is reported as one before that.
 const LEAST_NS: u64 = 1_300_000_000;
 /// The shortest time between two looks, ns.
 const PAUSE_NS: u64 = 300_000_000;

@@ -2,7 +2,6 @@
 
 mod stored;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::image::{Image, ImageError};
@@ -170,25 +169,7 @@ fn plugins(index: &Pclntab<'_>) -> Option<String> {
 }
 
 fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
-    let mut texts = Vec::new();
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for planned in &plan.operations {
-        let Err(refusal) = planned.patch else { continue };
-        // What a waiter is given by hand is told by its going on.
-        let is_hand_over = matches!(planned.operation, Operation::Atomic(row) if row.operation == LOCK_SLOW && row.atomic == Atomic::ExchangeAdd);
-        if !is_hand_over {
-            *counts.entry((planned.operation.name(), refusal.reason())).or_default() += 1;
-        }
-    }
-    for ((operation, why), count) in counts {
-        let places = if count == 1 { "one place".to_owned() } else { format!("{count} places") };
-        texts.push(format!("{places} of {operation} could not be patched: {why}"));
-    }
-    for row in sites.reached() {
-        if row.reached < row.of {
-            let missing = row.of - row.reached;
-            texts.push(format!("{missing} of {} calls of {} have no operation that is known", row.of, row.function));
-        }
-    }
-    texts
+    // What a waiter is given by hand is seen by its going on.
+    let is_hand_over = |operation: &Operation| matches!(operation, Operation::Atomic(row) if row.operation == LOCK_SLOW && row.atomic == Atomic::ExchangeAdd);
+    plan.left_out(|operation| !is_hand_over(operation), &sites.reached())
 }
