@@ -7,6 +7,7 @@ mod util;
 
 mod suite {
     mod asleep;
+    mod attach;
     mod check;
     mod command_line;
     mod compare;

@@ -14,7 +14,7 @@ use super::program_timeout;
                         lockprof run -o %e-%t.lockprof -- make -j2 test\n  \
                         lockprof run --exact python3 app.py\n  \
                         lockprof run --timeout 60 ./test_server     end it if it hangs, and say where\n  \
-                        lockprof run -p 4242 --duration 10          a program started with the recorder asleep\n\n\
+                        lockprof run -p 4242 --duration 10          ten seconds of a program that runs already\n\n\
                         The exit code is the program's own; 128+N when signal N ended it.")]
 pub struct RunArgs {
     /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time
@@ -33,8 +33,7 @@ pub struct RunArgs {
     /// End the program, with all that it started, after so many seconds, and say who waited for what then
     #[arg(long, value_name = "SECONDS", value_parser = program_timeout)]
     pub timeout: Option<Duration>,
-    /// Wake the recorder in a running program that was started with LD_PRELOAD=$(lockprof shim --path), and put it to
-    /// sleep again at the end
+    /// Record a program that runs already, until the recording ends: the recorder is brought in, or woken where it is asleep
     #[arg(short, long, value_name = "PID", conflicts_with_all = ["no_follow", "exact", "counters", "timeout", "command"])]
     pub pid: Option<u32>,
     /// With -p: record for so many seconds [default: until Ctrl-C, or the program's end]

@@ -16,7 +16,7 @@ const LINES: &str = "Without a screen";
     override_usage = "lockprof top [OPTIONS] [--] <CMD>...\n       lockprof top [OPTIONS] -p <PID>",
     after_help = "Examples:\n  \
                   lockprof top -- ./server -t 4                  watch a program's locks from its start\n  \
-                  lockprof top -p 4242                           look on at one that `run` or `top` records\n  \
+                  lockprof top -p 4242                           any program that runs, or one that `run` records\n  \
                   lockprof top --interval 5 -p 4242 >> locks.txt  a table every 5 seconds\n  \
                   lockprof top --format json --count 1 -p 4242 | jq '.locks[0]'\n\n\
                   On the screen ? tells the keys. `top -- CMD` writes a recording at the end, as `run` does; what the\n\
@@ -24,7 +24,7 @@ const LINES: &str = "Without a screen";
                   itself."
 )]
 pub struct TopArgs {
-    /// Look on at a process that is being recorded, or wake the recorder in one that carries it asleep
+    /// Watch a program that runs already: look on where it is being recorded, else record it
     #[arg(short, long, value_name = "PID", conflicts_with_all = ["command", "log", "no_follow", "exact"])]
     pub pid: Option<u32>,
     /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time

@@ -208,7 +208,8 @@ fn why_nothing_seen(session: &Session, from_start: bool) -> Option<String> {
         )
     } else {
         let reason = "it called no pthread, C11 or semaphore function that takes a lock";
-        format!("{}{reason}.", Coverage::NOTHING_SEEN)
+        let when = if from_start { "" } else { " in that time" };
+        format!("{}{reason}{when}.", Coverage::NOTHING_SEEN)
     })
 }
 

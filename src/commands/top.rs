@@ -26,7 +26,7 @@ use program::Watched;
 
 pub(super) fn top(console: &Console, args: &TopArgs) -> anyhow::Result<ExitCode> {
     let (mut source, watched) = match args.pid {
-        Some(pid) if !attach::can_wake(pid) => {
+        Some(pid) if !attach::is_free(pid) => {
             if args.output.is_some() {
                 bail!("-o: only the lockprof that records process {pid} can write: it does so at the program's end");
             }

@@ -4,9 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use anyhow::Context;
+
 use super::checkpoint::Checkpoint;
 use super::contents::COPY;
 use super::directory::Directory;
+use super::inject::{self, Detours};
 use super::limits::Limits;
 use super::page::Page;
 use super::{Event, Pause, Recorded, Reported, describe, launch, leftover, process_tree, signals};
@@ -18,9 +21,9 @@ use crate::live::messages::SOCKET;
 use crate::live::socket;
 use crate::safe_file::user;
 
-/// Whether a process carries the shim asleep, and nobody records it.
-pub fn can_wake(pid: u32) -> bool {
-    Page::of(pid).is_ok()
+/// Whether nobody records a process, so that it can be [attached](attach) to.
+pub fn is_free(pid: u32) -> bool {
+    Page::find(pid).is_ok()
 }
 
 /// Records a process, with its children by fork, until it ends, the time is over or a signal asks to stop.
@@ -33,10 +36,17 @@ pub fn attach(
     (control, mut handle): (&ControlChannel, CollectorHandle),
     report: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
-    let page = Page::of(pid)?;
+    let page = match Page::find(pid)? {
+        Some(page) => page,
+        None => {
+            inject::open(pid)?;
+            Page::find(pid)?.with_context(|| format!("process {pid}: the recorder found no place for its memory"))?
+        }
+    };
     // A recorder that was killed has left it awake.
     page.put_to_sleep();
     settle([pid]);
+    let mut detours = Detours::of(pid)?;
     hand_over(&page.folder, pid);
     // Before the first thread, which would take signals: the collector has one.
     signals::stop_on_any();
@@ -47,6 +57,10 @@ pub fn attach(
     describe(&mut collector.session, procfs::command(pid), SystemTime::now());
     let note = "the program was recorded for a while only: what came before and after is not in it";
     collector.session.coverage.notes.push(note.to_owned());
+    if let Some(detours) = &mut detours {
+        collector.session.coverage.notes.extend(inject::NOTES.map(str::to_owned));
+        detours.put()?;
+    }
     // Of a recorder that is no more: the page's lock is ours.
     page.folder.remove(SOCKET);
     socket::serve(&page.folder.path(), control);
@@ -72,6 +86,18 @@ pub fn attach(
     }
     page.put_to_sleep();
     settle(collector.pids().chain([pid]));
+    // Children have what their parents had.
+    let pids: Vec<u32> = collector.pids().chain([pid]).collect();
+    for pid in pids {
+        if process_tree::is_alive(pid)
+            && let Ok(Some(mut detours)) = Detours::of(pid)
+            && let Err(error) = detours.remove()
+        {
+            let what =
+                format!("{error:#}; its calls still pass the sleeping recorder, which costs some nanoseconds each");
+            collector.session.coverage.notes.push(what);
+        }
+    }
     let collected = collector.finish();
     page.folder.remove(SOCKET);
     page.folder.remove(COPY);

@@ -147,8 +147,8 @@ fn own(folder: &Path, owner: &Owner) -> io::Result<File> {
 pub fn of_recorded(pid: u32) -> anyhow::Result<PathBuf> {
     folder_in(&maps(pid)?).with_context(|| {
         format!(
-            "process {pid} is not being recorded: start it with `lockprof top -- CMD` or `lockprof run CMD`, or with \
-             LD_PRELOAD=$(lockprof shim --path) to look at it at any time"
+            "process {pid} is not being recorded, and cannot be attached to from here: start it with `lockprof top -- CMD` or \
+             `lockprof run CMD`"
         )
     })
 }

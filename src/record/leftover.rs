@@ -186,7 +186,7 @@ impl Sleeper {
             return None;
         }
         let file = |folder: &Directory| folder.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
-        Page::of(pid).ok().filter(|page| page.is_awake() && file(&page.folder) == file(folder))
+        Page::find(pid).ok().flatten().filter(|page| page.is_awake() && file(&page.folder) == file(folder))
     }
 
     /// The control file's lock, if the program is no more for certain: only numbers of our own namespace mean anything.

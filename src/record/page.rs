@@ -32,18 +32,18 @@ pub(super) struct Page {
 const BEING_MADE: Duration = Duration::from_millis(200);
 
 impl Page {
-    /// Finds the page of a process.
-    pub fn of(pid: u32) -> anyhow::Result<Self> {
+    /// Finds the page of a process; `None` where it does not carry the recorder.
+    ///
+    /// # Errors
+    /// Where it cannot be woken, or somebody else records it.
+    pub fn find(pid: u32) -> anyhow::Result<Option<Self>> {
         let maps = maps(pid)?;
         let path = files_in(&maps).find(|path| path.file_name().is_some_and(|name| name == FILE));
         let Some(path) = path else {
             if files_in(&maps).next().is_some() {
                 bail!("process {pid} is being recorded from its start: `lockprof top -p {pid}` shows it");
             }
-            bail!(
-                "process {pid} does not carry the recorder: start it by `lockprof run`, or with \
-                 LD_PRELOAD=$(lockprof shim --path), and it can be looked at at any time"
-            );
+            return Ok(None);
         };
         let context = || format!("process {pid} cannot be woken: {} is not to be opened", path.display());
         let place = path.parent().unwrap_or(Path::new("/"));
@@ -79,7 +79,7 @@ impl Page {
         if control.magic.load(Ordering::Acquire) != MAGIC || control.version.load(Ordering::Relaxed) != VERSION {
             bail!("process {pid} carries a recorder of another version: use the lockprof that it came from");
         }
-        Ok(page)
+        Ok(Some(page))
     }
 
     fn control(&self) -> &Control {

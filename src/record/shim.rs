@@ -3,6 +3,7 @@
 //! What lies there is run by every program that is recorded, so a place is safe only if each folder on the way to it belongs
 //! to this user or to root, and nobody else may write there: not in somebody else's home, not in `/tmp`.
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -18,6 +19,17 @@ use crate::safe_file::{self, user};
 pub const VARIABLE: &str = "LOCKPROF_SHIM";
 
 static LIBRARY: &[u8] = include_bytes!(env!("LIBLOCKPROF_SHIM"));
+
+/// The library itself, or the one that `$LOCKPROF_SHIM` names.
+///
+/// # Errors
+/// Where the variable names nothing that can be read.
+pub fn bytes() -> anyhow::Result<Cow<'static, [u8]>> {
+    match std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+        Some(named) => Ok(Cow::Owned(fs::read(named).context(VARIABLE)?)),
+        None => Ok(Cow::Borrowed(LIBRARY)),
+    }
+}
 
 /// Where the library is, now that it is there: in the user's cache under the hash of its content, in another safe place where
 /// that one will not do, or in `$LOCKPROF_SHIM`. Where root installs it, every user should be able to load it: programs change

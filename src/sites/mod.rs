@@ -12,7 +12,7 @@ pub mod functions;
 pub mod go;
 pub mod image;
 pub mod layout;
-mod moved;
+pub mod moved;
 pub mod plan;
 mod recorder;
 pub mod rust;

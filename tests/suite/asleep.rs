@@ -248,7 +248,6 @@ fn refusals_say_what_to_do() {
     };
     refuse(lockprof().args(["run", "-p", "4194305"]), "there is no process 4194305");
     let own = std::process::id().to_string();
-    refuse(lockprof().args(["run", "-p", &own]), "LD_PRELOAD=$(lockprof shim --path)");
     refuse(lockprof().args(["run", "-p", &own, "--exact"]), "cannot be used with");
     refuse(lockprof().args(["run", "--duration", "1", "true"]), "--pid");
     let sleeper = Sleeper::start("tilt");

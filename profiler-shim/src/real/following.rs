@@ -1,4 +1,5 @@
 //! What `RTLD_NEXT` means for a hook: the first definition behind this library, among the objects of the program's start.
+//! Where this library was opened late, calls are led to the hooks from libc's own functions, so those come next.
 
 use core::ffi::{CStr, c_void};
 
@@ -13,9 +14,13 @@ pub fn next(entry: &Entry) -> Option<(&'static LinkMap, *mut c_void)> {
 /// The same by name and version.
 pub fn next_definition(name: &CStr, version: Option<&CStr>) -> Option<(&'static LinkMap, *mut c_void)> {
     let own = objects::own();
-    let behind_us = objects::at_start().skip_while(|map| !own.is_some_and(|own| core::ptr::eq(*map, own))).skip(1);
+    let is_late = objects::was_opened_late();
+    let is_own = |map: &&'static LinkMap| own.is_some_and(|own| core::ptr::eq(*map, own));
+    let behind_us = objects::at_start().skip_while(|map| !is_late && !is_own(map)).skip(usize::from(!is_late));
     // SAFETY: these objects are loaded.
-    let mut found = behind_us.filter_map(|map| Some((map, unsafe { map.find(name, version) }?.address())));
+    let candidates = behind_us.filter(|map| !is_late || unsafe { map.is_libc() });
+    // SAFETY: as above.
+    let mut found = candidates.filter_map(|map| Some((map, unsafe { map.find(name, version) }?.address())));
     found.next()
 }
 

@@ -10,6 +10,7 @@ use core::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 pub use lockprof_wire::Family;
+use lockprof_wire::functions::Functions;
 
 pub use crate::sys::Ptr;
 
@@ -28,6 +29,21 @@ pub struct Entry {
     /// Null while it is not found.
     pub at: AtomicPtr<c_void>,
 }
+
+/// Where the entries are, for whoever opens this library in a running program: it finds and fills them by this.
+#[cfg_attr(lockprof_preload, unsafe(no_mangle))]
+#[allow(non_upper_case_globals, reason = "the name is an interface")]
+pub static lockprof_functions: Functions<&'static Entry> = Functions {
+    first: &TABLE[0],
+    count: Index::Count as u32,
+    bytes: size_of::<Entry>() as u32,
+    name: core::mem::offset_of!(Entry, name) as u32,
+    version: core::mem::offset_of!(Entry, version) as u32,
+    how: core::mem::offset_of!(Entry, how) as u32,
+    at: core::mem::offset_of!(Entry, at) as u32,
+    recorded: RECORDED,
+    passed: PASSED,
+};
 
 /// Nobody has looked for the function yet.
 pub const UNRESOLVED: u32 = 0;

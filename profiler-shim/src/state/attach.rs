@@ -236,7 +236,9 @@ fn start() -> Option<*mut Process> {
         if let Some(forbids) = variable(environment, ENV_FORBIDS.as_bytes()) {
             filters::begin(forbids);
         }
-        match variable(environment, ENV_SESSION.as_bytes()) {
+        // What the environment says of a session is of another one, where the recorder came late.
+        objects::remember_start();
+        match variable(environment, ENV_SESSION.as_bytes()).filter(|_| !objects::was_opened_late()) {
             Some(folder) if FOLDER.set(folder) => {}
             Some(_) => {
                 dormant::for_ever();

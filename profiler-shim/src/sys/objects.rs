@@ -8,7 +8,7 @@ pub mod headers;
 mod symbols;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use self::symbols::Dynamic;
 pub use self::symbols::Part;
@@ -24,17 +24,31 @@ pub struct LinkMap {
     pub next: *const LinkMap,
 }
 
+/// The beginning of the loader's `struct r_debug`, which is public.
 #[repr(C)]
 struct Debug {
     version: c_int,
     map: *const LinkMap,
+    brk: u64,
+    state: c_int,
+    /// Where the loader itself is.
+    loader: u64,
 }
 
 /// The last object of the program's start in the loader's list, which is only appended to.
 static LAST_AT_START: AtomicPtr<LinkMap> = AtomicPtr::new(core::ptr::null_mut());
+/// The node of this library, which is never unloaded.
+static OWN: AtomicPtr<LinkMap> = AtomicPtr::new(core::ptr::null_mut());
+/// Whether this library was opened while the program ran.
+static OPENED_LATE: AtomicBool = AtomicBool::new(false);
 
 /// The loader's list of objects, in the order of loading; null where there is none.
 pub fn first() -> *const LinkMap {
+    // SAFETY: the loader's structure lives as long as the process.
+    unsafe { debug().as_ref() }.map_or(core::ptr::null(), |debug| debug.map)
+}
+
+fn debug() -> *const Debug {
     let debug: *const Debug;
     // The reference is weak: on a C library without it the recorder sleeps instead of failing to load.
     // SAFETY: reads our own offset table only.
@@ -42,11 +56,7 @@ pub fn first() -> *const LinkMap {
         core::arch::asm!(".weak _r_debug", "mov {}, qword ptr [rip + _r_debug@GOTPCREL]", out(reg) debug,
             options(nostack, preserves_flags, readonly));
     }
-    if debug.is_null() {
-        return core::ptr::null();
-    }
-    // SAFETY: the loader's structure lives as long as the process.
-    unsafe { (*debug).map }
+    debug
 }
 
 /// glibc's `struct dl_find_object` on x86-64.
@@ -86,18 +96,47 @@ pub fn place_of(address: u64) -> Option<Place> {
     (answer == 0).then_some(place)
 }
 
-/// Keeps in mind which objects belong to the program's start. Call before it opens any.
+/// Keeps in mind which objects belong to the program's start. Call before it opens any, or while this library is being
+/// opened: nothing is unloaded meanwhile.
 pub fn remember_start() {
-    let mut last = first();
-    // SAFETY: nothing was opened yet, so nothing is unloaded.
-    while let Some(map) = unsafe { last.as_ref() } {
-        if map.next.is_null() {
-            break;
-        }
-        last = map.next;
+    if !LAST_AT_START.load(Ordering::Acquire).is_null() {
+        return;
     }
+    // SAFETY: the loader's structure lives as long as the process.
+    let loader = unsafe { debug().as_ref() }.map_or(0, |debug| debug.loader);
+    let own = own_dynamic();
+    let (mut last, mut next, mut is_late) = (core::ptr::null(), first(), false);
+    // SAFETY: nothing is unloaded now.
+    while let Some(map) = unsafe { next.as_ref() } {
+        if core::ptr::eq(map.dynamic, own) {
+            OWN.store(next.cast_mut(), Ordering::Relaxed);
+            // The loader came with the start: whoever comes behind it may, but need not.
+            if is_late {
+                break;
+            }
+        }
+        if !is_late {
+            last = next;
+        }
+        is_late |= loader != 0 && map.bias == loader && OWN.load(Ordering::Relaxed).is_null();
+        next = map.next;
+    }
+    let is_late = is_late && !OWN.load(Ordering::Relaxed).is_null();
+    if !is_late {
+        // SAFETY: as above.
+        while let Some(map) = unsafe { last.as_ref() }.filter(|map| !map.next.is_null()) {
+            last = map.next;
+        }
+    }
+    OPENED_LATE.store(is_late, Ordering::Relaxed);
     LAST_AT_START.store(last.cast_mut(), Ordering::Release);
     FIND_OBJECT.store(find_function(c"_dl_find_object"), Ordering::Relaxed);
+}
+
+/// Whether somebody opened this library while the program ran. Then nothing of the program is bound to the hooks: whoever
+/// opened it leads calls to them.
+pub fn was_opened_late() -> bool {
+    OPENED_LATE.load(Ordering::Relaxed)
 }
 
 /// The objects of the program's start: those are never unloaded.
@@ -181,13 +220,18 @@ impl Memory {
 
 /// The node of this library.
 pub fn own() -> Option<&'static LinkMap> {
+    // SAFETY: null, or the node of an object that is never unloaded.
+    unsafe { OWN.load(Ordering::Relaxed).as_ref() }
+}
+
+fn own_dynamic() -> *const Dynamic {
     let own: *const Dynamic;
     // SAFETY: takes an address in our own object.
     unsafe {
         core::arch::asm!(".hidden _DYNAMIC", "lea {}, [rip + _DYNAMIC]", out(reg) own,
             options(nostack, preserves_flags, pure, nomem));
     }
-    at_start().find(|map| core::ptr::eq(map.dynamic, own))
+    own
 }
 
 /// A function that is called but never hooked, by name, from an object of the program's start; null where none has it.

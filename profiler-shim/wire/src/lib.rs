@@ -12,6 +12,7 @@
 
 pub mod control;
 pub mod fold;
+pub mod functions;
 pub mod kind;
 pub mod layout;
 pub mod lock;

@@ -9,7 +9,6 @@
 //! A look costs time in proportion to the memory in use. The program is looked at while it runs first, which shows mostly
 //! that somebody can be woken; only if nobody can is it stopped for a second look, which is the one that counts.
 
-mod freeze;
 mod layout;
 mod mark;
 mod memory;
@@ -21,9 +20,9 @@ use rustc_hash::FxHashSet;
 
 use super::goroutines::{Asked, Goroutines};
 use crate::ingest::clock::Ticks;
+use crate::ingest::freeze::Late;
 use crate::ingest::{procfs, tasks};
 use crate::model::Kind;
-use freeze::Late;
 use layout::Layout;
 use mark::Mark;
 use memory::Memory;
