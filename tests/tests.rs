@@ -44,6 +44,7 @@ mod suite {
     mod real_programs;
     mod refusals;
     mod rooms;
+    mod rust_cargo;
     mod rust_recording;
     mod rust_sites;
     mod sandboxes;
