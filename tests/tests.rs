@@ -28,6 +28,7 @@ mod suite {
     mod interruptions;
     mod leftovers;
     mod limits;
+    mod look;
     mod merge;
     mod misuse;
     mod names;

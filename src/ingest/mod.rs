@@ -25,5 +25,6 @@ mod runs;
 pub mod segment;
 mod site_cache;
 mod size;
+pub mod stop;
 pub mod tasks;
 pub mod watch;

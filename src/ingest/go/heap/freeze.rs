@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ingest::{procfs, tasks};
+use crate::ingest::stop::{Stop, detach, registers, seize, stop_of};
+use crate::ingest::tasks;
 
 /// A thread that does not stop within this time is in the kernel: then the process is let go.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -81,7 +82,14 @@ impl Frozen<'_> {
 
     /// The registers of all its threads: the stack pointer, and all of them.
     pub fn registers(&self) -> Vec<(u64, [u64; 16])> {
-        self.stopped.iter().filter_map(|(tid, _)| registers(*tid)).collect()
+        let of = |r: libc::user_regs_struct| {
+            let all = [
+                r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14,
+                r.r15,
+            ];
+            (r.rsp, all)
+        };
+        self.stopped.iter().filter_map(|(tid, _)| registers(*tid).map(of)).collect()
     }
 }
 
@@ -92,73 +100,4 @@ impl Drop for Frozen<'_> {
         }
         self.late.let_go();
     }
-}
-
-enum Stop {
-    /// With a signal that was about to be delivered, or 0.
-    Stopped(i32),
-    Over,
-}
-
-fn seize(tid: libc::pid_t) -> bool {
-    // SAFETY: no memory of ours is touched.
-    let is_ours = unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) } == 0;
-    if is_ours {
-        // SAFETY: as before. One that has ended in between is seen to be over.
-        unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0) };
-    }
-    is_ours
-}
-
-/// Whether a thread has stopped or ended. The end of our own child is left for whoever waits for it; others end for their
-/// parents when it was taken note of here.
-fn stop_of(tid: libc::pid_t) -> Option<Stop> {
-    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-    let flags = libc::WSTOPPED | libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    // SAFETY: the kernel writes one structure of this kind there.
-    if unsafe { libc::waitid(libc::P_PID, tid as libc::id_t, info.as_mut_ptr(), flags) } != 0 {
-        return Some(Stop::Over);
-    }
-    // SAFETY: it was zeroed, and the kernel may have filled it in.
-    let (code, who) = unsafe { (info.assume_init_ref().si_code, info.assume_init_ref().si_pid()) };
-    if who == 0 {
-        return None;
-    }
-    let is_over = !matches!(code, libc::CLD_STOPPED | libc::CLD_TRAPPED);
-    if is_over && procfs::parent(&procfs::folder(tid as u32)) == Some(std::process::id()) && is_leader(tid) {
-        return Some(Stop::Over);
-    }
-    let mut status = 0;
-    // SAFETY: the kernel writes the status there.
-    unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | libc::WNOHANG) };
-    if is_over {
-        return Some(Stop::Over);
-    }
-    // Other stops than for a signal have something above it.
-    Some(Stop::Stopped(if status >> 16 == 0 { libc::WSTOPSIG(status) } else { 0 }))
-}
-
-/// Whether a thread's number is that of its process.
-fn is_leader(tid: libc::pid_t) -> bool {
-    let status = procfs::text(procfs::folder(tid as u32).join("status")).unwrap_or_default();
-    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    group.is_none_or(|group| group.trim() == tid.to_string())
-}
-
-fn detach(tid: libc::pid_t, signal: i32) {
-    // SAFETY: no memory of ours is touched. A thread that was killed meanwhile is gone, which is as good.
-    unsafe { libc::ptrace(libc::PTRACE_DETACH, tid, 0, signal) };
-}
-
-fn registers(tid: libc::pid_t) -> Option<(u64, [u64; 16])> {
-    let mut registers = std::mem::MaybeUninit::<libc::user_regs_struct>::zeroed();
-    // SAFETY: the kernel writes one structure of this kind there.
-    if unsafe { libc::ptrace(libc::PTRACE_GETREGS, tid, 0, registers.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    // SAFETY: it was zeroed, and any bits are registers.
-    let r = unsafe { registers.assume_init() };
-    let all =
-        [r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15];
-    Some((r.rsp, all))
 }
