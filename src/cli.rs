@@ -4,6 +4,7 @@ mod compare;
 mod export;
 mod filter;
 mod gate;
+mod look;
 mod record;
 mod recover;
 mod top;
@@ -15,6 +16,7 @@ pub use compare::{DiffArgs, DiffMetric, MergeArgs};
 pub use export::{ExportArgs, ExportFormat, ExportTable, Whose};
 pub use filter::{FilterArgs, duration_ns};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
+pub use look::WhereArgs;
 pub use record::{DemoArgs, RunArgs, ShimArgs};
 pub use recover::RecoverArgs;
 pub use top::TopArgs;
@@ -32,6 +34,7 @@ pub use views::{By, FlamegraphArgs, HtmlArgs, Metric, ReportArgs, ReportFormat, 
                   lockprof demo                    see it work: a built-in contended program\n  \
                   lockprof run ./server -t 4       record a program\n  \
                   lockprof top -- ./server         watch it while it runs\n  \
+                  lockprof where 4242              it hangs: who waits for what, who has that\n  \
                   lockprof report                  the newest recording in this folder\n  \
                   lockprof flamegraph -o lock.svg  the same as a picture\n  \
                   lockprof check -- ./tests        fail where locks can deadlock",
@@ -91,6 +94,8 @@ pub enum Command {
     Run(RunArgs),
     /// Watch a program's locks while it runs
     Top(TopArgs),
+    /// Tell what every thread of a process or of a core waits for, and who has that
+    Where(WhereArgs),
     /// Show who waits for which lock, and who holds it meanwhile
     Report(ReportArgs),
     /// Draw a recording as a flame graph (SVG)

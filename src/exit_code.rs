@@ -5,7 +5,7 @@
 pub enum ExitCode {
     /// It did what it was asked to.
     Success,
-    /// `check`: at least one finding fails the gate.
+    /// `check`: at least one finding fails the gate. `where`: a deadlock stands.
     Findings,
     /// The same with `--error-exitcode`.
     FindingsAs(u8),

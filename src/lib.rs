@@ -10,6 +10,7 @@ pub mod exit_code;
 pub mod gate;
 pub mod ingest;
 pub mod live;
+pub mod look;
 pub mod model;
 pub mod pprof;
 pub mod record;

@@ -29,6 +29,7 @@ mod suite {
     mod interruptions;
     mod leftovers;
     mod limits;
+    mod look;
     mod merge;
     mod misuse;
     mod names;
@@ -45,6 +46,7 @@ mod suite {
     mod real_programs;
     mod refusals;
     mod rooms;
+    mod rust_cargo;
     mod rust_recording;
     mod rust_sites;
     mod sandboxes;

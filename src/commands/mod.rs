@@ -9,6 +9,7 @@ mod flamegraph;
 mod graph;
 mod hangs;
 mod html;
+mod look;
 mod merge;
 mod names;
 mod output;
@@ -70,6 +71,7 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Where(args) => look::locate(console, &args),
         Command::Report(args) => report::report(console, &args),
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
         Command::Check(args) => check::check(console, &args),

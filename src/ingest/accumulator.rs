@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 use super::blame::{Blame, Span};
 use super::clock::Ticks;
 use super::decode::{Done, Failed, Failure, Hold};
+use super::order::Merging;
 use super::runs;
 use super::site_cache::CachedSite;
 use crate::model::order::Fold;
@@ -27,6 +28,8 @@ pub struct Accumulator {
     pub aggregated: u64,
     /// The order of locks.
     pub order: Fold,
+    /// What is on its way there.
+    pub merging: Merging,
 }
 
 /// Who has had a lock.
@@ -200,8 +203,14 @@ impl Accumulator {
         &self.shares
     }
 
+    /// Takes in what two sources say of the same threads, up to this moment: all that they said up to then is there.
+    pub fn settle(&mut self, session: &mut Session, until_ns: u64) {
+        self.merging.settle(until_ns, &mut self.order, &mut session.order);
+    }
+
     /// Gives everything to the session.
     pub fn finish(&mut self, session: &mut Session) {
+        self.settle(session, u64::MAX);
         self.flush(session, true);
         session.order.log.sort();
         for (key, share) in &self.shares {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustc_hash::FxHashMap;
 
 use super::accumulator::Accumulator;
-use super::clock::{Rate, monotonic_ns};
+use super::clock::{self, Rate, monotonic_ns};
 use super::exit;
 use super::go::{Language, Program};
 use super::image::Image;
@@ -109,6 +109,9 @@ pub struct ImageNotes {
     pub has_told_exit: bool,
 }
 
+/// Times of two processors may differ by so much, and the time stamp counter's from the clock's.
+const SKEW_NS: u64 = 100_000;
+
 struct Source {
     image: Image,
     rings: Rings,
@@ -168,6 +171,7 @@ impl Collector {
     /// One round over everything: looks for new processes, drains all rings, closes ended processes.
     pub fn tick(&mut self) -> Tick {
         let mut tick = Tick::default();
+        let (began, began_ns) = (clock::tsc(), monotonic_ns().saturating_sub(self.origin_ns));
         if self.has_folder_changed() {
             // While they are being taken there is no time to lose: one that comes too late is not recorded.
             tick.fullest = self.spares.refill();
@@ -196,7 +200,8 @@ impl Collector {
                 self.close(source, true);
             }
         }
-        self.drain_programs(&mut tick);
+        self.drain_programs(&mut tick, began);
+        self.accumulator.settle(&mut self.session, began_ns.saturating_sub(SKEW_NS));
         self.accumulator.flush(&mut self.session, false);
         self.watch();
         const REFRESH: Duration = Duration::from_millis(500);
@@ -204,7 +209,7 @@ impl Collector {
             self.refreshed = Instant::now();
             self.ask_for_exits();
             for source in self.sources.values_mut() {
-                if !source.image.owner.liveness.is_over() {
+                if !source.is_left_alone() && !source.image.owner.liveness.is_over() {
                     source.count_tasks();
                 }
                 source.image.refresh_thread_names(&mut self.session);
@@ -314,6 +319,11 @@ fn sum(counts: impl Iterator<Item = u64>) -> u64 {
 }
 
 impl Source {
+    /// Whether nothing of it is to be recorded.
+    fn is_left_alone(&self) -> bool {
+        self.image.segment.header().left_alone.load(Ordering::Relaxed) != 0
+    }
+
     /// Acquisitions that were counted so far: without a thread, and by threads.
     fn counted(&self) -> (u64, u64) {
         let image = &self.image;

@@ -53,7 +53,7 @@ impl Drain {
         self.polls.read(&records, records.len() >= room);
         for (record, at) in records.iter().zip(0u32..) {
             if at as usize == room {
-                reducer.accumulator.order.mark_unreliable(self.thread);
+                order::mark_unreliable(self.thread, reducer);
             }
             let before = self.thread;
             self.apply_record(record, reducer);
@@ -62,7 +62,7 @@ impl Drain {
             }
         }
         if records.len() == room {
-            reducer.accumulator.order.mark_unreliable(self.thread);
+            order::mark_unreliable(self.thread, reducer);
         }
         reducer.image.recent.keep(records, threads, now);
     }

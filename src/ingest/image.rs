@@ -33,6 +33,8 @@ pub struct Image {
     tids: RefCell<FxHashMap<u32, u32>>,
     /// When it began, ticks.
     pub born: u64,
+    /// Its program's own code tells of its threads, too.
+    pub is_patched: bool,
     /// Its clock.
     pub ticks: Ticks,
     locks: Vec<Option<LockId>>,
@@ -68,7 +70,8 @@ impl Image {
         let owner = owner::find(path, said, header.pid_namespace.load(Ordering::Relaxed));
         let exe = segment::text(&header.exe);
         let exe = exe.trim_end_matches('\0');
-        let process = known(owner.pid, exe).unwrap_or_else(|| {
+        let known = known(owner.pid, exe);
+        let process = known.unwrap_or_else(|| {
             session.processes.push(Process {
                 pid: owner.pid,
                 parent_pid: if owner.is_apart {
@@ -95,6 +98,7 @@ impl Image {
             owner,
             tids: RefCell::default(),
             born: clocks.ticks,
+            is_patched: known.is_some(),
             ticks,
             locks: Vec::new(),
             stacks: Vec::new(),
@@ -240,17 +244,28 @@ impl Image {
     /// From here on the slot belongs to another thread.
     pub fn start_thread(&mut self, session: &mut Session, slot: u32, said: u32, ticks: Option<u64>) -> ThreadId {
         let tid = self.tid(said);
-        let id = ThreadId::from(session.threads.len());
-        session.threads.push(Thread {
-            process: self.process,
-            tid,
-            name: thread_name(self.owner.pid, tid).unwrap_or_default(),
-            start_ns: ticks.map_or(0, |ticks| self.ticks.moment_ns(ticks)),
-            end_ns: None,
+        let start_ns = ticks.map_or(0, |ticks| self.ticks.moment_ns(ticks));
+        let id = self.row_of_patched(session, tid).unwrap_or_else(|| {
+            let name = thread_name(self.owner.pid, tid).unwrap_or_default();
+            session.threads.push(Thread { process: self.process, tid, name, start_ns, end_ns: None });
+            ThreadId::from(session.threads.len() - 1)
         });
         session.processes[self.process.index()].threads += 1;
         set(&mut self.threads, slot, id);
         id
+    }
+
+    /// The row of a thread that the program's own code has told of before the segment did.
+    fn row_of_patched(&self, session: &Session, tid: u32) -> Option<ThreadId> {
+        /// Rows that were made since.
+        const REACH: usize = 4096;
+        if !self.is_patched {
+            return None;
+        }
+        let is_it = |thread: &Thread| (thread.process, thread.tid) == (self.process, tid) && thread.end_ns.is_none();
+        let mut rows = session.threads.iter().enumerate().rev().take(REACH);
+        let row = rows.find(|(_, thread)| is_it(thread)).map(|(at, _)| ThreadId::from(at))?;
+        (!self.threads.contains(&Some(row))).then_some(row)
     }
 
     /// The thread in this slot is called so by those who join it.

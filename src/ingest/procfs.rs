@@ -31,7 +31,7 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
 ///
 /// # Errors
 /// Where there is no such file, or it may not be looked at.
-pub(super) fn bytes(path: impl AsRef<Path>, expected: usize) -> io::Result<Vec<u8>> {
+pub fn bytes(path: impl AsRef<Path>, expected: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(expected);
     fs::File::open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)

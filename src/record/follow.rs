@@ -1,8 +1,10 @@
-//! Go programs that the program starts: they are patched at their exec, as the program itself is.
+//! Programs that the program starts: those of Go and Rust are patched before their first instruction, as the program itself is.
 //!
-//! Whoever is about to start a program announces it at a socket in the session's folder and waits for an answer: the shim in
-//! programs of C, a trampoline in those of Go. If it is a Go program, the process is traced until it has become that, is
-//! patched, and let go; all others get their answer at once. Nobody is traced for longer than its start takes.
+//! Programs announce themselves at a socket in the session's folder, and wait for an answer. The shim does so at its own start:
+//! if the program that it was loaded into has locks of Rust, that is stopped there, patched, and let go. Programs without the
+//! shim, static ones, are announced by whoever is about to execute them: the shim in programs of C, a trampoline in those of
+//! Go. Such a process is traced until it has become that program, is patched, and let go; all others get their answer at
+//! once. Nobody is traced for longer than that takes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,21 +18,34 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
 use std::time::Duration;
 
-use lockprof_wire::FOLLOW;
+use lockprof_wire::{FOLLOW, LEFT_ALONE, STARTED};
 use rustc_hash::FxHashSet;
 
-use super::go;
-use super::inline::{self, Tracee};
+use super::cargo::{Role, Roles};
+use super::inline::{self, Recipe, Tracee};
+use super::{go, rust};
 use crate::ingest::go::Patched;
+use crate::ingest::{procfs, tasks};
 use crate::safe_file;
-use crate::sites::go::recipe::Recipe;
 
-/// What became of a process that was about to be a Go program.
+/// What became of a process that was about to be another program, or has just become one.
 pub struct News {
     /// The process.
     pub pid: u32,
-    /// What it is recorded by; why it is not, with the program's path; `None` where it did not become the program.
-    pub outcome: Result<Option<Box<Patched>>, (PathBuf, String)>,
+    /// What it is.
+    pub outcome: Outcome,
+}
+
+/// See [`News`].
+pub enum Outcome {
+    /// It writes its lock operations.
+    Patched(Box<Patched>),
+    /// It cannot be patched, and why; with the program's path.
+    Refused(PathBuf, String),
+    /// It builds programs that are under test, or starts them, and is not recorded itself.
+    LeftAlone,
+    /// It did not become the program.
+    Nothing,
 }
 
 /// The followers of a session.
@@ -43,22 +58,38 @@ pub struct Follower {
 struct Shared {
     /// The recipes of files, by their identities.
     recipes: Mutex<HashMap<String, Arc<Known>>>,
-    /// Whether files are Go programs.
-    kinds: Mutex<HashMap<String, bool>>,
+    /// What files are.
+    kinds: Mutex<HashMap<String, Kind>>,
+    /// What processes are in a command of cargo's.
+    roles: Mutex<Roles>,
     /// Processes that are being patched, or were, and are in the news that nobody has read yet.
     busy: Mutex<FxHashSet<u32>>,
     socket: PathBuf,
+    /// Only the command itself is recorded.
+    no_follow: bool,
 }
 
-/// A recipe, that it is no Go program, or why it cannot be patched.
+/// What a file is that a process is about to execute.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A Go program.
+    Go,
+    /// A Rust program into which no library can be preloaded.
+    StaticRust,
+    /// It announces itself, or has nothing that is to be patched.
+    Other,
+}
+
+/// A recipe, that there is none, or why it cannot be patched.
 type Known = Result<Option<Recipe>, String>;
 
 impl Follower {
-    /// Waits for announcements as long as this process lives; `None` where there can be no socket.
-    pub fn start(folder: &Path) -> Option<Self> {
+    /// Waits for announcements as long as this process lives; `None` where there can be no socket. `no_follow`: only the
+    /// command itself is recorded.
+    pub fn start(folder: &Path, no_follow: bool) -> Option<Self> {
         let socket = folder.join(FOLLOW);
         let listener = UnixListener::bind(&socket).ok()?;
-        let shared = Arc::new(Shared { socket, ..Shared::default() });
+        let shared = Arc::new(Shared { socket, no_follow, ..Shared::default() });
         let (sender, news) = channel();
         let of_thread = Arc::clone(&shared);
         let listen = move || listener.incoming().flatten().for_each(|stream| attend(stream, &of_thread, &sender));
@@ -66,9 +97,9 @@ impl Follower {
         Some(Self { news, shared })
     }
 
-    /// Where programs that are about to be started are announced.
-    pub fn socket(&self) -> &Path {
-        &self.shared.socket
+    /// Where programs that are about to be started are announced; `None` where they are not to be recorded.
+    pub fn socket(&self) -> Option<&Path> {
+        (!self.shared.no_follow).then_some(&self.shared.socket)
     }
 
     /// What came since the last time.
@@ -76,9 +107,10 @@ impl Follower {
         self.news.try_iter().inspect(|news| _ = lock(&self.shared.busy).remove(&news.pid))
     }
 
-    /// Whether a process is being patched, or was, and is not among the [news](Self::news) yet.
-    pub fn is_busy(&self, pid: u32) -> bool {
-        lock(&self.shared.busy).contains(&pid)
+    /// Whether a process is being patched, or was, and is not among the [news](Self::news) yet; or is none that is to be
+    /// recorded.
+    pub fn sees_to(&self, pid: u32) -> bool {
+        lock(&self.shared.busy).contains(&pid) || lock(&self.shared.roles).of_parent(pid) == Role::Builds
     }
 }
 
@@ -97,20 +129,76 @@ fn attend(mut stream: UnixStream, shared: &Arc<Shared>, sender: &Sender<News>) {
     let Ok(length) = stream.read(&mut path) else { return };
     path.truncate(length);
     let Some(pid) = peer(&stream) else { return };
-    let Some(file) = find(pid, &path).filter(|file| shared.is_go(file)) else { return };
+    if path == [STARTED] {
+        started(stream, pid, shared, sender);
+    } else if !shared.no_follow {
+        becomes(stream, pid, &path, shared, sender);
+    }
+}
+
+/// A program with the shim in it is about to run.
+fn started(mut stream: UnixStream, pid: u32, shared: &Arc<Shared>, sender: &Sender<News>) {
+    if lock(&shared.roles).enter(pid).is_left_alone() {
+        let _ = sender.send(News { pid, outcome: Outcome::LeftAlone });
+        let _ = stream.write_all(&[LEFT_ALONE]);
+        return;
+    }
+    let file = procfs::folder(pid).join("exe");
+    // Those were patched at their exec.
+    if shared.kind(&file) == Kind::Go {
+        return;
+    }
+    let (shared, sender) = (Arc::clone(shared), sender.clone());
+    // A large program takes a while, and others start meanwhile.
+    let _ = Builder::new().name("follower".to_owned()).spawn(move || {
+        if let Ok(Some(Recipe::Rust(recipe))) = shared.recipe(&file, || Ok(rust::recipe(&file))).as_ref()
+            && let Ok(patched) = patch_started(pid, recipe)
+        {
+            // Before it runs: whoever sees it run knows it.
+            let _ = sender.send(News { pid, outcome: Outcome::Patched(Box::new(patched)) });
+        }
+        // What cannot be patched is told as for any program that brings locks of its own.
+        drop(stream);
+    });
+}
+
+/// Patches a program that waits for its answer.
+fn patch_started(pid: u32, recipe: &crate::sites::rust::recipe::Recipe) -> Result<Patched, inline::InlineError> {
+    // Other threads, of its libraries' making, may be anywhere in the code.
+    if tasks::living(pid).count() != 1 {
+        return Err(std::io::Error::other("it has more than one thread").into());
+    }
+    let path = fs::read_link(procfs::folder(pid).join("exe"))?.display().to_string();
+    let tracee = Tracee::stopped(pid as i32)?;
+    let patched = inline::rust::patch(&tracee, recipe, &path);
+    tracee.detach()?;
+    patched
+}
+
+/// A process is about to become another program.
+fn becomes(stream: UnixStream, pid: u32, path: &[u8], shared: &Arc<Shared>, sender: &Sender<News>) {
+    let Some(file) = find(pid, path) else { return };
+    let kind = shared.kind(&file);
+    if kind == Kind::Other || lock(&shared.roles).of_parent(pid) == Role::Builds {
+        return;
+    }
     lock(&shared.busy).insert(pid);
     let (of_thread, sender) = (Arc::clone(shared), sender.clone());
     // A large program takes a while, and others start meanwhile.
     let follower = Builder::new().name("follower".to_owned()).spawn(move || {
         let shared = of_thread;
-        let outcome = match shared.recipe(&file).as_ref() {
+        let known = shared.recipe(&file, || match kind {
+            Kind::Go => go::recipe(&file).map_err(|error| format!("{error:#}")).map(|recipe| recipe.map(Recipe::of_go)),
+            _ => Ok(rust::recipe(&file)),
+        });
+        let outcome = match known.as_ref() {
             Ok(Some(recipe)) => follow(stream, pid, recipe, &shared.socket, &sender),
             Ok(None) => Ok(None),
             Err(why) => Err(why.clone()),
         };
         // One that was patched is in the news already.
         if !matches!(outcome, Ok(Some(()))) {
-            let outcome = outcome.map(|_| None).map_err(|why| (file, why));
+            let outcome = outcome.map_or_else(|why| Outcome::Refused(file, why), |_| Outcome::Nothing);
             let _ = sender.send(News { pid, outcome });
         }
     });
@@ -136,13 +224,10 @@ fn follow(
     }
     let tracee = seized.at_exec().map_err(|error| error.to_string())?;
     let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default().display().to_string();
-    // Go's own tools are followed, and not recorded.
-    let followed_only = recipe.is_tool().then(|| recipe.clone().followed_only());
-    let recipe = followed_only.as_ref().unwrap_or(recipe);
-    let outcome = match inline::go::patch(&tracee, recipe, &path, Some(socket)) {
+    let outcome = match recipe.apply(&tracee, &path, Some(socket)) {
         Ok(patched) => {
             // Before it runs: whoever sees it run knows it.
-            let _ = sender.send(News { pid, outcome: Ok(Some(Box::new(patched))) });
+            let _ = sender.send(News { pid, outcome: Outcome::Patched(Box::new(patched)) });
             Ok(Some(()))
         }
         // Another program is behind the path by now, as through `#!`.
@@ -154,22 +239,28 @@ fn follow(
 }
 
 impl Shared {
-    fn is_go(&self, file: &Path) -> bool {
-        let Some(key) = key(file) else { return false };
+    fn kind(&self, file: &Path) -> Kind {
+        let Some(key) = key(file) else { return Kind::Other };
         if let Some(known) = lock(&self.kinds).get(&key) {
             return *known;
         }
-        let is_go = go::is_program(file);
-        lock(&self.kinds).insert(key, is_go);
-        is_go
+        let kind = if go::is_program(file) {
+            Kind::Go
+        } else if rust::is_static_program(file) {
+            Kind::StaticRust
+        } else {
+            Kind::Other
+        };
+        lock(&self.kinds).insert(key, kind);
+        kind
     }
 
-    fn recipe(&self, file: &Path) -> Arc<Known> {
+    fn recipe(&self, file: &Path, make: impl FnOnce() -> Known) -> Arc<Known> {
         let Some(key) = key(file) else { return Arc::new(Ok(None)) };
         if let Some(known) = lock(&self.recipes).get(&key) {
             return Arc::clone(known);
         }
-        let known = Arc::new(go::recipe(file).map_err(|error| format!("{error:#}")));
+        let known = Arc::new(make());
         lock(&self.recipes).insert(key, Arc::clone(&known));
         known
     }

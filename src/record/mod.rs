@@ -3,6 +3,7 @@
 //! Deliberately not here: what the records mean (`ingest`) and what is shown (`render`).
 
 pub mod attach;
+mod cargo;
 mod checkpoint;
 mod contents;
 pub mod cost;
@@ -31,6 +32,7 @@ pub mod signals;
 mod standard;
 mod unseen;
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ingest::collector::{Collected, Collector, HangNow};
@@ -40,7 +42,7 @@ use crate::model::{Coverage, Exit, Process, ProcessId, Session};
 pub use attach::attach;
 use checkpoint::Checkpoint;
 use ending::Ending;
-use follow::{Follower, News};
+use follow::{Follower, News, Outcome};
 use launch::{Launch, Program};
 use limits::Limits;
 use process_tree::ProcessTree;
@@ -165,17 +167,19 @@ pub fn record(
     }
     let started = Instant::now();
     let mut unseen = Unseen::new(folder.path(), &shim);
-    let follower = if options.no_follow { None } else { Follower::start(folder.path()) };
+    // The demonstration is about libc's locks.
+    let follower = if options.workload.is_some() { None } else { Follower::start(folder.path(), options.no_follow) };
     let recipe = go::recipe(&program.path)?;
     // Its own locks are not what anybody wants to know.
     let recipe = recipe.map(|recipe| if recipe.is_go_command() { recipe.followed_only() } else { recipe });
     let recipe = match recipe {
         Some(recipe) => Some(inline::Recipe::Go(Box::new(recipe))),
-        // The demonstration is about libc's locks.
         None if options.workload.is_some() => None,
-        None => rust::recipe(&program.path).map(|recipe| inline::Recipe::Rust(Box::new(recipe))),
+        // Others announce themselves.
+        None if follower.is_some() && !rust::is_static_program(&program.path) => None,
+        None => rust::recipe(&program.path),
     };
-    let follow = follower.as_ref().map(|follower| follower.socket().to_owned());
+    let follow = follower.as_ref().and_then(Follower::socket).map(Path::to_owned);
     let launch = Launch { program, folder: folder.path(), shim: &shim, options, limits, recipe, follow };
     let mut child = launch.start()?;
     launch::yield_to_program();
@@ -224,8 +228,8 @@ pub fn record(
         }
         if !options.no_follow {
             let is_news = child.execs.read();
-            let is_busy = |pid| follower.as_ref().is_some_and(|follower| follower.is_busy(pid));
-            unseen.look(&collector, is_news, &|pid| is_busy(pid) || collector.is_patched(pid));
+            let is_seen_to = |pid| follower.as_ref().is_some_and(|follower| follower.sees_to(pid));
+            unseen.look(&collector, is_news, &|pid| is_seen_to(pid) || collector.is_patched(pid));
         }
         if exit.is_none() {
             signals::stop_with(child.pid());
@@ -256,6 +260,8 @@ pub fn record(
         }
         child.wait_at_most(time, exit.is_none());
     }
+    // Of one that ended since.
+    follower.iter().flat_map(Follower::news).for_each(|news| take(news, &mut collector));
     if reported.asked {
         // What the signal ended before anybody could look.
         collector.tick();
@@ -295,15 +301,24 @@ fn settle(collector: &mut Collector) {
     }
 }
 
-/// A Go program was started beside the others.
+/// A program was started beside the others.
 fn take(news: News, collector: &mut Collector) {
-    match news.outcome {
-        Ok(patched) => patched.into_iter().for_each(|patched| collector.add_program(*patched)),
-        Err((path, why)) => {
+    let note = match news.outcome {
+        Outcome::Patched(patched) => return collector.add_program(*patched),
+        Outcome::Nothing => return,
+        Outcome::Refused(path, why) => {
             let (path, pid) = (path.display(), news.pid);
-            let what = format!("the Go program {path} was not recorded (process {pid}): {why}");
-            collector.session.coverage.notes.push(Coverage::in_part(&what));
+            Coverage::in_part(&format!("the program {path} was not recorded (process {pid}): {why}"))
         }
+        Outcome::LeftAlone => {
+            "cargo and what builds programs for it (compilers, linkers, build scripts) are not recorded, but the programs \
+             that it runs are"
+                .to_owned()
+        }
+    };
+    let notes = &mut collector.session.coverage.notes;
+    if !notes.contains(&note) {
+        notes.push(note);
     }
 }
 

@@ -8,6 +8,10 @@ use gimli::{
 
 use super::image::Image;
 
+mod step;
+
+pub use step::{Machine, Step, Table};
+
 /// Bytes of a file.
 pub(super) type Slice<'data> = EndianSlice<'data, LittleEndian>;
 

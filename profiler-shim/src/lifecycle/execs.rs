@@ -11,9 +11,9 @@ use lockprof_wire::Header;
 use lockprof_wire::layout::CLOSED;
 
 use crate::state::attach;
-use crate::state::folder::FOLDER;
+use crate::state::follower;
 use crate::sys;
-use crate::sys::socket::{self, Address};
+use crate::sys::socket;
 
 /// Starts a program by the real call, or becomes it. `has_failed` says so of an answer.
 pub fn counted<T>(real: impl FnOnce() -> T, has_failed: impl FnOnce(&T) -> bool) -> T {
@@ -45,11 +45,10 @@ pub unsafe fn followed(file: *const c_char, real: impl FnOnce() -> c_int) -> c_i
 /// # Safety
 /// As for [`followed`].
 unsafe fn announce(file: *const c_char) -> Option<isize> {
-    let mut address = Address::new();
-    if file.is_null() || attach::nearest_header().is_none() || !FOLDER.follow_path(&mut address.path) {
+    if file.is_null() || attach::nearest_header().is_none() {
         return None;
     }
-    let connection = socket::connect(&address)?;
+    let connection = follower::connect()?;
     // SAFETY: as the caller says.
     if !socket::send_text(connection, unsafe { CStr::from_ptr(file) }) {
         sys::close(connection);

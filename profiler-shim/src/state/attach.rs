@@ -8,6 +8,7 @@ use lockprof_wire::{ENV_FORBIDS, ENV_OPTIONS, ENV_SESSION, Header, option};
 
 use super::dormant;
 use super::folder::{FOLDER, own_folder};
+use super::follower;
 use super::local::never_hot;
 use super::process::{ATTACHING, LATER, NEW, OFF, PROCESS, Process, RECORDING, apart, attached};
 use crate::real::definitions;
@@ -21,6 +22,8 @@ static STARTING: AtomicU32 = AtomicU32::new(0);
 static EXACT: AtomicU32 = AtomicU32::new(0);
 /// Only the process that was started itself is recorded, not what it forks.
 static NO_FOLLOW: AtomicU32 = AtomicU32::new(0);
+/// Nothing of this image is to be recorded.
+static LEFT_ALONE: AtomicU32 = AtomicU32::new(0);
 /// A process was attached in this image: another one that finds it here was forked.
 static FIRST: AtomicU32 = AtomicU32::new(0);
 /// The header of the last segment: in the child of a fork, until it has one of its own, its parent's.
@@ -89,7 +92,13 @@ impl Process {
             // Another thread attaches (or a signal handler interrupted this one doing so).
             return (self.state.load(Ordering::Acquire) == RECORDING).then_some(self);
         }
-        let state = match self.spare.run(|| self.prepare(ids())) {
+        let made = self.spare.run(|| self.prepare(ids()));
+        if made == Ok(true) {
+            LAST.store(core::ptr::from_ref(self.tables.header()).cast_mut(), Ordering::Relaxed);
+        }
+        let state = match made {
+            // Its segment says that there is such a program, and that nothing of it is missing.
+            Ok(true) if LEFT_ALONE.load(Ordering::Relaxed) != 0 => OFF,
             Ok(true) => RECORDING,
             Ok(false) => OFF,
             Err(why) => {
@@ -101,9 +110,6 @@ impl Process {
                 if may_pass && tries < MOST_TRIES { LATER } else { OFF }
             }
         };
-        if state == RECORDING {
-            LAST.store(core::ptr::from_ref(self.tables.header()).cast_mut(), Ordering::Relaxed);
-        }
         // SeqCst: pairs with `missed`, so that one of the two sides finds every acquisition.
         self.state.store(state, Ordering::SeqCst);
         (state == RECORDING).then(|| {
@@ -169,6 +175,7 @@ impl Process {
             });
         self.tables.segment.create(&path, ids, size, made, tsc)?;
         self.tables.header().forked.store(u32::from(forked), Ordering::Relaxed);
+        self.tables.header().left_alone.store(LEFT_ALONE.load(Ordering::Relaxed), Ordering::Relaxed);
         self.tables.header().foreign.store(definitions::foreign(), Ordering::Relaxed);
         self.tables.make_overflow_rows();
         self.tables.key.set(Key::of(clock::now(), thread_id()));
@@ -256,6 +263,9 @@ fn start() -> Option<*mut Process> {
         }
         #[cfg(lockprof_oracle)]
         crate::unwind::oracle::be_blind(variable(environment, b"LOCKPROF_ORACLE_BLIND").unwrap_or_default());
+    }
+    if !dormant::may_sleep() && !follower::wants_this() {
+        LEFT_ALONE.store(1, Ordering::Relaxed);
     }
     filters::report_refusals(refused);
     definitions::resolve_all();

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod dormant;
 pub mod folder;
+pub mod follower;
 pub mod local;
 pub mod locals;
 pub mod process;

@@ -51,9 +51,14 @@ pub fn send_text(fd: isize, text: &CStr) -> bool {
     send(fd, bytes.get(..4000).unwrap_or(bytes))
 }
 
-/// Waits for a byte, or for the end of the connection.
-pub fn wait(fd: isize) {
+/// Waits for a byte; `None` at the end of the connection.
+pub fn wait(fd: isize) -> Option<u8> {
     const INTERRUPTED: isize = -4;
     let mut byte = [0u8; 1];
-    while read(fd, &mut byte) == INTERRUPTED {}
+    loop {
+        match read(fd, &mut byte) {
+            INTERRUPTED => {}
+            read => return (read > 0).then_some(byte[0]),
+        }
+    }
 }

@@ -142,6 +142,8 @@ pub struct Header {
     pub parent_pid: AtomicU32,
     /// 1 where the process was made by fork and goes on with the program of its parent.
     pub forked: AtomicU32,
+    /// 1 where nothing is recorded, as whoever follows the programs that are started wants it.
+    pub left_alone: AtomicU32,
     /// Size of the segment, bytes: gives the [`Layout`].
     pub size: AtomicU64,
     /// Ticks at the start.

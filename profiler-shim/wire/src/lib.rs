@@ -35,13 +35,19 @@ pub use thread::{HeldEntry, ThreadSlot};
 /// First word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"lockprof");
 /// Changes whenever any layout in this crate changes: shim and CLI are built together.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 /// Names the session's folder to the shim.
 pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
 /// The socket in the session's folder where it is announced that a program is about to be started: the program's path, as
 /// it is given to the kernel or looked for. The answer, or the end of the connection, says that it may be. If there is no
 /// exec after that, a byte says so.
+///
+/// A program that has the shim in it announces itself there, too, before its own first instruction, by [`STARTED`] alone.
 pub const FOLLOW: &str = "follow";
+/// The announcement of a program that is about to run.
+pub const STARTED: u8 = 0;
+/// The answer that it is not to be recorded, and any other one that it may go on.
+pub const LEFT_ALONE: u8 = b'l';
 /// Options for the shim: letters, see [`option`].
 pub const ENV_OPTIONS: &str = "LOCKPROF_SHIM_OPTIONS";
 

@@ -77,7 +77,9 @@ impl Collector {
         // Nothing else is known of them.
         self.acquisitions = self.acquisitions.saturating_add(source.image.plausible_count(children));
         self.data_addresses_of(&source.image);
-        self.loaded.extend(source.image.loaded());
+        if !source.is_left_alone() {
+            self.loaded.extend(source.image.loaded());
+        }
         if !self.keeps_files || (has_ended_by_now && !self.keeps_all) {
             let _ = fs::remove_file(&source.image.segment.path);
         }

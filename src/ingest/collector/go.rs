@@ -7,14 +7,23 @@ use super::{Collector, ImageNotes, Tick};
 use crate::ingest::go::{Patched, Program};
 use crate::ingest::owner::Liveness;
 use crate::ingest::tasks;
+use crate::model::ProcessId;
 
 impl Collector {
     /// Reads the rings of a program that was patched, from now on.
     pub fn add_program(&mut self, patched: Patched) {
         self.files.insert(patched.module.path.clone(), Arc::clone(&patched.file));
-        let program = Program::new(patched, &mut self.session, &self.rate, self.origin_ns);
+        // Its segment may have been found before.
+        let is_it = |process: ProcessId| self.session.process(process).exe == patched.module.path;
+        let mut images = self.sources.values_mut().map(|source| &mut source.image);
+        let image = images.find(|image| image.owner.pid == patched.pid && is_it(image.process));
+        let process = image.map(|image| {
+            image.is_patched = true;
+            image.process
+        });
+        let program = Program::new(patched, process, &mut self.session, &self.rate, self.origin_ns);
         let notes = ImageNotes { is_certain: true, born: program.born, ..ImageNotes::default() };
-        self.images.insert(program.process, notes);
+        self.images.entry(program.process).or_insert(notes);
         self.programs.push(program);
     }
 
@@ -26,8 +35,8 @@ impl Collector {
         self.programs.iter().any(is_it)
     }
 
-    /// Reads all their rings, and closes those that ended.
-    pub(super) fn drain_programs(&mut self, tick: &mut Tick) {
+    /// Reads all their rings, and closes those that ended. `began`: ticks before anything was read.
+    pub(super) fn drain_programs(&mut self, tick: &mut Tick, began: u64) {
         let mut ended = Vec::new();
         for (at, program) in self.programs.iter_mut().enumerate() {
             // Looked at before the rings: what was written before the end is then there.
@@ -35,7 +44,7 @@ impl Collector {
                 ended.push(at);
             }
             let before = self.accumulator.acquisitions();
-            let (events, fullest) = program.drain(&mut self.session, &mut self.accumulator, false);
+            let (events, fullest) = program.drain(&mut self.session, &mut self.accumulator, Some(began));
             program.counted += self.accumulator.acquisitions() - before;
             tick.records += events;
             tick.fullest = tick.fullest.max(fullest);
@@ -49,7 +58,7 @@ impl Collector {
     /// Reads what is left of a program that will write no more, or of which no more is to be read.
     pub(super) fn close_program(&mut self, mut program: Program) {
         let before = self.accumulator.acquisitions();
-        program.drain(&mut self.session, &mut self.accumulator, true);
+        program.drain(&mut self.session, &mut self.accumulator, None);
         if program.liveness.is_over() {
             // Its circles are certain: nobody can break them any more.
             let hangs = program.hangs(true);

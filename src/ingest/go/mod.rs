@@ -120,6 +120,8 @@ pub struct Program {
     key: Vec<u32>,
     batch: Batch,
     lacks_releases: bool,
+    /// The shim tells of its threads, too.
+    is_merged: bool,
     /// Events were folded before the last reading.
     had_folds: bool,
 }
@@ -128,16 +130,24 @@ pub struct Program {
 const SKEW: u64 = 50_000;
 
 impl Program {
-    /// Adds its process to the session.
-    pub fn new(patched: Patched, session: &mut Session, rate: &Rate, origin_ns: u64) -> Self {
-        let process = ProcessId::from(session.processes.len());
-        let parent_pid = super::procfs::parent(&super::procfs::folder(patched.pid)).unwrap_or(0);
-        session.processes.push(Process {
-            pid: patched.pid,
-            parent_pid,
-            exe: patched.module.path.clone(),
-            exit: None,
-            threads: 0,
+    /// Adds its process to the session, if that has no row (`process`) there yet.
+    pub fn new(
+        patched: Patched,
+        process: Option<ProcessId>,
+        session: &mut Session,
+        rate: &Rate,
+        origin_ns: u64,
+    ) -> Self {
+        let process = process.unwrap_or_else(|| {
+            let parent_pid = super::procfs::parent(&super::procfs::folder(patched.pid)).unwrap_or(0);
+            session.processes.push(Process {
+                pid: patched.pid,
+                parent_pid,
+                exe: patched.module.path.clone(),
+                exit: None,
+                threads: 0,
+            });
+            ProcessId::from(session.processes.len() - 1)
         });
         if !session.coverage.notes.contains(&patched.found) {
             session.coverage.notes.push(patched.found);
@@ -175,13 +185,15 @@ impl Program {
             key: Vec::new(),
             batch: Batch::default(),
             lacks_releases: patched.lacks_releases,
+            is_merged: !patched.counts_threads,
             had_folds: false,
         }
     }
 
-    /// Takes in what was written since the last time. How many events, and how full the fullest ring was.
-    pub fn drain(&mut self, session: &mut Session, accumulator: &mut Accumulator, is_over: bool) -> (u64, f64) {
-        let until = if is_over { u64::MAX } else { self.ticks.now().saturating_sub(SKEW) };
+    /// Takes in what was written since the last time, and before the collector began to look (`began`, ticks; `None` when
+    /// nothing more comes). How many events, and how full the fullest ring was.
+    pub fn drain(&mut self, session: &mut Session, accumulator: &mut Accumulator, began: Option<u64>) -> (u64, f64) {
+        let until = began.map_or(u64::MAX, |began| began.saturating_sub(SKEW));
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         let fullest = self.rings.read(until, &mut batch);
@@ -204,7 +216,7 @@ impl Program {
                 _ if record.stack == 0 && (self.language == Language::Go || meaning.leaf == 0) => StackId(0),
                 _ => self.stack(session, batch.stack(record, *start), meaning.leaf),
             };
-            let target = &mut Target { session, accumulator, ticks: &self.ticks };
+            let target = &mut Target { session, accumulator, ticks: &self.ticks, is_merged: self.is_merged };
             let happening =
                 Happening { event, ticks: record.ticks, goroutine: record.goroutine, address: record.address, stack };
             self.goroutines.apply(happening, target);
@@ -227,7 +239,7 @@ impl Program {
         for fold in folded {
             let Some(meaning) = self.meanings.get(meaning::number(fold.info)).copied() else { continue };
             let stack = self.stack(session, &[], meaning.leaf);
-            let target = &mut Target { session, accumulator, ticks: &self.ticks };
+            let target = &mut Target { session, accumulator, ticks: &self.ticks, is_merged: self.is_merged };
             self.goroutines.folded(meaning.event(fold.info), fold.address, stack, fold.count, target);
         }
     }
@@ -270,7 +282,7 @@ impl Program {
     /// Ends what is held and asked for, now that everything has been drained. Notes on what is missing.
     pub fn finish(&mut self, session: &mut Session, accumulator: &mut Accumulator) -> Vec<String> {
         let now = self.ticks.now();
-        let target = &mut Target { session, accumulator, ticks: &self.ticks };
+        let target = &mut Target { session, accumulator, ticks: &self.ticks, is_merged: self.is_merged };
         self.goroutines.finish(now, target);
         // As for other programs with locks of their own: where there is one thread, nobody waits.
         if self.language == Language::Rust && session.processes[self.process.index()].threads <= 1 {

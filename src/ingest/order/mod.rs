@@ -6,12 +6,14 @@
 
 mod aggregates;
 mod at_exit;
+mod merging;
 mod sections;
 #[cfg(test)]
 mod tests;
 
 pub use aggregates::{aggregated, tables};
 pub use at_exit::left;
+pub use merging::{Merging, Source, Told};
 pub use sections::finish;
 
 use super::decode::{self, Created, Done, EarlyAcquire, Hold, Moment, ThreadStart};
@@ -22,7 +24,25 @@ use crate::model::{Kind, SiteKey, StackId, ThreadId};
 
 /// Hands one event of a thread on.
 fn apply(at_ns: u64, stack: StackId, what: What, thread: ThreadId, reducer: &mut Reducer) {
-    reducer.accumulator.order.apply(&mut reducer.session.order, thread, Event { at_ns, stack, what });
+    tell(Told::Event(Event { at_ns, stack, what }), thread, reducer);
+}
+
+/// Hands on what is said of a thread.
+fn tell(told: Told, thread: ThreadId, reducer: &mut Reducer) {
+    let order = &mut reducer.session.order;
+    match told {
+        _ if reducer.image.is_patched => reducer.accumulator.merging.add(thread, Source::Segment, told),
+        Told::Event(event) => reducer.accumulator.order.apply(order, thread, event),
+        Told::Spanned(guard, at_ns, until_ns) => {
+            reducer.accumulator.order.spanned(order, thread, guard, at_ns, until_ns);
+        }
+        Told::Unreliable => reducer.accumulator.order.mark_unreliable(thread),
+    }
+}
+
+/// Records of the thread may be missing.
+pub fn mark_unreliable(thread: ThreadId, reducer: &mut Reducer) {
+    tell(Told::Unreliable, thread, reducer);
 }
 
 /// The end of a hold that is more than a section: nested, taken again by its owner, never released, or with
@@ -38,7 +58,7 @@ pub fn hold_ended(hold: Hold, key: SiteKey, thread: ThreadId, reducer: &mut Redu
     let end_ns = start_ns + reducer.image.ticks.duration_ns(hold.held);
     if hold.is_section() {
         let guard = GuardLock { lock, mode, stack };
-        return reducer.accumulator.order.spanned(&mut reducer.session.order, thread, guard, start_ns, end_ns);
+        return tell(Told::Spanned(guard, start_ns, end_ns), thread, reducer);
     }
     let position = hold.position;
     let (at_ns, what) = if flags.is_unreleased() {

@@ -14,6 +14,8 @@ pub mod look;
 pub mod to_model;
 mod verify;
 
+pub use verify::is_left_alone;
+
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};

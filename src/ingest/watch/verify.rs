@@ -77,7 +77,7 @@ fn has_our_ids(pid: u32) -> bool {
 
 /// Whether a `status` says that no handler can run (beside those for faults of the running code, and libc's own) and
 /// nobody debugs the process.
-fn is_left_alone(status: &str) -> bool {
+pub fn is_left_alone(status: &str) -> bool {
     const OF_FAULTS: [i32; 7] =
         [libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
     // glibc's for cancellation and for changes of the user: only other threads send them.

@@ -4,6 +4,9 @@ use crate::model::ids::{LockId, ProcessId, StackId};
 use crate::model::order::How;
 use crate::model::profile::Mode;
 
+/// Added to places in a list of held locks by a second source that knows of the same threads: the list is another one.
+pub const SECOND_LIST: u32 = 1 << 31;
+
 /// One event of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -13,6 +16,21 @@ pub struct Event {
     pub stack: StackId,
     /// What.
     pub what: What,
+}
+
+impl What {
+    /// The same by a second source.
+    #[must_use]
+    pub fn in_second_list(mut self) -> Self {
+        if let Self::Acquired { position, .. }
+        | Self::Reached { position, .. }
+        | Self::Released { position, .. }
+        | Self::Kept { position, .. } = &mut self
+        {
+            *position |= SECOND_LIST;
+        }
+        self
+    }
 }
 
 /// What an [`Event`] is.

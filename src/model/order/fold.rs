@@ -5,8 +5,8 @@
 
 use super::thread_lineage::{Heir, Join, Span, ThreadLineage};
 use super::{
-    ChainId, Event, GuardLock, How, Link, Logged, LoggedWhat, Order, Request, RequestKey, Run, SyncPoint, SyncWhat,
-    What,
+    ChainId, Event, GuardLock, How, Link, Logged, LoggedWhat, Order, Request, RequestKey, Run, SECOND_LIST, SyncPoint,
+    SyncWhat, What,
 };
 use crate::model::ids::{LockId, ProcessId, StackId, ThreadId};
 use crate::model::profile::Mode;
@@ -295,11 +295,16 @@ impl Fold {
         if restart {
             self.forget_before_restart(order, thread, at_ns);
             let state = &mut self.states[thread.index()];
-            std::mem::swap(&mut state.open, &mut state.before_restart);
+            let is_of_list = |open: &mut Open| (open.position ^ position) & SECOND_LIST == 0;
+            state.before_restart = state.open.extract_if(.., is_of_list).collect();
+            state.open.iter_mut().for_each(|open| open.chain = None);
             return;
         }
         let open = &mut self.states[thread.index()].open;
-        while let Some(last) = open.pop_if(|last| last.position >= position) {
+        let is_of_list = |open: &Open| (open.position ^ position) & SECOND_LIST == 0;
+        while let Some(at) = open.iter().rposition(is_of_list).filter(|at| open[*at].position >= position) {
+            let last = open.remove(at);
+            open[at..].iter_mut().for_each(|open| open.chain = None);
             order.log.push(released(thread, &last, at_ns));
         }
     }

@@ -17,7 +17,7 @@ mod tests;
 mod thread_lineage;
 
 pub use chains::{ChainId, Chains, Link};
-pub use event::{Event, What};
+pub use event::{Event, SECOND_LIST, What};
 pub use fold::Fold;
 pub use log::{Log, Logged, LoggedWhat};
 

@@ -26,6 +26,11 @@ pub enum Recipe {
 }
 
 impl Recipe {
+    /// Of a Go program. Go's own tools are followed, and not recorded.
+    pub fn of_go(recipe: crate::sites::go::recipe::Recipe) -> Self {
+        Self::Go(Box::new(if recipe.is_tool() { recipe.followed_only() } else { recipe }))
+    }
+
     /// Whether the program cannot be recorded without: no library can be preloaded into it, or none sees its locks.
     pub fn is_needed(&self) -> bool {
         match self {

@@ -43,6 +43,18 @@ impl Tracee {
         Ok(Self { pid, memory, signals })
     }
 
+    /// A process with a single thread that waits in a system call: it is stopped there, and goes on waiting when it is let go.
+    ///
+    /// # Errors
+    /// Where it may not be traced.
+    pub fn stopped(pid: pid_t) -> io::Result<Self> {
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) })?;
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0) })?;
+        Self::at_exec(pid)
+    }
+
     /// A process that is about to become another program, by its number: it is stopped when it has.
     ///
     /// # Errors

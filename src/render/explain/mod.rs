@@ -7,6 +7,7 @@ mod budget;
 pub mod contention;
 mod cycle;
 pub mod hang;
+pub mod look;
 mod misuse;
 pub(crate) mod names;
 pub mod notes;

@@ -7,6 +7,7 @@ mod detail;
 mod diff;
 mod hang;
 mod header;
+mod look;
 mod markdown;
 mod overview;
 mod summary;
@@ -22,6 +23,7 @@ pub(crate) use diff::shown;
 pub use diff::{DiffOptions, Labelled, diff, growth};
 pub use hang::{HangOptions, hang};
 pub(crate) use header::{cost, coverage, exit};
+pub use look::{LookOptions, look};
 pub use markdown::markdown;
 pub use summary::{SummaryOptions, summary};
 

@@ -12,3 +12,5 @@ pub mod recorder;
 mod shapes;
 pub mod sites;
 pub mod trampoline;
+
+pub use names::path;

@@ -101,6 +101,11 @@ impl Recipe {
     }
 }
 
+/// Whether a file is a program with code of Rust's standard library into which no library can be preloaded.
+pub fn is_static_program(file: &[u8]) -> bool {
+    Image::parse(file).is_ok_and(|image| !image.is_interpreted() && is_rust(&image))
+}
+
 /// Whether there is code of Rust's standard library, as the places tell that its panics name: they stay in stripped files too.
 fn is_rust(image: &Image<'_>) -> bool {
     /// Bytes of code. Searching more takes longer than anybody wants to wait for a start.

@@ -225,6 +225,40 @@ pub fn state(kind: Kind, words: impl Fn(usize) -> u32) -> LockState {
     }
 }
 
+/// Who has a lock that a thread waits for, whatever the mutex's options: the words are read while its threads sleep. A robust
+/// mutex, and one that inherits priority, has its owner's kernel id in the first word.
+pub fn holder(kind: Kind, words: impl Fn(usize) -> u32) -> LockState {
+    const ID: u32 = (1 << 30) - 1;
+    const INHERITS: u32 = 32;
+    match kind {
+        Kind::Mutex => {
+            let (first, is) = (words(word::MUTEX_LOCK), MutexType::read(&words));
+            let is_id = is.is_robust() || is.0 & INHERITS != 0;
+            match (first, words(word::MUTEX_OWNER)) {
+                (0, _) => LockState::Free,
+                _ if is_id && first & ID != 0 => LockState::HeldBy(first & ID),
+                _ if is_id && first & OWNER_DIED != 0 => LockState::Free,
+                (_, 0) => LockState::Held,
+                (_, owner) => LockState::HeldBy(owner & ID),
+            }
+        }
+        Kind::Rwlock => {
+            let (readers, writer) = (words(word::RWLOCK_READERS), words(word::RWLOCK_WRITER));
+            match (readers >> READERS_SHIFT, readers & WRITE_LOCKED, writer) {
+                (0, 0, _) => LockState::Free,
+                (.., 0) => LockState::Held,
+                (.., writer) => LockState::HeldBy(writer),
+            }
+        }
+        other => state(other, words),
+    }
+}
+
+/// How many readers have a read-write lock.
+pub fn readers(words: impl Fn(usize) -> u32) -> u32 {
+    words(word::RWLOCK_READERS) >> READERS_SHIFT
+}
+
 /// Whether somebody has the lock, by its first word alone, whatever its type: what stands for a try where there is none.
 pub const fn is_taken(kind: Kind, first: u32) -> bool {
     match kind {

@@ -14,6 +14,7 @@ use super::Language;
 use super::meaning::Event;
 use crate::ingest::accumulator::Accumulator;
 use crate::ingest::clock::Ticks;
+use crate::ingest::order::{Source, Told};
 use crate::ingest::site_cache::SiteCache;
 use crate::model::order::{self, What};
 use crate::model::{Kind, LockId, Mode, ProcessId, Session, StackId, ThreadId, WaitKey};
@@ -37,6 +38,8 @@ pub struct Target<'a> {
     pub accumulator: &'a mut Accumulator,
     /// The program's clock.
     pub ticks: &'a Ticks,
+    /// Its threads are told of in a segment, too.
+    pub is_merged: bool,
 }
 
 /// One event.
@@ -161,6 +164,9 @@ pub struct Goroutines {
     /// By goroutine: what stands for its being woken, in the order of hand-overs.
     wakers: FxHashMap<u64, LockId>,
     threads: usize,
+    /// Rows of the process's threads, its segment's among them, by their kernel ids; and how many rows were looked at.
+    rows: FxHashMap<u32, Vec<ThreadId>>,
+    rows_seen: usize,
     sites: SiteCache,
     /// Where locks are for as long as the program runs: addresses in memory.
     fixed: Vec<Range<u64>>,
@@ -204,6 +210,8 @@ impl Goroutines {
             others: None,
             wakers: FxHashMap::default(),
             threads: 0,
+            rows: FxHashMap::default(),
+            rows_seen: 0,
             sites: SiteCache::new(),
             orphans: 0,
             lost: 0,
@@ -340,7 +348,12 @@ impl Goroutines {
 /// Hands an event of a goroutine to the order of locks.
 fn to_order(thread: ThreadId, ticks: u64, stack: StackId, what: What, target: &mut Target) {
     let event = order::Event { at_ns: target.ticks.moment_ns(ticks), stack, what };
-    target.accumulator.order.apply(&mut target.session.order, thread, event);
+    if target.is_merged {
+        let event = order::Event { what: event.what.in_second_list(), ..event };
+        target.accumulator.merging.add(thread, Source::Rings, Told::Event(event));
+    } else {
+        target.accumulator.order.apply(&mut target.session.order, thread, event);
+    }
 }
 
 fn is_in(ranges: &[Range<u64>], address: u64) -> bool {

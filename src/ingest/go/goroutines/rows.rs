@@ -46,10 +46,28 @@ impl Goroutines {
     /// The goroutine's row.
     pub(super) fn thread(&mut self, number: u64, ticks: u64, target: &mut Target) -> ThreadId {
         let goroutine = self.all.entry(number).or_default();
-        if let Some(thread) = goroutine.thread {
+        if !target.is_merged
+            && let Some(thread) = goroutine.thread
+        {
             return thread;
         }
         let session = &mut *target.session;
+        if target.is_merged {
+            for (at, row) in session.threads.iter().enumerate().skip(self.rows_seen) {
+                if row.process == self.process {
+                    self.rows.entry(row.tid).or_default().push(ThreadId::from(at));
+                }
+            }
+            self.rows_seen = session.threads.len();
+            // Numbers are used again: it is the last that had begun by then.
+            let rows = self.rows.get(&(number as u32)).map_or(&[][..], Vec::as_slice);
+            let now_ns = target.ticks.moment_ns(ticks);
+            let row = rows.iter().rfind(|row| session.thread(**row).start_ns <= now_ns).or(rows.first());
+            if let Some(row) = row {
+                goroutine.thread = Some(*row);
+                return *row;
+            }
+        }
         if self.threads >= MOST_THREADS
             && let Some(others) = self.others
         {
@@ -71,6 +89,8 @@ impl Goroutines {
         goroutine.thread = Some(thread);
         if is_shared {
             self.others = Some(thread);
+        } else if target.is_merged {
+            target.accumulator.order.belongs(thread, self.process);
         } else {
             let what = What::Started { process: self.process, key: 0, token: number as u32 };
             to_order(thread, made_at, StackId(0), what, target);

@@ -1,0 +1,107 @@
+//! Names of system calls in which threads are found.
+
+/// Numbers on x86-64.
+const NAMES: &[(libc::c_long, &str)] = &[
+    (0, "read"),
+    (1, "write"),
+    (2, "open"),
+    (3, "close"),
+    (7, "poll"),
+    (9, "mmap"),
+    (10, "mprotect"),
+    (11, "munmap"),
+    (12, "brk"),
+    (16, "ioctl"),
+    (17, "pread64"),
+    (18, "pwrite64"),
+    (19, "readv"),
+    (20, "writev"),
+    (23, "select"),
+    (24, "sched_yield"),
+    (26, "msync"),
+    (28, "madvise"),
+    (34, "pause"),
+    (35, "nanosleep"),
+    (40, "sendfile"),
+    (42, "connect"),
+    (43, "accept"),
+    (44, "sendto"),
+    (45, "recvfrom"),
+    (46, "sendmsg"),
+    (47, "recvmsg"),
+    (56, "clone"),
+    (58, "vfork"),
+    (59, "execve"),
+    (60, "exit"),
+    (61, "wait4"),
+    (65, "semop"),
+    (69, "msgsnd"),
+    (70, "msgrcv"),
+    (72, "fcntl"),
+    (73, "flock"),
+    (74, "fsync"),
+    (75, "fdatasync"),
+    (77, "ftruncate"),
+    (82, "rename"),
+    (83, "mkdir"),
+    (87, "unlink"),
+    (101, "ptrace"),
+    (128, "rt_sigtimedwait"),
+    (130, "rt_sigsuspend"),
+    (131, "sigaltstack"),
+    (162, "sync"),
+    (202, "futex"),
+    (208, "io_getevents"),
+    (219, "restart_syscall"),
+    (220, "semtimedop"),
+    (230, "clock_nanosleep"),
+    (231, "exit_group"),
+    (232, "epoll_wait"),
+    (247, "waitid"),
+    (254, "inotify_add_watch"),
+    (257, "openat"),
+    (270, "pselect6"),
+    (271, "ppoll"),
+    (275, "splice"),
+    (276, "tee"),
+    (277, "sync_file_range"),
+    (278, "vmsplice"),
+    (281, "epoll_pwait"),
+    (285, "fallocate"),
+    (286, "timerfd_settime"),
+    (288, "accept4"),
+    (289, "signalfd4"),
+    (290, "eventfd2"),
+    (295, "preadv"),
+    (296, "pwritev"),
+    (299, "recvmmsg"),
+    (306, "syncfs"),
+    (307, "sendmmsg"),
+    (310, "process_vm_readv"),
+    (318, "getrandom"),
+    (323, "userfaultfd"),
+    (324, "membarrier"),
+    (326, "copy_file_range"),
+    (333, "io_pgetevents"),
+    (426, "io_uring_enter"),
+    (435, "clone3"),
+    (441, "epoll_pwait2"),
+    (449, "futex_waitv"),
+];
+
+/// A call's name.
+pub fn name(number: libc::c_long) -> String {
+    match NAMES.binary_search_by_key(&number, |row| row.0) {
+        Ok(at) => NAMES[at].1.to_owned(),
+        Err(_) => format!("system call {number}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn calls_have_names() {
+        assert!(super::NAMES.is_sorted_by_key(|row| row.0));
+        assert_eq!([super::name(202), super::name(7), super::name(9999)], ["futex", "poll", "system call 9999"]);
+    }
+}
