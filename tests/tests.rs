@@ -15,6 +15,7 @@ mod suite {
     mod endings;
     mod execs;
     mod exports;
+    mod findings;
     mod fixtures;
     mod flamegraph;
     mod foreign;
