@@ -20,7 +20,7 @@ pub use look::WhereArgs;
 pub use record::{DemoArgs, RunArgs, ShimArgs};
 pub use recover::RecoverArgs;
 pub use top::TopArgs;
-pub use views::{By, FlamegraphArgs, HtmlArgs, Metric, ReportArgs, ReportFormat, Side, Sort};
+pub use views::{By, ExplainArgs, FlamegraphArgs, HtmlArgs, Metric, ReportArgs, ReportFormat, Side, Sort};
 
 /// lockprof's command line.
 #[derive(Debug, Parser)]
@@ -104,6 +104,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Draw the lock-order graph
     Graph(GraphArgs),
+    /// Say what a finding or a verdict means, with a bad and a good program
+    Explain(ExplainArgs),
     /// Say where the recorder is, to preload it asleep
     Shim(ShimArgs),
     /// Write what a recorder that was killed left behind

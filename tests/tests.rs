@@ -16,6 +16,7 @@ mod suite {
     mod endings;
     mod execs;
     mod exports;
+    mod findings;
     mod fixtures;
     mod flamegraph;
     mod foreign;

@@ -17,6 +17,7 @@ pub mod places;
 pub mod seen_holds;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod time_lost;
 
 pub use contention::{Contention, Durations, LockReport, Query, SortKey, lock_name};
 pub use filter::{Filter, Glob};

@@ -101,6 +101,18 @@ pub struct HtmlArgs {
     pub open: bool,
 }
 
+/// `lockprof explain`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                        lockprof explain                  what there is\n  \
+                        lockprof explain long-hold        one of the findings of `report`\n  \
+                        lockprof explain needs-writer     one of the verdicts of `check`")]
+pub struct ExplainArgs {
+    /// A finding or a verdict, as reports name it [default: a list of all]
+    #[arg(value_name = "KIND")]
+    pub kind: Option<String>,
+}
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {

@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod diff;
+mod explain;
 mod export;
 mod flamegraph;
 mod graph;
@@ -76,6 +77,7 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
         Command::Check(args) => check::check(console, &args),
         Command::Graph(args) => graph::graph(console, &args),
+        Command::Explain(args) => explain::explain(console, &args),
         Command::Export(args) => export::export(console, &args),
         Command::Html(args) => html::html(console, &args),
         Command::Run(args) => run::run(console, &args),

@@ -22,14 +22,14 @@ impl Default for FailOn {
 }
 
 impl FailOn {
-    /// Rules by their id; `default` stands for what fails without the option, `none` for nothing.
+    /// Rules by their id, `finding:` before it or not; `default` stands for what fails without the option, `none` for nothing.
     ///
     /// # Errors
     /// Where a word is none of these.
     pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut result = Self { default: false, rules: Vec::new() };
         for word in words.into_iter().map(str::trim).filter(|word| !word.is_empty()) {
-            match (word, named(word)) {
+            match (word, named(word.strip_prefix("finding:").unwrap_or(word))) {
                 ("default", _) => result.default = true,
                 ("none", _) => {}
                 (_, Some(rule)) => result.rules.push(rule),
@@ -59,6 +59,7 @@ mod tests {
         assert!(parsed.default);
         assert_eq!(parsed.rules, [&catalog::GUARDED, &catalog::UNLOCK_NOT_OWNER]);
         assert_eq!(FailOn::parse(["none"]).unwrap(), FailOn { default: false, rules: Vec::new() });
+        assert_eq!(FailOn::parse(["finding:long-hold"]).unwrap().rules, [&catalog::costs::LONG_HOLD]);
         assert!(FailOn::parse(["feasable"]).unwrap_err().contains("use default, none, hung"));
     }
 }

@@ -4,9 +4,11 @@
 //! `check`, `--fail-on`, baselines and suppressions read this table. The words here are constants; what is made of a
 //! recording is not, and has its place in `render::explain`.
 
+pub mod contention;
 pub mod misuse;
 mod rule;
 
+pub use contention::catalog as costs;
 pub use rule::{Area, Fails, Rule, Wording};
 
 use super::{Collector, Scope};
@@ -15,7 +17,7 @@ use super::{Collector, Scope};
 pub(super) type Detector = fn(&Scope<'_>, &mut Collector<'_>);
 
 /// Every detector.
-pub(super) static DETECTORS: [Detector; 1] = [misuse::find];
+pub(super) static DETECTORS: [Detector; 2] = [misuse::find, contention::find];
 
 /// The program was deadlocked.
 pub static HUNG: Rule = Rule {
@@ -263,7 +265,7 @@ pub static MAX_HOLD: Rule = Rule {
 };
 
 /// Every rule: areas in their order, the most serious class of cycles first.
-pub static RULES: [&Rule; 17] = [
+pub static RULES: [&Rule; 31] = [
     &HUNG,
     &CONFIRMED,
     &FEASIBLE,
@@ -279,6 +281,20 @@ pub static RULES: [&Rule; 17] = [
     &DESTROYED_WHILE_HELD,
     &LOCK_HELD_AT_THREAD_EXIT,
     &SELF_DEADLOCK_REFUSED,
+    &costs::HELD_ACROSS_BLOCKING_CALL,
+    &costs::LONG_HOLD,
+    &costs::HOT_GLOBAL_LOCK,
+    &costs::TINY_CRITICAL_SECTION,
+    &costs::CONVOY,
+    &costs::STARVATION,
+    &costs::WRITER_STARVATION,
+    &costs::PENDING_WRITER,
+    &costs::RWLOCK_NOT_WORTH_IT,
+    &costs::SATURATING_LOCK,
+    &costs::SLOW_ONCE,
+    &costs::THUNDERING_HERD,
+    &costs::SHARED_CACHE_LINE,
+    &costs::NEVER_SHARED,
     &MAX_WAIT,
     &MAX_HOLD,
 ];

@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod catalog;
+pub mod cost;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::model::{LockId, Session, StackId, Stacks, ThreadId};
 pub use budget::Breach;
 pub use catalog::misuse::Misuse;
 pub use catalog::{Area, Rule, Wording};
+pub use cost::Cost;
 
 /// One thing found.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +73,8 @@ pub enum Evidence {
     Misuse(Misuse),
     /// A budget and by how much it was broken.
     Budget(Breach),
+    /// A way of using a lock, and the time lost by it.
+    Cost(Cost),
     /// The places of the subject, and no more: the rule's wording says what happens there.
     Places,
 }
@@ -82,6 +86,8 @@ pub enum Severity {
     Error,
     /// It does not.
     Warning,
+    /// It does not, and little depends on it.
+    Note,
 }
 
 impl Severity {
@@ -95,6 +101,7 @@ impl Severity {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         }
     }
 }
@@ -102,7 +109,8 @@ impl Severity {
 /// All that was found in a recording.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
-    /// Cycles, the most serious first; then what the detectors found, in the order of the catalogue.
+    /// Cycles, the most serious first; then what the detectors found, in the order of the catalogue; what costs time with
+    /// the costliest first.
     pub list: Vec<Finding>,
     /// What a reader has to know: what was cut or not looked at.
     pub notes: Vec<Note>,
@@ -136,12 +144,21 @@ impl Finding {
         }
     }
 
+    /// What it costs, if it is about time.
+    pub fn cost(&self) -> Option<&Cost> {
+        match &self.evidence {
+            Evidence::Cost(cost) => Some(cost),
+            _ => None,
+        }
+    }
+
     /// The fingerprint that it had before fingerprints were made without the names of files: older baselines and
     /// suppressions know it by that one. Budgets have none.
     pub fn former_fingerprint(&self, session: &Session) -> Option<String> {
         match &self.evidence {
             Evidence::Cycle(cycle) => Some(order::former_fingerprint(session, cycle)),
-            Evidence::Budget(_) => None,
+            // Those are older than these rules.
+            Evidence::Budget(_) | Evidence::Cost(_) => None,
             Evidence::Misuse(_) | Evidence::Places => {
                 let identities = Identities::new(session);
                 let site = self.subject.places().next().unwrap_or(Stacks::UNKNOWN);
@@ -195,6 +212,23 @@ pub(super) struct Sighting {
     pub evidence: Evidence,
 }
 
+/// One observation of a detector that looks for what costs time.
+pub(super) struct Costing {
+    pub rule: &'static Rule,
+    pub severity: Severity,
+    /// The first one is part of the fingerprint.
+    pub locks: Vec<LockId>,
+    pub threads: Vec<ThreadId>,
+    /// Where it happens.
+    pub at: Vec<StackId>,
+    /// Where others suffer from it.
+    pub related: Vec<StackId>,
+    /// The place is part of the fingerprint: a lock may have several such places.
+    pub by_place: bool,
+    pub count: u64,
+    pub cost: Cost,
+}
+
 /// Findings by the position of their rule and their fingerprint.
 pub(super) struct Collector<'a> {
     identities: &'a Identities<'a>,
@@ -221,6 +255,21 @@ impl Collector<'_> {
         let finding = Finding { rule, subject, evidence, severity, fingerprint: written(hash), count };
         self.found.insert((rule.position(), hash), finding);
     }
+
+    /// Adds what costs time: one finding for each rule and class of the lock, and for each place where that matters.
+    pub fn add_cost(&mut self, costing: Costing) {
+        let Costing { rule, severity, locks, threads, at, related, by_place, count, cost } = costing;
+        let place = at.first().copied().filter(|_| by_place).unwrap_or(Stacks::UNKNOWN);
+        let lock = locks.first().copied().unwrap_or_default();
+        let hash = hash_of(rule, self.identities.class(lock), self.identities.site(place));
+        let lost = |finding: &Finding| finding.cost().map_or(0, |cost| cost.lost_ns);
+        if self.found.get(&(rule.position(), hash)).is_some_and(|known| lost(known) >= cost.lost_ns) {
+            return;
+        }
+        let subject = Subject { locks, threads, at, related, also_held: Vec::new() };
+        let (evidence, fingerprint) = (Evidence::Cost(cost), written(hash));
+        self.found.insert((rule.position(), hash), Finding { rule, subject, evidence, severity, fingerprint, count });
+    }
 }
 
 /// Everything that is wrong in a recording; budgets are asked for one by one, see [`budget`].
@@ -230,7 +279,10 @@ pub fn find(session: &Session) -> Findings {
     let scope = Scope { session, requested_again: &requested_again };
     let mut collector = Collector { identities: &identities, found: BTreeMap::new() };
     catalog::DETECTORS.iter().for_each(|detector| detector(&scope, &mut collector));
-    let list = cycles.into_iter().map(Finding::from).chain(collector.found.into_values()).collect();
+    let mut list: Vec<Finding> = cycles.into_iter().map(Finding::from).chain(collector.found.into_values()).collect();
+    list.sort_by_key(|finding| {
+        (finding.rule.area, finding.cost().map(|cost| (finding.severity, std::cmp::Reverse(cost.lost_ns))))
+    });
     Findings { list, notes, complete }
 }
 

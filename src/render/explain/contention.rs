@@ -7,9 +7,11 @@ use std::cmp::Reverse;
 use rustc_hash::FxHashMap;
 
 use crate::analysis::contention::{Holder, LockReport, share};
+use crate::analysis::places::user_place;
+use crate::analysis::time_lost::Scale;
 use crate::analysis::{add, sum_of};
-use crate::model::{Session, Stacks};
-use crate::render::frames::{Line, first_lines, headline};
+use crate::model::Session;
+use crate::render::frames::place_label;
 use crate::render::names::fit_end;
 use crate::render::style::printable;
 use crate::render::units::{duration, percent, short_count};
@@ -24,11 +26,9 @@ const NAME_WIDTH: usize = 40;
 /// With less of the wait attributed than this, blame would be a guess.
 const LEAST_ATTRIBUTED: f64 = 0.3;
 
-/// The sentence; `None` where nobody waited.
+/// The sentence; `None` where nobody waited for long enough to speak of.
 pub fn advice(session: &Session, row: &LockReport) -> Option<String> {
-    if row.contended == 0 || row.wait.total == 0 {
-        return None;
-    }
+    Scale::of(session, row.wait.total).weigh_row(row)?;
     let name = fit_end(&printable(&row.name), NAME_WIDTH);
     let attributed = sum_of(row.holders.iter().map(|holder| holder.blocked_ns));
     let holders = by_place(session, row);
@@ -95,10 +95,7 @@ fn writes(row: &LockReport, holder: &Holder) -> bool {
     row.sites.iter().any(|site| site.stack == holder.stack && site.mode == Mode::Exclusive)
 }
 
-/// The holder's innermost frame, and its caller where there is one.
+/// The place that took the lock.
 fn blamed(session: &Session, holder: &Holder) -> String {
-    if holder.stack == Stacks::UNKNOWN {
-        return headline(session, holder.stack);
-    }
-    first_lines(session, holder.stack, 1).first().map_or_else(|| headline(session, holder.stack), Line::one)
+    place_label(session, &user_place(session, holder.stack))
 }

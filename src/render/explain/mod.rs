@@ -5,12 +5,15 @@
 
 mod budget;
 pub mod contention;
+mod cost;
+pub mod culprit;
 mod cycle;
 pub mod hang;
 pub mod look;
 mod misuse;
 pub(crate) mod names;
 pub mod notes;
+pub mod pages;
 mod phrases;
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,7 @@ pub fn title(session: &Session, finding: &Finding) -> String {
     match &finding.evidence {
         Evidence::Cycle(cycle) => cycle::title(cycle, &names),
         Evidence::Budget(breach) => budget::title(breach, &names),
+        Evidence::Cost(cost) => cost::title(cost, finding, &names),
         Evidence::Misuse(_) | Evidence::Places => {
             let line = finding.rule.wording.as_ref().map_or(finding.rule.title, |wording| wording.line);
             with_lock(line, finding, &names)
@@ -43,6 +47,7 @@ pub fn raw_reason(session: &Session, finding: &Finding) -> String {
     match &finding.evidence {
         Evidence::Cycle(cycle) => cycle::reason(cycle, &phrases),
         Evidence::Misuse(misuse) => misuse::reason(misuse, finding, &phrases),
+        Evidence::Cost(cost) => cost::reason(cost, finding, &phrases),
         Evidence::Budget(breach) => budget::reason(session, breach, &Names::of(session, finding)),
         Evidence::Places => {
             let names = Names::of(session, finding);
@@ -60,6 +65,7 @@ pub fn raw_advice(session: &Session, finding: &Finding) -> String {
     match &finding.evidence {
         Evidence::Cycle(cycle) => cycle::advice(cycle, &Phrases::new(session)),
         Evidence::Budget(breach) => budget::advice(breach).to_owned(),
+        Evidence::Cost(cost) => cost::advice(cost).to_owned(),
         Evidence::Misuse(_) | Evidence::Places => {
             finding.rule.wording.as_ref().map_or("", |wording| wording.advice).to_owned()
         }
@@ -114,6 +120,7 @@ pub(crate) fn parts(session: &Session, finding: &Finding, names: &Names<'_>) -> 
             return legs.map(|(at, leg)| part_of_leg(session, leg, next(at), cycle.hang(), names)).collect();
         }
         Evidence::Budget(breach) => budget::labels(breach, names).into(),
+        Evidence::Cost(cost) => cost::labels(cost, finding, names),
         Evidence::Misuse(_) | Evidence::Places => {
             let wording = finding.rule.wording.as_ref().map_or(["", ""], |wording| wording.places);
             let [at, taken] = wording.map(|label| with_lock(label, finding, names));

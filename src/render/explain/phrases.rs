@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use crate::analysis::names::{short_file, short_function};
-use crate::analysis::places::{Place, place};
+use crate::analysis::places::{Place, place, user_place};
 use crate::model::owners::Owners;
 use crate::model::{Kind, LockId, Session, StackId, Stacks, ThreadId};
 
@@ -33,7 +33,16 @@ impl<'a> Phrases<'a> {
 
     /// A place: `transfer (bank.cc:12)`.
     pub fn at(&self, stack: StackId) -> String {
-        match place(self.session, stack) {
+        self.place(place(self.session, stack))
+    }
+
+    /// The place that is to blame for what a lock does to others: without functions that only take locks.
+    pub fn blamed(&self, stack: StackId) -> String {
+        self.place(user_place(self.session, stack))
+    }
+
+    fn place(&self, place: Place) -> String {
+        match place {
             Place::Frame(frame) => {
                 let function = short_function(frame.function.as_deref().unwrap_or_default());
                 match &frame.file {

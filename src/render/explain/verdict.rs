@@ -149,7 +149,7 @@ pub fn line(session: &Session, findings: &Findings) -> String {
     let policy = Policy::default();
     let verdict = judge(&recordings, &policy, None);
     let Some(worst) = verdict.failing().next() else {
-        let others = verdict.passing().count() as u64;
+        let others = verdict.passing().filter(|entry| entry.finding.cycle().is_some()).count() as u64;
         return match others {
             0 => "lock order: no cycle".into(),
             _ => format!("lock order: {}, none that fails the gate", plural(others, "cycle", "cycles")),

@@ -136,7 +136,7 @@ pub fn check(verdict: &Verdict<'_>) -> String {
         match &entry.finding.evidence {
             Evidence::Cycle(cycle) => cycles.push(cycle_row(entry, cycle)),
             Evidence::Budget(breach) => budgets.push(budget_row(session, breach, entry.fails())),
-            Evidence::Misuse(_) | Evidence::Places => {
+            Evidence::Misuse(_) | Evidence::Cost(_) | Evidence::Places => {
                 let view = Contention::of(session, &Query::default());
                 let row = FindingRow::of(session, &entry.finding, &view, entry.fails());
                 findings.push(FindingEntry { row, standing: standing(entry), traces: entry.met_in });

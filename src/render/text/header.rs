@@ -5,8 +5,8 @@ use crate::model::{Exit, Session};
 use crate::render::style::{Layout, Style, printable, wrap};
 use crate::render::units::{count, duration, percent, plural};
 
-/// The head of the report: command, size, coverage, cost, notes.
-pub(super) fn header(session: &Session, layout: &Layout) -> String {
+/// The head of the report: command, size, coverage, cost, notes. `first` are lines that have to be among the first five.
+pub(super) fn header(session: &Session, first: &str, layout: &Layout) -> String {
     let mut out = String::new();
     let command = printable(&session.meta.command.join(" "));
     out.push_str(&layout.paint(Style::Heading, command.trim_end()));
@@ -28,7 +28,10 @@ pub(super) fn header(session: &Session, layout: &Layout) -> String {
     if !session.meta.host.is_empty() {
         facts.push(printable(&session.meta.host));
     }
-    out.push_str(&wrap(&facts.join(" · "), layout.width, "", "  "));
+    let facts = wrap(&facts.join(" · "), layout.width, "", "  ");
+    let (before, behind) = if facts.lines().count() > 1 { (first, facts.as_str()) } else { (facts.as_str(), first) };
+    out.push_str(before);
+    out.push_str(behind);
     out.push_str(&coverage(session, layout));
     if let Some(text) = cost(session) {
         out.push_str(&layout.paint(Style::Dim, &wrap(&text, layout.width, "", "")));

@@ -29,7 +29,7 @@ const NAME_WIDTH: usize = 60;
 pub fn markdown(session: &Session, contention: &Contention, findings: &Findings, limit: Option<usize>) -> String {
     // One line is one line in Markdown: nothing is wrapped.
     let layout = Layout { color: false, width: usize::MAX };
-    let mut head = header::header(session, &layout).lines().map(escape).collect::<Vec<_>>();
+    let mut head = header::header(session, "", &layout).lines().map(escape).collect::<Vec<_>>();
     let command = if head.is_empty() { String::new() } else { head.remove(0) };
     let mut out = format!("### Lock contention: {}\n\n{}\n", fit_start(&command, 2 * NAME_WIDTH), head.join("  \n"));
     for hang in &session.hangs {

@@ -5,6 +5,7 @@
 
 mod detail;
 mod diff;
+mod findings;
 mod hang;
 mod header;
 mod look;
@@ -12,7 +13,7 @@ mod markdown;
 mod overview;
 mod summary;
 
-use super::explain::verdict as said;
+use super::explain::{self, verdict as said};
 use super::style::{Layout, Style, wrap};
 use super::units;
 use crate::analysis::Contention;
@@ -47,7 +48,11 @@ const DETAILED: usize = 3;
 /// The whole report.
 pub fn report(session: &Session, contention: &Contention, findings: &Findings, options: &Options) -> String {
     let layout = &options.layout;
-    let mut out = header::header(session, layout);
+    let first = match contention.query.filter.is_empty() {
+        true => culprit_lines(session, contention, layout),
+        false => String::new(),
+    };
+    let mut out = header::header(session, &first, layout);
     if options.verbose {
         out.push_str(&header::stacks(session, layout));
     }
@@ -64,6 +69,15 @@ pub fn report(session: &Session, contention: &Contention, findings: &Findings, o
     }
     if contention.query.filter.is_empty() && !session.coverage.contended_only {
         out.push_str(&order_line(session, findings, "", layout));
+        out.push('\n');
+    }
+    let is_shown = |finding: &Finding| {
+        contention.query.filter.is_empty()
+            || finding.subject.locks.iter().any(|lock| contention.row_of(*lock).is_some())
+    };
+    let told = findings::costs(session, findings, is_shown, (usize::MAX, findings::Detail::Long), layout);
+    if !told.is_empty() {
+        out.push_str(&told);
         out.push('\n');
     }
     let rows = options.limit.unwrap_or(DEFAULT_ROWS);
@@ -89,11 +103,20 @@ pub fn report(session: &Session, contention: &Contention, findings: &Findings, o
     out
 }
 
+/// The lock that is waited for most, who waits and who holds it; empty where no thread waited.
+fn culprit_lines(session: &Session, contention: &Contention, layout: &Layout) -> String {
+    let Some(culprit) = explain::culprit::culprit(session, contention, layout.width) else { return String::new() };
+    let style = if culprit.matters { Style::Strong } else { Style::Dim };
+    let mut lines = culprit.lines.iter();
+    let first = lines.next().map(|line| layout.paint(style, line));
+    first.into_iter().chain(lines.cloned()).fold(String::new(), |out, line| out + &line + "\n")
+}
+
 /// The verdict on lock orders in a sentence, with the command that says more.
 fn order_line(session: &Session, findings: &Findings, trace: &str, layout: &Layout) -> String {
     let fails = findings.list.iter().any(Finding::fails);
     let mut text = said::line(session, findings);
-    if !findings.list.is_empty() {
+    if findings.list.iter().any(|finding| finding.cost().is_none()) {
         text.push_str(&format!(" — `{}` tells more", format!("lockprof check {trace}").trim_end()));
     }
     let style = if fails { Style::Bad } else { Style::Good };

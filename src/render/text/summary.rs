@@ -1,8 +1,9 @@
 //! What `lockprof run` says at the end: a handful of lines.
 
+use super::findings::{Detail, costs};
 use super::hang::hang_in_short;
 use super::overview::label;
-use super::{header, nothing_seen, order_line};
+use super::{culprit_lines, header, nothing_seen, order_line};
 use crate::analysis::Contention;
 use crate::analysis::contention::share;
 use crate::analysis::findings::Findings;
@@ -14,6 +15,8 @@ use crate::render::units::{count, duration, percent, plural};
 
 /// Locks in the summary.
 const ROWS: usize = 5;
+/// Findings in it.
+const FINDINGS: usize = 3;
 
 /// How the summary is laid out.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +45,9 @@ pub fn summary(
     let mut out = String::from("\n");
     out.push_str(&layout.paint(Style::Heading, &facts.join(", ")));
     out.push('\n');
+    if session.hangs.is_empty() {
+        out.push_str(&culprit_lines(session, contention, layout));
+    }
     if let Some(reason) = nothing_seen(session).filter(|_| session.hangs.is_empty()) {
         out.push_str(&layout.paint(Style::Warn, &wrap(&reason, layout.width, "", "  ")));
         return out;
@@ -66,14 +72,16 @@ pub fn summary(
         out.extend(session.hangs.iter().map(|hang| hang_in_short(session, hang, layout)));
     }
     out.push('\n');
-    out.push_str(&hottest(session, contention, layout));
+    let told = costs(session, findings, |_| true, (FINDINGS, Detail::Short), layout);
+    out.push_str(&hottest(session, contention, told.is_empty(), layout));
+    out.push_str(&told);
     out.push_str(&order_line(session, findings, &shell_quoted(trace_path), layout));
     out.push('\n');
     out.push_str(&next(trace_path, contention.contention.contended > 0, layout));
     out
 }
 
-fn hottest(session: &Session, contention: &Contention, layout: &Layout) -> String {
+fn hottest(session: &Session, contention: &Contention, advises: bool, layout: &Layout) -> String {
     let totals = &contention.contention;
     if totals.contended == 0 {
         let taken: Vec<_> = (contention.lock_rows().filter(|row| row.acquisitions > 0).take(ROWS))
@@ -122,7 +130,7 @@ fn hottest(session: &Session, contention: &Contention, layout: &Layout) -> Strin
         let more = format!("  … and {} more\n", count((hot.len() - ROWS) as u64));
         out.push_str(&layout.paint(Style::Dim, &more));
     }
-    if let Some(text) = hot.first().and_then(|row| advice(session, row)) {
+    if let Some(text) = hot.first().filter(|_| advises).and_then(|row| advice(session, row)) {
         out.push_str(&wrap(&text, layout.width, &layout.paint(Style::Good, "  → "), "    "));
     }
     out

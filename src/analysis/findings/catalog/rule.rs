@@ -10,19 +10,22 @@ pub enum Area {
     Order,
     /// Locks used as they may not be.
     Misuse,
+    /// Ways of using a lock that cost time.
+    Contention,
     /// Limits given by options.
     Budget,
 }
 
 impl Area {
     /// Every area, in the order in which findings are listed.
-    pub const ALL: [Self; 3] = [Self::Order, Self::Misuse, Self::Budget];
+    pub const ALL: [Self; 4] = [Self::Order, Self::Misuse, Self::Contention, Self::Budget];
 
     /// The word of the contract: `lockprof.order` in JUnit, `lock-order/...` in SARIF.
     pub fn name(self) -> &'static str {
         match self {
             Self::Order => "order",
             Self::Misuse => "misuse",
+            Self::Contention => "contention",
             Self::Budget => "budget",
         }
     }
@@ -38,6 +41,7 @@ impl Area {
         match self {
             Self::Order => ("cycle", "cycles"),
             Self::Misuse => ("misuse", "misuses"),
+            Self::Contention => ("cost", "costs"),
             Self::Budget => ("broken budget", "broken budgets"),
         }
     }

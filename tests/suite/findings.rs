@@ -1,0 +1,171 @@
+//! What costs time is found, with the right lock, place and figure; and what only comes close is not.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::util::run::{LIMIT, Target, finish, folder};
+use crate::util::{fixture, lockprof};
+
+/// What has to be said of a story of `fixtures/targets/findings.c`: kind, lock, the function that is to blame, and the one that
+/// suffers ("" where there is none).
+const STORIES: [(&str, &str, &str, &str, &str); 15] = [
+    ("long-hold", "long-hold", "journal", "flush_journal", "append"),
+    ("long-hold-seldom", "long-hold", "journal", "put", "put"),
+    ("held-across-blocking-call", "held-across-blocking-call", "table", "store", "store"),
+    ("hot-global-lock", "hot-global-lock", "everything", "", ""),
+    ("tiny-critical-section", "tiny-critical-section", "everything", "count_one", "count_one"),
+    ("convoy", "convoy", "turn", "take_turn", "take_turn"),
+    ("starvation", "starvation", "index_lock", "change", "find"),
+    ("writer-starvation", "writer-starvation", "config", "read_config", "write_config"),
+    ("pending-writer", "pending-writer", "index_lock", "scan", "find"),
+    ("rwlock-not-worth-it", "rwlock-not-worth-it", "config", "", ""),
+    ("saturating-lock", "saturating-lock", "everything", "rebuild", "ask"),
+    ("slow-once", "slow-once", "once", "slow_once", ""),
+    ("thundering-herd", "thundering-herd", "not_empty", "herd", "serve"),
+    ("shared-cache-line", "shared-cache-line", "beside.one", "cache_line", "cache_line"),
+    ("never-shared", "never-shared", "everything", "unshared", ""),
+];
+
+/// A machine that does other things at the same time may hide what a story shows: it is tried so often.
+const TRIES: usize = 4;
+
+/// The findings of a story, or of its twin.
+fn findings(story: &str, good: bool) -> Vec<Value> {
+    let target = Target::new(fixture("findings")).args([story]).args(good.then_some("good"));
+    let recording = target.record();
+    assert_eq!(recording.outcome.code(), 0, "{story}: {}", recording.outcome.stderr);
+    recording.report.0["findings"].as_array().expect("findings").clone()
+}
+
+fn of_kind<'a>(findings: &'a [Value], kind: &str) -> Option<&'a Value> {
+    findings.iter().find(|finding| finding["kind"] == kind)
+}
+
+fn has(stack: &Value, function: &str) -> bool {
+    let frames = stack.as_array().into_iter().flatten();
+    frames.filter_map(|frame| frame["function"].as_str()).any(|name| name == function)
+}
+
+fn is_told(story: &str) {
+    let (_, kind, lock, at, there) = STORIES.into_iter().find(|known| known.0 == story).expect("a story");
+    let mut found = findings(story, false);
+    for _ in 1..TRIES {
+        if of_kind(&found, kind).is_none() {
+            found = findings(story, false);
+        }
+    }
+    let finding = of_kind(&found, kind).unwrap_or_else(|| panic!("{story}: no {kind} among {found:#?}"));
+    // The two of one cache line may be told in either order.
+    let name = finding["name"].as_str().unwrap_or_default();
+    assert!(name == lock || kind == "shared-cache-line" && name.starts_with("beside."), "{finding:#}");
+    assert_eq!((&finding["fails"], finding["severity"] == "error"), (&false.into(), false), "{finding:#}");
+    assert!(finding["total_ns"].as_u64() >= Some(10_000_000), "{finding:#}");
+    for (number, function) in [at, there].into_iter().enumerate().filter(|(_, function)| !function.is_empty()) {
+        assert!(has(&finding["stacks"][number], function), "{function} is not at place {number} of {finding:#}");
+    }
+    let twin = findings(story, true);
+    assert_eq!(of_kind(&twin, kind), None, "{story}: the twin has not the fault");
+}
+
+macro_rules! stories {
+    ($($test:ident: $story:literal,)*) => { $(#[test] fn $test() { is_told($story); })* };
+}
+
+stories! {
+    long_hold: "long-hold",
+    long_hold_seldom: "long-hold-seldom",
+    hot_global_lock: "hot-global-lock",
+    tiny_critical_section: "tiny-critical-section",
+    convoy: "convoy",
+    starvation: "starvation",
+    writer_starvation: "writer-starvation",
+    pending_writer: "pending-writer",
+    rwlock_not_worth_it: "rwlock-not-worth-it",
+    saturating_lock: "saturating-lock",
+    slow_once: "slow-once",
+    thundering_herd: "thundering-herd",
+    shared_cache_line: "shared-cache-line",
+    never_shared: "never-shared",
+    held_across_a_wait: "held-across-blocking-call",
+}
+
+/// Few long holds among many short ones are counted, and not hidden in a mean.
+#[test]
+fn few_long_holds_are_counted() {
+    let found = findings("long-hold-seldom", false);
+    let finding = of_kind(&found, "long-hold").expect("a long hold");
+    assert_eq!(finding["count"], 40, "{finding:#}");
+    let message = finding["message"].as_str().unwrap_or_default();
+    assert!(message.contains("40 of its 2,000 holds"), "{message}");
+}
+
+/// What is waited for under the lock is named, with how often and how long.
+#[test]
+fn what_a_lock_is_held_across() {
+    let found = findings("held-across-blocking-call", false);
+    let finding = of_kind(&found, "held-across-blocking-call").expect("a lock that is held across a wait");
+    assert_eq!(finding["call"], "mutex disk", "{finding:#}");
+    let (count, took) = (finding["count"].as_u64().unwrap_or(0), finding["total_ns"].as_u64().unwrap_or(0));
+    assert!(count >= 10 && took >= count * 1_000_000 && finding["blocked_ns"].as_u64() > Some(took / 2), "{finding:#}");
+}
+
+/// Costs are told and do not fail, unless they are asked for; then they can be allowed.
+#[test]
+fn the_gate() {
+    let folder = folder();
+    let check = |args: &[&str]| {
+        let mut command = lockprof();
+        command.current_dir(folder.path()).arg("check").args(args).arg("--").arg(fixture("findings")).arg("long-hold");
+        finish(&mut command, LIMIT)
+    };
+    let plain = check(&[]);
+    assert_eq!(plain.code(), 0, "{}", plain.stdout);
+    assert!(plain.stdout.contains("long-hold") && plain.stdout.contains("lock order: pass"), "{}", plain.stdout);
+    let asked = check(&["--fail-on", "default,finding:long-hold", "--format", "json"]);
+    assert_eq!(asked.code(), 1, "{}", asked.stdout);
+    let verdict: Value = serde_json::from_str(&asked.stdout).expect("a verdict");
+    let finding = of_kind(verdict["findings"].as_array().expect("findings"), "long-hold").expect("it").clone();
+    assert_eq!(finding["fails"], true);
+    let allowed = format!("[[allow]]\nfingerprint = {}\nreason = \"a test\"\n", finding["fingerprint"]);
+    std::fs::write(folder.path().join("allow.toml"), allowed).expect("a file");
+    let allowed = check(&["--fail-on", "finding:long-hold", "--suppress", "allow.toml"]);
+    assert_eq!(allowed.code(), 0, "the same in the next run: {}", allowed.stdout);
+}
+
+/// The lock, who waits and who holds it are in the first five lines.
+#[test]
+fn the_culprit_comes_first() {
+    let folder = folder();
+    let mut command = lockprof();
+    command.current_dir(folder.path()).args(["run", "-o", "t.lockprof"]).arg(fixture("findings")).arg("long-hold");
+    let run = finish(&mut command, LIMIT);
+    let report = finish(lockprof().current_dir(folder.path()).args(["report", "t.lockprof"]), LIMIT);
+    for text in [run.stderr, report.stdout] {
+        // What other recorders left behind is told before the program ends.
+        let first: Vec<&str> = text.lines().filter(|line| !line.contains("lockprof recover")).take(5).collect();
+        for part in ["journal (mutex): waited for", "who waits: append (", "who holds: flush_journal ("] {
+            assert!(first.iter().any(|line| line.contains(part)), "{part} is not in {first:#?}");
+        }
+    }
+}
+
+/// Whatever costs time has a story with its twin; what else can be said stands in the catalogue too.
+#[test]
+fn each_rule_has_its_story_and_its_page() {
+    let list = finish(lockprof().arg("explain"), LIMIT).stdout;
+    let (_, costs) = list.split_once("What costs time").expect("their heading");
+    let (costs, _) = costs.split_once("Limits").expect("what comes next");
+    let costs: BTreeSet<&str> = costs.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(costs, STORIES.iter().map(|story| story.1).collect());
+    let stories = finish(&mut Target::new(fixture("findings")).bare_command(), LIMIT).stdout;
+    assert_eq!(stories.lines().collect::<Vec<_>>().len(), STORIES.len(), "{stories}");
+    for kind in costs {
+        let page = finish(lockprof().args(["explain", kind]), LIMIT);
+        assert_eq!(page.code(), 0);
+        assert!(page.stdout.contains("Bad") && page.stdout.contains("Good"), "{}", page.stdout);
+    }
+    let unknown = finish(lockprof().args(["explain", "long-held"]), LIMIT);
+    assert_eq!(unknown.code(), 2);
+    assert!(unknown.stderr.contains("`lockprof explain` lists them"), "{}", unknown.stderr);
+}
