@@ -9,10 +9,10 @@ use crate::recorder::threads::local_slowly;
 use crate::state::dormant;
 use crate::state::local::{local, set_local};
 use crate::state::process::attached;
+use crate::sys;
 use crate::sys::filters::{
-    ALL, BLIND, forbid, forbid_to_all, forbidden, forbidden_to_all, hand_on, is_alone, not_allowed,
+    ALL, BLIND, Program, forbid, forbid_to_all, forbidden, forbidden_to_all, hand_on, is_alone, not_allowed,
 };
-use crate::sys::{self, bpf};
 
 /// What is about to be installed.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub enum Filter {
     /// Only that the time stamp counter cannot be read: `PR_TSC_SIGSEGV`.
     NoClock,
     /// A `struct sock_fprog`.
-    Program(*const bpf::Program),
+    Program(*const Program),
 }
 
 /// Installs a filter by the real call. `everyone`: in all threads. While it is not known what it allows, no call is

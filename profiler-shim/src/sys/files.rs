@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use super::call::call;
 use super::file_size_limit;
-use super::number::*;
+use lockprof_wire::number::*;
 
 /// Opens a file for reading; its descriptor.
 pub fn open_read(path: &CStr) -> Option<isize> {

@@ -9,10 +9,13 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use lockprof_wire::FORBIDS_NOTHING;
+use lockprof_wire::bpf::Instruction;
+use lockprof_wire::calls::{CALLS, Call};
 
-use super::bpf::{self, Data, Instruction};
 use super::environment::leave_environment;
-use super::{number, raw};
+use lockprof_wire::number;
+
+use super::raw;
 
 core::arch::global_asm!(
     ".section .tbss.lockprof_forbidden,\"awT\",@nobits",
@@ -25,6 +28,24 @@ core::arch::global_asm!(
     ".previous",
 );
 
+/// `struct sock_fprog`.
+#[repr(C)]
+pub struct Program {
+    len: u16,
+    first: *const Instruction,
+}
+
+impl Program {
+    /// The instructions.
+    ///
+    /// # Safety
+    /// It is a program that the kernel took.
+    pub unsafe fn instructions(&self) -> &[Instruction] {
+        // SAFETY: the caller's contract.
+        unsafe { core::slice::from_raw_parts(self.first, usize::from(self.len)) }
+    }
+}
+
 /// What every thread may not do, as bits of [`bit`].
 static FORBIDDEN_TO_ALL: AtomicU64 = AtomicU64::new(0);
 /// Where the environment says what filters forbid, for the program that this one may go over into (exec).
@@ -34,73 +55,6 @@ const DIGITS: usize = FORBIDS_NOTHING.len();
 pub const ALL: u64 = BLIND - 1;
 /// Bit of a thread that may not read the time stamp counter: the strict mode forbids that too.
 pub const BLIND: u64 = 1 << 63;
-
-/// A call as the recorder makes it: what a filter is asked about. Addresses are 0 here.
-struct Call {
-    number: usize,
-    arguments: [u64; 6],
-}
-
-const fn call(number: usize, arguments: [u64; 6]) -> Call {
-    Call { number, arguments }
-}
-
-const ANY_DESCRIPTOR: u64 = 3;
-const HERE: u64 = number::AT_FDCWD as u64;
-const LEN: u64 = 4096;
-const CALLS: [Call; 48] = [
-    call(number::OPENAT, [HERE, 0, number::O_CLOEXEC as u64, 0, 0, 0]),
-    call(
-        number::OPENAT,
-        [HERE, 0, number::O_RDWR as u64 | number::O_CLOEXEC as u64 | number::O_NOFOLLOW as u64, 0, 0, 0],
-    ),
-    call(number::OPENAT, [HERE, 0, number::O_NEW as u64, 0o600, 0, 0]),
-    call(number::CLOSE, [ANY_DESCRIPTOR, 0, 0, 0, 0, 0]),
-    call(number::FSTAT, [ANY_DESCRIPTOR, 0, 0, 0, 0, 0]),
-    call(number::NEWFSTATAT, [HERE, 0, 0, number::AT_SYMLINK_NOFOLLOW as u64, 0, 0]),
-    call(number::MMAP, [0, LEN, number::PROT_RW as u64, number::MAP_ANONYMOUS as u64, u64::MAX, 0]),
-    call(number::MMAP, [0, LEN, number::PROT_RW as u64, number::MAP_SHARED as u64, ANY_DESCRIPTOR, 0]),
-    call(number::MMAP, [0, LEN, number::PROT_RW as u64, number::MAP_SHARED as u64 | 0x10, ANY_DESCRIPTOR, 0]),
-    call(number::MPROTECT, [0, LEN, number::PROT_RW as u64, 0, 0, 0]),
-    call(number::MPROTECT, [0, LEN, number::PROT_READ as u64, 0, 0, 0]),
-    call(number::MUNMAP, [0, LEN, 0, 0, 0, 0]),
-    call(number::MREMAP, [0, 0, 2 * LEN, number::MAY_MOVE as u64, 0, 0]),
-    call(number::MUNLOCK, [0, LEN, 0, 0, 0, 0]),
-    call(number::RT_SIGPROCMASK, [number::SIG_SETMASK as u64, 0, 0, 8, 0, 0]),
-    call(number::RT_SIGPROCMASK, [number::NO_SUCH_ACTION as u64, 0, 0, 8, 0, 0]),
-    call(number::SCHED_YIELD, [0; 6]),
-    call(number::MINCORE, [0, LEN, 0, 0, 0, 0]),
-    call(number::MADVISE, [0, LEN, number::MADV_WIPEONFORK as u64, 0, 0, 0]),
-    call(number::MADVISE, [0, LEN, number::MADV_DONTDUMP as u64, 0, 0, 0]),
-    call(number::MADVISE, [0, LEN, number::MADV_POPULATE_WRITE as u64, 0, 0, 0]),
-    call(number::GETPID, [0; 6]),
-    call(number::KILL, [0; 6]),
-    call(number::FLOCK, [ANY_DESCRIPTOR, 2 | 4, 0, 0, 0, 0]),
-    call(number::FLOCK, [ANY_DESCRIPTOR, 8, 0, 0, 0, 0]),
-    call(number::FTRUNCATE, [ANY_DESCRIPTOR, LEN, 0, 0, 0, 0]),
-    call(number::RENAME, [0; 6]),
-    call(number::MKDIR, [0, 0o700, 0, 0, 0, 0]),
-    call(number::RMDIR, [0; 6]),
-    call(number::UNLINK, [0; 6]),
-    call(number::READLINK, [0, 0, LEN, 0, 0, 0]),
-    call(number::GETEUID, [0; 6]),
-    call(number::GETPPID, [0; 6]),
-    call(number::GETTID, [0; 6]),
-    call(number::CLOCK_GETTIME, [0, 0, 0, 0, 0, 0]),
-    call(number::CLOCK_GETTIME, [1, 0, 0, 0, 0, 0]),
-    call(number::FALLOCATE, [ANY_DESCRIPTOR, 0, 0, LEN, 0, 0]),
-    call(number::PRLIMIT64, [0, 9, 0, 0, 0, 0]),
-    call(number::PRLIMIT64, [0, 2, 0, 0, 0, 0]),
-    call(number::PRLIMIT64, [0, 1, 0, 0, 0, 0]),
-    call(number::PRCTL, [number::GET_SECCOMP as u64, 0, 0, 0, 0, 0]),
-    call(number::FUTEX, [0; 6]),
-    call(number::FUTEX, [0, 1, i32::MAX as u64, 0, 0, 0]),
-    call(number::PROCESS_VM_READV, [0, 0, 1, 0, 1, 0]),
-    call(number::READ, [ANY_DESCRIPTOR, 0, LEN, 0, 0, 0]),
-    call(number::SOCKET, [number::AF_UNIX as u64, number::STREAM as u64, 0, 0, 0, 0]),
-    call(number::CONNECT, [ANY_DESCRIPTOR, 0, 16, 0, 0, 0]),
-    call(number::SENDTO, [ANY_DESCRIPTOR, 0, LEN, number::NO_SIGNAL as u64, 0, 0]),
-];
 
 /// The bit of a call: how many other calls come before it in the list.
 pub const fn bit(number: usize) -> u64 {
@@ -246,11 +200,7 @@ pub fn is_blind() -> bool {
 
 /// The calls that a filter does not allow, whatever else it would do with them.
 pub fn not_allowed(filter: &[Instruction]) -> u64 {
-    const ALLOW: u32 = 0x7fff_0000;
-    const ACTION: u32 = 0xffff_0000;
-    let allows = |call: &Call| {
-        let data = Data::new(call.number as u32, raw::call6 as *const () as u64, call.arguments);
-        bpf::run(filter, &data).is_some_and(|answer| answer & ACTION == ALLOW)
-    };
+    let here = raw::call6 as *const () as u64;
+    let allows = |call: &&Call| call.is_allowed(filter, here);
     CALLS.iter().filter(|call| !allows(call)).fold(0, |all, call| all | bit(call.number))
 }

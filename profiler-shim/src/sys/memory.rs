@@ -2,7 +2,7 @@
 
 use super::call::call;
 use super::getpid;
-use super::number::*;
+use lockprof_wire::number::*;
 
 /// Maps memory that can be read and written; or the kernel's error.
 pub fn mmap(len: usize, flags: usize, fd: isize, offset: u64) -> Result<*mut u8, isize> {

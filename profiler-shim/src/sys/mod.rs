@@ -4,7 +4,6 @@
 //! same those are made that libc makes: filters allow these first.
 
 pub mod backoff;
-pub mod bpf;
 #[cfg(lockprof_preload)]
 mod builtins;
 mod call;
@@ -14,7 +13,6 @@ pub mod environment;
 mod files;
 pub mod filters;
 mod memory;
-mod number;
 pub mod objects;
 pub mod own_stack;
 pub mod private;
@@ -29,8 +27,8 @@ pub mod this_thread;
 use core::ffi::c_void;
 
 pub use files::*;
+pub use lockprof_wire::number::{MADV_DONTDUMP, MADV_POPULATE_WRITE, MADV_WIPEONFORK, MAP_ANONYMOUS, MAP_SHARED};
 pub use memory::*;
-pub use number::{MADV_DONTDUMP, MADV_POPULATE_WRITE, MADV_WIPEONFORK, MAP_ANONYMOUS, MAP_SHARED};
 pub use process::*;
 pub use signals::*;
 

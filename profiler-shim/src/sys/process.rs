@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicU32;
 
 use super::call::call;
 use super::files::{close, open_read, read, readlink};
-use super::number::*;
+use lockprof_wire::number::*;
 
 /// Sleeps while a word has this value.
 pub fn futex_wait(word: &AtomicU32, value: u32) {

@@ -1,7 +1,7 @@
 //! Keeping signal handlers away.
 
 use super::call::call;
-use super::number::*;
+use lockprof_wire::number::*;
 
 /// Keeps signal handlers away until dropped.
 pub struct Undisturbed(Option<u64>);

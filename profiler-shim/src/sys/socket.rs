@@ -3,8 +3,8 @@
 use core::ffi::CStr;
 
 use super::call::call;
-use super::number::*;
 use super::{close, read};
+use lockprof_wire::number::*;
 
 /// `sizeof(sockaddr_un.sun_path)`.
 pub const PATH: usize = 108;

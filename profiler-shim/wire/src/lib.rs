@@ -10,6 +10,8 @@
 #![cfg_attr(test, allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros))]
 #![forbid(unsafe_code)]
 
+pub mod bpf;
+pub mod calls;
 pub mod control;
 pub mod fold;
 pub mod functions;
@@ -17,6 +19,7 @@ pub mod kind;
 pub mod layout;
 pub mod lock;
 pub mod lock_layout;
+pub mod number;
 pub mod record;
 pub mod ring;
 pub mod stack;

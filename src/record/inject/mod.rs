@@ -9,6 +9,7 @@ mod boot;
 mod detour;
 mod detours;
 mod library;
+mod sandbox;
 mod target;
 mod waiting;
 
@@ -148,6 +149,10 @@ fn open_library(
     let (region, memory) = holes(mappings, libc)
         .ok_or_else(|| anyhow!("process {pid}: there is no free room of addresses near its C library"))?;
     let waiting = find_waiting(pid)?;
+    if let Err(refused) = sandbox::check(pid, waiting.thread()) {
+        waiting.let_go();
+        return Err(refused);
+    }
     let orders = Orders { data: memory, region, blocked: blocked(), back: waiting.back(), call: waiting.call() };
     if let Err(error) = target.write(tail, &boot::code(&orders)) {
         waiting.let_go();

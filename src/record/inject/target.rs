@@ -47,12 +47,6 @@ impl Target {
             let name = procfs::text(Path::new("/proc").join(tracer).join("comm")).unwrap_or_default();
             bail!("process {pid} is traced by process {tracer} ({}): end that first", name.trim());
         }
-        if field("Seccomp:").is_some_and(|mode| mode != "0") {
-            bail!(
-                "process {pid} has a system call filter (seccomp), which may end it for what the recorder has to ask of the \
-                 kernel: start it by `lockprof run`, which looks first"
-            );
-        }
         let memory = OpenOptions::new().read(true).write(true).open(folder.join("mem"));
         let memory = memory.map_err(|error| refused(pid, &folder, &error))?;
         Ok(Self { pid, memory })

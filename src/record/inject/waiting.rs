@@ -79,6 +79,11 @@ impl Waiting {
         }
     }
 
+    /// The kernel's number of it.
+    pub fn thread(&self) -> libc::pid_t {
+        self.tid
+    }
+
     /// Where its `syscall` instruction is.
     pub fn back(&self) -> u64 {
         // It is two bytes long.

@@ -1,5 +1,7 @@
 //! Numbers of the system calls that the recorder makes, and of their options (x86-64).
 
+#![allow(missing_docs, reason = "they are called what the kernel calls them")]
+
 pub const READ: usize = 0;
 pub const CLOSE: usize = 3;
 pub const FSTAT: usize = 5;

@@ -2,36 +2,24 @@
 
 /// `struct sock_filter`.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Instruction {
+    /// What it does.
     pub code: u16,
+    /// How many instructions a jump skips where its condition holds.
     pub if_true: u8,
+    /// The same where it does not.
     pub if_false: u8,
+    /// Its operand.
     pub k: u32,
 }
 
-/// `struct sock_fprog`.
-#[repr(C)]
-pub struct Program {
-    len: u16,
-    first: *const Instruction,
-}
-
-impl Program {
-    /// The instructions.
-    ///
-    /// # Safety
-    /// It is a program that the kernel took.
-    pub unsafe fn instructions(&self) -> &[Instruction] {
-        // SAFETY: the caller's contract.
-        unsafe { core::slice::from_raw_parts(self.first, usize::from(self.len)) }
-    }
-}
-
 /// `struct seccomp_data`: what a filter is told of a call.
+#[derive(Debug)]
 pub struct Data([u32; 16]);
 
 impl Data {
+    /// A call by this number, from this address.
     pub fn new(number: u32, instruction_pointer: u64, arguments: [u64; 6]) -> Self {
         const X86_64: u32 = 0xc000_003e;
         let mut words = [0; 16];
