@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::{Assembled, InlineError, TRAMPOLINE, Target, Tracee, rings, round_up};
-use crate::ingest::go::{self as ring, Language, Meaning, Patched, Rings};
+use crate::ingest::go::{Language, Meaning, Patched, Rings, Shape};
 use crate::model::Module;
 use crate::sites::layout::SHARED_BYTES;
 use crate::sites::rust::layout::{Return, Shared, returns};
@@ -19,7 +19,7 @@ const DEPTH: u64 = 48;
 /// # Errors
 /// Where it cannot be patched. It is as it was then.
 pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, InlineError> {
-    let rings = rings(tracee)?;
+    let rings = rings(tracee, Shape::RUST)?;
     let file = Arc::new(File::open(format!("/proc/{}/exe", tracee.pid()))?);
     let base = apply(tracee, recipe, &rings)?;
     Ok(Patched {
@@ -77,10 +77,10 @@ fn apply(tracee: &Tracee, recipe: &Recipe, rings: &Rings) -> Result<u64, InlineE
     let places = shared + SHARED_BYTES as u64;
     let block = Shared {
         rings: target.map_rings(shared, rings)?,
-        stride: ring::STRIDE as u64,
-        count: rings.count() as u64,
-        mask: ring::CAPACITY as u64 - 1,
-        room: ring::ROOM as u64,
+        stride: rings.shape().stride() as u64,
+        count: rings.shape().count as u64,
+        mask: rings.shape().capacity as u64 - 1,
+        room: rings.shape().room() as u64,
         depth: DEPTH,
         places,
         returns: places + place_bytes,
