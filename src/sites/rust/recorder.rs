@@ -105,6 +105,7 @@ lockprof_rust_now:
     add r10, 4
     dec ebx
     jz 22f
+    sub esi, [r8 + {BASE}]
     imul edx, esi, {HASH}
     shr edx, {HASH_SHIFT}
 26: and edx, [r8 + {RETURNS_MASK}]
@@ -167,6 +168,7 @@ lockprof_rust_end:
     PLACES = const offset_of!(Shared, places),
     RETURNS = const offset_of!(Shared, returns),
     RETURNS_MASK = const offset_of!(Shared, returns_mask),
+    BASE = const offset_of!(Shared, base),
     HASH = const HASH as i32,
     HASH_SHIFT = const HASH_SHIFT,
     CLAIMED = const offset_of!(Common, claimed),
