@@ -30,6 +30,7 @@ mod sanitizer;
 pub mod shim;
 pub mod signals;
 mod standard;
+mod store;
 mod unseen;
 
 use std::path::Path;

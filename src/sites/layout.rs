@@ -91,6 +91,8 @@ pub const RING_HEADER: usize = FOLDS_AT + 2 * FOLDS * size_of::<FoldEntry>();
 pub const WRITERS: usize = 4096;
 /// Entries of it, a power of two.
 pub const WRITER_ENTRIES: usize = 4096;
+/// So many entries are looked at for a thread's own; one that has none there has no ring.
+pub const WRITER_TRIES: usize = 256;
 /// What the block and the table take.
 pub const SHARED_BYTES: usize = WRITERS + 16 * WRITER_ENTRIES;
 

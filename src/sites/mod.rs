@@ -16,5 +16,6 @@ pub mod moved;
 pub mod plan;
 mod recorder;
 pub mod rust;
+mod stored;
 pub mod table;
 pub mod unwind;

@@ -28,8 +28,11 @@ macro_rules! writers {
         r#"
 # The thread (rax) has another entry than the first that was looked at (rcx), or none yet. On to 11 with the right one, whose
 # ring it then has; to 41 without a ring.
-30: cmp qword ptr [rcx], 0
+30: mov r10d, {WRITER_TRIES}
+36: cmp qword ptr [rcx], 0
     je 32f
+    dec r10d
+    jz 41f
     add rcx, 16
     lea r9, [r8 + {SHARED_BYTES}]
     cmp rcx, r9
@@ -37,7 +40,7 @@ macro_rules! writers {
     lea rcx, [r8 + {WRITERS}]
 31: cmp [rcx], rax
     je 11b
-    jmp 30b
+    jmp 36b
 32: mov r9, rax
     xor eax, eax
     lock cmpxchg [rcx], r9

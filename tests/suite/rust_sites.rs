@@ -8,6 +8,7 @@ use lockprof::sites::functions::Functions;
 use lockprof::sites::image::Image;
 use lockprof::sites::rust::names::path;
 use lockprof::sites::rust::plan::Plan;
+use lockprof::sites::rust::recipe::Recipe;
 use lockprof::sites::rust::sites::{Proof, Sites};
 
 use crate::util::rust::{VARIANTS, compilers};
@@ -107,6 +108,24 @@ fn each_operation_is_found_in_its_function() {
                 let found = operations(functions, sites);
                 assert_eq!(found, wanted, "{} {flags:?}", rust.version);
             });
+        }
+    }
+}
+
+/// What is kept for the next start is what was found; what is cut is not read.
+#[test]
+fn a_recipe_is_read_as_it_was_written() {
+    for rust in compilers() {
+        for flags in [&["-Copt-level=0"][..], &["-Copt-level=3"]] {
+            let file = fs::read(rust.build("truth", flags)).expect("the program");
+            let made = Recipe::of(&file).expect("an ELF file").expect("a recipe");
+            let bytes = made.to_bytes().expect("bytes");
+            let read = Recipe::from_bytes(&bytes).expect("a recipe");
+            assert_eq!(read.to_bytes().as_ref(), Some(&bytes), "{flags:?}");
+            assert!(!read.steps.is_empty() && read.steps.len() == made.steps.len(), "{flags:?}");
+            for end in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+                assert!(Recipe::from_bytes(&bytes[..end]).is_none(), "{flags:?} {end}");
+            }
         }
     }
 }

@@ -31,7 +31,7 @@ use heap::{Reach, Subject};
 use meaning::Event;
 pub use meaning::Meaning;
 use rings::Folded;
-pub use rings::{Batch, CAPACITY, COUNT, DEPTH, ROOM, Rings, STRIDE};
+pub use rings::{Batch, DEPTH, Rings, Shape};
 
 /// What a patched program is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,7 +313,7 @@ impl Program {
                 "process {} had more threads{}, one after the other, than there is room for: {} of them were recorded",
                 self.pid,
                 if self.language == Language::Go { " of Go's runtime" } else { "" },
-                self.rings.count()
+                self.rings.shape().count
             );
             notes.push(Coverage::in_part(&what));
         }

@@ -13,29 +13,46 @@ use rustc_hash::FxHashMap;
 
 use crate::sites::layout::{COMMON_BYTES, Common, FOLDS, FOLDS_AT, FoldEntry, RING_HEADER, Record, RingHead};
 
-/// Bytes of one ring's records.
-pub const CAPACITY: usize = 1 << 23;
+/// How many rings a program has at most, and how large they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Their number.
+    pub count: usize,
+    /// Bytes of one ring's records, a power of two.
+    pub capacity: usize,
+}
+
+impl Shape {
+    /// Of a Go program: Go makes few Ms, each for many goroutines.
+    pub const GO: Self = Self { count: 192, capacity: 1 << 23 };
+    /// Of a Rust program: each of its threads has one.
+    pub const RUST: Self = Self { count: 1024, capacity: 1 << 21 };
+
+    /// Bytes from one ring to the next.
+    pub fn stride(&self) -> usize {
+        RING_HEADER + self.capacity + SLACK
+    }
+
+    /// A ring with more than this in it has no room for the longest record.
+    pub fn room(&self) -> usize {
+        self.capacity - LONGEST
+    }
+}
+
 /// Behind the records: what the last of them may reach into.
 const SLACK: usize = 4096;
-/// Bytes from one ring to the next.
-pub const STRIDE: usize = RING_HEADER + CAPACITY + SLACK;
-/// How many there are at most.
-pub const COUNT: usize = 192;
 /// The greatest number of return addresses in a record.
 pub const DEPTH: usize = 64;
 
 const LONGEST: usize = size_of::<Record>() + 4 * DEPTH + 8;
 
-/// A ring with more than this in it has no room for the longest record.
-pub const ROOM: usize = CAPACITY - LONGEST;
-
-const _: () = assert!(LONGEST <= SLACK && CAPACITY.is_power_of_two());
+const _: () = assert!(LONGEST <= SLACK);
 
 /// All rings of a program.
 pub struct Rings {
     file: File,
     map: MmapRaw,
-    count: usize,
+    shape: Shape,
     tails: Vec<u64>,
     /// Events that were folded, as far as they were told: by ring and entry.
     folded: FxHashMap<(usize, usize), u64>,
@@ -75,17 +92,13 @@ pub struct Folded {
     pub count: u64,
 }
 
-const fn bytes_of(count: usize) -> u64 {
-    (COMMON_BYTES + STRIDE * count) as u64
-}
-
 impl Rings {
-    /// Makes so many: memory that is taken as it is used.
+    /// Makes them: memory that is taken as it is used. There is at least one.
     ///
     /// # Errors
     /// Where the kernel has no memory or no descriptor for it.
-    pub fn new(count: usize) -> io::Result<Self> {
-        let count = count.clamp(1, COUNT);
+    pub fn new(shape: Shape) -> io::Result<Self> {
+        let shape = Shape { count: shape.count.max(1), ..shape };
         // SAFETY: the name is a text with an end.
         let descriptor = unsafe { libc::memfd_create(c"lockprof".as_ptr(), libc::MFD_CLOEXEC) };
         if descriptor < 0 {
@@ -93,19 +106,19 @@ impl Rings {
         }
         // SAFETY: it was just opened, and nobody else has it.
         let file = unsafe { File::from_raw_fd(descriptor) };
-        file.set_len(bytes_of(count))?;
+        file.set_len((COMMON_BYTES + shape.stride() * shape.count) as u64)?;
         let map = MmapRaw::map_raw(&file)?;
-        Ok(Self { file, map, count, tails: vec![0; count], folded: FxHashMap::default() })
+        Ok(Self { file, map, shape, tails: vec![0; shape.count], folded: FxHashMap::default() })
     }
 
     /// Bytes of all.
     pub fn bytes(&self) -> u64 {
-        bytes_of(self.count)
+        self.map.len() as u64
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.count
+    /// How many there are, and how large.
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// The memory's descriptor here.
@@ -124,10 +137,10 @@ impl Rings {
             let head = self.word(ring, std::mem::offset_of!(RingHead, head)).load(Ordering::Acquire);
             let mut tail = self.tails[ring];
             // A head of the future is damage: nothing of this ring is believed any more.
-            if head == tail || head.wrapping_sub(tail) > CAPACITY as u64 {
+            if head == tail || head.wrapping_sub(tail) > self.shape.capacity as u64 {
                 continue;
             }
-            fullest = fullest.max((head - tail) as f64 / CAPACITY as f64);
+            fullest = fullest.max((head - tail) as f64 / self.shape.capacity as f64);
             while tail < head {
                 let Some((record, length)) = self.record(ring, tail) else {
                     tail = head;
@@ -148,12 +161,12 @@ impl Rings {
 
     /// Rings that an M writes, or may write: they are taken in order, and named a moment later.
     fn claimed(&self) -> usize {
-        (self.common(std::mem::offset_of!(Common, claimed)).load(Ordering::Acquire) as usize).min(self.count)
+        (self.common(std::mem::offset_of!(Common, claimed)).load(Ordering::Acquire) as usize).min(self.shape.count)
     }
 
     /// Whether more Ms asked for a ring than there are.
     pub fn lacks_rings(&self) -> bool {
-        self.common(std::mem::offset_of!(Common, claimed)).load(Ordering::Acquire) > self.count as u64
+        self.common(std::mem::offset_of!(Common, claimed)).load(Ordering::Acquire) > self.shape.count as u64
     }
 
     /// What was folded since the last time.
@@ -214,11 +227,11 @@ impl Rings {
     }
 
     fn data(&self, ring: usize, at: u64, offset: usize) -> &AtomicU64 {
-        self.word(ring, RING_HEADER + (at as usize & (CAPACITY - 1)) + offset)
+        self.word(ring, RING_HEADER + (at as usize & (self.shape.capacity - 1)) + offset)
     }
 
     fn word(&self, ring: usize, offset: usize) -> &AtomicU64 {
-        self.at(COMMON_BYTES + ring * STRIDE + offset)
+        self.at(COMMON_BYTES + ring * self.shape.stride() + offset)
     }
 
     fn common(&self, offset: usize) -> &AtomicU64 {

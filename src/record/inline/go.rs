@@ -22,7 +22,7 @@ use crate::sites::layout::SHARED_BYTES;
 /// # Errors
 /// Where it cannot be patched. It is as it was then.
 pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>) -> Result<Patched, InlineError> {
-    let rings = rings(tracee)?;
+    let rings = rings(tracee, go::Shape::GO)?;
     let file = Arc::new(File::open(format!("/proc/{}/exe", tracee.pid()))?);
     let (base, ours) = Patcher { tracee, recipe, follow }.patch(&rings)?;
     let subject = |what: &String| format!("in the Go program {path}, {what}");
@@ -97,10 +97,10 @@ impl Patcher<'_> {
         let address = self.follow.and_then(socket_address);
         let block = Shared {
             rings: target.map_rings(shared, rings)?,
-            stride: go::STRIDE as u64,
-            count: rings.count() as u64,
-            mask: go::CAPACITY as u64 - 1,
-            room: go::ROOM as u64,
+            stride: rings.shape().stride() as u64,
+            count: rings.shape().count as u64,
+            mask: rings.shape().capacity as u64 - 1,
+            room: rings.shape().room() as u64,
             depth: go::DEPTH as u64,
             goroutine_number: recipe.runtime.goroutine_number.into(),
             current: recipe.runtime.current.into(),

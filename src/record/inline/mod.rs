@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::ingest::go::{self as ring, Patched, Rings};
+use crate::ingest::go::{Patched, Rings, Shape};
 use crate::sites::layout::COMMON_BYTES;
 use crate::sites::plan::{Form, Patch};
 
@@ -183,8 +183,9 @@ impl Assembled {
 }
 
 /// The rings for a program, as many as its address space allows.
-fn rings(tracee: &Tracee) -> io::Result<Rings> {
-    Rings::new(tracee.address_space().map_or(ring::COUNT, |limit| (limit / SHARE / ring::STRIDE as u64) as usize))
+fn rings(tracee: &Tracee, most: Shape) -> io::Result<Rings> {
+    let fit = tracee.address_space().map_or(most.count, |limit| (limit / SHARE) as usize / most.stride());
+    Rings::new(Shape { count: fit.min(most.count), ..most })
 }
 
 /// The bytes that lead to a trampoline, as long as what they replace.

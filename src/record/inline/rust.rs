@@ -4,10 +4,10 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::{Assembled, InlineError, TRAMPOLINE, Target, Tracee, rings, round_up};
-use crate::ingest::go::{self as ring, Language, Meaning, Patched, Rings};
+use crate::ingest::go::{Language, Meaning, Patched, Rings, Shape};
 use crate::model::Module;
 use crate::sites::layout::SHARED_BYTES;
-use crate::sites::rust::layout::{Return, Shared, returns};
+use crate::sites::rust::layout::{Return, Shared};
 use crate::sites::rust::recipe::Recipe;
 use crate::sites::rust::{recorder, trampoline};
 
@@ -19,7 +19,7 @@ const DEPTH: u64 = 48;
 /// # Errors
 /// Where it cannot be patched. It is as it was then.
 pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, InlineError> {
-    let rings = rings(tracee)?;
+    let rings = rings(tracee, Shape::RUST)?;
     let file = Arc::new(File::open(format!("/proc/{}/exe", tracee.pid()))?);
     let base = apply(tracee, recipe, &rings)?;
     Ok(Patched {
@@ -53,10 +53,9 @@ fn apply(tracee: &Tracee, recipe: &Recipe, rings: &Rings) -> Result<u64, InlineE
 
     // The layout: code, then the shared block, the rules of the patches, those of return addresses.
     let steps = &recipe.steps;
-    let table = returns(recipe.returns.iter().map(|(address, rule)| (address.wrapping_add(base), rule.0)));
     let room = round_up((steps.len() * TRAMPOLINE + 8192) as u64);
     let place_bytes = round_up((steps.len() * size_of::<u32>()) as u64);
-    let data = SHARED_BYTES as u64 + place_bytes + round_up((table.len() * size_of::<Return>()) as u64);
+    let data = SHARED_BYTES as u64 + place_bytes + round_up(recipe.returns.len() as u64);
     let near = target.map_near(base, room + data)?;
     let shared = near + room;
     tracee.call(libc::SYS_mprotect, [shared, data, (libc::PROT_READ | libc::PROT_WRITE) as u64, 0, 0, 0])?;
@@ -77,19 +76,19 @@ fn apply(tracee: &Tracee, recipe: &Recipe, rings: &Rings) -> Result<u64, InlineE
     let places = shared + SHARED_BYTES as u64;
     let block = Shared {
         rings: target.map_rings(shared, rings)?,
-        stride: ring::STRIDE as u64,
-        count: rings.count() as u64,
-        mask: ring::CAPACITY as u64 - 1,
-        room: ring::ROOM as u64,
+        stride: rings.shape().stride() as u64,
+        count: rings.shape().count as u64,
+        mask: rings.shape().capacity as u64 - 1,
+        room: rings.shape().room() as u64,
         depth: DEPTH,
         places,
         returns: places + place_bytes,
-        returns_mask: table.len() as u64 - 1,
+        returns_mask: (recipe.returns.len() / size_of::<Return>()) as u64 - 1,
+        base,
     };
     tracee.write(near, &code)?;
     tracee.write(places, &steps.iter().flat_map(|step| step.rule.0.to_ne_bytes()).collect::<Vec<_>>())?;
-    let entries = table.iter().flat_map(|entry| [entry.address, entry.rule]).flat_map(u32::to_ne_bytes);
-    tracee.write(block.returns, &entries.collect::<Vec<_>>())?;
+    tracee.write(block.returns, &recipe.returns)?;
     // What the path of the rings left is overwritten.
     tracee.write(shared, &block_bytes(&block))?;
     target.apply(base, &trampolines)?;
@@ -107,6 +106,7 @@ fn block_bytes(block: &Shared) -> Vec<u8> {
         block.places,
         block.returns,
         block.returns_mask,
+        block.base,
     ];
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }

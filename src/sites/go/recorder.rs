@@ -13,7 +13,7 @@ use std::mem::offset_of;
 
 use super::super::layout::{
     COMMON_BYTES, Common, FOLD_TAKEN, FOLD_TRIES, FOLDS, FOLDS_AT, RING_HEADER, RingHead, SHARED_BYTES, WRITER_ENTRIES,
-    WRITERS,
+    WRITER_TRIES, WRITERS,
 };
 use super::super::recorder::{PLACEHOLDER, code_of, first_entry, folds, writers};
 use super::layout::Shared;
@@ -366,6 +366,7 @@ lockprof_go_end:
     RING_HEADER = const RING_HEADER,
     WRITERS = const WRITERS,
     WRITER_ENTRIES = const WRITER_ENTRIES,
+    WRITER_TRIES = const WRITER_TRIES,
     SHARED_BYTES = const SHARED_BYTES,
 );
 

@@ -18,6 +18,7 @@ use super::super::table::Atomic;
 use super::atomics::{asks_for_waiters, changes, in_memory, kind_of};
 use super::names::{Known, known, path};
 use super::operations::{Change, NEVER, OPERATIONS, Row, TRIES, UPDATE};
+use super::search::{Sieve, in_parts};
 use super::shapes;
 use super::sites::{ColdCall, Proof, Site, Sites, SlowPath};
 
@@ -56,6 +57,8 @@ struct Finder<'data, 'index> {
     by_shape: HashSet<u64>,
     /// The addresses of slow paths and of atomics that are called, and of the words that hold such an address; sorted.
     of_interest: Vec<u64>,
+    /// The same, roughly: nearly every call is of none of them.
+    may_be: Sieve,
 }
 
 /// One function while it is looked into.
@@ -84,7 +87,8 @@ impl<'data, 'index> Finder<'data, 'index> {
         let words = image.words_that_hold_one_of(&of_interest);
         of_interest.extend(words.into_iter().chain(imported.iter().filter_map(counts)));
         of_interest.sort_unstable();
-        Self { image, functions, known, imported, by_shape, of_interest }
+        let may_be = Sieve::new(&of_interest);
+        Self { image, functions, known, imported, by_shape, of_interest, may_be }
     }
 
     fn find_all(&self) -> Sites {
@@ -94,8 +98,19 @@ impl<'data, 'index> Finder<'data, 'index> {
                 let code = self.image.code(function.start, function.end);
                 code.is_some_and(|code| self.may_hold_operations(code, function.start))
             };
-            self.functions.all().iter().filter(may_hold).for_each(|function| self.look_into(function, &mut found));
+            let look = |functions: &[Function]| {
+                let mut found = Sites::default();
+                functions.iter().filter(may_hold).for_each(|function| self.look_into(function, &mut found));
+                found
+            };
+            for part in in_parts(self.functions.all(), &look) {
+                found.sites.extend(part.sites);
+                found.tries.extend(part.tries);
+                found.cold_calls.extend(part.cold_calls);
+                found.doubts.extend(part.doubts);
+            }
         }
+        found.cold_calls.sort_by_key(|call| call.address);
         let reached: HashSet<u64> = found.sites.iter().flat_map(|site| site.cold_calls.iter().copied()).collect();
         for call in &mut found.cold_calls {
             call.reached = reached.contains(&call.address);
@@ -156,7 +171,7 @@ impl<'data, 'index> Finder<'data, 'index> {
     }
 
     fn is_of_interest(&self, address: u64) -> bool {
-        self.of_interest.binary_search(&address).is_ok()
+        self.may_be.has(address) && self.of_interest.binary_search(&address).is_ok()
     }
 
     fn look_into(&self, function: &Function, found: &mut Sites) {
@@ -178,7 +193,6 @@ impl<'data, 'index> Finder<'data, 'index> {
                 found.cold_calls.push(ColdCall { address, function, cold, target, is_limited, reached: false });
             }
         }
-        found.cold_calls.sort_by_key(|call| call.address);
         // libc's own locks may look the same.
         let mut names = self.functions.names_at(function.start).peekable();
         let may_try = names.peek().is_none() || names.any(|name| path(name).is_some());

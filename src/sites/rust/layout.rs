@@ -26,16 +26,25 @@ pub struct Shared {
     pub returns: u64,
     /// Entries of that table, less one; they are a power of two.
     pub returns_mask: u64,
+    /// What is added to the file's addresses.
+    pub base: u64,
 }
 
 /// An entry of the table of return addresses. It is where the address's hash says, or behind that.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Return {
-    /// The lower half of a return address.
+    /// The lower half of a return address, as the file has it.
     pub address: u32,
     /// Its rule; 0 for an entry that is free.
     pub rule: u32,
+}
+
+impl Return {
+    /// A table as bytes.
+    pub fn bytes(table: &[Self]) -> Vec<u8> {
+        table.iter().flat_map(|entry| [entry.address, entry.rule]).flat_map(u32::to_le_bytes).collect()
+    }
 }
 
 /// What an address is multiplied by, for its hash: the upper bits of the lower half count.

@@ -9,6 +9,7 @@ pub mod operations;
 pub mod plan;
 pub mod recipe;
 pub mod recorder;
+mod search;
 mod shapes;
 pub mod sites;
 pub mod trampoline;

@@ -66,7 +66,7 @@ const fn wake(crate_name: &'static str, function: &'static str) -> ColdPath {
 }
 
 /// All slow paths.
-pub const COLD_PATHS: &[ColdPath] = &[
+pub static COLD_PATHS: &[ColdPath] = &[
     wait(STD, "Mutex::lock_contended", Event::Requested(Exclusive)),
     wake(STD, "Mutex::wake"),
     wait(STD, "RwLock::read_contended", Event::Requested(Shared)),
@@ -126,7 +126,7 @@ use Change::{Any, By, From, Sets};
 use Event::{Acquired, Released, TryAcquired};
 
 /// The operations that have a slow path, which proves what they are.
-pub const OPERATIONS: &[Row] = &[
+pub static OPERATIONS: &[Row] = &[
     row(("std::sync::Mutex::lock", "Mutex::lock_contended"), (CompareExchange, 4, From(0, 1)), Acquired(Exclusive)),
     row(("std::sync::Mutex::unlock", "Mutex::wake"), (Exchange, 4, Any), Released(Exclusive)),
     row(("std::sync::RwLock::read", "RwLock::read_contended"), (CompareExchange, 4, By(1)), Acquired(Shared)),
@@ -181,12 +181,12 @@ pub const OPERATIONS: &[Row] = &[
 
 /// `RwLock::try_read` and `try_write` where the compare-and-swap is a call in a function that both share: the change tells them
 /// apart as it happens, one reader more or a writer.
-pub const UPDATE: Row = row(("std::sync::RwLock::try_read", ""), (CompareExchange, 4, By(1)), TryAcquired(Shared));
+pub static UPDATE: Row = row(("std::sync::RwLock::try_read", ""), (CompareExchange, 4, By(1)), TryAcquired(Shared));
 /// What the other one means.
 pub const UPDATE_TO_WRITER: Event = TryAcquired(Exclusive);
 
 /// The operations that only try: nothing proves them but what becomes of the word.
-pub const TRIES: &[Row] = &[
+pub static TRIES: &[Row] = &[
     row(("std::sync::Mutex::try_lock", ""), (CompareExchange, 4, From(0, 1)), TryAcquired(Exclusive)),
     row(
         ("std::sync::RwLock::try_write", ""),

@@ -12,7 +12,7 @@ use std::mem::offset_of;
 
 use super::super::layout::{
     COMMON_BYTES, Common, FOLD_TAKEN, FOLD_TRIES, FOLDS, FOLDS_AT, RING_HEADER, RingHead, SHARED_BYTES, WRITER_ENTRIES,
-    WRITERS,
+    WRITER_TRIES, WRITERS,
 };
 use super::super::recorder::{PLACEHOLDER, code_of, first_entry, folds, writers};
 use super::layout::{HASH, HASH_SHIFT, Shared};
@@ -105,6 +105,7 @@ lockprof_rust_now:
     add r10, 4
     dec ebx
     jz 22f
+    sub esi, [r8 + {BASE}]
     imul edx, esi, {HASH}
     shr edx, {HASH_SHIFT}
 26: and edx, [r8 + {RETURNS_MASK}]
@@ -167,6 +168,7 @@ lockprof_rust_end:
     PLACES = const offset_of!(Shared, places),
     RETURNS = const offset_of!(Shared, returns),
     RETURNS_MASK = const offset_of!(Shared, returns_mask),
+    BASE = const offset_of!(Shared, base),
     HASH = const HASH as i32,
     HASH_SHIFT = const HASH_SHIFT,
     CLAIMED = const offset_of!(Common, claimed),
@@ -186,6 +188,7 @@ lockprof_rust_end:
     RING_HEADER = const RING_HEADER,
     WRITERS = const WRITERS,
     WRITER_ENTRIES = const WRITER_ENTRIES,
+    WRITER_TRIES = const WRITER_TRIES,
     SHARED_BYTES = const SHARED_BYTES,
 );
 

@@ -1,5 +1,7 @@
 //! Everything that is needed to patch a Rust program, made of its file alone. It owns what it says, so the file may go.
 
+mod stored;
+
 use std::ops::Range;
 
 use memchr::memmem;
@@ -9,6 +11,7 @@ use super::super::image::{Image, ImageError};
 use super::super::plan::{Form, JUMP, Patch};
 use super::super::table::Success;
 use super::super::unwind::{Rule, Rules};
+use super::layout::{Return, returns};
 use super::plan::{Operation, Plan, Planned};
 use super::sites::{ColdCall, Sites};
 
@@ -30,8 +33,8 @@ pub struct Step {
 pub struct Recipe {
     /// The patches, by address.
     pub steps: Vec<Step>,
-    /// How to go on from each return address in the program.
-    pub returns: Vec<(u64, Rule)>,
+    /// How to go on from each return address in the program: a table of [`Return`](super::layout::Return)s, as bytes.
+    pub returns: Vec<u8>,
     /// Where the program is entered.
     pub entry: u64,
     /// The program may be put anywhere.
@@ -67,27 +70,32 @@ impl Recipe {
             return Ok(None);
         }
         let functions = Functions::read(file, &image);
-        let sites = Sites::find(&image, &functions);
+        // Each takes a while, and needs nothing of the other.
+        let (sites, rules) = std::thread::scope(|scope| {
+            let rules = scope.spawn(|| Rules::read(&image));
+            let sites = Sites::find(&image, &functions);
+            (sites, rules.join().unwrap_or_default())
+        });
         if sites.sites.is_empty() {
             return Ok(None);
         }
-        let rules = Rules::read(&image);
         let plan = Plan::new(&image, &functions, &sites);
         let steps: Vec<Step> =
             plan.patches().filter_map(|(planned, patch)| step(&image, &rules, planned, patch)).collect();
-        let mut returns = return_addresses(&image);
+        let mut addresses = return_addresses(&image);
         // A call that was longer than the one in its place returns before its end.
         let is_call = |step: &&Step| step.patch.form == Form::Call && step.patch.length > JUMP;
-        returns.extend(steps.iter().filter(is_call).map(|step| step.patch.address + JUMP as u64));
-        returns.sort_unstable();
-        let rules_of_returns: Vec<Rule> = rules.at_each(returns.iter().map(|address| address - 1)).collect();
+        addresses.extend(steps.iter().filter(is_call).map(|step| step.patch.address + JUMP as u64));
+        addresses.sort_unstable();
+        let rules_of_returns: Vec<Rule> = rules.at_each(addresses.iter().map(|address| address - 1)).collect();
+        let rules_of_returns = rules_of_returns.iter().map(|rule| rule.0);
         let segments = image.segments().iter();
         Ok(Some(Self {
             found: found(&sites, steps.len()),
             lacks_releases: lacks_releases(&plan, &sites),
             left_out: left_out(&plan, &sites),
             steps,
-            returns: returns.into_iter().zip(rules_of_returns).filter(|(_, rule)| *rule != Rule::default()).collect(),
+            returns: Return::bytes(&returns(addresses.iter().copied().zip(rules_of_returns))),
             entry: image.entry(),
             is_position_independent: image.is_position_independent(),
             is_interpreted: image.is_interpreted(),
