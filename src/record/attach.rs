@@ -13,13 +13,15 @@ use super::inject::{self, Detours};
 use super::limits::Limits;
 use super::page::Page;
 use super::{Event, Pause, Recorded, Reported, describe, launch, leftover, process_tree, signals};
-use crate::ingest::collector::Collector;
+use crate::ingest::collector::{Collected, Collector};
 use crate::ingest::procfs;
 use crate::ingest::tasks;
 use crate::live::control::{CollectorHandle, ControlChannel};
 use crate::live::messages::SOCKET;
 use crate::live::socket;
+use crate::model::{Module, Process, ProcessId};
 use crate::safe_file::user;
+use crate::sites::image::Image;
 
 /// Whether nobody records a process, so that it can be [attached](attach) to.
 pub fn is_free(pid: u32) -> bool {
@@ -36,6 +38,7 @@ pub fn attach(
     (control, mut handle): (&ControlChannel, CollectorHandle),
     report: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
+    let found = Found::of(pid);
     let page = match Page::find(pid)? {
         Some(page) => page,
         None => {
@@ -87,7 +90,9 @@ pub fn attach(
     page.put_to_sleep();
     settle(collector.pids().chain([pid]));
     // Children have what their parents had.
-    let pids: Vec<u32> = collector.pids().chain([pid]).collect();
+    let mut pids: Vec<u32> = collector.pids().chain([pid]).collect();
+    pids.sort_unstable();
+    pids.dedup();
     for pid in pids {
         if process_tree::is_alive(pid)
             && let Ok(Some(mut detours)) = Detours::of(pid)
@@ -98,13 +103,55 @@ pub fn attach(
             collector.session.coverage.notes.push(what);
         }
     }
-    let collected = collector.finish();
+    let mut collected = collector.finish();
+    found.add_to(&mut collected);
     page.folder.remove(SOCKET);
     page.folder.remove(COPY);
     if !process_tree::is_alive(pid) {
         leftover::remove(&page.folder, &page.path);
     }
     Ok(Recorded { collected, exit: None, pid, ended: None, folder: None })
+}
+
+/// A program as it was found: one that uses no lock meanwhile leaves nothing else.
+struct Found {
+    process: Process,
+    /// The files of its code.
+    files: Vec<String>,
+}
+
+impl Found {
+    fn of(pid: u32) -> Self {
+        let folder = procfs::folder(pid);
+        let exe = fs::read_link(tasks::folder(pid).join("exe")).unwrap_or_default();
+        let maps = tasks::maps(&folder).unwrap_or_default();
+        let text = String::from_utf8_lossy(&maps);
+        let code = text.lines().filter(|line| line.split(' ').nth(1).is_some_and(|rights| rights.contains('x')));
+        let mut paths: Vec<&str> = code.filter_map(|line| line.find('/').map(|at| &line[at..])).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let process = Process {
+            pid,
+            parent_pid: procfs::parent(&folder).unwrap_or(0),
+            exe: exe.to_string_lossy().into_owned(),
+            exit: None,
+            threads: tasks::living(pid).count() as u32,
+        };
+        Self { process, files: paths.into_iter().map(str::to_owned).collect() }
+    }
+
+    /// Adds it where nothing of it was recorded: it may have locks that the recorder does not see.
+    fn add_to(self, collected: &mut Collected) {
+        if collected.session.processes.iter().any(|process| process.pid == self.process.pid) {
+            return;
+        }
+        let process = ProcessId::from(collected.session.processes.len());
+        collected.session.processes.push(self.process);
+        collected.loaded.extend(self.files.into_iter().filter_map(|path| {
+            let build_id = Image::parse(&fs::read(&path).ok()?).ok()?.build_id().unwrap_or_default().to_vec();
+            Some((process, Module { path, build_id }, false))
+        }));
+    }
 }
 
 /// A server may have changed its user since it made the folder, where it has to make its segment. Only root can help, and

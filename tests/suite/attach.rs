@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::util::run::{LIMIT, finish, folder, signal, start, wait};
+use crate::util::rust::compilers;
 use crate::util::{Report, fixture, lockprof};
 
 /// A program that a failed test does not leave running.
@@ -211,6 +212,22 @@ fn a_recorder_that_is_killed_harms_nobody() {
 #[ignore = "takes minutes"]
 fn five_hundred_recorders_that_are_killed_harm_nobody() {
     killed(500);
+}
+
+/// A program whose locks do not go through libc shows none, and is not called complete.
+#[test]
+fn locks_that_are_not_seen_are_told() {
+    let Some(rust) = compilers().into_iter().next() else { return };
+    let folder = folder();
+    let program = Program::start(&mut Command::new(rust.build("deadlock", &["-O"])));
+    sleep(Duration::from_millis(300));
+    let trace = folder.path().join("t.lockprof");
+    let outcome = finish(&mut program.recorder(&trace, &["--duration", "0.1"]), LIMIT);
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let report = Report::load(&trace);
+    assert_eq!(report.0["coverage"]["complete"], false, "{}", report.overview());
+    let notes = report.notes();
+    assert!(notes.iter().any(|note| note.contains("has locks of its own")), "{notes:?}");
 }
 
 /// `lockprof top -p` does the same.

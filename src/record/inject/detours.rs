@@ -126,6 +126,9 @@ impl Detours {
 
     fn change(&mut self, put: bool) -> anyhow::Result<()> {
         const TRIES: u32 = 100;
+        if todo(&self.target, &self.rows, put)?.is_empty() {
+            return Ok(());
+        }
         let mut is_there = false;
         for _ in 0..TRIES {
             let hurry = Hurry::begin();
@@ -149,14 +152,14 @@ impl Detours {
     }
 }
 
-/// Changes a stopped program; false if a thread is in the way.
-fn change(target: &Target, rows: &[Row], frozen: &Frozen<'_>, put: bool) -> anyhow::Result<bool> {
+/// What has to be written, and where.
+fn todo<'a>(target: &Target, rows: &'a [Row], put: bool) -> anyhow::Result<Vec<(&'a Row, &'a [u8])>> {
     let mut todo = Vec::new();
     for row in rows {
         let is = target.bytes(row.entry, row.with.len()).context("its code cannot be read")?;
         let (from, to) = if put { (&row.without, &row.with) } else { (&row.with, &row.without) };
         if is == *from {
-            todo.push((row, to));
+            todo.push((row, &**to));
         } else if is != *to && put {
             bail!(
                 "process {}: another tool has changed a function of libc that lockprof would have to change ({:#x})",
@@ -165,8 +168,15 @@ fn change(target: &Target, rows: &[Row], frozen: &Frozen<'_>, put: bool) -> anyh
             );
         }
     }
-    let inner: Vec<(u64, u64)> =
+    Ok(todo)
+}
+
+/// Changes a stopped program; false if a thread is in the way.
+fn change(target: &Target, rows: &[Row], frozen: &Frozen<'_>, put: bool) -> anyhow::Result<bool> {
+    let todo = todo(target, rows, put)?;
+    let mut inner: Vec<(u64, u64)> =
         if put { todo.iter().flat_map(|(row, _)| &row.inner).copied().collect() } else { Vec::new() };
+    inner.sort_unstable();
     if !inner.is_empty() && !move_aside(target, frozen, &inner) {
         return Ok(false);
     }
@@ -176,10 +186,12 @@ fn change(target: &Target, rows: &[Row], frozen: &Frozen<'_>, put: bool) -> anyh
     Ok(true)
 }
 
-/// Moves threads that are between instructions which go to their copies; false if a signal handler will come back there.
+/// Moves threads that are between instructions which go to their copies (`inner`: sorted); false if a signal handler will come
+/// back there.
 fn move_aside(target: &Target, frozen: &Frozen<'_>, inner: &[(u64, u64)]) -> bool {
     const STACK: usize = 256 << 10;
     let mut moves = Vec::new();
+    let (least, most) = (inner[0].0, inner[inner.len() - 1].0);
     for tid in frozen.threads() {
         let Some(mut registers) = stop::registers(tid) else { continue };
         if let Some((_, to)) = inner.iter().find(|(from, _)| *from == registers.rip) {
@@ -188,7 +200,8 @@ fn move_aside(target: &Target, frozen: &Frozen<'_>, inner: &[(u64, u64)]) -> boo
         }
         let stack = readable(target, registers.rsp & !7, STACK);
         let words = stack.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
-        let is_inner = |word: u64| inner.iter().any(|(from, _)| *from == word);
+        let is_inner =
+            |word: u64| (least..=most).contains(&word) && inner.binary_search_by_key(&word, |(from, _)| *from).is_ok();
         if words.into_iter().any(is_inner) {
             return false;
         }
