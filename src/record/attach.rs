@@ -12,7 +12,7 @@ use super::directory::Directory;
 use super::inject::{self, Detours};
 use super::limits::Limits;
 use super::page::Page;
-use super::{Event, Pause, Recorded, Reported, describe, launch, leftover, process_tree, signals};
+use super::{Event, Pause, Recorded, Reported, describe, folder, launch, leftover, process_tree, signals};
 use crate::ingest::collector::Collector;
 use crate::ingest::procfs;
 use crate::ingest::tasks;
@@ -24,6 +24,26 @@ use crate::safe_file::user;
 /// Whether nobody records a process, so that it can be [attached](attach) to.
 pub fn is_free(pid: u32) -> bool {
     Page::find(pid).is_ok()
+}
+
+/// What a process has of the recorder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// Nothing that is to be seen.
+    Nothing,
+    /// The recorder, asleep.
+    Asleep,
+    /// It is being recorded, in this folder.
+    Recorded(PathBuf),
+}
+
+/// Looks at what a process has mapped.
+pub fn carried(pid: u32) -> Carried {
+    match (folder::of_recorded(pid), can_wake(pid)) {
+        (_, true) => Carried::Asleep,
+        (Ok(folder), false) => Carried::Recorded(folder),
+        (Err(_), false) => Carried::Nothing,
+    }
 }
 
 /// Records a process, with its children by fork, until it ends, the time is over or a signal asks to stop.
