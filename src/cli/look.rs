@@ -12,7 +12,7 @@ use super::Format;
 #[command(after_help = "Examples:\n  \
                         lockprof list                       your processes (for root, all), and what can be done\n  \
                         lockprof list --format json | jq '.processes[] | select(.state == \"recorded\")'\n\n\
-                        `top -p` and `run -p` need a process that carries the recorder; `where` looks at any.")]
+                        `run -p` and `top -p` record a process, as far as the recorder can be brought in; `where` looks at any.")]
 pub struct ListArgs {
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]

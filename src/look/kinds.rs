@@ -61,13 +61,15 @@ pub fn list() -> Vec<Listed> {
             Ok(_) => ListedState::Seen,
             Err(error) => ListedState::Refused(error.reason()),
         };
+        let maps = tasks::maps(&folder).unwrap_or_default();
+        let has = |name: &[u8]| memmem::find(&maps, name).is_some();
         let language = match program.language {
-            Language::C if tasks::maps(&folder).is_ok_and(|maps| memmem::find(&maps, b"libstdc++.so").is_some()) => {
-                Language::Cxx
-            }
+            Language::C if has(b"libstdc++.so") => Language::Cxx,
             language => language,
         };
-        Some(Listed { pid, command, threads, language, version: program.version, is_static: program.is_static, state })
+        let is_attachable = state == ListedState::Seen && has(b"/libc.so.6") && language != Language::Go;
+        let Program { version, is_static, .. } = program;
+        Some(Listed { pid, command, threads, language, version, is_static, is_attachable, state })
     });
     listed.collect()
 }

@@ -15,6 +15,8 @@ pub struct Listed {
     pub version: Option<String>,
     /// Whether no loader was asked for.
     pub is_static: bool,
+    /// Whether it is of the kind that the recorder can be brought into: dynamic, with glibc, and not Go.
+    pub is_attachable: bool,
     /// What can be done.
     pub state: ListedState,
 }

@@ -39,10 +39,10 @@ pub enum Carried {
 
 /// Looks at what a process has mapped.
 pub fn carried(pid: u32) -> Carried {
-    match (folder::of_recorded(pid), can_wake(pid)) {
-        (_, true) => Carried::Asleep,
-        (Ok(folder), false) => Carried::Recorded(folder),
-        (Err(_), false) => Carried::Nothing,
+    match (Page::find(pid), folder::of_recorded(pid)) {
+        (Ok(Some(_)), _) => Carried::Asleep,
+        (_, Ok(folder)) => Carried::Recorded(folder),
+        _ => Carried::Nothing,
     }
 }
 

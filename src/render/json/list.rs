@@ -22,6 +22,8 @@ struct Process<'a> {
     linking: &'static str,
     /// `recorded`, `asleep`, `where` or `refused`.
     state: &'static str,
+    /// Whether it is of the kind that the recorder can be brought into.
+    attach: bool,
     /// The lockprof that records it.
     recorder: Option<u32>,
     /// Why it cannot be looked at.
@@ -54,6 +56,7 @@ fn process(process: &Listed) -> Process<'_> {
         version: process.version.as_deref(),
         linking: if process.is_static { "static" } else { "dynamic" },
         state,
+        attach: process.is_attachable,
         recorder,
         reason,
     }

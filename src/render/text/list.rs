@@ -21,6 +21,7 @@ pub fn list(processes: &[Listed], layout: &Layout) -> String {
                 ListedState::Recorded(Some(by)) => (format!("recorded by {by}"), Style::Good),
                 ListedState::Recorded(None) => ("recorded".to_owned(), Style::Good),
                 ListedState::Asleep => ("recorder asleep".to_owned(), Style::Good),
+                ListedState::Seen if process.is_attachable => ("attach, where".to_owned(), Style::Plain),
                 ListedState::Seen => ("where".to_owned(), Style::Plain),
                 ListedState::Refused(_) => ("not ours".to_owned(), Style::Dim),
             };
@@ -35,26 +36,31 @@ pub fn list(processes: &[Listed], layout: &Layout) -> String {
         .collect();
     let mut out = table(layout, &headings, &rows);
     out.push('\n');
-    let mut say = |is: fn(&ListedState) -> bool, word: &str, text: &str| {
-        if processes.iter().any(|process| is(&process.state)) {
+    let mut say = |is: fn(&Listed) -> bool, word: &str, text: &str| {
+        if processes.iter().any(is) {
             let head = layout.paint(Style::Strong, &format!("{word}: "));
             out.push_str(&wrap(text, layout.width, &head, "  "));
         }
     };
     say(
-        |state| matches!(state, ListedState::Recorded(_)),
+        |process| matches!(process.state, ListedState::Recorded(_)),
         "recorded",
         "a lockprof records it: `lockprof top -p PID` looks on",
     );
     say(
-        |state| matches!(state, ListedState::Asleep),
+        |process| matches!(process.state, ListedState::Asleep),
         "recorder asleep",
         "it was started with the recorder preloaded: `lockprof run -p PID` or `lockprof top -p PID` records it",
     );
     say(
-        |state| matches!(state, ListedState::Seen),
+        |process| process.is_attachable,
+        "attach",
+        "`lockprof run -p PID` or `lockprof top -p PID` brings the recorder in, if nothing is in its way; they say what is",
+    );
+    say(
+        |process| process.state == ListedState::Seen,
         "where",
-        "it was started without the recorder: `lockprof where PID` tells what its threads wait for",
+        "`lockprof where PID` tells what its threads wait for; nothing is put into it",
     );
     let mut reasons: Vec<(&str, u64)> = Vec::new();
     for process in processes {
