@@ -16,7 +16,7 @@ pub use compare::{DiffArgs, DiffMetric, MergeArgs};
 pub use export::{ExportArgs, ExportFormat, ExportTable, Whose};
 pub use filter::{FilterArgs, duration_ns};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
-pub use look::WhereArgs;
+pub use look::{ListArgs, WhereArgs};
 pub use record::{DemoArgs, RunArgs, ShimArgs};
 pub use recover::RecoverArgs;
 pub use top::TopArgs;
@@ -96,6 +96,8 @@ pub enum Command {
     Top(TopArgs),
     /// Tell what every thread of a process or of a core waits for, and who has that
     Where(WhereArgs),
+    /// List processes: what is recorded, what carries the recorder, what can only be looked at
+    List(ListArgs),
     /// Show who waits for which lock, and who holds it meanwhile
     Report(ReportArgs),
     /// Draw a recording as a flame graph (SVG)

@@ -7,6 +7,21 @@ use clap::Args;
 
 use super::Format;
 
+/// `lockprof list`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                        lockprof list                       your processes (for root, all), and what can be done\n  \
+                        lockprof list --format json | jq '.processes[] | select(.state == \"recorded\")'\n\n\
+                        `run -p` and `top -p` record a process, as far as the recorder can be brought in; `where` looks at any.")]
+pub struct ListArgs {
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write to FILE; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
 /// `lockprof where`.
 #[derive(Args, Debug)]
 #[command(

@@ -73,6 +73,7 @@ fn sentence(error: &anyhow::Error) -> String {
 fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Where(args) => look::locate(console, &args),
+        Command::List(args) => look::list(console, &args),
         Command::Report(args) => report::report(console, &args),
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),
         Command::Check(args) => check::check(console, &args),

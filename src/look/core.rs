@@ -9,6 +9,8 @@ use object::LittleEndian;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 
+mod parts;
+
 use super::LookError;
 use super::files::{Bytes, Mapping, Opened, bias};
 use super::memory::Source;
@@ -16,6 +18,7 @@ use super::registers::Registers;
 use super::thread::{Call, RawThread, State};
 use crate::sites::bytes::{u16_at, u32_at, u64_at};
 use crate::sites::image::Image;
+use parts::{Load, Mapped, mappings, missing, packer, read_files};
 
 type Header = FileHeader64<LittleEndian>;
 
@@ -26,27 +29,6 @@ const AUXV: u32 = 6;
 const FILES: u32 = 0x4649_4c45;
 /// Where the registers begin in a thread's note.
 const REGISTERS: usize = 112;
-/// More is a damaged file.
-const MOST_FILES: u64 = 1 << 20;
-
-/// A stretch of memory that the core describes.
-#[derive(Clone, Copy, Debug)]
-struct Load {
-    address: u64,
-    size: u64,
-    /// What the file has of it.
-    offset: u64,
-    length: u64,
-    flags: u32,
-}
-
-/// A file that was mapped.
-struct Mapped {
-    start: u64,
-    end: u64,
-    offset: u64,
-    path: String,
-}
 
 /// See the module.
 pub struct Core {
@@ -344,69 +326,4 @@ impl Source for CoreMemory<'_> {
         }
         done
     }
-}
-
-/// How much of a stretch's bytes are behind the end of the file.
-fn missing(load: &Load, length: u64) -> u64 {
-    let end = load.offset.saturating_add(load.length);
-    end.saturating_sub(length.max(load.offset))
-}
-
-/// The program that unpacks what these bytes begin.
-fn packer(data: &[u8]) -> Option<&'static str> {
-    let kinds: [(&[u8], _); 5] = [
-        (b"\x28\xb5\x2f\xfd", "zstd -d"),
-        (b"\x1f\x8b", "gunzip"),
-        (b"\xfd7zXZ", "unxz"),
-        (b"\x04\x22\x4d\x18", "lz4 -d"),
-        (b"BZh", "bunzip2"),
-    ];
-    kinds.iter().find(|(magic, _)| data.starts_with(magic)).map(|(_, packer)| *packer)
-}
-
-/// The note of mapped files: their number, the size of a page, three words for each, and their paths.
-fn read_files(data: &[u8]) -> Option<Vec<Mapped>> {
-    let (count, page) = (u64_at(data, 0)?, u64_at(data, 8)?);
-    if count > MOST_FILES || count > data.len() as u64 / 24 {
-        return None;
-    }
-    let mut paths = data.get(16 + 24 * count as usize..)?.split(|byte| *byte == 0);
-    (0..count as usize)
-        .map(|at| {
-            let word = |number: usize| u64_at(data, 16 + 24 * at + 8 * number);
-            let path = String::from_utf8_lossy(paths.next()?).into_owned();
-            let (start, end) = (word(0)?, word(1)?);
-            (start < end).then_some(Mapped { start, end, offset: word(2)?.checked_mul(page)?, path })
-        })
-        .collect()
-}
-
-/// Stretches of memory with their files, by address; and files that no stretch tells of, which may be code.
-fn mappings(loads: &[Load], files: &[Mapped]) -> Vec<Mapping> {
-    let mut found: Vec<Mapping> = loads
-        .iter()
-        .map(|load| {
-            let file = files.iter().find(|file| (file.start..file.end).contains(&load.address));
-            Mapping {
-                range: load.address..load.address + load.size,
-                offset: file.map_or(0, |file| file.offset.saturating_add(load.address - file.start)),
-                executable: load.flags & elf::PF_X.0 != 0,
-                writable: load.flags & elf::PF_W.0 != 0,
-                shared: false,
-                path: file.map_or_else(String::new, |file| file.path.clone()),
-            }
-        })
-        .collect();
-    let is_told =
-        |file: &Mapped| loads.iter().any(|load| load.address < file.end && load.address + load.size > file.start);
-    found.extend(files.iter().filter(|file| !is_told(file)).map(|file| Mapping {
-        range: file.start..file.end,
-        offset: file.offset,
-        executable: true,
-        writable: false,
-        shared: false,
-        path: file.path.clone(),
-    }));
-    found.sort_by_key(|mapping| mapping.range.start);
-    found
 }

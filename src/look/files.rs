@@ -113,9 +113,21 @@ impl<'a> Loaded<'a> {
         address.wrapping_sub(self.opened.bias)
     }
 
+    pub fn image(&self) -> &Image<'a> {
+        &self.image
+    }
+
     /// Whether its memory, variables that begin as zero too, has the address.
     pub fn has(&self, address: u64) -> bool {
         self.range.contains(&address)
+    }
+
+    /// Whether it is the C library, or the loader: what is known of their locks is known by their functions' names.
+    pub fn is_libc(&self) -> bool {
+        let name = self.opened.path.rsplit('/').next().unwrap_or_default();
+        ["libc.so", "libc-2", "libpthread", "ld-linux", "ld-2", "libc.musl", "ld-musl"]
+            .iter()
+            .any(|begin| name.starts_with(begin))
     }
 
     /// Its unwind table.
@@ -180,6 +192,11 @@ impl<'a> Files<'a> {
         Self { loaded, mappings }
     }
 
+    /// The first one with Go's tables, if it is the program.
+    pub fn go(&self, program: &str) -> Option<&Loaded<'a>> {
+        self.loaded.iter().find(|file| file.opened.path == program).filter(|file| file.go().is_some())
+    }
+
     /// The file that an address is in.
     pub fn at(&self, address: u64) -> Option<&Loaded<'a>> {
         let behind = self.loaded.partition_point(|file| file.range.start <= address);
@@ -195,5 +212,12 @@ impl<'a> Files<'a> {
     /// The symbol of the function that an address is in.
     pub fn function(&self, address: u64) -> Option<&'a str> {
         Some(self.at(address)?.function(address)?.0)
+    }
+
+    /// The same of Go code, which has names without symbols.
+    pub fn go_function(&self, address: u64) -> Option<&'a str> {
+        let file = self.at(address)?;
+        let index = file.go()?;
+        Some(index.name(index.function_at(file.in_file(address))?.name))
     }
 }

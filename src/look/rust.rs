@@ -75,6 +75,13 @@ pub fn wait(symbol: &str, futex: &FutexWait, memory: &Memory<'_>) -> Option<RawW
     Some(RawWait { kind, noun, address, mode, timed: futex.timed, state })
 }
 
+/// The wait for a mutex of `std`.
+pub fn mutex(futex: &FutexWait, memory: &Memory<'_>) -> RawWait {
+    let address = futex.address;
+    let state = held(Kind::Mutex, Place::Here, address, memory);
+    RawWait { kind: Kind::Mutex, noun: "std::sync::Mutex", address, mode: Mode::Exclusive, timed: futex.timed, state }
+}
+
 /// Readers wait at a read-write lock's state, writers at the word behind it, which only counts.
 fn rwlock(at: u64, memory: &Memory<'_>) -> u64 {
     const WAITING: u32 = 3 << 30;

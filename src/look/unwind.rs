@@ -71,8 +71,16 @@ impl Machine for View<'_> {
 
 /// The stack of a thread with these registers.
 pub fn walk(files: &Files<'_>, memory: &Memory<'_>, registers: Registers) -> Stack {
+    from(files, memory, Frame { registers, is_exact: true })
+}
+
+/// The stack of what goes on behind a call with these registers.
+pub fn walk_from_call(files: &Files<'_>, memory: &Memory<'_>, registers: Registers) -> Stack {
+    from(files, memory, Frame { registers, is_exact: false })
+}
+
+fn from(files: &Files<'_>, memory: &Memory<'_>, mut frame: Frame) -> Stack {
     let mut stack = Stack::default();
-    let mut frame = Frame { registers, is_exact: true };
     loop {
         if stack.frames.len() >= DEEPEST {
             stack.cut = Some(Cut::Deep);

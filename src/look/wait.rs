@@ -17,6 +17,14 @@ pub struct RawWait {
     pub state: RawState,
 }
 
+impl RawWait {
+    /// The word by which the lock is given back.
+    pub fn word(&self) -> u64 {
+        // Go's read-write lock counts its readers, and that its writer is done, behind its mutex.
+        if self.noun == "sync.RWMutex" { self.address.wrapping_add(16) } else { self.address }
+    }
+}
+
 /// What a lock says of who has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawState {

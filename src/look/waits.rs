@@ -5,9 +5,10 @@ use lockprof_wire::lock_layout::{LockState, glibc};
 
 use super::files::Files;
 use super::memory::Memory;
+use super::plt::called;
 use super::registers::number;
 use super::rust;
-use super::thread::{RawThread, State};
+use super::thread::{Call, RawThread, State};
 use super::unwind::Stack;
 use super::wait::{FutexWait, RawState, RawWait};
 use crate::model::{Kind, Mode};
@@ -73,8 +74,17 @@ fn waiter(symbol: &str) -> Option<Waiter> {
     })
 }
 
+/// Whether a function of a library waits.
+pub fn is_waiter(symbol: &str) -> bool {
+    waiter(symbol).is_some()
+}
+
 /// What a thread waits for; `None` where that is nothing that is known here.
 pub fn wait_of(thread: &RawThread, stack: &Stack, files: &Files<'_>, memory: &Memory<'_>) -> Option<RawWait> {
+    // Threads of a Go program wait for work; its goroutines have the locks.
+    if stack.frames.first().is_some_and(|frame| files.go_function(frame.inside()).is_some()) {
+        return None;
+    }
     let names = names(stack, files, memory);
     let first = names.iter().find_map(|name| waiter(name));
     let Some(futex) = thread.call.as_ref().and_then(FutexWait::of) else {
@@ -101,6 +111,9 @@ pub fn wait_of(thread: &RawThread, stack: &Stack, files: &Files<'_>, memory: &Me
     }
     match first {
         Some(waiter) => of_glibc(waiter, &futex, memory),
+        None if names.first() == Some(&"syscall") && is_mutex_of_rust(thread.call.as_ref()?) => {
+            Some(rust::mutex(&futex, memory))
+        }
         None => guessed(&futex, thread.call.as_ref()?.arguments[1], memory),
     }
 }
@@ -117,33 +130,6 @@ fn names<'a>(stack: &Stack, files: &Files<'a>, memory: &Memory<'_>) -> Vec<&'a s
     }
     found.dedup();
     found
-}
-
-/// Where the call before a return address led, by way of a table of the loader's where there is one.
-fn called(behind: u64, memory: &Memory<'_>) -> Option<u64> {
-    let relative = |behind: u64, at: u64| Some(behind.wrapping_add_signed(i64::from(memory.half(at)? as i32)));
-    let mut bytes = [0; 6];
-    memory.read(behind.wrapping_sub(6), &mut bytes)?;
-    match bytes {
-        // Through a word, directly.
-        [0xff, 0x15, ..] => memory.word(relative(behind, behind.wrapping_sub(4))?),
-        [_, 0xe8, ..] => {
-            let to = relative(behind, behind.wrapping_sub(4))?;
-            let mut stub = [0; 16];
-            memory.read(to, &mut stub)?;
-            // A stub jumps through a word, behind a mark for branches.
-            let jump = [0, 4].into_iter().find_map(|skip| match stub[skip..] {
-                [0xff, 0x25, ..] => Some(skip as u64 + 2),
-                [0xf2, 0xff, 0x25, ..] => Some(skip as u64 + 3),
-                _ => None,
-            });
-            match jump {
-                Some(skip) => memory.word(relative(to + skip + 4, to + skip)?),
-                None => Some(to),
-            }
-        }
-        _ => None,
-    }
 }
 
 fn of_glibc(waiter: Waiter, futex: &FutexWait, memory: &Memory<'_>) -> Option<RawWait> {
@@ -232,6 +218,13 @@ fn of_musl(waiter: Waiter, futex: &FutexWait, memory: &Memory<'_>) -> Option<Raw
         Waiter::Once | Waiter::Guard => wait(Kind::Once, at, alone, RawState::NotRecorded),
         Waiter::Spinlock => return None,
     })
+}
+
+/// Without symbols: `std` calls libc's `syscall`, and waits for a mutex in this way only.
+fn is_mutex_of_rust(call: &Call) -> bool {
+    const TAKEN_AND_WAITED_FOR: u64 = 2;
+    let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+    call.arguments[1] == operation as u64 && call.arguments[2] == TAKEN_AND_WAITED_FOR
 }
 
 /// Without symbols: only what the words allow no doubt of.

@@ -1,4 +1,5 @@
-//! Records a program that carries the shim asleep: wakes it, and puts it to sleep again.
+//! Records a program that runs already: wakes the shim in it, which is brought in first where it is not there, and puts it to
+//! sleep again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use super::directory::Directory;
 use super::inject::{self, Detours};
 use super::limits::Limits;
 use super::page::Page;
-use super::{Event, Pause, Recorded, Reported, describe, launch, leftover, process_tree, signals};
+use super::{Event, Pause, Recorded, Reported, describe, folder, launch, leftover, process_tree, signals};
 use crate::ingest::collector::{Collected, Collector};
 use crate::ingest::procfs;
 use crate::ingest::tasks;
@@ -26,6 +27,26 @@ use crate::sites::image::Image;
 /// Whether nobody records a process, so that it can be [attached](attach) to.
 pub fn is_free(pid: u32) -> bool {
     Page::find(pid).is_ok()
+}
+
+/// What a process has of the recorder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// Nothing that is to be seen.
+    Nothing,
+    /// The recorder, asleep.
+    Asleep,
+    /// It is being recorded, in this folder.
+    Recorded(PathBuf),
+}
+
+/// Looks at what a process has mapped.
+pub fn carried(pid: u32) -> Carried {
+    match (Page::find(pid), folder::of_recorded(pid)) {
+        (Ok(Some(_)), _) => Carried::Asleep,
+        (_, Ok(folder)) => Carried::Recorded(folder),
+        _ => Carried::Nothing,
+    }
 }
 
 /// Records a process, with its children by fork, until it ends, the time is over or a signal asks to stop.

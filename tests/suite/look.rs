@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::util::report::list;
 use crate::util::run::{LIMIT, finish, folder, start, wait};
-use crate::util::{Build, Outcome, fixture, lockprof, skip};
+use crate::util::{Build, Outcome, fixture, go, lockprof, rust, skip};
 
 /// A program that runs by itself, until it is dropped.
 struct Running {
@@ -277,4 +277,116 @@ fn what_cannot_be_looked_at_is_said() {
     let outcome = finish(lockprof().args(["where", &pid]), LIMIT);
     assert!(outcome.code() == 2 && outcome.stderr.contains("has ended"), "{}", outcome.stderr);
     wait(child, folder.path(), LIMIT);
+}
+
+#[test]
+fn rust_standstills_are_found_by_what_code_gives_back() {
+    for compiler in rust::compilers() {
+        for flags in [&["-Copt-level=3"][..], &["-Copt-level=s"], &["-Copt-level=3", "-Clto=fat", "-Cpanic=abort"]] {
+            let program = compiler.build("standing", flags);
+            for (mode, kind) in
+                [("heap", "deadlock"), ("static", "deadlock"), ("upgrade", "self-deadlock"), ("self", "self-deadlock")]
+            {
+                let program = Running::start(&program, &[mode]);
+                let seen = program.deadlock();
+                assert_eq!(cycle(&seen).0, kind, "{mode} {flags:?}");
+                let stuck = list(&seen["threads"]).iter().find(|thread| !thread["waits_for"].is_null());
+                let wait = &stuck.expect("a wait")["waits_for"];
+                assert!(wait["type"].as_str().is_some_and(|of| of.starts_with("std::sync::")), "{wait}");
+                assert_eq!(wait["holder"]["known"], "gives-back");
+            }
+            for mode in ["slow", "busy"] {
+                let program = Running::start(&program, &[mode]);
+                let has_wait = |thread: &Value| thread["waits_for"]["kind"] == "mutex";
+                program.look_until(|seen| list(&seen["threads"]).iter().any(has_wait));
+                for _ in 0..5 {
+                    assert_eq!(look(&[&program.pid()]).1["verdict"], "none", "{mode} {flags:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_core_of_a_rust_program_tells_its_deadlock() {
+    for compiler in rust::compilers() {
+        let program = Running::start(&compiler.build("standing", &["-Copt-level=3"]), &["heap"]);
+        program.deadlock();
+        let Some(core) = core_of(&program) else { return };
+        let (outcome, seen) = look(&[core.to_str().expect("a path")]);
+        assert_eq!((outcome.code(), cycle(&seen)), (1, ("deadlock", 2)), "{seen:#}");
+    }
+}
+
+#[test]
+fn goroutines_and_their_standstills() {
+    for toolchain in go::toolchains() {
+        for flags in [&[][..], &["-ldflags=-s -w"], &["-buildmode=pie"]] {
+            let program = toolchain.build("standing", flags);
+            for (mode, kind, count) in
+                [("heap", "deadlock", 2), ("static", "deadlock", 2), ("upgrade", "self-deadlock", 1)]
+            {
+                let program = Running::start(&program, &[mode]);
+                let seen = program.deadlock();
+                assert_eq!(cycle(&seen), (kind, count), "{mode} {flags:?}");
+                let goroutines = list(&seen["goroutines"]);
+                let main = goroutines.iter().find(|goroutine| goroutine["id"] == 1).expect("the first one");
+                assert!(has_function(main, "main.main"), "{main:#}");
+                let stuck = goroutines.iter().find(|goroutine| !goroutine["waits_for"].is_null()).expect("a wait");
+                let frames = list(&stuck["stack"]);
+                let named = frames.iter().any(|frame| frame["file"].as_str().is_some_and(|f| f.ends_with("main.go")));
+                assert!(named && stuck["cut"].is_null() && stuck["waits_for"]["holder"]["known"] == "gives-back");
+            }
+            for mode in ["slow", "busy", "crowd"] {
+                let program = Running::start(&program, &[mode]);
+                let is_there = |seen: &Value| list(&seen["goroutines"]).len() > 5;
+                program.look_until(is_there);
+                for _ in 0..5 {
+                    assert_eq!(look(&[&program.pid()]).1["verdict"], "none", "{mode} {flags:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_core_of_a_go_program_tells_its_deadlock() {
+    for toolchain in go::toolchains() {
+        let program = Running::start(&toolchain.build("standing", &[]), &["heap"]);
+        program.deadlock();
+        let Some(core) = core_of(&program) else { return };
+        let (outcome, seen) = look(&[core.to_str().expect("a path")]);
+        assert_eq!((outcome.code(), cycle(&seen)), (1, ("deadlock", 2)), "{seen:#}");
+    }
+}
+
+#[test]
+fn processes_are_listed_with_what_can_be_done() {
+    let bare = Running::start(&fixture("deadlocks"), &["slow"]);
+    let recorded = folder();
+    let program = fixture("deadlocks");
+    let mut command = lockprof();
+    command.args(["run", "-q", "--"]).arg(&program).arg("slow").current_dir(recorded.path());
+    let recorder = start(&mut command, recorded.path());
+    let deadline = Instant::now() + LIMIT;
+    let state = |processes: &Value, pid: u64| {
+        let found = list(&processes["processes"]).iter().find(|process| process["pid"] == pid).cloned();
+        found.unwrap_or_default()
+    };
+    loop {
+        let outcome = finish(lockprof().args(["list", "--format", "json"]), LIMIT);
+        let seen: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+        let own = state(&seen, bare.child.id().into());
+        assert!(own.is_null() || own["state"] == "where" && own["language"] == "c", "{own}");
+        let is_ours = |process: &&Value| process["recorder"] == recorder.id();
+        if list(&seen["processes"]).iter().any(|process| is_ours(&process) && process["state"] == "recorded") {
+            assert_eq!(outcome.code(), 0);
+            break;
+        }
+        assert!(Instant::now() < deadline, "{seen:#}");
+        sleep(Duration::from_millis(20));
+    }
+    let outcome = finish(lockprof().args(["list"]), LIMIT);
+    assert!(outcome.stdout.lines().all(|line| line.chars().count() <= 80), "{}", outcome.stdout);
+    wait(recorder, recorded.path(), LIMIT);
 }

@@ -125,7 +125,12 @@ impl<'a> LookWords<'a> {
             return format!("{}{comma}{holder}", self.waits_for(wait));
         }
         match (&seen.reason, seen.activity) {
-            (Some(reason), _) if seen.is_goroutine => printable(reason),
+            (Some(reason), Activity::Blocked) if seen.is_goroutine => format!("waits ({})", printable(reason)),
+            (Some(reason), _) if seen.is_goroutine => match reason.as_str() {
+                "system call" => "is in a system call".to_owned(),
+                "runnable" => "is ready to run".to_owned(),
+                reason => printable(reason),
+            },
             (Some(call), Activity::Stopped) => format!("stopped, in {call}"),
             (Some(call), _) => format!("in {call}"),
             (None, Activity::Stopped) => "stopped".to_owned(),

@@ -9,6 +9,7 @@ mod findings;
 mod graph;
 mod hangs;
 mod layout;
+mod list;
 mod look;
 mod report;
 
@@ -27,6 +28,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub use check::check;
 pub use diff::{Judgement, diff};
 pub use graph::graph;
+pub use list::list;
 pub use look::look;
 
 /// Writes the report, ending in a line break. `limit` cuts the list of locks (and groups).

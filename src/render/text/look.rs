@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{Activity, Look, SeenThread};
+use crate::model::{Activity, Look, SeenThread, lock_frames};
 use crate::render::explain::look::LookWords;
 use crate::render::frames;
 use crate::render::names::fit_end;
@@ -79,11 +79,16 @@ fn groups(look: &Look) -> Vec<Vec<usize>> {
 /// What an operator wants to see first.
 fn rank(look: &Look, at: usize, seen: &SeenThread) -> u8 {
     let waits = |wait: &crate::model::LockWait| look.session.lock(wait.lock).kind.is_lock();
+    // Of a Go program its goroutines count, and of those not the runtime's own.
+    let is_go = look.threads.last().is_some_and(|last| last.is_goroutine);
+    let is_own = || lock_frames::own_frames(&look.session.stacks, seen.stack).next().is_some();
     match &seen.wait {
+        _ if is_go && !seen.is_goroutine => 6,
         _ if look.is_stuck(at) && look.standstills.iter().any(|one| !one.kind.is_left_alone()) => 0,
         Some(wait) if waits(wait) => 1,
         Some(_) => 3,
         None if seen.activity == Activity::Running => 2,
+        None if seen.is_goroutine && !is_own() => 5,
         None => 4,
     }
 }
