@@ -1,11 +1,12 @@
 //! What costs time is found, with the right lock, place and figure; and what only comes close is not.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::util::run::{LIMIT, Target, finish, folder};
-use crate::util::{fixture, lockprof};
+use crate::util::{fixture, go, lockprof, rust};
 
 /// What has to be said of a story of `fixtures/targets/findings.c`: kind, lock, the function that is to blame, and the one that
 /// suffers ("" where there is none).
@@ -28,11 +29,15 @@ const STORIES: [(&str, &str, &str, &str, &str); 15] = [
 ];
 
 /// A machine that does other things at the same time may hide what a story shows: it is tried so often.
-const TRIES: usize = 4;
+const TRIES: usize = 10;
 
-/// The findings of a story, or of its twin.
+/// The findings of a story of `fixtures/targets/findings.c`, or of its twin.
 fn findings(story: &str, good: bool) -> Vec<Value> {
-    let target = Target::new(fixture("findings")).args([story]).args(good.then_some("good"));
+    findings_of(&fixture("findings"), story, good)
+}
+
+fn findings_of(program: &Path, story: &str, good: bool) -> Vec<Value> {
+    let target = Target::new(program).args([story]).args(good.then_some("good"));
     let recording = target.record();
     assert_eq!(recording.outcome.code(), 0, "{story}: {}", recording.outcome.stderr);
     recording.report.0["findings"].as_array().expect("findings").clone()
@@ -88,6 +93,55 @@ stories! {
     shared_cache_line: "shared-cache-line",
     never_shared: "never-shared",
     held_across_a_wait: "held-across-blocking-call",
+}
+
+/// What has to be said of a story in another language: its name, kind, lock, place, and what the lock is held across.
+type Told<'a> = (&'a str, &'a str, &'a str, &'a str, Option<&'a str>);
+
+fn are_told(program: &Path, stories: &[Told<'_>]) {
+    for (story, kind, lock, at, call) in stories.iter().copied() {
+        let is_it = |finding: &Value| {
+            finding["kind"] == kind
+                && finding["name"] == lock
+                && has(&finding["stacks"][0], at)
+                && call.is_none_or(|call| finding["call"] == call)
+        };
+        let is_told = (0..TRIES).any(|_| findings_of(program, story, false).iter().any(is_it));
+        assert!(is_told, "{story}: no {kind} of {lock} in {at}");
+        assert_eq!(of_kind(&findings_of(program, story, true), kind), None, "{story}: the twin has not the fault");
+    }
+}
+
+#[test]
+fn go_programs() {
+    const STORIES: [Told<'_>; 5] = [
+        ("long-hold", "long-hold", "main.journal", "main.flushJournal", None),
+        ("held-across-blocking-call", "held-across-blocking-call", "main.table", "main.store", Some("mutex main.disk")),
+        ("channel", "held-across-blocking-call", "main.table", "main.receive", Some("channel")),
+        ("pending-writer", "pending-writer", "main.index", "main.scan", None),
+        ("slow-once", "slow-once", "main.once", "sync.(*Once).doSlow", None),
+    ];
+    if let Some(go) = go::toolchains().last() {
+        are_told(&go.build("findings", &[]), &STORIES);
+    }
+}
+
+#[test]
+fn rust_programs() {
+    const STORIES: [Told<'_>; 3] = [
+        ("long-hold", "long-hold", "findings::JOURNAL", "findings::flush_journal", None),
+        (
+            "held-across-blocking-call",
+            "held-across-blocking-call",
+            "findings::TABLE",
+            "findings::store",
+            Some("mutex findings::DISK"),
+        ),
+        ("pending-writer", "pending-writer", "findings::INDEX", "findings::scan", None),
+    ];
+    if let Some(rust) = rust::compilers().last() {
+        are_told(&rust.build("findings", &["-Copt-level=2"]), &STORIES);
+    }
 }
 
 /// Few long holds among many short ones are counted, and not hidden in a mean.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::analysis::contention::{Contention, LockReport, share};
 use crate::analysis::places::{Place, user_place};
-use crate::analysis::time_lost::Scale;
+use crate::analysis::time_lost::{LEAST_NS, Scale};
 use crate::analysis::{add, sum_of};
 use crate::model::{Session, StackId, Stacks};
 use crate::render::frames::place_label;
@@ -27,15 +27,19 @@ pub struct Culprit {
 
 /// The lines of a recording; `None` where no thread waited.
 pub fn culprit(session: &Session, contention: &Contention, width: usize) -> Option<Culprit> {
-    let rows = contention.lock_rows().filter(|row| row.contended > 0);
-    // Of those that are waited for equally long the first.
-    let row = rows.fold(None, |most: Option<&LockReport>, row| match most {
-        Some(most) if most.wait.total >= row.wait.total => Some(most),
-        _ => Some(row),
-    })?;
     let all_ns = contention.contention.wait_ns;
-    let Some(weight) = Scale::of(session, all_ns).weigh_row(row) else {
-        let text = format!("No lock matters here: all threads together waited {} for locks.", duration(all_ns));
+    let scale = Scale::of(session, all_ns);
+    let mut rows: Vec<&LockReport> = contention.lock_rows().filter(|row| row.contended > 0).collect();
+    // Of those that are waited for equally long the first.
+    rows.sort_by_key(|row| std::cmp::Reverse(row.wait.total));
+    if rows.is_empty() {
+        return None;
+    }
+    let weighed = rows.iter().take_while(|row| row.wait.total >= LEAST_NS);
+    let worst = weighed.filter_map(|row| Some((*row, scale.weigh_row(row)?))).next();
+    let Some((row, weight)) = worst else {
+        let text =
+            format!("No lock matters here: the waiting ({} in all threads) is little, or idle.", duration(all_ns));
         return Some(Culprit { matters: false, lines: vec![fit_end(&text, width)] });
     };
     let facts = format!(

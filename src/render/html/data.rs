@@ -70,10 +70,12 @@ pub(super) struct Orders {
     pub notes: Vec<String>,
 }
 
-/// A cycle or a misuse.
+/// A finding.
 #[derive(Serialize)]
 pub(super) struct Entry {
     pub cycle: bool,
+    /// `order`, `misuse`, `contention`.
+    pub area: &'static str,
     pub word: &'static str,
     pub fails: bool,
     pub title: String,

@@ -42,7 +42,7 @@ const SCRIPT: &str = concat!(
     include_str!("page.js"),
 );
 
-/// Cycles and misuses shown in full.
+/// Findings shown in full.
 const MOST_ENTRIES: usize = 100;
 /// Bytes of their texts together.
 const ENTRY_BYTES: usize = 500_000;
@@ -229,6 +229,7 @@ fn orders(session: &Session, contention: &Contention, findings: &Findings) -> da
         locks.dedup();
         entries.push(data::Entry {
             cycle: entry.finding.cycle().is_some(),
+            area: entry.rule().area.name(),
             word: entry.word(),
             fails: entry.fails(),
             title: explain::title(session, &entry.finding),

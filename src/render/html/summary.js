@@ -83,8 +83,12 @@ function drawSummary() {
   const orders = data.orders;
   const line = orders.line.replace(/^lock order: /, '');
   checks.append(check(orders.fails ? 'bad' : 'good', 'Lock order', line, ' ', el('a', { href: '#order', class: 'jump' }, 'see')));
-  for (const misuse of orders.entries.filter((entry) => !entry.cycle)) {
-    checks.append(check(misuse.fails ? 'bad' : 'warn', 'Misuse', misuse.title));
+  for (const entry of orders.entries.filter((entry) => !entry.cycle && entry.area !== 'contention')) {
+    checks.append(check(entry.fails ? 'bad' : 'warn', 'Misuse', entry.title));
+  }
+  const costs = orders.entries.filter((entry) => entry.area === 'contention');
+  for (const entry of costs.slice(0, 3)) {
+    checks.append(check('warn', 'Cost', entry.title, ' ', el('a', { href: '#findings', class: 'jump' }, 'see')));
   }
   const { text, complete, cost, notes } = data.coverage;
   checks.append(check(complete ? 'good' : 'bad', 'Recording', (complete ? 'complete: ' : 'INCOMPLETE: ') + text));
@@ -102,20 +106,26 @@ function split(text, word) {
   return at < 0 ? [text, null] : [text.slice(0, at), text.slice(at + word.length)];
 }
 
+/** A finding with its reason, its advice and its places. */
+function findingEntry(entry) {
+  const links = entry.locks.map((id) => lockOf.get(id)).filter(Boolean);
+  return el('article', { class: 'entry ' + (entry.fails ? 'bad' : 'quiet') },
+    el('h3', {}, el('span', { class: 'badge' }, (entry.fails ? '✗ ' : '· ') + entry.word), ' ', entry.title),
+    el('p', {}, entry.reason),
+    entry.advice ? el('p', { class: 'advice' }, '→ ' + entry.advice) : null,
+    links.length > 0 ? el('p', { class: 'dim' }, 'Locks: ',
+      links.flatMap((lock, at) => [at > 0 ? ', ' : '', lockLink(lock, lock.id + ' ' + nameOf(lock))])) : null,
+    el('details', {}, el('summary', {}, 'Where, and how it comes about'), el('pre', {}, entry.text)));
+}
+
 function drawOrder() {
   const orders = data.orders;
   byId('order-line').textContent = orders.line;
   const place = byId('order-entries');
-  for (const entry of orders.entries) {
-    const links = entry.locks.map((id) => lockOf.get(id)).filter(Boolean);
-    place.append(el('article', { class: 'entry ' + (entry.fails ? 'bad' : 'quiet') },
-      el('h3', {}, el('span', { class: 'badge' }, (entry.fails ? '✗ ' : '· ') + entry.word), ' ', entry.title),
-      el('p', {}, entry.reason),
-      entry.advice ? el('p', { class: 'advice' }, '→ ' + entry.advice) : null,
-      links.length > 0 ? el('p', { class: 'dim' }, 'Locks: ',
-        links.flatMap((lock, at) => [at > 0 ? ', ' : '', lockLink(lock, lock.id + ' ' + nameOf(lock))])) : null,
-      el('details', {}, el('summary', {}, 'Where, and how it comes about'), el('pre', {}, entry.text))));
-  }
+  const costs = orders.entries.filter((entry) => entry.area === 'contention');
+  byId('findings').hidden = costs.length === 0;
+  byId('finding-entries').append(...costs.map(findingEntry));
+  place.append(...orders.entries.filter((entry) => entry.area !== 'contention').map(findingEntry));
   byId('order-full').closest('.tools').hidden = !document.querySelector('#order-graph .lock');
   byId('order-full').addEventListener('change', (event) => byId('order-graph').classList.toggle('full', event.target.checked));
   const notes = orders.notes.concat(orders.left > 0

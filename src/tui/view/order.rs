@@ -47,7 +47,7 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
 pub(super) fn findings(state: &State, width: usize) -> Vec<Line<'static>> {
     let findings = rows::findings(state);
     if findings.is_empty() {
-        return nothing(state, "no lock was misused, so far");
+        return nothing(state, "nothing was found, so far");
     }
     let cells: Vec<Vec<Cell>> = findings
         .iter()

@@ -155,6 +155,13 @@ fn nested(session: &Session) -> FxHashSet<(ThreadId, LockId, LockId)> {
 fn call_of(session: &Session, lock: Option<LockId>) -> String {
     match lock {
         None => Kind::Join.name().to_owned(),
-        Some(lock) => format!("{} {}", session.lock(lock).kind.label(), lock_name(session, lock)),
+        // What woke a goroutine in a `select`, or one that sends: it has no address.
+        Some(lock) if session.lock(lock).kind == Kind::Cond && session.lock(lock).address == 0 => {
+            Kind::Channel.name().to_owned()
+        }
+        Some(lock) => match (session.lock(lock).kind.label(), lock_name(session, lock)) {
+            (label, name) if name.starts_with(label) => name,
+            (label, name) => format!("{label} {name}"),
+        },
     }
 }

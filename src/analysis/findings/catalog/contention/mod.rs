@@ -24,7 +24,7 @@ use super::Rule;
 use crate::analysis::findings::cost::{Cost, What};
 use crate::analysis::findings::{Collector, Costing, Scope, Severity};
 use crate::analysis::time_lost::{ClassTime, TimeLost, Weight};
-use crate::model::{StackId, Stacks, ThreadId};
+use crate::model::{LockId, Session, StackId, Stacks, ThreadId};
 
 /// A lock that is held at most so long is held for less than it costs to take it when others want it, ns.
 const TINY_NS: u64 = 1_000;
@@ -40,7 +40,12 @@ pub(super) fn find(scope: &Scope<'_>, collector: &mut Collector<'_>) {
     }
     let lost = TimeLost::of(session);
     let nested = held_across::find(session, &lost, collector);
+    let initialised = slow_once::find(&lost, collector);
     for class in lost.classes(|row| row.kind.is_lock()) {
+        let is_part = initialised.iter().any(|once| is_part(session, class.hottest(), *once));
+        if is_part || lost.scale.are_gates(&class.row.members) {
+            continue;
+        }
         rwlock_not_worth_it::find(&class, collector);
         // What explains most of the waiting makes other explanations of the same lock superfluous.
         let is_told = pending_writer::find(&class, &lost, collector)
@@ -56,10 +61,17 @@ pub(super) fn find(scope: &Scope<'_>, collector: &mut Collector<'_>) {
                 || hot_lock::find_one_place(&class, collector);
         }
     }
-    slow_once::find(&lost, collector);
     thundering_herd::find(session, &lost, collector);
     shared_cache_line::find(session, &lost, collector);
     never_shared::find(session, &lost, collector);
+}
+
+/// Whether the lock is a part of this initialisation, as in Go's `sync.Once`.
+fn is_part(session: &Session, lock: LockId, once: LockId) -> bool {
+    const LONGEST: u64 = 16;
+    let (lock, once) = (session.lock(lock), session.lock(once));
+    let within = once.address..once.address.saturating_add(LONGEST);
+    once.address != 0 && lock.process == once.process && within.contains(&lock.address)
 }
 
 /// A finding about the hottest lock of a class: where it is held, and where it is waited for.

@@ -86,8 +86,12 @@ pub(super) fn find(session: &Session, lost: &TimeLost<'_>, collector: &mut Colle
 }
 
 fn conditions(session: &Session) -> FxHashMap<LockId, Condition> {
-    let is_condition =
-        |lock: LockId| matches!(session.locks.get(lock.index()).map(|row| row.kind), Some(Kind::Condvar | Kind::Cond));
+    let is_condition = |lock: LockId| {
+        session
+            .locks
+            .get(lock.index())
+            .is_some_and(|row| matches!(row.kind, Kind::Condvar | Kind::Cond) && row.address != 0)
+    };
     let mut conditions: FxHashMap<LockId, Condition> = FxHashMap::default();
     for (at, timeline) in session.order.timelines.iter().enumerate() {
         let thread = ThreadId::from(at);

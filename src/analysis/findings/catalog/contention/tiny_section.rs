@@ -7,14 +7,20 @@ use crate::analysis::findings::cost::What;
 use crate::analysis::time_lost::ClassTime;
 use crate::model::Stacks;
 
-/// Fewer waits than this may be chance.
+/// Fewer waits than this may be chance,
 const WAITS: u64 = 100;
+/// and so is a smaller share of the acquisitions.
+const CONTENDED: f64 = 0.02;
+/// Those who wait longer on average wait for a thread that lost its processor: nothing shortens that, ns.
+const LONGEST_NS: u64 = 100_000;
 
 /// Whether it is so.
 pub(super) fn find(class: &ClassTime<'_>, collector: &mut Collector<'_>) -> bool {
     let holds = class.holds(|_| true);
     let is_tiny = holds.count > 0 && holds.quantile(0.9) <= TINY_NS;
-    if !is_tiny || class.row.contended < WAITS || class.row.kind.has_readers() {
+    let row = class.row;
+    let is_chance = row.contended < WAITS || row.contended_share() < CONTENDED || row.wait.mean > LONGEST_NS;
+    if !is_tiny || is_chance || row.kind.has_readers() {
         return false;
     }
     let what = What::TinySection {
