@@ -7,8 +7,9 @@ use super::output::{Console, Target};
 use crate::cli::{Format, ListArgs, WhereArgs};
 use crate::exit_code::ExitCode;
 use crate::look::{self, Unnamed};
-use crate::model::{Listed, ListedState};
+use crate::model::{Holder, Listed, ListedState};
 use crate::record::attach::{self, Carried};
+use crate::render::explain::look::LookWords;
 use crate::render::json;
 use crate::render::style::Layout;
 use crate::render::text::{self, LookOptions};
@@ -61,6 +62,31 @@ pub(super) fn list(console: &Console, args: &ListArgs) -> anyhow::Result<ExitCod
     };
     target.write(text.as_bytes())?;
     Ok(ExitCode::Success)
+}
+
+/// What stands in a process that is going to be recorded: waits that no hook will see the beginning of, in sentences. Deadlocks
+/// are said at once, since nothing more happens in them.
+pub(super) fn found(console: &Console, pid: u32) -> Vec<String> {
+    /// More waits are not told one by one.
+    const MOST: usize = 5;
+    let Ok(seen) = look::process(pid) else { return Vec::new() };
+    let look = named(console, seen);
+    let words = LookWords::new(&look, Layout::default());
+    let stuck =
+        look.standstills.iter().map(|standstill| format!("a deadlock stands: {}", words.standstill(standstill)));
+    let mut found: Vec<String> = stuck.collect();
+    found.iter().for_each(|deadlock| console.say(deadlock));
+    let is_wait = |at: &usize| {
+        let wait = look.threads[*at].wait.as_ref();
+        wait.is_some_and(|wait| look.session.lock(wait.lock).kind.nests() && wait.holder != Holder::Nobody)
+            && !look.is_stuck(*at)
+    };
+    let waits: Vec<usize> = (0..look.threads.len()).filter(is_wait).collect();
+    found.extend(waits.iter().take(MOST).map(|at| format!("{} {}", words.thread(*at), words.does(*at))));
+    if waits.len() > MOST {
+        found.push(format!("{} more threads wait for locks", waits.len() - MOST));
+    }
+    found.into_iter().map(|what| format!("when the recording began: {what}")).collect()
 }
 
 /// Where the text goes, and how it is laid out there.

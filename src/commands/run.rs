@@ -48,7 +48,11 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     let Recorded { session, exit, pid, folder, .. } = match args.pid {
         Some(pid) => {
             keep_past(console, pid)?;
-            named(console, &options, |control, report| record::attach(pid, args.duration, control, report))?
+            let found = super::look::found(console, pid);
+            let mut recorded =
+                named(console, &options, |control, report| record::attach(pid, args.duration, control, report))?;
+            recorded.session.coverage.notes.extend(found);
+            recorded
         }
         None => session_of(console, &program, &options)?,
     };
