@@ -33,7 +33,7 @@ pub struct Step {
 pub struct Recipe {
     /// The patches, by address.
     pub steps: Vec<Step>,
-    /// How to go on from each return address in the program: a table of [`Return`](super::layout::Return)s, as bytes.
+    /// How to go on from each return address in the program: a table of [`Return`]s, as bytes.
     pub returns: Vec<u8>,
     /// Where the program is entered.
     pub entry: u64,
