@@ -328,6 +328,8 @@ fn set(state: &mut State, register: Register, value: Option<u64>) {
     state.registers[place] = match register.size() {
         8 => value,
         4 => value.map(|value| value & 0xffff_ffff),
+        // What is above it matters to nobody who wants a byte.
+        1 => value.map(|value| state.registers[place].unwrap_or(0) & !0xff | value & 0xff),
         _ => None,
     };
 }

@@ -96,12 +96,18 @@ fn parked(kind: Kind, at: u64, memory: &Memory<'_>) -> Option<u64> {
     const BEHIND: [u64; 2] = [8, 4];
     let places =
         BEFORE.map(|before| at.wrapping_sub(before)).into_iter().chain(BEHIND.map(|behind| at.wrapping_add(behind)));
-    places.filter_map(|place| memory.word(place)).find(|key| match kind {
+    let mut keys = places.filter_map(|place| memory.word(place)).filter(|key| *key > 4096);
+    match kind {
         // Taken, and somebody is parked.
-        Kind::Mutex => memory.half(*key).is_some_and(|word| word & 3 == 3),
-        Kind::Rwlock => memory.word(*key & !7).is_some() && key.is_multiple_of(8),
-        _ => *key > 4096 && memory.half(*key & !3).is_some(),
-    })
+        Kind::Mutex => keys.find(|key| memory.half(*key).is_some_and(|word| word & 3 == 3)),
+        // A writer that waits for readers to leave does so at the next address.
+        Kind::Rwlock => {
+            const TAKEN: u64 = !7;
+            let is_one = |key: &u64| key & 7 <= 1 && memory.word(key & !7).is_some_and(|word| word & TAKEN != 0);
+            keys.find(is_one).map(|key| key & !7)
+        }
+        _ => keys.find(|key| memory.half(*key & !3).is_some()),
+    }
 }
 
 /// Whether somebody has the lock.

@@ -3,6 +3,7 @@
 
 use super::files::{Files, Loaded};
 use super::memory::Memory;
+use super::plt::called;
 use super::registers::{Registers, number};
 use crate::sites::unwind::{Machine, Step};
 
@@ -116,7 +117,15 @@ fn caller(files: &Files<'_>, memory: &Memory<'_>, frame: &Frame, is_guessed: &mu
                     .map(|next| next.filter(is_one(registers)));
             }
             Step::Outermost => return Ok(None),
-            Step::NoRegister => return Err(Cut::Register),
+            Step::NoRegister => {
+                let start = table.start(file.in_file(inside)).map(|start| start.wrapping_add(file.opened.bias));
+                let known = registers.get(number::RBP).is_some();
+                let base = start.filter(|_| !known).and_then(|start| base_of(files, memory, registers.sp(), start));
+                let base = base.ok_or(Cut::Register)?;
+                *is_guessed = true;
+                let whole = Frame { registers: registers.with(number::RBP, base), ..*frame };
+                return caller(files, memory, &whole, is_guessed);
+            }
             Step::NoMemory => return Err(Cut::Memory),
             Step::NoRow => {}
         }
@@ -141,6 +150,31 @@ fn caller(files: &Files<'_>, memory: &Memory<'_>, frame: &Frame, is_guessed: &mu
     *is_guessed = true;
     let next = Registers::of_call(to, base.wrapping_add(16)).with(number::RBP, outer);
     Ok(Some(Frame { registers: next, is_exact: false }))
+}
+
+/// The frame pointer of a function that begins at `start`, where it is not known: the nearest place on the stack that has
+/// another frame's pointer, and behind it the address behind a call of this very function.
+fn base_of(files: &Files<'_>, memory: &Memory<'_>, sp: u64, start: u64) -> Option<u64> {
+    const NEAR: u64 = 64 << 10;
+    const FARTHEST: u64 = 1 << 20;
+    let first = sp.checked_next_multiple_of(8)?;
+    for at in (first..first.checked_add(NEAR)?).step_by(8) {
+        let back = memory.word(at + 8)?;
+        if !is_code(files, back) {
+            continue;
+        }
+        let outer = memory.word(at)?;
+        // That of the outermost frame is of nobody.
+        let is_outer = outer <= 1 || outer > at && outer - at < FARTHEST;
+        let begins_thread = || {
+            let name = files.function(back).unwrap_or_default();
+            name == "start_thread" || name.starts_with("__libc_start")
+        };
+        if is_outer && (called(back, memory) == Some(start) || begins_thread()) {
+            return Some(at);
+        }
+    }
+    None
 }
 
 fn is_code(files: &Files<'_>, address: u64) -> bool {

@@ -44,7 +44,7 @@ impl Roles {
         let (Some(started), Some(program)) = (procfs::started(&folder), Program::of(pid)) else {
             return Role::Stranger;
         };
-        let role = program.role(self.of_parent(pid), &is_of_tools);
+        let role = program.role(self.of_parent(pid), &is_of_tools, &is_built);
         self.0.insert(pid, (started, role));
         role
     }
@@ -82,17 +82,22 @@ impl Program {
         Some(Self { file, arguments: procfs::command(pid) })
     }
 
-    /// `is_of_tools`: whether a folder is one of the compiler's or cargo's own programs.
-    fn role(&self, parent: Role, is_of_tools: &dyn Fn(&Path) -> bool) -> Role {
+    /// `is_of_tools`: whether a folder is one of the compiler's or cargo's own programs; `is_built`: whether a file was
+    /// built by cargo and not installed.
+    fn role(&self, parent: Role, is_of_tools: &dyn Fn(&Path) -> bool, is_built: &dyn Fn(&Path) -> bool) -> Role {
         let name = self.name();
         if parent == Role::Builds {
             return Role::Builds;
         }
         let is_tool = || self.file.parent().is_some_and(is_of_tools);
         let is_inside = parent != Role::Stranger;
+        // Commands of cargo's that others bring are given their name as the first argument, wherever they are installed.
+        let command =
+            name.strip_prefix("cargo-").filter(|name| self.arguments.get(1).is_some_and(|first| first == name));
+        let is_command = || command.is_some() && !is_built(&self.file);
         if name == "cargo" && runs_programs(&self.arguments) && is_tool()
-            || is_inside && (name == "cargo" || name == "rustup" || name.starts_with("cargo-")) && is_tool()
-            || name == "cargo-nextest" && is_tool()
+            || is_inside && ((name == "cargo" || name == "rustup") && is_tool() || is_command())
+            || command == Some("nextest") && is_command()
         {
             return Role::Starts;
         }
@@ -137,6 +142,11 @@ fn base(path: &str) -> &str {
 /// Whether a folder is one of the compiler's or cargo's own programs.
 fn is_of_tools(folder: &Path) -> bool {
     folder.ends_with(".cargo/bin") || ["rustc", "rustup"].iter().any(|name| folder.join(name).exists())
+}
+
+/// Whether a file lies in a folder that cargo builds in: it marks those.
+fn is_built(file: &Path) -> bool {
+    file.ancestors().skip(1).take(4).any(|folder| folder.join("CACHEDIR.TAG").exists())
 }
 
 /// Whether cargo is asked to run programs. Commands that are none of its own may be others' names for that.
@@ -203,7 +213,7 @@ mod tests {
         let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
         let file = PathBuf::from(&words[0]);
         let program = Program { file, arguments: words };
-        program.role(parent, &|folder| folder == Path::new("/tools"))
+        program.role(parent, &|folder| folder == Path::new("/tools"), &|file| file.starts_with("/own/target"))
     }
 
     #[test]
@@ -220,7 +230,9 @@ mod tests {
             (Stranger, "/tools/rustc a.rs", Stranger),
             (Stranger, "/own/cargo test", Stranger),
             (Starts, "/tools/cargo metadata", Starts),
-            (Starts, "/tools/cargo-nextest nextest run", Starts),
+            (Starts, "/usr/local/bin/cargo-nextest nextest run", Starts),
+            (Stranger, "/usr/local/bin/cargo-nextest nextest run", Starts),
+            (Starts, "/own/target/debug/cargo-mine mine", Tested),
             (Starts, "/tools/rustc a.rs", Builds),
             (Starts, "/other/sccache /tools/rustc -vV", Builds),
             (Starts, "/own/target/debug/build/a-1/build-script-build", Builds),

@@ -148,18 +148,23 @@ fn started(mut stream: UnixStream, pid: u32, shared: &Arc<Shared>, sender: &Send
     if shared.kind(&file) == Kind::Go {
         return;
     }
-    let (shared, sender) = (Arc::clone(shared), sender.clone());
+    lock(&shared.busy).insert(pid);
+    let (of_thread, sender) = (Arc::clone(shared), sender.clone());
     // A large program takes a while, and others start meanwhile.
-    let _ = Builder::new().name("follower".to_owned()).spawn(move || {
-        if let Ok(Some(Recipe::Rust(recipe))) = shared.recipe(&file, || Ok(rust::recipe(&file))).as_ref()
-            && let Ok(patched) = patch_started(pid, recipe)
-        {
-            // Before it runs: whoever sees it run knows it.
-            let _ = sender.send(News { pid, outcome: Outcome::Patched(Box::new(patched)) });
-        }
+    let follower = Builder::new().name("follower".to_owned()).spawn(move || {
         // What cannot be patched is told as for any program that brings locks of its own.
+        let outcome = match of_thread.recipe(&file, || Ok(rust::recipe(&file))).as_ref() {
+            Ok(Some(Recipe::Rust(recipe))) => patch_started(pid, recipe).ok(),
+            _ => None,
+        };
+        let outcome = outcome.map_or(Outcome::Nothing, |patched| Outcome::Patched(Box::new(patched)));
+        // Before it runs: whoever sees it run knows it.
+        let _ = sender.send(News { pid, outcome });
         drop(stream);
     });
+    if follower.is_err() {
+        lock(&shared.busy).remove(&pid);
+    }
 }
 
 /// Patches a program that waits for its answer.

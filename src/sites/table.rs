@@ -24,6 +24,8 @@ pub enum Event {
     TryAcquired(Mode),
     /// It is no longer held.
     Released(Mode),
+    /// Who holds it alone lets other readers have it, too.
+    Downgraded,
     /// A try begins.
     Try(Mode),
     /// A try ends, with its result.

@@ -390,3 +390,15 @@ fn processes_are_listed_with_what_can_be_done() {
     assert!(outcome.stdout.lines().all(|line| line.chars().count() <= 80), "{}", outcome.stdout);
     wait(recorder, recorded.path(), LIMIT);
 }
+
+#[test]
+fn unoptimised_stacks_are_whole_without_a_stop() {
+    let program = Build::new("unoptimised.c", "unoptimised").flags(&["-O0"]).build();
+    let program = Running::start(&program, &[]);
+    let seen = program.look_until(|seen| within(seen, "wait_here").len() == 2);
+    for thread in list(&seen["threads"]) {
+        let deep = ["wait_here", "third", "second", "first"].iter().all(|name| has_function(thread, name));
+        let begins = has_function(thread, "main") || has_function(thread, "thread");
+        assert!(deep && begins && thread["reason"] == "epoll_wait" && thread["moved"] == false, "{thread:#}");
+    }
+}

@@ -69,6 +69,47 @@ fn a_deadlock_of_a_rust_program_is_told_and_its_fixed_twin_is_not() {
     }
 }
 
+/// Waits for conditions where the functions of `std` for that are there, and initialisations; downgrades are acquisitions of
+/// readers.
+#[test]
+fn conditions_initialisations_and_downgrades_are_recorded() {
+    for rust in compilers() {
+        if ["1.7", "1.8", "1.90", "1.91"].iter().any(|old| rust.version.starts_with(&format!("rustc {old}"))) {
+            continue;
+        }
+        for flags in VARIANTS {
+            let recording = Target::new(rust.build("waits", flags)).args(["200"]).record();
+            let what = format!("{} {flags:?}: {:?}", rust.version, recording.report.notes());
+            let lines = |mark: &str| {
+                let found: Vec<String> = recording
+                    .outcome
+                    .stdout
+                    .lines()
+                    .filter_map(|line| line.strip_prefix(mark))
+                    .map(str::to_owned)
+                    .collect();
+                found
+            };
+            let truths = lines("TRUTH ");
+            assert_eq!(truths.len(), 2, "{what}: {}", recording.outcome.stdout);
+            truths.iter().for_each(|truth| assert_truth(recording.report.locks(), truth, &what));
+            let of_kind = |kind: &str| {
+                let locks = recording.report.locks().iter().filter(|lock| lock["kind"] == kind);
+                locks.filter_map(|lock| lock["acquisitions"].as_u64()).sum::<u64>()
+            };
+            let tells = |what: &str| recording.report.notes().iter().any(|note| note.contains(what));
+            if !tells("waits for conditions") {
+                assert_eq!(of_kind("cond").to_string(), lines("WAITS ")[0], "{what}");
+            }
+            assert!(tells("initialisations by Once") || of_kind("once") > 0, "{what}");
+            // Link-time optimisation puts the only lock's address into the function that waits for it.
+            if !tells("address is lost") {
+                recording.report.assert_accounted();
+            }
+        }
+    }
+}
+
 #[test]
 fn stacks_of_a_rust_program_are_whole() {
     for rust in compilers() {

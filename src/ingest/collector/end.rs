@@ -77,6 +77,15 @@ impl Collector {
         // Nothing else is known of them.
         self.acquisitions = self.acquisitions.saturating_add(source.image.plausible_count(children));
         self.data_addresses_of(&source.image);
+        let exe = &self.session.process(source.image.process).exe;
+        let is_rust = |path: &str, language| path == exe && language == Language::Rust;
+        let is_of_rust = self.programs.iter().any(|program| is_rust(&program.module.path, program.language))
+            || self.patched.iter().any(|(_, path, language)| is_rust(path, *language));
+        if self.images.get(&source.image.process).is_some_and(|image| image.is_forked) && is_of_rust {
+            self.note(format!(
+                "of processes that {exe} forked and that go on with it, the locks of Rust are not recorded"
+            ));
+        }
         if !source.is_left_alone() {
             self.loaded.extend(source.image.loaded());
         }

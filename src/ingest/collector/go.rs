@@ -7,7 +7,7 @@ use super::{Collector, ImageNotes, Tick};
 use crate::ingest::go::{Patched, Program};
 use crate::ingest::owner::Liveness;
 use crate::ingest::tasks;
-use crate::model::ProcessId;
+use crate::model::{Process, ProcessId};
 
 impl Collector {
     /// Reads the rings of a program that was patched, from now on.
@@ -21,10 +21,23 @@ impl Collector {
             image.is_patched = true;
             image.process
         });
+        let process = process.or_else(|| self.row_of_closed(&patched));
         let program = Program::new(patched, process, &mut self.session, &self.rate, self.origin_ns);
         let notes = ImageNotes { is_certain: true, born: program.born, ..ImageNotes::default() };
         self.images.entry(program.process).or_insert(notes);
         self.programs.push(program);
+    }
+
+    /// The row of a process that has ended already, and of which only the segment was read.
+    fn row_of_closed(&self, patched: &Patched) -> Option<ProcessId> {
+        /// Processes that came since.
+        const REACH: usize = 256;
+        let mut rows = self.session.processes.iter().enumerate().rev().take(REACH);
+        let is_it = |(_, row): &(usize, &Process)| (row.pid, &row.exe) == (patched.pid, &patched.module.path);
+        let row = rows.find(is_it).map(|(at, _)| ProcessId::from(at))?;
+        let is_known = self.patched.iter().any(|(process, ..)| *process == row)
+            || self.programs.iter().any(|program| program.process == row);
+        (!is_known).then_some(row)
     }
 
     /// Whether a process runs a program that was patched: it may have become another one since.

@@ -25,6 +25,8 @@ pub enum Event {
     Tried { kind: Kind, mode: Mode },
     /// Has a lock no longer.
     Released { kind: Kind, mode: Mode },
+    /// Holds a lock with other readers that it held alone.
+    Downgraded { kind: Kind },
     /// A wait group's count was changed.
     Counted,
     /// Begins an operation that may block. `sends`: others may go on by it.
@@ -105,7 +107,12 @@ impl Meaning {
     /// Of a planned patch in a Rust program.
     pub fn of_rust(planned: &RustPlanned) -> Self {
         let name = planned.operation.name();
-        let kind = if name.contains("RwLock") { Kind::Rwlock } else { Kind::Mutex };
+        let kind = match name {
+            _ if name.contains("RwLock") => Kind::Rwlock,
+            _ if name.contains("Condvar") => Kind::Cond,
+            _ if name.contains("Once") => Kind::Once,
+            _ => Kind::Mutex,
+        };
         let mut failed = Event::Other;
         let (usual, leaf) = match planned.operation {
             RustOperation::Update(row) => {
@@ -129,7 +136,8 @@ impl Meaning {
                 let granted = match cold.waits {
                     Some(Row::Requested(mode)) if is_limited => Event::AcquiredOrGivenUp { kind, mode: mode_of(mode) },
                     Some(Row::Requested(mode)) => Event::AcquiredAfterWait { kind, mode: mode_of(mode) },
-                    _ => Event::Other,
+                    Some(row) => event(row, (name, kind), false),
+                    None => Event::Other,
                 };
                 (granted, 0)
             }
@@ -157,6 +165,7 @@ fn event(row: Row, (name, kind): (&str, Kind), begins: bool) -> Event {
         Row::Tried(mode) => Event::Tried { kind, mode: mode_of(mode) },
         Row::TryAcquired(mode) => Event::Acquired { kind, mode: mode_of(mode), by_try: true },
         Row::Released(mode) => Event::Released { kind, mode: mode_of(mode) },
+        Row::Downgraded => Event::Downgraded { kind },
         Row::Counted => Event::Counted,
         Row::Wait | Row::Message if begins => Event::Begins { kind, sends: name == "runtime.chansend" },
         Row::Wait | Row::Message => {

@@ -88,7 +88,7 @@ function drawSummary() {
   }
   const costs = orders.entries.filter((entry) => entry.area === 'contention');
   for (const entry of costs.slice(0, 3)) {
-    checks.append(check('warn', 'Cost', entry.title, ' ', el('a', { href: '#findings', class: 'jump' }, 'see')));
+    checks.append(check('warn', 'Finding', entry.title, ' ', el('a', { href: '#findings', class: 'jump' }, 'see')));
   }
   const { text, complete, cost, notes } = data.coverage;
   checks.append(check(complete ? 'good' : 'bad', 'Recording', (complete ? 'complete: ' : 'INCOMPLETE: ') + text));

@@ -17,7 +17,7 @@ use super::super::image::Image;
 use super::super::table::Atomic;
 use super::atomics::{asks_for_waiters, changes, in_memory, kind_of};
 use super::names::{Known, known, path};
-use super::operations::{Change, NEVER, OPERATIONS, Row, TRIES, UPDATE};
+use super::operations::{Change, DOWNGRADE, NEVER, OPERATIONS, Row, TRIES, UPDATE};
 use super::search::{Sieve, in_parts};
 use super::shapes;
 use super::sites::{ColdCall, Proof, Site, Sites, SlowPath};
@@ -116,7 +116,7 @@ impl<'data, 'index> Finder<'data, 'index> {
             call.reached = reached.contains(&call.address);
         }
         let slow = |(address, known): (&u64, &Known)| match known {
-            Known::Cold(cold) => Some(SlowPath { function: *address, cold }),
+            Known::Cold(cold) | Known::Blocks(cold) => Some(SlowPath { function: *address, cold }),
             _ => None,
         };
         found.slow_paths = self.known.iter().filter_map(slow).collect();
@@ -207,6 +207,7 @@ impl<'data, 'index> Finder<'data, 'index> {
             if is_atomic(instruction) {
                 match body.operation(at) {
                     Some(operation) => found.sites.push(site(operation)),
+                    None if body.downgrades(at) => found.sites.push(site((&DOWNGRADE, Proof::Change, Vec::new()))),
                     None if may_try && asks_for_waiters(body.code, at) => found.doubts.push(instruction.ip()),
                     None if may_try => {
                         found.tries.extend(body.attempt(at).map(|row| site((row, Proof::Change, Vec::new()))))
@@ -217,6 +218,9 @@ impl<'data, 'index> Finder<'data, 'index> {
                 let tries = *atomic == Atomic::CompareExchange;
                 match body.called_operation(at, *atomic) {
                     Some(operation) => found.sites.push(site(operation)),
+                    None if *atomic == Atomic::ExchangeAdd && body.is_called_by(at, DOWNGRADE.change) => {
+                        found.sites.push(site((&DOWNGRADE, Proof::CalledChange, Vec::new())));
+                    }
                     None if tries && self.known.get(&function.start) == Some(&Known::Update) => {
                         found.tries.push(site((&UPDATE, Proof::Update, Vec::new())));
                     }
@@ -392,6 +396,18 @@ impl Body<'_> {
         let row = self.row_of(&calls, &|row| is_row(&row).then(|| is_changed(row.change)))?;
         calls.retain(|call| self.cold_at(*call) == Some(row.cold));
         Some((row, Proof::Called, calls))
+    }
+
+    /// Whether the atomic at a position turns a writer of `std`'s lock into a reader.
+    fn downgrades(&self, at: usize) -> bool {
+        let is_kind = kind_of(&self.code.instructions()[at]) == Some((Atomic::ExchangeAdd, DOWNGRADE.width));
+        is_kind && changes(self.code, at, DOWNGRADE.change, DOWNGRADE.width)
+    }
+
+    /// Whether the atomic that is called at a position adds so much to a word of 32 bits.
+    fn is_called_by(&self, at: usize, change: Change) -> bool {
+        let added = constant(self.code, at, Register::RSI);
+        matches!(change, Change::By(by) if added.is_some_and(|added| added as u32 == by as u32))
     }
 
     /// The slow path that is called at a position.

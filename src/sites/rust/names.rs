@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 
 use super::super::table::Atomic;
-use super::operations::{COLD_PATHS, ColdPath};
+use super::operations::{BLOCKING, COLD_PATHS, ColdPath};
 
 /// A function that means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
     /// A slow path.
     Cold(&'static ColdPath),
+    /// A function in which threads wait, or are woken.
+    Blocks(&'static ColdPath),
     /// An atomic that was not inlined, as in unoptimised builds: the word's address, what is expected, what is put there.
     Atomic(Atomic),
     /// A loop around such an atomic, that is called with what changes the word.
@@ -21,7 +23,9 @@ pub enum Known {
 }
 
 /// Parts of mangled names without which a name means nothing: most need no demangling then.
-const MARKS: [&str; 11] = [
+const MARKS: [&str; 13] = [
+    "Condvar",
+    "4Once",
     "_contended",
     "wake",
     "_slow",
@@ -55,14 +59,17 @@ pub fn known(symbol: &str) -> Option<Known> {
     }
     // Closures have a longer path.
     let (crate_name, _) = path.split_once("::")?;
-    if crate_name == "std" && !path.starts_with("std::sys") {
-        return None;
-    }
+    let is_public = crate_name == "std" && !path.starts_with("std::sys");
     let mut segments = path.rsplitn(3, "::");
     let (function, owner) = (segments.next()?, segments.next()?);
     let is_it =
         |cold: &&ColdPath| cold.function.split_once("::") == Some((owner, function)) && crate_name == cold.crate_name;
-    COLD_PATHS.iter().find(is_it).map(Known::Cold)
+    // What is woken by has no other function below it where that was inlined.
+    if is_public && !(owner == "Condvar" && function.starts_with("notify")) {
+        return None;
+    }
+    let blocking = || BLOCKING.iter().find(is_it).map(Known::Blocks);
+    COLD_PATHS.iter().find(is_it).map(Known::Cold).or_else(blocking)
 }
 
 fn atomic(path: &str) -> Option<Atomic> {

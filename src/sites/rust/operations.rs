@@ -80,11 +80,35 @@ pub static COLD_PATHS: &[ColdPath] = &[
     wake(PARKING_LOT, "RawRwLock::unlock_exclusive_slow"),
     wake(PARKING_LOT, "RawRwLock::unlock_shared_slow"),
     wake(PARKING_LOT, "RawRwLock::unlock_upgradable_slow"),
+    wake(PARKING_LOT, "RawRwLock::downgrade_slow"),
     wait(DASHMAP, "RawRwLock::lock_exclusive_slow", Event::Requested(Exclusive)),
     wait(DASHMAP, "RawRwLock::lock_shared_slow", Event::Requested(Shared)),
     wake(DASHMAP, "RawRwLock::unlock_exclusive_slow"),
     wake(DASHMAP, "RawRwLock::unlock_shared_slow"),
 ];
+
+/// Functions in which threads wait for something that is no lock, and those that wake them: hooked at their beginning and
+/// their returns, as far as they are functions of their own in the program.
+pub static BLOCKING: &[ColdPath] = &[
+    wait(STD, "Condvar::wait", Event::Wait),
+    wait(STD, "Condvar::wait_timeout", Event::Wait),
+    wait(STD, "Condvar::wait_optional_timeout", Event::Wait),
+    wait(STD, "Condvar::notify_one", Event::Wake),
+    wait(STD, "Condvar::notify_all", Event::Wake),
+    wait(STD, "Once::call", Event::Wait),
+    wait(STD, "Once::wait", Event::Wait),
+    wait(PARKING_LOT, "Condvar::wait_until_internal", Event::Wait),
+    wait(PARKING_LOT, "Condvar::notify_one_slow", Event::Wake),
+    wait(PARKING_LOT, "Condvar::notify_all_slow", Event::Wake),
+    wait(PARKING_LOT, "Once::call_once_slow", Event::Wait),
+];
+
+impl ColdPath {
+    /// Whether it is one of [`BLOCKING`].
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.waits, Some(Event::Wait | Event::Wake))
+    }
+}
 
 /// `std`'s lock of one writer, `(1 << 30) - 1`.
 pub const WRITE_LOCKED: i64 = 0x3fff_ffff;
@@ -112,10 +136,11 @@ const fn row(
     event: Event,
 ) -> Row {
     let success = match event {
-        Event::Released(_) => Success::Always,
+        Event::Released(_) | Event::Downgraded => Success::Always,
         _ => Success::Equal,
     };
-    let shape = shape_of(cold, change);
+    // Other words are changed like this, too.
+    let shape = if matches!(event, Event::Downgraded) { Any } else { shape_of(cold, change) };
     let has_cold_call = !cold.is_empty();
     let atomic = AtomicRow { operation, atomic, offset: 0, success, event, failure: None, has_cold_call };
     Row { atomic, width, change, shape, cold }
@@ -173,6 +198,11 @@ pub static OPERATIONS: &[Row] = &[
         Released(Shared),
     ),
     row(
+        ("parking_lot::RawRwLock::downgrade", "RawRwLock::downgrade_slow"),
+        (ExchangeAdd, 8, By(ONE_READER - WRITER as i64)),
+        Event::Downgraded,
+    ),
+    row(
         ("parking_lot::RawRwLock::unlock_upgradable", "RawRwLock::unlock_upgradable_slow"),
         (CompareExchange, 8, Any),
         Released(Exclusive),
@@ -184,6 +214,10 @@ pub static OPERATIONS: &[Row] = &[
 pub static UPDATE: Row = row(("std::sync::RwLock::try_read", ""), (CompareExchange, 4, By(1)), TryAcquired(Shared));
 /// What the other one means.
 pub const UPDATE_TO_WRITER: Event = TryAcquired(Exclusive);
+
+/// The downgrade of `std`'s lock: what wakes the readers is inlined, but no other word is changed by such a number.
+pub static DOWNGRADE: Row =
+    row(("std::sync::RwLock::downgrade", ""), (ExchangeAdd, 4, By(1 - WRITE_LOCKED)), Event::Downgraded);
 
 /// The operations that only try: nothing proves them but what becomes of the word.
 pub static TRIES: &[Row] = &[

@@ -8,7 +8,7 @@ use super::super::code::Code;
 use super::super::functions::Functions;
 use super::super::image::Image;
 use super::super::plan::{self, Refusal};
-use super::super::table::Success;
+use super::super::table::{Event, Success};
 use super::operations::{ColdPath, Row};
 use super::sites::{Proof, Site, Sites, SlowPath};
 
@@ -55,13 +55,48 @@ impl Plan {
             let Some(code) = decode(function) else { continue };
             operations.extend(found.into_iter().map(|site| planned(&code, site)));
         }
-        for slow in sites.slow_paths.iter().filter(|slow| slow.cold.waits.is_some()) {
+        let waits = |slow: &&SlowPath| slow.cold.waits.is_some() && !slow.cold.is_blocking();
+        for slow in sites.slow_paths.iter().filter(waits) {
             let Some(code) = decode(slow.function) else { continue };
             let is_limited = sites.cold_calls.iter().any(|call| call.cold == slow.cold && call.is_limited);
             operations.extend(slow_path(&code, *slow, is_limited));
         }
+        let plan = Self::of(operations);
+        let taken: Vec<(u64, u64)> = plan.patches().map(|(_, patch)| (patch.address, patch.behind())).collect();
+        let mut operations = plan.operations;
+        for slow in sites.slow_paths.iter().filter(|slow| slow.cold.is_blocking()) {
+            if let Some(code) = decode(slow.function) {
+                operations.extend(blocking(&code, *slow, sites, &taken));
+            }
+        }
         Self::of(operations)
     }
+}
+
+/// The patches of a function in which threads wait, or are woken: all, or none where it goes on in another such function,
+/// which has its own, or where one of them would be in the way of a lock's.
+fn blocking(code: &Code, slow: SlowPath, sites: &Sites, taken: &[(u64, u64)]) -> Vec<Planned> {
+    let goes_to = |instruction: &iced_x86::Instruction| {
+        let target = instruction.near_branch_target();
+        sites
+            .slow_paths
+            .iter()
+            .any(|other| other.cold.is_blocking() && other.function == target && target != slow.function)
+    };
+    if code.instructions().iter().any(goes_to) {
+        return Vec::new();
+    }
+    let patches = if slow.cold.waits == Some(Event::Wake) {
+        let operation = Operation::Asked(slow.cold);
+        vec![Planned { address: slow.function, operation, patch: plan::beginning(code) }]
+    } else {
+        slow_path(code, slow, false)
+    };
+    let is_in_the_way = |planned: &Planned| match &planned.patch {
+        Ok(patch) => taken.iter().any(|(from, behind)| *from < patch.behind() && patch.address < *behind),
+        Err(_) => true,
+    };
+    if patches.iter().any(is_in_the_way) || !takes_lock(code) { Vec::new() } else { patches }
 }
 
 fn planned(code: &Code, site: &Site) -> Planned {

@@ -12,7 +12,7 @@ use super::super::code::is_atomic;
 use super::super::layout::info;
 use super::super::moved::{moved, operand};
 use super::super::plan::{Form, Patch};
-use super::super::table::Success;
+use super::super::table::{Event, Success};
 use super::operations::WRITE_LOCKED;
 use super::plan::Operation;
 
@@ -58,16 +58,18 @@ pub fn assemble(
             assembly.asm.zero_bytes()?;
             assembly.displaced(1..)?;
         }
-        Operation::Inlined(_) => {
+        Operation::Inlined(row) => {
+            let info = if row.atomic.event == Event::Downgraded { with_stack } else { without };
             let at = patch.displaced.iter().position(is_atomic).unwrap_or(0);
             let atomic = moved(&patch.displaced[at], base);
             assembly.displaced(0..at)?;
-            assembly.record(Object::Word(&atomic), without)?;
+            assembly.record(Object::Word(&atomic), info)?;
             assembly.displaced(at..)?;
         }
         Operation::Called(row) => {
             if row.atomic.success == Success::Always {
-                assembly.record(Object::First, without)?;
+                let info = if row.atomic.event == Event::Downgraded { with_stack } else { without };
+                assembly.record(Object::First, info)?;
                 assembly.asm.push(rdi)?;
                 assembly.displaced(..)?;
                 assembly.asm.pop(rdi)?;

@@ -73,6 +73,14 @@ impl<'data> Table<'data> {
         Some(Self { entries: EhFrame::new(bytes, LittleEndian), index: None, bases, context })
     }
 
+    /// Where the function begins that an address is in.
+    pub fn start(&self, address: u64) -> Option<u64> {
+        let cie = EhFrame::cie_from_offset;
+        let index = self.index.as_ref().and_then(ParsedEhFrameHdr::table)?;
+        let entry = index.fde_for_address(&self.entries, &self.bases, address, cie).ok()?;
+        Some(entry.initial_address())
+    }
+
     /// Goes from a frame to its caller. `address`: the file's, inside the call.
     pub fn step(&self, address: u64, machine: &dyn Machine) -> Step {
         let cie = EhFrame::cie_from_offset;

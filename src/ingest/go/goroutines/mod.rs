@@ -279,6 +279,12 @@ impl Goroutines {
                 }
             }
             Event::Released { kind, mode } => self.release(goroutine, kind, mode, address, ticks, target),
+            Event::Downgraded { kind } => {
+                self.release(goroutine, kind, Mode::Exclusive, address, ticks, target);
+                let lock = self.lock(address, kind, stack, target);
+                // Nobody can come in between.
+                self.acquire(goroutine, (lock, address, Mode::Shared, stack), ticks, Flags::TRY, None, target);
+            }
             Event::Counted => {
                 // The address has 48 bits, the number is above.
                 let (address, delta) = (address & ((1 << 48) - 1), (address >> 48) as i16);

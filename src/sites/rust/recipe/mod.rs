@@ -33,7 +33,7 @@ pub struct Step {
 pub struct Recipe {
     /// The patches, by address.
     pub steps: Vec<Step>,
-    /// How to go on from each return address in the program: a table of [`Return`](super::layout::Return)s, as bytes.
+    /// How to go on from each return address in the program: a table of [`Return`]s, as bytes.
     pub returns: Vec<u8>,
     /// Where the program is entered.
     pub entry: u64,
@@ -91,7 +91,7 @@ impl Recipe {
         let rules_of_returns = rules_of_returns.iter().map(|rule| rule.0);
         let segments = image.segments().iter();
         Ok(Some(Self {
-            found: found(&sites, steps.len()),
+            found: found(&functions, &sites, &steps),
             lacks_releases: lacks_releases(&plan, &sites),
             left_out: left_out(&plan, &sites),
             steps,
@@ -171,12 +171,39 @@ fn step(image: &Image<'_>, rules: &Rules, planned: &Planned, patch: &Patch) -> O
     Some(Step { planned: planned.clone(), patch: patch.clone(), bytes, rule })
 }
 
-fn found(sites: &Sites, patched: usize) -> String {
+fn found(functions: &Functions<'_>, sites: &Sites, steps: &[Step]) -> String {
     let (reached, of) = sites.reached().iter().fold((0, 0), |(some, all), row| (some + row.reached, all + row.of));
-    format!(
-        "locks of Rust: {reached} of {of} slow calls reached, {patched} places patched (waits for conditions, channels and \
-         parked threads are not recorded)"
-    )
+    let mut text = format!("locks of Rust: {reached} of {of} slow calls reached, {} places patched", steps.len());
+    let missing = not_recorded(functions, steps);
+    if !missing.is_empty() {
+        text.push_str(&format!(" ({} are not recorded)", missing.join(", ")));
+    }
+    text
+}
+
+/// Ways to wait that are in a program and are not recorded, for people.
+fn not_recorded(functions: &Functions<'_>, steps: &[Step]) -> Vec<&'static str> {
+    const CONDITIONS: &str = "waits for conditions";
+    const ONCE: &str = "initialisations by Once";
+    const PARKS: &str = "parked threads, and channels, which park them";
+    const SPIN: &str = "spin locks";
+    if functions.names().is_empty() {
+        return vec![CONDITIONS, ONCE, PARKS];
+    }
+    // Without such a function in the program, it may have been inlined, or be used by nobody: that cannot be told.
+    let lacks = |function: &str| {
+        !steps.iter().any(
+            |step| matches!(step.planned.operation, Operation::Granted(cold, _) if cold.function.starts_with(function)),
+        )
+    };
+    let has = |marks: &[&str]| functions.names().iter().any(|(_, name)| marks.iter().all(|mark| name.contains(mark)));
+    let found = [
+        (lacks("Condvar::"), CONDITIONS),
+        (lacks("Once::"), ONCE),
+        (has(&["6Parker", "4park"]) || has(&["6thread", "4park"]), PARKS),
+        (has(&["N4spin"]) || has(&["_4spin"]), SPIN),
+    ];
+    found.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect()
 }
 
 /// Whether some place where a lock is given back was not found, or cannot be patched.
@@ -194,5 +221,9 @@ fn lacks_releases(plan: &Plan, sites: &Sites) -> bool {
 fn left_out(plan: &Plan, sites: &Sites) -> Vec<String> {
     let no_symbols = "which has no symbols, locks of Rust were told by the shape of their code: others may be missing";
     let by_shape = sites.by_shape.then(|| no_symbols.to_owned());
-    by_shape.into_iter().chain(plan.left_out(|_| true, &sites.reached())).collect()
+    let is_of_lock = |operation: &Operation| match operation {
+        Operation::Asked(cold) | Operation::Granted(cold, _) => !cold.is_blocking(),
+        _ => true,
+    };
+    by_shape.into_iter().chain(plan.left_out(is_of_lock, &sites.reached())).collect()
 }

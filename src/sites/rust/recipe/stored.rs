@@ -2,18 +2,22 @@
 
 use super::super::super::stored::{Reader, Writer};
 use super::super::super::unwind::Rule;
-use super::super::operations::{COLD_PATHS, ColdPath, OPERATIONS, Row, TRIES, UPDATE};
+use super::super::operations::{BLOCKING, COLD_PATHS, ColdPath, DOWNGRADE, OPERATIONS, Row, TRIES, UPDATE};
 use super::super::plan::{Operation, Planned};
 use super::{Recipe, Step};
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    OPERATIONS.iter().chain(TRIES).chain([&UPDATE])
+    OPERATIONS.iter().chain(TRIES).chain([&UPDATE, &DOWNGRADE])
+}
+
+fn colds() -> impl Iterator<Item = &'static ColdPath> {
+    COLD_PATHS.iter().chain(BLOCKING)
 }
 
 /// An operation as a number: what it is, and its row.
 fn number(operation: Operation) -> Option<[u32; 2]> {
     let of_row = |row: &Row| rows().position(|other| std::ptr::eq(other, row));
-    let of_cold = |cold: &ColdPath| COLD_PATHS.iter().position(|other| std::ptr::eq(other, cold));
+    let of_cold = |cold: &ColdPath| colds().position(|other| std::ptr::eq(other, cold));
     let (what, row) = match operation {
         Operation::Inlined(row) => (0, of_row(row)?),
         Operation::Called(row) => (1, of_row(row)?),
@@ -30,8 +34,8 @@ fn operation(what: u32, row: u32) -> Option<Operation> {
         0 => Operation::Inlined(rows().nth(row)?),
         1 => Operation::Called(rows().nth(row)?),
         2 => Operation::Update(rows().nth(row)?),
-        3 => Operation::Asked(COLD_PATHS.get(row)?),
-        4 | 5 => Operation::Granted(COLD_PATHS.get(row)?, what == 5),
+        3 => Operation::Asked(colds().nth(row)?),
+        4 | 5 => Operation::Granted(colds().nth(row)?, what == 5),
         _ => return None,
     })
 }

@@ -1,7 +1,6 @@
 //! Ways of using locks that cost time. Each is a detector in a file of its own; what is said of it stands in its row.
 //!
-//! None fails the gate by default. All look at [`TimeLost`](crate::analysis::time_lost::TimeLost) alone, so that nothing
-//! is said where little time is lost.
+//! None fails the gate by default. All ask [`TimeLost`] what lost time weighs, so that nothing is said where it is little.
 
 pub mod catalog;
 mod convoy;
