@@ -1,5 +1,7 @@
 //! `lockprof where`: deadlocks that stand are found from outside, in processes and in cores; busy programs have none, and no
 //! program notices that it was looked at.
+//!
+//! Longer than most files: the same questions are asked of programs in four languages and of their cores.
 
 use std::path::Path;
 use std::process::{Child, Command};
