@@ -1,9 +1,9 @@
 //! Brings the recorder into a program that runs already, and leads calls of libc's functions to it
 //! ([how, and what it may cost](../../docs/attach.md)).
 //!
-//! A thread that waits in the kernel opens the library and goes back by itself ([`boot`]); meanwhile all others run. Then the
+//! A thread that waits in the kernel opens the library and goes back by itself (`boot`); meanwhile all others run. Then the
 //! program is stopped for about a millisecond, in which jumps are written over the entries of libc's functions
-//! ([`detours`]). No page is ever writable and executable at once.
+//! (`detours`). No page is ever writable and executable at once.
 
 mod boot;
 mod detour;
