@@ -20,7 +20,7 @@ use crate::ingest::tasks;
 use crate::live::control::{CollectorHandle, ControlChannel};
 use crate::live::messages::SOCKET;
 use crate::live::socket;
-use crate::model::{Module, Process, ProcessId};
+use crate::model::{Coverage, Module, Process, ProcessId};
 use crate::safe_file::user;
 use crate::sites::image::Image;
 
@@ -82,7 +82,7 @@ pub fn attach(
     let note = "the program was recorded for a while only: what came before and after is not in it";
     collector.session.coverage.notes.push(note.to_owned());
     if let Some(detours) = &mut detours {
-        collector.session.coverage.notes.extend(inject::NOTES.map(str::to_owned));
+        collector.session.coverage.notes.extend(inject::notes(found.has_cxx()));
         detours.put()?;
     }
     // Of a recorder that is no more: the page's lock is ours.
@@ -114,6 +114,14 @@ pub fn attach(
     let mut pids: Vec<u32> = collector.pids().chain([pid]).collect();
     pids.sort_unstable();
     pids.dedup();
+    let left_out = descendants(&pids);
+    if left_out > 0 {
+        let what = format!(
+            "not recorded is what process {pid} and its children have started ({left_out} living processes): each can be \
+             attached to by its own number"
+        );
+        collector.session.coverage.notes.push(Coverage::in_part(&what));
+    }
     for pid in pids {
         if process_tree::is_alive(pid)
             && let Ok(Some(mut detours)) = Detours::of(pid)
@@ -161,6 +169,12 @@ impl Found {
         Self { process, files: paths.into_iter().map(str::to_owned).collect() }
     }
 
+    /// Whether it has C++'s library.
+    fn has_cxx(&self) -> bool {
+        let names = self.files.iter().filter_map(|path| path.rsplit('/').next());
+        names.into_iter().any(|name| name.starts_with("libstdc++.so") || name.starts_with("libc++abi.so"))
+    }
+
     /// Adds it where nothing of it was recorded: it may have locks that the recorder does not see.
     fn add_to(self, collected: &mut Collected) {
         if collected.session.processes.iter().any(|process| process.pid == self.process.pid) {
@@ -172,6 +186,21 @@ impl Found {
             let build_id = Image::parse(&fs::read(&path).ok()?).ok()?.build_id().unwrap_or_default().to_vec();
             Some((process, Module { path, build_id }, false))
         }));
+    }
+}
+
+/// How many living processes these have started, directly or not, that are not among them.
+fn descendants(recorded: &[u32]) -> usize {
+    let parents: Vec<(u32, u32)> =
+        procfs::entries().filter_map(|pid| Some((pid, procfs::parent(&procfs::folder(pid))?))).collect();
+    let mut family = recorded.to_vec();
+    loop {
+        let is_new = |(pid, parent): &&(u32, u32)| family.contains(parent) && !family.contains(pid);
+        let new: Vec<u32> = parents.iter().filter(is_new).map(|(pid, _)| *pid).collect();
+        if new.is_empty() {
+            return family.len() - recorded.len();
+        }
+        family.extend(new);
     }
 }
 

@@ -31,6 +31,7 @@ use self::library::Exports;
 use self::target::{Mapping, Target};
 use self::waiting::Waiting;
 use super::shim;
+use crate::model::Coverage;
 use crate::sites::functions::Functions;
 use crate::sites::image::Image;
 
@@ -62,12 +63,14 @@ const LEFT_OUT: [&str; 17] = [
     "pthread_spin_init",
 ];
 
-/// What is missing in a recording for that the recorder came late.
-pub(super) const NOTES: [&str; 2] = [
-    "the program was started without the recorder: one-time initialisation of C++ statics is not recorded, nor are programs \
-     that it starts",
-    "what threads held or waited for when the recorder came is not recorded: each lock counts from its next acquisition on",
-];
+/// What is missing in a recording since the recorder came late. `cxx`: the program has C++'s library.
+pub(super) fn notes(cxx: bool) -> Vec<String> {
+    let late = "the program was started without the recorder: programs that it starts are not recorded, and what threads held \
+                or waited for when the recorder came counts from its next acquisition on";
+    let guards = "one-time initialisation of C++'s static variables is not recorded in a program that was attached to";
+    let guards = cxx.then(|| Coverage::in_part(guards));
+    [late.to_owned()].into_iter().chain(guards).collect()
+}
 
 /// Opens the recorder in a program that does not have it. It is asleep then.
 ///
