@@ -25,6 +25,8 @@ const REASON: u64 = 24;
 /// `sudog.elem`, and what tells one wait from the next (`sudog.ticket`).
 const ELEMENT: u64 = 24;
 const TICKETS: [u64; 2] = [48, 56];
+/// Where in a mutex's word the number of its waiters begins (`mutexWaiterShift`).
+const WAITERS: u32 = 3;
 /// What stands for a goroutine in a queue is named within so many bytes of its stack.
 const NEAR: u64 = 2048;
 
@@ -132,10 +134,15 @@ impl<'f, 'a> Go<'f, 'a> {
             .map(|frame| frame.function)
             .collect();
         let has = |name: &str| names.iter().any(|other| other == name);
-        let element = memory.word(goroutine.queued(memory)?.wrapping_add(ELEMENT))?;
+        let is_mutex = has("sync.(*Mutex).lockSlow") || has("internal/sync.(*Mutex).lockSlow");
+        // The stack may name other things that begin with the goroutine: a mutex that is waited for counts its waiters.
+        let counts_waiters = |element: &u64| {
+            !is_mutex || memory.half(element.wrapping_sub(4)).is_some_and(|state| state >> WAITERS != 0)
+        };
+        let mut elements = goroutine.all_queued(memory).filter_map(|queued| memory.word(queued.wrapping_add(ELEMENT)));
+        let element = elements.find(counts_waiters)?;
         let alone = Mode::Exclusive;
         let wait = |kind, noun, address, mode, state| RawWait { kind, noun, address, mode, timed: false, state };
-        let is_mutex = has("sync.(*Mutex).lockSlow") || has("internal/sync.(*Mutex).lockSlow");
         let word = |address: u64| memory.half(address);
         if has("sync.(*RWMutex).RLock") {
             let lock = element.wrapping_sub(12);
@@ -166,9 +173,14 @@ impl Goroutine {
 
     /// What stands for it in a queue: its stack has the address of that, and that begins with its own.
     fn queued(&self, memory: &Memory<'_>) -> Option<u64> {
-        let end = self.sp.saturating_add(NEAR).min(self.stack.1);
-        let mut words = (self.sp & !7..end).step_by(8).filter_map(|at| memory.word(at));
-        words.find(|word| *word != self.address && word.is_multiple_of(8) && memory.word(*word) == Some(self.address))
+        self.all_queued(memory).next()
+    }
+
+    /// All that may stand for it in a queue.
+    fn all_queued<'m>(&self, memory: &'m Memory<'_>) -> impl Iterator<Item = u64> + use<'m> {
+        let (address, end) = (self.address, self.sp.saturating_add(NEAR).min(self.stack.1));
+        let words = (self.sp & !7..end).step_by(8).filter_map(|at| memory.word(at));
+        words.filter(move |word| *word != address && word.is_multiple_of(8) && memory.word(*word) == Some(address))
     }
 
     /// Its stack, where it does not run.
