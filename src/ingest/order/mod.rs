@@ -24,7 +24,7 @@ use crate::model::{Kind, SiteKey, StackId, ThreadId};
 
 /// Hands one event of a thread on.
 fn apply(at_ns: u64, stack: StackId, what: What, thread: ThreadId, reducer: &mut Reducer) {
-    tell(Told::Event(Event { at_ns, stack, what }), thread, reducer);
+    tell(Told::Event(Event { at_ns, stack, what: what.in_first_list() }), thread, reducer);
 }
 
 /// Hands on what is said of a thread.

@@ -22,14 +22,29 @@ impl What {
     /// The same by a second source.
     #[must_use]
     pub fn in_second_list(mut self) -> Self {
-        if let Self::Acquired { position, .. }
-        | Self::Reached { position, .. }
-        | Self::Released { position, .. }
-        | Self::Kept { position, .. } = &mut self
-        {
+        if let Some(position) = self.position_mut() {
             *position |= SECOND_LIST;
         }
         self
+    }
+
+    /// The same by the first source, whatever a damaged record says.
+    #[must_use]
+    pub fn in_first_list(mut self) -> Self {
+        if let Some(position) = self.position_mut() {
+            *position &= !SECOND_LIST;
+        }
+        self
+    }
+
+    fn position_mut(&mut self) -> Option<&mut u32> {
+        match self {
+            Self::Acquired { position, .. }
+            | Self::Reached { position, .. }
+            | Self::Released { position, .. }
+            | Self::Kept { position, .. } => Some(position),
+            _ => None,
+        }
     }
 }
 
