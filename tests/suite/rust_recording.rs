@@ -92,7 +92,6 @@ fn conditions_initialisations_and_downgrades_are_recorded() {
             };
             let truths = lines("TRUTH ");
             assert_eq!(truths.len(), 2, "{what}: {}", recording.outcome.stdout);
-            truths.iter().for_each(|truth| assert_truth(recording.report.locks(), truth, &what));
             let of_kind = |kind: &str| {
                 let locks = recording.report.locks().iter().filter(|lock| lock["kind"] == kind);
                 locks.filter_map(|lock| lock["acquisitions"].as_u64()).sum::<u64>()
@@ -103,7 +102,11 @@ fn conditions_initialisations_and_downgrades_are_recorded() {
             }
             assert!(tells("initialisations by Once") || of_kind("once") > 0, "{what}");
             // Link-time optimisation puts the only lock's address into the function that waits for it.
-            if !tells("address is lost") {
+            // What waited there is missing then, and the recording is one in part.
+            if tells("address is lost") {
+                assert_eq!(recording.report.0["coverage"]["complete"], false, "{what}");
+            } else {
+                truths.iter().for_each(|truth| assert_truth(recording.report.locks(), truth, &what));
                 recording.report.assert_accounted();
             }
         }
