@@ -26,6 +26,11 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes(path, 1 << 10)?).into_owned())
 }
 
+/// A value in a text of `status`. `name`: with its colon.
+pub fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
 /// Bytes of the kernel's, mostly fewer than `expected`. The size of such a file says nothing, and without a guess it is read
 /// in small pieces.
 ///

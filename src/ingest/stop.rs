@@ -74,8 +74,7 @@ pub fn stop_of(tid: libc::pid_t) -> Option<Stop> {
 /// Whether a thread's number is that of its process.
 fn is_leader(tid: libc::pid_t) -> bool {
     let status = procfs::text(procfs::folder(tid as u32).join("status")).unwrap_or_default();
-    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    group.is_none_or(|group| group.trim() == tid.to_string())
+    procfs::field(&status, "Tgid:").is_none_or(|group| group == tid.to_string())
 }
 
 /// Lets a thread go on, with the signal that it was stopped for.
@@ -117,10 +116,7 @@ fn hide(tid: libc::pid_t) {
 /// while it waits: then any signal counts.
 fn has_signal(tid: libc::pid_t, any: bool) -> bool {
     let status = procfs::text(procfs::folder(tid as u32).join("status")).unwrap_or_default();
-    let mask = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    };
+    let mask = |name: &str| u64::from_str_radix(procfs::field(&status, name)?, 16).ok();
     let (Some(own), Some(shared), Some(blocked)) = (mask("SigPnd:"), mask("ShdPnd:"), mask("SigBlk:")) else {
         return true;
     };

@@ -12,10 +12,11 @@ use object::read::elf::{FileHeader, ProgramHeader};
 mod parts;
 
 use super::LookError;
-use super::files::{Bytes, Mapping, Opened, bias};
+use super::files::{Bytes, Opened, bias};
 use super::memory::Source;
 use super::registers::Registers;
 use super::thread::{Call, RawThread, State};
+use crate::ingest::mappings::Mapping;
 use crate::sites::bytes::{u16_at, u32_at, u64_at};
 use crate::sites::image::Image;
 use parts::{Load, Mapped, mappings, missing, packer, read_files};

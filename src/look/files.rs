@@ -12,24 +12,11 @@ use memmap2::Mmap;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, Sym};
 
+use crate::ingest::mappings::Mapping;
 use crate::model::Module;
 use crate::sites::go::pclntab::Pclntab;
 use crate::sites::image::Image;
 use crate::sites::unwind::Table;
-
-/// A stretch of memory and what backs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    pub range: Range<u64>,
-    /// Where in the file it begins.
-    pub offset: u64,
-    pub executable: bool,
-    pub writable: bool,
-    /// Whether other processes may have it too.
-    pub shared: bool,
-    /// The file's path, a name in brackets, or empty.
-    pub path: String,
-}
 
 /// Bytes of a file.
 pub enum Bytes {

@@ -14,6 +14,7 @@ use super::machine::{Machine, RDI, RSP, State, clobber, of_frame};
 use super::memory::Memory;
 use super::plt::jumped;
 use super::unwind::Frame;
+use super::waits::plain;
 
 /// Instructions that are followed of all threads, and the least and the most of one.
 const STEPS: usize = 400_000;
@@ -218,8 +219,7 @@ const ENDS: [&str; 15] = [
 ];
 
 fn deed(symbol: &str) -> Option<Deed> {
-    let name = symbol.trim_start_matches('_');
-    let name = name.strip_prefix("GI_").unwrap_or(name).trim_start_matches('_');
+    let name = plain(symbol);
     Some(match name {
         "pthread_mutex_lock"
         | "pthread_mutex_trylock"

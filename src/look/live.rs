@@ -6,16 +6,17 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::LookError;
-use super::files::{Bytes, Mapping, Opened, bias};
+use super::files::{Bytes, Opened, bias};
 use super::memory::{Memory, Source};
 use super::registers::Registers;
 use super::thread::{Call, RawThread, State};
+use crate::ingest::mappings::{self, Mapping};
+use crate::ingest::refusal::Refusal;
 use crate::ingest::stop::{Stop, detach, registers, seize, stop_of};
 use crate::ingest::{procfs, tasks};
 use crate::sites::image::Image;
@@ -64,8 +65,8 @@ impl Process {
     pub fn open(pid: u32) -> Result<Self, LookError> {
         let folder = procfs::folder(pid);
         let status = procfs::text(folder.join("status")).map_err(|_| LookError::NoProcess(pid))?;
-        if let Some(thread_of) = field(&status, "Tgid:").and_then(|id| id.parse::<u32>().ok())
-            && field(&status, "Pid:").and_then(|id| id.parse().ok()) != Some(thread_of)
+        if let Some(thread_of) = procfs::field(&status, "Tgid:").and_then(|id| id.parse::<u32>().ok())
+            && procfs::field(&status, "Pid:").and_then(|id| id.parse().ok()) != Some(thread_of)
         {
             return Err(LookError::Thread(pid, thread_of));
         }
@@ -93,11 +94,10 @@ impl Process {
 
     /// What it has mapped.
     pub fn mappings(&self) -> Result<Vec<Mapping>, LookError> {
-        let maps = tasks::maps(&self.folder).map_err(|error| match error.kind() {
+        mappings::of(&self.folder).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => refusal(self.pid, "", &error),
             _ => LookError::NoProcess(self.pid),
-        })?;
-        Ok(String::from_utf8_lossy(&maps).lines().filter_map(mapping).collect())
+        })
     }
 
     /// The files that it has mapped as code, and the kernel's own code in it.
@@ -129,15 +129,9 @@ impl Process {
     }
 
     fn open_file(&self, mapping: &Mapping) -> (PathBuf, Option<Bytes>) {
-        let Range { start, end } = mapping.range;
-        let shown = tasks::memory_of(&self.folder);
-        let path = mapping.path.strip_suffix(" (deleted)").unwrap_or(&mapping.path);
-        let places = [
-            shown.join(format!("map_files/{start:x}-{end:x}")),
-            shown.join("root").join(path.trim_start_matches('/')),
-            PathBuf::from(path),
-        ];
-        let opened = places.into_iter().find_map(|place| Bytes::of_file(&place).map(|bytes| (place, bytes)));
+        let path = PathBuf::from(mapping.path.strip_suffix(" (deleted)").unwrap_or(&mapping.path));
+        let places = mapping.places(&tasks::memory_of(&self.folder)).into_iter().chain([path]);
+        let opened = { places }.find_map(|place| Bytes::of_file(&place).map(|bytes| (place, bytes)));
         opened.map_or_else(Default::default, |(place, bytes)| (place, Some(bytes)))
     }
 
@@ -158,14 +152,14 @@ impl Process {
         let call = procfs::text(folder.join("syscall")).unwrap_or_default();
         let (registers, call) = read_call(&call);
         let (_, own) = procfs::known_as(&folder)?;
-        let letter = field(&status, "State:").and_then(|state| state.chars().next());
+        let letter = procfs::field(&status, "State:").and_then(|state| state.chars().next());
         let state = match letter {
             Some('T' | 't') => State::Stopped,
             _ if registers.is_none() => State::Running,
             _ => State::Blocked,
         };
-        let name = field(&status, "Name:").unwrap_or_default().to_owned();
-        let number = |name| field(&status, name).and_then(|text| text.parse::<u64>().ok());
+        let name = procfs::field(&status, "Name:").unwrap_or_default().to_owned();
+        let number = |name| procfs::field(&status, name).and_then(|text| text.parse::<u64>().ok());
         let switches = number("voluntary_ctxt_switches:")?.wrapping_add(number("nonvoluntary_ctxt_switches:")?);
         Some(RawThread { tid, own_tid: own, name, state, registers, told: registers, call, switches })
     }
@@ -265,52 +259,26 @@ fn has(file: &Opened, mapping: &Mapping) -> bool {
     image.and_then(|image| bias(file.bytes.get(), &image, mapping)) == Some(file.bias)
 }
 
-/// A value in a text of `status`.
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-}
-
 /// Why the memory of a process is not to be read.
 fn refusal(pid: u32, status: &str, error: &io::Error) -> LookError {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return LookError::Refused(pid, format!("its memory is not to be read: {error}"));
+    }
     // SAFETY: always allowed.
-    let user = unsafe { libc::geteuid() };
-    let owner: Option<u32> = field(status, "Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());
-    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    let why = match (user, owner) {
-        _ if !matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
-            return LookError::Refused(pid, format!("its memory is not to be read: {error}"));
-        }
-        (0, _) => {
+    let why = match Refusal::of(status, unsafe { libc::geteuid() }) {
+        Refusal::NoRight => {
             "this root has no right to look into it: it needs CAP_SYS_PTRACE (`docker run --cap-add SYS_PTRACE`)".to_owned()
         }
-        (_, Some(owner)) if owner != user => {
-            format!("it belongs to user {owner}: look at it as that user, or as root (sudo)")
-        }
-        _ if matches!(scope.trim(), "1" | "2" | "3") => format!(
-            "the kernel lets only root look into it (kernel.yama.ptrace_scope is {}): use sudo, or set it to 0 by sysctl",
-            scope.trim()
+        Refusal::Owner(owner) => format!("it belongs to user {owner}: look at it as that user, or as root (sudo)"),
+        Refusal::Scope(scope) => format!(
+            "the kernel lets only root look into it (kernel.yama.ptrace_scope is {scope}): use sudo, or set it to 0 by sysctl"
         ),
-        _ => "it does not let itself be looked into (PR_SET_DUMPABLE is 0, or its file has capabilities): use root (sudo)"
-            .to_owned(),
+        Refusal::NotDumpable => {
+            "it does not let itself be looked into (PR_SET_DUMPABLE is 0, or its file has capabilities): use root (sudo)"
+                .to_owned()
+        }
     };
     LookError::Refused(pid, why)
-}
-
-/// A line of `maps`.
-fn mapping(line: &str) -> Option<Mapping> {
-    let mut words = line.splitn(6, ' ');
-    let (start, end) = words.next()?.split_once('-')?;
-    let number = |text: &str| u64::from_str_radix(text, 16).ok();
-    let rights = words.next()?.as_bytes();
-    let offset = number(words.next()?)?;
-    Some(Mapping {
-        range: number(start)?..number(end)?,
-        offset,
-        executable: rights.get(2) == Some(&b'x'),
-        writable: rights.get(1) == Some(&b'w'),
-        shared: rights.get(3) == Some(&b's'),
-        path: words.nth(2).unwrap_or_default().trim_start().to_owned(),
-    })
 }
 
 /// A line of `syscall`: where the thread is, and the call that it is in. None of them where it runs.
@@ -339,11 +307,6 @@ mod tests {
 
     #[test]
     fn lines_of_the_kernel() {
-        let found =
-            mapping("7f00-8f00 r-xp 00002000 08:01 42                         /lib/a b.so (deleted)").expect("one");
-        assert_eq!((found.range, found.offset, found.executable), (0x7f00..0x8f00, 0x2000, true));
-        assert_eq!((found.path.as_str(), found.writable, found.shared), ("/lib/a b.so (deleted)", false, false));
-        assert_eq!(mapping("1-2 rw-s 0 0:0 0").expect("one").path, "");
         let (registers, call) = read_call("202 0x1 0x80 0x2 0x0 0x0 0x0 0x7ffd 0x7f11\n");
         assert_eq!(registers, Some(Registers::of_call(0x7f11, 0x7ffd)));
         assert_eq!(call, Some(Call { number: 202, arguments: [1, 128, 2, 0, 0, 0] }));

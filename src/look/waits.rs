@@ -30,10 +30,15 @@ enum Waiter {
     Spinlock,
 }
 
+/// A function's name without what glibc puts before its own uses of it (`__`, `__GI___`).
+pub fn plain(symbol: &str) -> &str {
+    let name = symbol.trim_start_matches('_');
+    name.strip_prefix("GI_").unwrap_or(name).trim_start_matches('_')
+}
+
 /// What a function of a library waits for, by its symbol.
 fn waiter(symbol: &str) -> Option<Waiter> {
-    let name = symbol.trim_start_matches('_');
-    let name = name.strip_prefix("GI_").unwrap_or(name).trim_start_matches('_');
+    let name = plain(symbol);
     Some(match name {
         "pthread_mutex_lock"
         | "pthread_mutex_timedlock"

@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::page::Page;
 use super::{Event, Pause, Recorded, Reported, describe, folder, launch, leftover, process_tree, signals};
 use crate::ingest::collector::{Collected, Collector};
+use crate::ingest::mappings;
 use crate::ingest::procfs;
 use crate::ingest::tasks;
 use crate::live::control::{CollectorHandle, ControlChannel};
@@ -153,12 +154,11 @@ impl Found {
     fn of(pid: u32) -> Self {
         let folder = procfs::folder(pid);
         let exe = fs::read_link(tasks::folder(pid).join("exe")).unwrap_or_default();
-        let maps = tasks::maps(&folder).unwrap_or_default();
-        let text = String::from_utf8_lossy(&maps);
-        let code = text.lines().filter(|line| line.split(' ').nth(1).is_some_and(|rights| rights.contains('x')));
-        let mut paths: Vec<&str> = code.filter_map(|line| line.find('/').map(|at| &line[at..])).collect();
-        paths.sort_unstable();
-        paths.dedup();
+        let mappings = mappings::of(&folder).unwrap_or_default();
+        let code = mappings.into_iter().filter(|mapping| mapping.executable && mapping.path.starts_with('/'));
+        let mut files: Vec<String> = code.map(|mapping| mapping.path).collect();
+        files.sort_unstable();
+        files.dedup();
         let process = Process {
             pid,
             parent_pid: procfs::parent(&folder).unwrap_or(0),
@@ -166,7 +166,7 @@ impl Found {
             exit: None,
             threads: tasks::living(pid).count() as u32,
         };
-        Self { process, files: paths.into_iter().map(str::to_owned).collect() }
+        Self { process, files }
     }
 
     /// Whether it has C++'s library.

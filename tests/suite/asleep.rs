@@ -2,41 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::util::run::{LIMIT, finish, folder, is_root, signal, start, wait};
+use crate::util::run::{LIMIT, Program, finish, folder, is_root, signal, start, wait};
 use crate::util::{Outcome, Report, fixture, lockprof};
-
-/// A program that a failed test does not leave running.
-struct Program(Child);
-
-impl Deref for Program {
-    type Target = Child;
-
-    fn deref(&self) -> &Child {
-        &self.0
-    }
-}
-
-impl DerefMut for Program {
-    fn deref_mut(&mut self) -> &mut Child {
-        &mut self.0
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // One that has ended already is not touched.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A program with the shim asleep, and the folder that it can be woken in.
 struct Sleeper {

@@ -4,23 +4,23 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::util::run::{LIMIT, finish, folder, signal, start, wait};
+use crate::util::run::{LIMIT, Program, finish, folder, signal, start, wait};
 use crate::util::rust::compilers;
 use crate::util::{Report, fixture, lockprof};
 
-/// A program that a failed test does not leave running.
-struct Program {
-    child: Child,
+/// A program that runs without the recorder.
+struct Bare {
+    child: Program,
     output: BufReader<ChildStdout>,
 }
 
-impl Program {
+impl Bare {
     fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program");
+        let mut child = Program(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program"));
         let output = BufReader::new(child.stdout.take().expect("its output"));
         Self { child, output }
     }
@@ -89,14 +89,6 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // One that has ended already is not touched.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Where a process has libc.
 fn libc_in(process: &str) -> Option<u64> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
@@ -108,7 +100,7 @@ fn libc_in(process: &str) -> Option<u64> {
 #[test]
 fn what_is_done_meanwhile_is_recorded() {
     let folder = folder();
-    let mut program = Program::start(Command::new(fixture("asleep")).arg("command"));
+    let mut program = Bare::start(Command::new(fixture("asleep")).arg("command"));
     program.command();
     let functions =
         ["pthread_mutex_lock", "pthread_mutex_unlock", "pthread_barrier_wait", "pthread_create", "sem_wait"];
@@ -140,7 +132,7 @@ fn what_is_done_meanwhile_is_recorded() {
 /// Eight threads lock at full tilt meanwhile, and check their own counts at the end.
 fn comes_and_goes(times: u32) {
     let folder = folder();
-    let program = Program::start(Command::new(fixture("asleep")).arg("tilt"));
+    let program = Bare::start(Command::new(fixture("asleep")).arg("tilt"));
     for _ in 0..times {
         let trace = folder.path().join("t.lockprof");
         let outcome = finish(&mut program.recorder(&trace, &["--duration", "0.02"]), LIMIT);
@@ -165,7 +157,7 @@ fn it_comes_and_goes_two_hundred_times() {
 #[test]
 fn no_call_is_interrupted() {
     let folder = folder();
-    let program = Program::start(Command::new(fixture("uninterrupted")).arg("5"));
+    let program = Bare::start(Command::new(fixture("uninterrupted")).arg("5"));
     sleep(Duration::from_millis(300));
     for _ in 0..3 {
         let trace = folder.path().join("t.lockprof");
@@ -179,7 +171,7 @@ fn no_call_is_interrupted() {
 #[test]
 fn what_stood_before_is_told() {
     let folder = folder();
-    let program = Program::start(Command::new(fixture("deadlocks")).args(["ring", "3"]));
+    let program = Bare::start(Command::new(fixture("deadlocks")).args(["ring", "3"]));
     sleep(Duration::from_millis(300));
     let trace = folder.path().join("t.lockprof");
     let outcome = finish(&mut program.recorder(&trace, &["--duration", "0.1"]), LIMIT);
@@ -194,12 +186,12 @@ fn killed(times: u32) {
     /// It is brought in within this time.
     const SPAN_MS: u32 = 120;
     let folder = folder();
-    let mut program = Program::start(Command::new(fixture("asleep")).arg("tilt"));
+    let mut program = Bare::start(Command::new(fixture("asleep")).arg("tilt"));
     for time in 0..times {
         if time % 4 == 3 {
             // One that does not carry the recorder yet.
             program.end();
-            program = Program::start(Command::new(fixture("asleep")).arg("tilt"));
+            program = Bare::start(Command::new(fixture("asleep")).arg("tilt"));
         }
         let trace = folder.path().join("t.lockprof");
         let recorder = start(&mut program.recorder(&trace, &[]), folder.path());
@@ -232,7 +224,7 @@ fn five_hundred_recorders_that_are_killed_harm_nobody() {
 fn locks_that_are_not_seen_are_told() {
     let Some(rust) = compilers().into_iter().next() else { return };
     let folder = folder();
-    let program = Program::start(&mut Command::new(rust.build("deadlock", &["-O"])));
+    let program = Bare::start(&mut Command::new(rust.build("deadlock", &["-O"])));
     sleep(Duration::from_millis(300));
     let trace = folder.path().join("t.lockprof");
     let outcome = finish(&mut program.recorder(&trace, &["--duration", "0.1"]), LIMIT);
@@ -246,7 +238,7 @@ fn locks_that_are_not_seen_are_told() {
 /// `lockprof top -p` does the same.
 #[test]
 fn top_shows_a_program_that_runs() {
-    let program = Program::start(Command::new(fixture("asleep")).arg("tilt"));
+    let program = Bare::start(Command::new(fixture("asleep")).arg("tilt"));
     let folder = folder();
     let pid = program.pid().to_string();
     let mut command = lockprof();
@@ -262,13 +254,13 @@ fn top_shows_a_program_that_runs() {
 #[test]
 fn refusals_say_what_to_do() {
     let folder = folder();
-    let refuse = |program: &Program, words: &str| {
+    let refuse = |program: &Bare, words: &str| {
         let outcome =
             finish(program.recorder(&folder.path().join("t.lockprof"), &[]).current_dir(folder.path()), LIMIT);
         assert_eq!(outcome.code(), 2, "{}", outcome.stderr);
         assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
     };
-    let traced = Program::start(Command::new(fixture("asleep")).arg("command"));
+    let traced = Bare::start(Command::new(fixture("asleep")).arg("command"));
     let tid = traced.pid() as libc::pid_t;
     // SAFETY: no memory is touched.
     assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) }, 0);
@@ -279,7 +271,7 @@ fn refusals_say_what_to_do() {
     let still = folder.path().join("still");
     let built = Command::new("cc").arg("-static").arg(&source).arg("-o").arg(&still).status();
     if built.is_ok_and(|status| status.success()) {
-        refuse(&Program::start(&mut Command::new(&still)), "start it by `lockprof run`");
+        refuse(&Bare::start(&mut Command::new(&still)), "start it by `lockprof run`");
     } else {
         eprintln!("SKIP: no static C library");
     }

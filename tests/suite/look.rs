@@ -4,7 +4,7 @@
 //! Longer than most files: the same questions are asked of programs in four languages and of their cores.
 
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::util::report::list;
-use crate::util::run::{LIMIT, finish, folder, start, wait};
+use crate::util::run::{LIMIT, Program, finish, folder, start, wait};
 use crate::util::{Build, Outcome, fixture, go, lockprof, rust, skip};
 
 /// A program that runs by itself, until it is dropped.
 struct Running {
-    child: Child,
+    child: Program,
     folder: TempDir,
 }
 
 impl Running {
     fn start(program: &Path, mode: &[&str]) -> Self {
         let folder = folder();
-        let child = start(Command::new(program).args(mode).current_dir(folder.path()), folder.path());
+        let child = Program(start(Command::new(program).args(mode).current_dir(folder.path()), folder.path()));
         Self { child, folder }
     }
 
@@ -49,13 +49,6 @@ impl Running {
 
     fn deadlock(&self) -> Value {
         self.look_until(|seen| seen["verdict"] == "deadlock")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -200,4 +201,29 @@ pub fn signal(pid: i32, signal: i32) {
 /// Sends a signal to the group that `child` leads.
 pub fn signal_group(child: &Child, number: i32) {
     signal(-(i32::try_from(child.id()).expect("a process id")), number);
+}
+
+/// A program that a failed test does not leave running.
+pub struct Program(pub Child);
+
+impl Deref for Program {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Program {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended already is not touched.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

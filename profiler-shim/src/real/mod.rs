@@ -42,7 +42,7 @@ pub static lockprof_functions: Functions<&'static Entry> = Functions {
     how: core::mem::offset_of!(Entry, how) as u32,
     at: core::mem::offset_of!(Entry, at) as u32,
     recorded: RECORDED,
-    passed: PASSED,
+    family: core::mem::offset_of!(Entry, family) as u32,
 };
 
 /// Nobody has looked for the function yet.

@@ -23,6 +23,6 @@ pub struct Functions<P> {
     pub at: u32,
     /// The value of that word for calls that are recorded.
     pub recorded: u32,
-    /// The same for those that go on as they are.
-    pub passed: u32,
+    /// Where the word is that says of which [`Family`](crate::Family) the function is.
+    pub family: u32,
 }

@@ -19,7 +19,7 @@ pub enum Source {
 
 /// Something that matters for the order of locks.
 #[derive(Clone, Copy, Debug)]
-pub enum Told {
+pub enum Input {
     /// An event.
     Event(Event),
     /// A lock was held alone, from then to then.
@@ -31,25 +31,25 @@ pub enum Told {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Merging {
-    waiting: Vec<(u64, ThreadId, Told)>,
+    waiting: Vec<(u64, ThreadId, Input)>,
     /// Each source tells of a thread in its order, though not always when it happened.
     last: FxHashMap<(ThreadId, Source), u64>,
 }
 
 impl Merging {
     /// Takes what a source says of a thread. Places in the list of held locks are the source's own.
-    pub fn add(&mut self, thread: ThreadId, source: Source, told: Told) {
-        let at_ns = match told {
-            Told::Event(Event { what: What::Joined { until_ns, .. } | What::JoinedBy { until_ns, .. }, .. })
-            | Told::Event(Event { what: What::Section { until_ns, .. } | What::Taken { until_ns, .. }, .. })
-            | Told::Event(Event { what: What::Barrier { until_ns, .. }, .. })
-            | Told::Spanned(_, _, until_ns) => until_ns,
-            Told::Event(event) => event.at_ns,
-            Told::Unreliable => 0,
+    pub fn add(&mut self, thread: ThreadId, source: Source, input: Input) {
+        let at_ns = match input {
+            Input::Event(Event { what: What::Joined { until_ns, .. } | What::JoinedBy { until_ns, .. }, .. })
+            | Input::Event(Event { what: What::Section { until_ns, .. } | What::Taken { until_ns, .. }, .. })
+            | Input::Event(Event { what: What::Barrier { until_ns, .. }, .. })
+            | Input::Spanned(_, _, until_ns) => until_ns,
+            Input::Event(event) => event.at_ns,
+            Input::Unreliable => 0,
         };
         let last = self.last.entry((thread, source)).or_default();
         *last = at_ns.max(*last);
-        self.waiting.push((*last, thread, told));
+        self.waiting.push((*last, thread, input));
     }
 
     /// Hands on what is not younger than this.
@@ -59,11 +59,11 @@ impl Merging {
         }
         self.waiting.sort_by_key(|(at_ns, ..)| *at_ns);
         let ready = self.waiting.partition_point(|(at_ns, ..)| *at_ns <= until_ns);
-        for (_, thread, told) in self.waiting.drain(..ready) {
-            match told {
-                Told::Event(event) => fold.apply(order, thread, event),
-                Told::Spanned(guard, at_ns, until_ns) => fold.spanned(order, thread, guard, at_ns, until_ns),
-                Told::Unreliable => fold.mark_unreliable(thread),
+        for (_, thread, input) in self.waiting.drain(..ready) {
+            match input {
+                Input::Event(event) => fold.apply(order, thread, event),
+                Input::Spanned(guard, at_ns, until_ns) => fold.spanned(order, thread, guard, at_ns, until_ns),
+                Input::Unreliable => fold.mark_unreliable(thread),
             }
         }
     }

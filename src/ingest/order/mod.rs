@@ -13,7 +13,7 @@ mod tests;
 
 pub use aggregates::{aggregated, tables};
 pub use at_exit::left;
-pub use merging::{Merging, Source, Told};
+pub use merging::{Input, Merging, Source};
 pub use sections::finish;
 
 use super::decode::{self, Created, Done, EarlyAcquire, Hold, Moment, ThreadStart};
@@ -24,25 +24,25 @@ use crate::model::{Kind, SiteKey, StackId, ThreadId};
 
 /// Hands one event of a thread on.
 fn apply(at_ns: u64, stack: StackId, what: What, thread: ThreadId, reducer: &mut Reducer) {
-    tell(Told::Event(Event { at_ns, stack, what: what.in_first_list() }), thread, reducer);
+    hand_on(Input::Event(Event { at_ns, stack, what: what.in_first_list() }), thread, reducer);
 }
 
 /// Hands on what is said of a thread.
-fn tell(told: Told, thread: ThreadId, reducer: &mut Reducer) {
+fn hand_on(input: Input, thread: ThreadId, reducer: &mut Reducer) {
     let order = &mut reducer.session.order;
-    match told {
-        _ if reducer.image.is_patched => reducer.accumulator.merging.add(thread, Source::Segment, told),
-        Told::Event(event) => reducer.accumulator.order.apply(order, thread, event),
-        Told::Spanned(guard, at_ns, until_ns) => {
+    match input {
+        _ if reducer.image.is_patched => reducer.accumulator.merging.add(thread, Source::Segment, input),
+        Input::Event(event) => reducer.accumulator.order.apply(order, thread, event),
+        Input::Spanned(guard, at_ns, until_ns) => {
             reducer.accumulator.order.spanned(order, thread, guard, at_ns, until_ns);
         }
-        Told::Unreliable => reducer.accumulator.order.mark_unreliable(thread),
+        Input::Unreliable => reducer.accumulator.order.mark_unreliable(thread),
     }
 }
 
 /// Records of the thread may be missing.
 pub fn mark_unreliable(thread: ThreadId, reducer: &mut Reducer) {
-    tell(Told::Unreliable, thread, reducer);
+    hand_on(Input::Unreliable, thread, reducer);
 }
 
 /// The end of a hold that is more than a section: nested, taken again by its owner, never released, or with
@@ -58,7 +58,7 @@ pub fn hold_ended(hold: Hold, key: SiteKey, thread: ThreadId, reducer: &mut Redu
     let end_ns = start_ns + reducer.image.ticks.duration_ns(hold.held);
     if hold.is_section() {
         let guard = GuardLock { lock, mode, stack };
-        return tell(Told::Spanned(guard, start_ns, end_ns), thread, reducer);
+        return hand_on(Input::Spanned(guard, start_ns, end_ns), thread, reducer);
     }
     let position = hold.position;
     let (at_ns, what) = if flags.is_unreleased() {

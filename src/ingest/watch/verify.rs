@@ -82,7 +82,7 @@ pub fn is_left_alone(status: &str) -> bool {
         [libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
     // glibc's for cancellation and for changes of the user: only other threads send them.
     const OF_LIBC: [i32; 2] = [32, 33];
-    let word = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let word = |name: &str| procfs::field(status, name);
     let harmless = OF_FAULTS.iter().chain(&OF_LIBC).fold(0u64, |mask, signal| mask | 1 << (signal - 1));
     let caught = word("SigCgt:").and_then(|mask| u64::from_str_radix(mask, 16).ok());
     word("TracerPid:") == Some("0") && caught.is_some_and(|caught| caught & !harmless == 0)

@@ -2,7 +2,7 @@
 
 use object::elf;
 
-use crate::look::files::Mapping;
+use crate::ingest::mappings::Mapping;
 use crate::sites::bytes::u64_at;
 
 /// More files are a damaged list.

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use super::boot::REGION_BYTES;
 use super::target::Target;
 use crate::ingest::freeze::{Frozen, Late};
+use crate::ingest::mappings::Mapping;
 use crate::ingest::stop;
 
 const MAGIC: u64 = 0x6c6f_636b_7072_6f66;
@@ -82,10 +83,10 @@ impl Detours {
     pub fn of(pid: u32) -> anyhow::Result<Option<Self>> {
         let Ok(target) = Target::open(pid) else { return Ok(None) };
         let mappings = target.mappings()?;
-        let may_be = |it: &&super::target::Mapping| {
-            it.is_code && !it.is_writable && it.path.is_empty() && it.range.end - it.range.start == REGION_BYTES
+        let may_be = |it: &&Mapping| {
+            it.executable && !it.writable && it.path.is_empty() && it.range.end - it.range.start == REGION_BYTES
         };
-        let is = |it: &&super::target::Mapping| target.word(it.range.start).is_ok_and(|word| word == MAGIC);
+        let is = |it: &&Mapping| target.word(it.range.start).is_ok_and(|word| word == MAGIC);
         let Some(region) = mappings.iter().filter(may_be).find(is).map(|it| it.range.start) else { return Ok(None) };
         let count = (target.word(region + 8)? as usize).min(Self::MOST);
         let bytes = target.bytes(region + HEAD as u64, count * ROW)?;

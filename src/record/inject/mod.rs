@@ -2,7 +2,7 @@
 //! ([how, and what it may cost](../../docs/attach.md)).
 //!
 //! A thread that waits in the kernel opens the library and goes back by itself (`boot`); meanwhile all others run. Then the
-//! program is stopped for about a millisecond, in which jumps are written over the entries of libc's functions
+//! program is stopped for a moment, in which jumps are written over the entries of libc's functions
 //! (`detours`). No page is ever writable and executable at once.
 
 mod boot;
@@ -21,6 +21,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use lockprof_wire::Family;
 use lockprof_wire::functions::{Functions as List, SYMBOL};
 
 use self::boot::{Orders, REGION_BYTES, data, state};
@@ -28,9 +29,10 @@ use self::detour::Plan;
 pub(super) use self::detours::Detours;
 use self::detours::{CODE, Row};
 use self::library::Exports;
-use self::target::{Mapping, Target};
+use self::target::Target;
 use self::waiting::Waiting;
 use super::shim;
+use crate::ingest::mappings::Mapping;
 use crate::model::Coverage;
 use crate::sites::functions::Functions;
 use crate::sites::image::Image;
@@ -40,28 +42,11 @@ const GAP: u64 = 1 << 20;
 /// A near jump reaches twice as far.
 const NEAR: u64 = 1 << 30;
 
-/// Functions that have no detour, though they have hooks. C++'s guards lie in libraries that may be there several times.
-/// Programs that are started do not get the recorder, so nobody asks for them.
-const LEFT_OUT: [&str; 17] = [
-    "__cxa_guard_acquire",
-    "__cxa_guard_release",
-    "__cxa_guard_abort",
-    "execve",
-    "execv",
-    "execvp",
-    "execvpe",
-    "fexecve",
-    "execl",
-    "execle",
-    "execlp",
-    "posix_spawn",
-    "posix_spawnp",
-    "system",
-    "popen",
-    // The same code as `_exit`, and as `pthread_spin_unlock`.
-    "_Exit",
-    "pthread_spin_init",
-];
+/// Families whose functions have no detour, though they have hooks. C++'s guards lie in libraries that may be there several
+/// times. Programs that are started do not get the recorder, so nobody asks for them.
+const LEFT_OUT: [Family; 2] = [Family::Guard, Family::Exec];
+/// The same code as `_exit`, and as `pthread_spin_unlock`.
+const TWINS: [&str; 2] = ["_Exit", "pthread_spin_init"];
 
 /// What is missing in a recording since the recorder came late. `cxx`: the program has C++'s library.
 pub(super) fn notes(cxx: bool) -> Vec<String> {
@@ -95,15 +80,14 @@ pub(super) fn open(pid: u32) -> anyhow::Result<()> {
 
 /// The mapping where its C library begins.
 fn find_libc(pid: u32, mappings: &[Mapping]) -> anyhow::Result<&Mapping> {
-    let name = |mapping: &Mapping| mapping.path.rsplit('/').next().unwrap_or_default().to_owned();
     let is_glibc = |name: &str| name == "libc.so.6" || name.starts_with("libc-2.") && name.ends_with(".so");
-    if let Some(found) = mappings.iter().find(|mapping| mapping.offset == 0 && is_glibc(&name(mapping))) {
+    if let Some(found) = mappings.iter().find(|mapping| mapping.offset == 0 && is_glibc(mapping.file_name())) {
         if found.range.end <= u64::from(u32::MAX) {
             bail!("process {pid} is a program of 32 bits: only 64-bit ones can be recorded");
         }
         return Ok(found);
     }
-    if mappings.iter().any(|mapping| name(mapping).starts_with("ld-musl")) {
+    if mappings.iter().any(|mapping| mapping.file_name().starts_with("ld-musl")) {
         bail!("process {pid} uses musl's C library: only glibc's locks can be recorded");
     }
     bail!(
@@ -114,8 +98,8 @@ fn find_libc(pid: u32, mappings: &[Mapping]) -> anyhow::Result<&Mapping> {
 
 /// Code whose calls are libc's own affairs: they are not recorded in programs that were started with the recorder either.
 fn own_code(mappings: &[Mapping], libc: &Mapping) -> Vec<Range<u64>> {
-    let is_loader = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with("ld-"));
-    let is_own = |it: &&Mapping| it.is_code && (it.path == libc.path || is_loader(&it.path));
+    let is_loader = |it: &Mapping| it.file_name().starts_with("ld-");
+    let is_own = |it: &&Mapping| it.executable && (it.path == libc.path || is_loader(it));
     mappings.iter().filter(is_own).map(|it| it.range.clone()).collect()
 }
 
@@ -226,7 +210,7 @@ fn blocked() -> u64 {
 fn tail(target: &Target, mappings: &[Mapping], libc: &Mapping, length: usize) -> Option<u64> {
     const PAGE: u64 = 4096;
     const MARGIN: usize = 64;
-    let is_code = |it: &&Mapping| it.is_code && !it.is_writable && it.path.starts_with('/');
+    let is_code = |it: &&Mapping| it.executable && !it.writable && it.path.starts_with('/');
     let of_libc = mappings.iter().filter(|it| it.path == libc.path);
     of_libc.chain(mappings).filter(is_code).find_map(|mapping| {
         let page = target.bytes(mapping.range.end - PAGE, PAGE as usize).ok()?;
@@ -324,7 +308,7 @@ impl Plans<'_> {
         for function in &listed {
             let name = function.name.as_str();
             let (Some(real), Some(hook)) = (self.exports.find(name), hooks.find(name)) else { continue };
-            if LEFT_OUT.contains(&name) {
+            if TWINS.contains(&name) {
                 continue;
             }
             if let Some(other) = taken.insert(real.address, name) {
@@ -400,17 +384,21 @@ fn list(target: &Target, opened: &Opened, hooks: &Exports<'_>) -> anyhow::Result
         how: half(offset_of!(List<u64>, how))?,
         at: half(offset_of!(List<u64>, at))?,
         recorded: half(offset_of!(List<u64>, recorded))?,
-        passed: half(offset_of!(List<u64>, passed))?,
+        family: half(offset_of!(List<u64>, family))?,
     })
 }
 
-/// The functions of the list that programs get today: those of older versions have no detour.
+/// The functions of the list that have a detour: those of older versions, which no program gets today, have none.
 fn functions_of(target: &Target, list: &List<u64>) -> anyhow::Result<Vec<Listed>> {
     const LONGEST: usize = 64;
     let mut found = Vec::new();
     for number in 0..u64::from(list.count.min(1024)) {
         let at = list.first + number * u64::from(list.bytes);
-        if target.word(at + u64::from(list.version))? != 0 {
+        let mut family = [0; 4];
+        target.read(at + u64::from(list.family), &mut family)?;
+        let family = u32::from_ne_bytes(family);
+        let is_left_out = LEFT_OUT.iter().any(|left_out| *left_out as u32 == family);
+        if is_left_out || target.word(at + u64::from(list.version))? != 0 {
             continue;
         }
         let name = target.bytes(target.word(at + u64::from(list.name))?, LONGEST)?;

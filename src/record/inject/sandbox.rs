@@ -59,7 +59,7 @@ pub fn check(pid: u32, tid: libc::pid_t) -> anyhow::Result<()> {
 /// How many filters a process has; `None` where the kernel does not say.
 fn count(pid: u32) -> Option<u32> {
     let status = procfs::text(tasks::folder(pid).join("status")).ok()?;
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
+    let field = |name: &str| procfs::field(&status, name)?.parse().ok();
     match field("Seccomp:") {
         Some(0) => Some(0),
         // The strict mode, which no thread that waits in a call has.

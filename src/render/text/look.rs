@@ -5,8 +5,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{Activity, Look, SeenThread, lock_frames};
 use crate::render::explain::look::LookWords;
 use crate::render::frames;
-use crate::render::names::fit_end;
-use crate::render::style::{Layout, Style, columns, wrap};
+use crate::render::style::{Layout, Style, wrap};
 use crate::render::units::count;
 
 /// Frames shown of each stack, unless asked for all.
@@ -118,25 +117,13 @@ fn stack(look: &Look, seen: &SeenThread, options: &LookOptions) -> String {
     const INDENT: &str = "    ";
     let layout = &options.layout;
     let session = &look.session;
-    let lines = if options.verbose {
+    let lines: Vec<_> = if options.verbose {
         let nodes = session.stacks.walk(seen.stack);
         nodes.flat_map(|node| frames::of_node(session, node)).map(|(line, _)| line).collect()
     } else {
         frames::lines(session, seen.stack)
     };
-    let most = if options.verbose || lines.len() == FRAMES + 1 { lines.len() } else { FRAMES };
-    let mut out = String::new();
-    for line in lines.iter().take(most) {
-        let room = layout.width.saturating_sub(INDENT.len() + columns(&line.place) + 3);
-        let function = fit_end(&line.function, room.max(20));
-        let place = if line.place.is_empty() { String::new() } else { format!("({})", line.place) };
-        out.push_str(format!("{INDENT}{function} {}", layout.paint(Style::Dim, &place)).trim_end());
-        out.push('\n');
-    }
-    if lines.len() > most {
-        let more = format!("{INDENT}… {} more frames (-v shows them)\n", lines.len() - most);
-        out.push_str(&layout.paint(Style::Dim, &more));
-    }
+    let mut out = super::stack::stack(&lines, (!options.verbose).then_some(FRAMES), INDENT, layout);
     if let Some(why) = seen.cut {
         out.push_str(&layout.paint(Style::Dim, &wrap(&format!("[cut: {why}]"), layout.width, INDENT, "     ")));
     }

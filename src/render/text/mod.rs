@@ -12,6 +12,7 @@ mod list;
 mod look;
 mod markdown;
 mod overview;
+mod stack;
 mod summary;
 
 use super::explain::{self, verdict as said};

@@ -14,7 +14,7 @@ use super::Language;
 use super::meaning::Event;
 use crate::ingest::accumulator::Accumulator;
 use crate::ingest::clock::Ticks;
-use crate::ingest::order::{Source, Told};
+use crate::ingest::order::{Input, Source};
 use crate::ingest::site_cache::SiteCache;
 use crate::model::order::{self, What};
 use crate::model::{Kind, LockId, Mode, ProcessId, Session, StackId, ThreadId, WaitKey};
@@ -356,7 +356,7 @@ fn to_order(thread: ThreadId, ticks: u64, stack: StackId, what: What, target: &m
     let event = order::Event { at_ns: target.ticks.moment_ns(ticks), stack, what };
     if target.is_merged {
         let event = order::Event { what: event.what.in_second_list(), ..event };
-        target.accumulator.merging.add(thread, Source::Rings, Told::Event(event));
+        target.accumulator.merging.add(thread, Source::Rings, Input::Event(event));
     } else {
         target.accumulator.order.apply(&mut target.session.order, thread, event);
     }

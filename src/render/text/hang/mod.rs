@@ -7,7 +7,6 @@ mod table;
 use crate::model::{Hang, HangKind, HeldLock, Session, StackId};
 use crate::render::explain::hang::{FIRST, HangWords};
 use crate::render::frames;
-use crate::render::names::{columns, fit_end};
 use crate::render::style::{Layout, Style, wrap};
 use crate::render::units::{count, duration, plural};
 
@@ -161,27 +160,11 @@ impl HangReport<'_> {
     /// A stack, innermost frame first.
     fn stack(&self, stack: StackId) -> String {
         const INDENT: &str = "        ";
-        let layout = &self.options.layout;
         let lines = frames::lines(self.session, stack);
         if lines.is_empty() {
             return format!("{INDENT}{}\n", frames::headline(self.session, stack));
         }
-        // One frame more is shown rather than counted.
-        let most = if self.options.verbose || lines.len() == FRAMES + 1 { lines.len() } else { FRAMES };
-        let mut out = String::new();
-        for line in lines.iter().take(most) {
-            let room = layout.width.saturating_sub(INDENT.len() + columns(&line.place) + 3);
-            let function = fit_end(&line.function, room.max(20));
-            let place = if line.place.is_empty() { String::new() } else { format!("({})", line.place) };
-            out.push_str(format!("{INDENT}{function} {}", layout.paint(Style::Dim, &place)).trim_end());
-            out.push('\n');
-        }
-        if lines.len() > most {
-            let more = format!("{INDENT}… {} more frames (-v shows them)", lines.len() - most);
-            out.push_str(&layout.paint(Style::Dim, &more));
-            out.push('\n');
-        }
-        out
+        super::stack::stack(&lines, (!self.options.verbose).then_some(FRAMES), INDENT, &self.options.layout)
     }
 }
 

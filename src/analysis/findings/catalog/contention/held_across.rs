@@ -42,10 +42,10 @@ struct Sum {
 
 /// The locks of whose waiting it is most.
 pub(super) fn find(session: &Session, lost: &TimeLost<'_>, collector: &mut Collector<'_>) -> Vec<LockId> {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let classes = lost.classes(|row| row.kind.is_lock());
     if classes.is_empty() {
-        return told;
+        return reported;
     }
     let blocked = blocked(session);
     let nested = nested(session);
@@ -71,7 +71,7 @@ pub(super) fn find(session: &Session, lost: &TimeLost<'_>, collector: &mut Colle
         for ((call, _), sum) in sums {
             let Some(weight) = lost.scale.weigh(sum.lost_ns, &class.threads, class.run_ns) else { continue };
             if sum.lost_ns >= class.row.wait.total / 2 {
-                told.push(class.hottest());
+                reported.push(class.hottest());
             }
             let calls = sum.calls.len() as u64;
             let what = What::HeldAcross(HeldAcross {
@@ -95,7 +95,7 @@ pub(super) fn find(session: &Session, lost: &TimeLost<'_>, collector: &mut Colle
             });
         }
     }
-    told
+    reported
 }
 
 /// The thread that held the lock during a wait, if it was itself blocked for most of that time; with how long, ns.

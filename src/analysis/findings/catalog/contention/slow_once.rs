@@ -9,9 +9,9 @@ use crate::analysis::findings::{Collector, Costing};
 use crate::analysis::time_lost::TimeLost;
 use crate::model::{Kind, LockId, Site, Stacks};
 
-/// The initialisations that are told.
+/// The initialisations that are reported.
 pub(super) fn find(lost: &TimeLost<'_>, collector: &mut Collector<'_>) -> Vec<LockId> {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for class in lost.classes(|row| row.kind == Kind::Once) {
         let mut sites: FxHashMap<LockId, Vec<&Site>> = FxHashMap::default();
         class.sites.iter().for_each(|site| sites.entry(site.key.lock).or_default().push(site));
@@ -33,11 +33,11 @@ pub(super) fn find(lost: &TimeLost<'_>, collector: &mut Collector<'_>) -> Vec<Lo
         let waiter = of_lock.iter().filter(|site| runner.is_none_or(|runner| runner.key != site.key));
         let waiter = waiter.max_by_key(|site| (site.wait.sum, std::cmp::Reverse(site.key)));
         let stack = |site: Option<&&Site>| site.map_or(Stacks::UNKNOWN, |site| site.key.stack);
-        told.push(lock);
+        reported.push(lock);
         let calls = count.saturating_sub(1);
         let what = What::SlowOnce { calls, took_ns };
         let found = about(&SLOW_ONCE, &class, weight, what, (stack(runner), stack(waiter)));
         collector.add_cost(Costing { severity: severity(weight), locks: vec![lock], count: calls, ..found });
     }
-    told
+    reported
 }
