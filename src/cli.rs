@@ -1,6 +1,7 @@
 //! The command line: names, options and help. Types only; what they do is in `commands`.
 
 mod compare;
+mod doctor;
 mod export;
 mod filter;
 mod gate;
@@ -13,6 +14,7 @@ mod views;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use compare::{DiffArgs, DiffMetric, MergeArgs};
+pub use doctor::DoctorArgs;
 pub use export::{ExportArgs, ExportFormat, ExportTable, Whose};
 pub use filter::{FilterArgs, duration_ns};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
@@ -35,6 +37,7 @@ pub use views::{By, ExplainArgs, FlamegraphArgs, HtmlArgs, Metric, ReportArgs, R
                   lockprof run ./server -t 4       record a program\n  \
                   lockprof top -- ./server         watch it while it runs\n  \
                   lockprof where 4242              it hangs: who waits for what, who has that\n  \
+                  lockprof doctor -- ./server      what can be recorded of a program, and what not\n  \
                   lockprof report                  the newest recording in this folder\n  \
                   lockprof flamegraph -o lock.svg  the same as a picture\n  \
                   lockprof check -- ./tests        fail where locks can deadlock",
@@ -96,6 +99,8 @@ pub enum Command {
     Top(TopArgs),
     /// Tell what every thread of a process or of a core waits for, and who has that
     Where(WhereArgs),
+    /// Say beforehand what can be recorded of a program, a process, or here, and what would be missing
+    Doctor(DoctorArgs),
     /// List processes: what is recorded, what carries the recorder, what can only be looked at
     List(ListArgs),
     /// Show who waits for which lock, and who holds it meanwhile

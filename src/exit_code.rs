@@ -5,7 +5,8 @@
 pub enum ExitCode {
     /// It did what it was asked to.
     Success,
-    /// `check`: at least one finding fails the gate. `where`: a deadlock stands.
+    /// `check`: at least one finding fails the gate. `where`: a deadlock stands. `doctor`: locks will be
+    /// missing, or nothing can be recorded.
     Findings,
     /// The same with `--error-exitcode`.
     FindingsAs(u8),

@@ -6,6 +6,7 @@
 pub mod analysis;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod exit_code;
 pub mod gate;
 pub mod ingest;

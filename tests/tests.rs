@@ -13,6 +13,7 @@ mod suite {
     mod compare;
     mod counts;
     mod damage;
+    mod doctor;
     mod endings;
     mod execs;
     mod exports;

@@ -1,9 +1,7 @@
 //! `lockprof where`: what every thread of a process, or of a core, waits for; `lockprof list`: which processes there are.
 
-use std::path::Path;
-
 use super::names::kept_names;
-use super::output::{Console, Target};
+use super::output::Console;
 use crate::cli::{Format, ListArgs, WhereArgs};
 use crate::exit_code::ExitCode;
 use crate::look::{self, Unnamed};
@@ -22,7 +20,7 @@ pub(super) fn locate(console: &Console, args: &WhereArgs) -> anyhow::Result<Exit
         None => look::core(args.target.as_ref(), args.exe.as_deref(), args.root.as_deref())?,
     };
     let look = named(console, seen);
-    let (target, layout) = target(console, args.output.as_deref());
+    let (target, layout) = console.target(args.output.as_deref());
     let text = match args.format {
         Format::Json => json::look(&look),
         Format::Text => text::look(&look, &LookOptions { layout, verbose: console.verbose() }),
@@ -55,7 +53,7 @@ pub(super) fn list(console: &Console, args: &ListArgs) -> anyhow::Result<ExitCod
             Carried::Nothing => {}
         }
     }
-    let (target, layout) = target(console, args.output.as_deref());
+    let (target, layout) = console.target(args.output.as_deref());
     let text = match args.format {
         Format::Json => json::list(&processes),
         Format::Text => text::list(&processes, &layout),
@@ -90,13 +88,6 @@ pub(super) fn found(console: &Console, pid: u32) -> Vec<String> {
 }
 
 /// Where the text goes, and how it is laid out there.
-fn target(console: &Console, output: Option<&Path>) -> (Target, Layout) {
-    match output {
-        Some(path) if path.as_os_str() != "-" => (Target::File(path.to_owned()), Layout::default()),
-        _ => (Target::Stdout, console.stdout_layout()),
-    }
-}
-
 /// Gives stacks and locks their names.
 fn named(console: &Console, seen: Unnamed) -> crate::model::Look {
     let Unnamed { mut look, data_addresses, files } = seen;

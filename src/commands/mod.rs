@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod diff;
+mod doctor;
 mod explain;
 mod export;
 mod flamegraph;
@@ -73,6 +74,7 @@ fn sentence(error: &anyhow::Error) -> String {
 fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Where(args) => look::locate(console, &args),
+        Command::Doctor(args) => doctor::doctor(console, &args),
         Command::List(args) => look::list(console, &args),
         Command::Report(args) => report::report(console, &args),
         Command::Flamegraph(args) => flamegraph::flamegraph(console, &args),

@@ -61,6 +61,14 @@ impl Console {
         Layout { color, width: width.clamp(MIN_WIDTH, MAX_WIDTH) }
     }
 
+    /// Where data goes, and how to lay it out there; `-` is standard output.
+    pub fn target(&self, output: Option<&Path>) -> (Target, Layout) {
+        match output {
+            Some(path) if path.as_os_str() != "-" => (Target::File(path.to_owned()), Layout::default()),
+            _ => (Target::Stdout, self.stdout_layout()),
+        }
+    }
+
     /// Says something on standard error, unless `-q` was given.
     pub fn say(&self, text: &str) {
         if !self.global.quiet {

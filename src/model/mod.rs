@@ -7,6 +7,7 @@
 mod absorb;
 #[cfg(test)]
 pub mod arbitrary;
+pub mod diagnosis;
 pub mod frame;
 pub mod hang;
 pub mod histogram;
@@ -26,6 +27,7 @@ pub mod stacks;
 pub mod subset;
 mod union;
 
+pub use diagnosis::Diagnosis;
 pub use frame::{Frame, Frames};
 pub use hang::{Hang, HangKind, HeldLock, Waiting};
 pub use histogram::Histogram;

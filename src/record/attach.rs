@@ -1,6 +1,7 @@
 //! Records a program that runs already: wakes the shim in it, which is brought in first where it is not there, and puts it to
 //! sleep again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -48,6 +49,32 @@ pub fn carried(pid: u32) -> Carried {
         (_, Ok(folder)) => Carried::Recorded(folder),
         _ => Carried::Nothing,
     }
+}
+
+/// How a process would be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It carries the recorder asleep, which is woken.
+    Woken,
+    /// The recorder is brought in.
+    BroughtIn,
+}
+
+/// Looks whether a process can be [attached](attach) to, and how. Nothing is changed in it.
+///
+/// # Errors
+/// What is in the way: the same as [`attach`] says.
+pub fn check(pid: u32) -> anyhow::Result<Way> {
+    if Page::find(pid)?.is_some() {
+        return Ok(Way::Woken);
+    }
+    inject::check(pid).map(|()| Way::BroughtIn)
+}
+
+/// What a recording of a process lacks from the start, in whole sentences: that it came late, and what it cannot see.
+pub fn lacks(pid: u32, way: Way) -> Vec<String> {
+    let late = if way == Way::BroughtIn { inject::notes(Found::of(pid).has_cxx()) } else { Vec::new() };
+    late.into_iter().chain(left_out(&[pid])).collect()
 }
 
 /// Records a process, with its children by fork, until it ends, the time is over or a signal asks to stop.
@@ -112,17 +139,9 @@ pub fn attach(
     page.put_to_sleep();
     settle(collector.pids().chain([pid]));
     // Children have what their parents had.
-    let mut pids: Vec<u32> = collector.pids().chain([pid]).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    let left_out = descendants(&pids);
-    if left_out > 0 {
-        let what = format!(
-            "not recorded is what process {pid} and its children have started ({left_out} living processes): each can be \
-             attached to by its own number"
-        );
-        collector.session.coverage.notes.push(Coverage::in_part(&what));
-    }
+    let others: BTreeSet<u32> = collector.pids().filter(|other| *other != pid).collect();
+    let pids: Vec<u32> = std::iter::once(pid).chain(others).collect();
+    collector.session.coverage.notes.extend(left_out(&pids));
     for pid in pids {
         if process_tree::is_alive(pid)
             && let Ok(Some(mut detours)) = Detours::of(pid)
@@ -187,6 +206,17 @@ impl Found {
             Some((process, Module { path, build_id }, false))
         }));
     }
+}
+
+/// What of the programs that these have started is not recorded. The first of them is the one that was attached to.
+fn left_out(recorded: &[u32]) -> Option<String> {
+    let (left_out, pid) = (descendants(recorded), recorded.first()?);
+    (left_out > 0).then(|| {
+        Coverage::in_part(&format!(
+            "not recorded is what process {pid} and its children have started ({left_out} living processes): each can be \
+             attached to by its own number"
+        ))
+    })
 }
 
 /// How many living processes these have started, directly or not, that are not among them.

@@ -70,6 +70,12 @@ impl Roles {
     }
 }
 
+/// Whether a command is one of cargo's, which is not recorded itself. `file`: without links.
+pub fn is_left_alone(file: &Path, command: &[String]) -> bool {
+    let program = Program { file: file.to_path_buf(), arguments: command.to_vec() };
+    program.role(Role::Stranger, &is_of_tools, &is_built).is_left_alone()
+}
+
 /// What a process is.
 struct Program {
     file: PathBuf,

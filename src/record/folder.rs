@@ -28,6 +28,53 @@ const COMFORTABLE: u64 = 48 << 20;
 /// Too little even for one process.
 const LEAST: u64 = 2 << 20;
 
+/// Where the folder of a recording would be made.
+pub struct Place {
+    /// A folder that may be written.
+    pub path: PathBuf,
+    /// How much room there is, bytes.
+    pub room: u64,
+}
+
+impl Place {
+    /// The first place with room enough, or else the one with the most.
+    ///
+    /// # Errors
+    /// Where no place can be written.
+    pub fn choose() -> anyhow::Result<Self> {
+        let places = places();
+        let mut best: Option<(u64, &PathBuf)> = None;
+        for place in &places {
+            let Some(room) = free_bytes(place) else { continue };
+            if room >= COMFORTABLE {
+                best = Some((room, place));
+                break;
+            }
+            if best.is_none_or(|(most, _)| room > most) {
+                best = Some((room, place));
+            }
+        }
+        let Some((room, path)) = best.filter(|(room, _)| *room >= LEAST) else {
+            bail!(
+                "no room for the shared memory in {}: free some, or name another folder by {VARIABLE}",
+                places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
+            );
+        };
+        Ok(Self { path: path.clone(), room })
+    }
+
+    /// What the person should know about it.
+    pub fn note(&self) -> Option<String> {
+        (self.room < COMFORTABLE).then(|| {
+            format!(
+                "only {} MB were free in {}: with many threads more is folded than need be ({VARIABLE} names another folder)",
+                self.room >> 20,
+                self.path.display()
+            )
+        })
+    }
+}
+
 /// See the module.
 pub struct Folder {
     path: PathBuf,
@@ -54,32 +101,14 @@ impl Folder {
         Self::make(Owner::scratch())
     }
 
-    /// In the first place with room enough, or else in the one with the most.
     fn make(owner: Owner) -> anyhow::Result<Self> {
-        let places = places();
-        let mut best: Option<(u64, &PathBuf)> = None;
-        for place in &places {
-            leftover::clear(place);
-            let Some(room) = free_bytes(place) else { continue };
-            if room >= COMFORTABLE {
-                best = Some((room, place));
-                break;
-            }
-            if best.is_none_or(|(most, _)| room > most) {
-                best = Some((room, place));
-            }
-        }
-        let Some((room, place)) = best.filter(|(room, _)| *room >= LEAST) else {
-            bail!(
-                "no room for the shared memory in {}: free some, or name another folder by {VARIABLE}",
-                places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
-            );
-        };
+        places().iter().for_each(|place| leftover::clear(place));
+        let Place { path: place, room } = Place::choose()?;
         let context = || format!("cannot make a folder in {}: name another one by {VARIABLE}", place.display());
         let path = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
             .permissions(fs::Permissions::from_mode(0o700))
-            .tempdir_in(place)
+            .tempdir_in(&place)
             .with_context(context)?
             .keep();
         let file = match own(&path, &owner) {
@@ -89,13 +118,7 @@ impl Folder {
                 return Err(error).with_context(context);
             }
         };
-        let note = (room < COMFORTABLE).then(|| {
-            format!(
-                "only {} MB were free in {}: with many threads more is folded than need be ({VARIABLE} names another folder)",
-                room >> 20,
-                place.display()
-            )
-        });
+        let note = Place { path: place, room }.note();
         Ok(Self { path, note, _owner: file, keeps: false })
     }
 

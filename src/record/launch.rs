@@ -135,6 +135,7 @@ impl Launch<'_> {
         let path = std::fs::canonicalize(&self.program.path).unwrap_or_else(|_| self.program.path.clone());
         let path = path.display().to_string();
         let (recipe, follow) = (self.recipe, self.follow);
+        let has_to_stop = recipe.as_ref().is_some_and(Recipe::is_needed);
         if let Some(recipe) = &recipe {
             let is_needed = recipe.is_needed();
             let allow = move || inline::allow().or_else(|error| if is_needed { Err(error) } else { Ok(()) });
@@ -159,7 +160,14 @@ impl Launch<'_> {
             })
             .context("cannot start a thread: the limit of processes (ulimit -u, or the container's) is reached")?;
         let child = started.recv().map_err(|_| anyhow!("the launching thread ended early"))?;
-        let (child, patched) = child.with_context(|| format!("cannot start {}", self.program.path.display()))?;
+        let name = self.program.path.display();
+        let (child, patched) = child.map_err(|error| match inline::may_stop_children() {
+            Err(why) if has_to_stop => {
+                let why = inline::stop_refused(&why);
+                error.context(format!("{name} cannot be recorded: {why}: {}", inline::LET_STOP))
+            }
+            _ => error.context(format!("cannot start {name}")),
+        })?;
         execs.follow(child.id());
         signals::hand_on_to(child.id());
         // SAFETY: `pidfd_open` takes a process id and flags.
@@ -211,7 +219,7 @@ fn patch(
 
 /// What the user preloads already, then the shim: a library of the user's that stands before the same
 /// functions then sees every call of the program, and the shim sees what it hands on.
-fn preload(shim: &Path) -> OsString {
+pub fn preload(shim: &Path) -> OsString {
     let mut list = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     if !list.is_empty() {
         list.push(OsStr::new(":"));

@@ -3,7 +3,7 @@
 //! Deliberately not here: what the records mean (`ingest`) and what is shown (`render`).
 
 pub mod attach;
-mod cargo;
+pub mod cargo;
 mod checkpoint;
 mod contents;
 pub mod cost;
@@ -11,22 +11,22 @@ pub mod counters;
 pub mod demo;
 mod directory;
 mod ending;
-mod execs;
+pub mod execs;
 pub mod folder;
 mod follow;
-mod go;
+pub mod go;
 pub mod inject;
-mod inline;
+pub mod inline;
 pub mod launch;
 mod leftover;
-mod limits;
+pub mod limits;
 mod mapped;
 mod page;
 pub mod preflight;
 pub mod process_tree;
 pub mod recover;
-mod rust;
-mod sanitizer;
+pub mod rust;
+pub mod sanitizer;
 pub mod shim;
 pub mod signals;
 mod standard;

@@ -15,51 +15,101 @@ use thiserror::Error;
 use super::launch::Program;
 use super::{go, rust};
 
-/// Why a program cannot be recorded, and what to do.
+/// Why a program cannot be recorded, and what to do. Its text is [`what`](Self::what), then [`fix`](Self::fix).
 #[derive(Debug, Error)]
+#[error("{}", self.sentence())]
 pub enum Refusal {
     /// No such file.
-    #[error("there is no program {0}: check its name, or give its path")]
     NotFound(String),
     /// Not a file that can be executed.
-    #[error("{0} cannot be executed: {1}")]
     NotExecutable(String, String),
     /// No dynamic loader.
-    #[error(
-        "{0} is statically linked, so no library can be preloaded into it: link it dynamically (without -static) to record it"
-    )]
     Static(String),
+    /// Its dynamic loader is not there.
+    NoLoader(String, String),
     /// Another C library.
-    #[error("{0} uses the musl C library; lockprof records programs that use glibc: build it for a -gnu target")]
     Musl(String),
     /// Another processor.
-    #[error("{0} is built for another architecture ({1}); lockprof records 64-bit x86 programs")]
     Architecture(String, &'static str),
     /// Secure execution.
-    #[error(
-        "{0} {1}, and the loader preloads nothing into such programs: run a copy of it without that, or run lockprof as its owner"
-    )]
     Privileged(String, &'static str),
+}
+
+impl Refusal {
+    /// What is in the way.
+    pub fn what(&self) -> String {
+        match self {
+            Self::NotFound(name) => format!("there is no program {name}"),
+            Self::NotExecutable(name, why) => format!("{name} cannot be executed: {why}"),
+            Self::Static(name) => format!("{name} is statically linked, so no library can be preloaded into it"),
+            Self::NoLoader(name, loader) => {
+                format!("{name} cannot be started: its dynamic loader {loader} is not there")
+            }
+            Self::Musl(name) => format!("{name} uses the musl C library; lockprof records programs that use glibc"),
+            Self::Architecture(name, what) => {
+                format!("{name} is built for another architecture ({what}); lockprof records 64-bit x86 programs")
+            }
+            Self::Privileged(name, why) => format!("{name} {why}, and the loader preloads nothing into such programs"),
+        }
+    }
+
+    /// What to do about it, where there is something.
+    pub fn fix(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotFound(_) => "check its name, or give its path",
+            Self::NotExecutable(..) | Self::Architecture(..) => return None,
+            Self::Static(_) => "link it dynamically (without -static) to record it",
+            Self::NoLoader(..) => "install the C library that it was built for",
+            Self::Musl(_) => "build it for a -gnu target",
+            Self::Privileged(..) => "run a copy of it without that, or run lockprof as its owner",
+        })
+    }
+
+    fn sentence(&self) -> String {
+        let what = self.what();
+        self.fix().map_or_else(|| what.clone(), |fix| format!("{what}: {fix}"))
+    }
 }
 
 /// How often a script's interpreter may itself be a script.
 const INTERPRETERS: usize = 4;
+
+/// A command, followed to the file that the kernel starts at last.
+pub struct Followed {
+    /// The program as it is found, then for a script the interpreters. At least one, unless there is no such program.
+    pub files: Vec<PathBuf>,
+    /// Why it cannot be recorded, as far as its file tells.
+    pub refusal: Option<Refusal>,
+}
+
+/// Finds a command's program, and that program's interpreter.
+pub fn follow(command: &[OsString]) -> Followed {
+    let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
+    let mut files = Vec::new();
+    let mut next = find(name).map(Some);
+    loop {
+        match next {
+            Ok(Some(file)) if files.len() <= INTERPRETERS => {
+                next = look_at(&file);
+                files.push(file);
+            }
+            Ok(_) => return Followed { files, refusal: None },
+            Err(refusal) => return Followed { files, refusal: Some(refusal) },
+        }
+    }
+}
 
 /// Finds the program and checks that it can be recorded.
 ///
 /// # Errors
 /// A [`Refusal`], which says what to do.
 pub fn check(command: &[OsString]) -> Result<Program, Refusal> {
-    let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
-    let path = find(name)?;
-    let mut file = path.clone();
-    for _ in 0..INTERPRETERS {
-        match look_at(&file)? {
-            Some(interpreter) => file = interpreter,
-            None => break,
-        }
+    let Followed { files, refusal } = follow(command);
+    match (refusal, files.into_iter().next()) {
+        (None, Some(path)) => Ok(Program { path, command: command.to_vec() }),
+        (Some(refusal), _) => Err(refusal),
+        (None, None) => Err(Refusal::NotFound(String::new())),
     }
-    Ok(Program { path, command: command.to_vec() })
 }
 
 fn find(name: &OsStr) -> Result<PathBuf, Refusal> {
@@ -104,6 +154,7 @@ fn executable(path: &Path, shown: &str) -> Result<(), Refusal> {
 pub(super) fn why_nothing_is_loaded(path: &Path) -> Option<String> {
     Some(match look_at(path).err()? {
         Refusal::Static(_) => "it is statically linked".to_owned(),
+        Refusal::NoLoader(_, loader) => format!("its dynamic loader {loader} is not there"),
         Refusal::Musl(_) => "it uses the musl C library".to_owned(),
         Refusal::Architecture(_, what) => format!("it is built for another architecture ({what})"),
         Refusal::Privileged(_, why) => format!("it {why}, and the loader preloads nothing into such programs"),
@@ -138,8 +189,10 @@ fn look_at(path: &Path) -> Result<Option<PathBuf>, Refusal> {
     }
     if start.starts_with(b"\x7fELF") {
         check_elf(&start, &shown)?;
+        return Ok(None);
     }
-    Ok(None)
+    // What the kernel does not know, `execvp` takes for a script of the shell's (exec(3)).
+    Ok(Some(PathBuf::from("/bin/sh")))
 }
 
 fn check_privileges(path: &Path, shown: &str) -> Result<(), Refusal> {
@@ -180,6 +233,9 @@ fn check_elf(bytes: &[u8], shown: &str) -> Result<(), Refusal> {
     let interpreter = segments.iter().find_map(|segment| segment.interpreter(endian, bytes).ok().flatten());
     match interpreter {
         Some(loader) if loader.windows(7).any(|part| part == b"ld-musl") => Err(Refusal::Musl(shown.to_owned())),
+        Some(loader) if !Path::new(OsStr::from_bytes(loader)).exists() => {
+            Err(Refusal::NoLoader(shown.to_owned(), String::from_utf8_lossy(loader).into_owned()))
+        }
         Some(_) => Ok(()),
         // Its own code is patched.
         None if go::is_program(Path::new(shown)) || rust::recipe(Path::new(shown)).is_some() => Ok(()),
@@ -192,4 +248,13 @@ fn check_elf(bytes: &[u8], shown: &str) -> Result<(), Refusal> {
 fn is_loader(shown: &str) -> bool {
     fs::canonicalize(shown)
         .is_ok_and(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux")))
+}
+
+/// The dynamic loader that a program asks for; `None` for a static one.
+pub fn loader(path: &Path) -> Option<PathBuf> {
+    let file = go::map(path)?;
+    let header = elf::FileHeader64::<LittleEndian>::parse(&*file).ok()?;
+    let segments = header.program_headers(LittleEndian, &*file).ok()?;
+    let named = segments.iter().find_map(|segment| segment.interpreter(LittleEndian, &*file).ok().flatten())?;
+    Some(PathBuf::from(OsStr::from_bytes(named)))
 }

@@ -11,13 +11,14 @@
 
 mod demangle;
 mod dwarf;
-mod elf;
+pub mod elf;
 mod expression;
 mod frames;
 mod go;
 mod kept;
 mod naming;
 pub mod own_locks;
+pub mod packages;
 mod qualified;
 mod source;
 mod tokens;

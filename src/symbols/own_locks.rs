@@ -133,8 +133,7 @@ pub fn unseen(session: &Session, loaded: &[(ProcessId, Module, bool)]) -> Vec<St
             continue;
         };
         let found = known.entry(module).or_insert_with(|| of_module(module));
-        let found: Vec<&str> =
-            found.iter().copied().filter(|name| !(*is_rust_seen && [RUST, PARKING_LOT].contains(name))).collect();
+        let found: Vec<&str> = found.iter().copied().filter(|name| !(*is_rust_seen && is_rusts(name))).collect();
         if found.is_empty() {
             continue;
         }
@@ -151,8 +150,13 @@ pub fn unseen(session: &Session, loaded: &[(ProcessId, Module, bool)]) -> Vec<St
     notes
 }
 
+/// Whether it is one of those that are recorded in Rust programs that are patched.
+pub fn is_rusts(name: &str) -> bool {
+    [RUST, PARKING_LOT].contains(&name)
+}
+
 /// What people call the locks of a file's own.
-fn of_module(module: &Module) -> Vec<&'static str> {
+pub fn of_module(module: &Module) -> Vec<&'static str> {
     match elf::locate(module) {
         Ok(Some(located)) => of_files(&located),
         // A file that cannot be read is told where its functions are named.

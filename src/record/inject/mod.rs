@@ -8,6 +8,7 @@
 mod boot;
 mod detour;
 mod detours;
+mod entrance;
 mod library;
 mod sandbox;
 mod target;
@@ -28,19 +29,14 @@ use self::boot::{Orders, REGION_BYTES, data, state};
 use self::detour::Plan;
 pub(super) use self::detours::Detours;
 use self::detours::{CODE, Row};
+use self::entrance::{Entrance, Subject};
 use self::library::Exports;
 use self::target::Target;
-use self::waiting::Waiting;
 use super::shim;
 use crate::ingest::mappings::Mapping;
 use crate::model::Coverage;
 use crate::sites::functions::Functions;
 use crate::sites::image::Image;
-
-/// Room around what is mapped, bytes.
-const GAP: u64 = 1 << 20;
-/// A near jump reaches twice as far.
-const NEAR: u64 = 1 << 30;
 
 /// Families whose functions have no detour, though they have hooks. C++'s guards lie in libraries that may be there several
 /// times. Programs that are started do not get the recorder, so nobody asks for them.
@@ -62,38 +58,29 @@ pub(super) fn notes(cxx: bool) -> Vec<String> {
 /// # Errors
 /// Where that cannot be; the program is as it was then.
 pub(super) fn open(pid: u32) -> anyhow::Result<()> {
-    let target = Target::open(pid)?;
-    let mappings = target.mappings()?;
-    let libc = find_libc(pid, &mappings)?;
-    let file = target.file(libc)?;
-    let image = Image::parse(&file).with_context(|| format!("process {pid}: {}", libc.path))?;
-    let exports = Exports::read(&file, &image);
+    let subject = Subject::of(pid)?;
+    let Subject { target, libc, file, .. } = &subject;
+    let image = Image::parse(file).with_context(|| format!("process {pid}: {}", libc.path))?;
+    let exports = Exports::read(file, &image);
     // Its lowest segment is at the beginning of the mapping.
     let first = image.segments().iter().map(|segment| segment.address).min().unwrap_or(0) & !0xfff;
     let bias = libc.range.start.wrapping_sub(first);
-    let opened = open_library(&target, &mappings, libc, (&exports, bias))?;
-    let own = own_code(&mappings, libc);
-    let plans = Plans { image: &image, functions: &Functions::read(&file, &image), exports: &exports, bias };
-    let rows = plans.lead(&target, &opened, &own)?;
-    Detours::note(&target, opened.region, &rows).context("its code cannot be written")
+    let opened = open_library(&subject, subject.entrance(&exports, bias)?)?;
+    let own = own_code(&subject.mappings, libc);
+    let plans = Plans { image: &image, functions: &Functions::read(file, &image), exports: &exports, bias };
+    let rows = plans.lead(target, &opened, &own)?;
+    Detours::note(target, opened.region, &rows).context("its code cannot be written")
 }
 
-/// The mapping where its C library begins.
-fn find_libc(pid: u32, mappings: &[Mapping]) -> anyhow::Result<&Mapping> {
-    let is_glibc = |name: &str| name == "libc.so.6" || name.starts_with("libc-2.") && name.ends_with(".so");
-    if let Some(found) = mappings.iter().find(|mapping| mapping.offset == 0 && is_glibc(mapping.file_name())) {
-        if found.range.end <= u64::from(u32::MAX) {
-            bail!("process {pid} is a program of 32 bits: only 64-bit ones can be recorded");
-        }
-        return Ok(found);
-    }
-    if mappings.iter().any(|mapping| mapping.file_name().starts_with("ld-musl")) {
-        bail!("process {pid} uses musl's C library: only glibc's locks can be recorded");
-    }
-    bail!(
-        "process {pid} has no C library that can be looked into (a static program, as most of Go are): start it by `lockprof \
-         run`, or see what it waits for by `lockprof where {pid}`"
-    )
+/// Looks whether the recorder can be brought into a program. A thread of it is stopped for a moment; nothing is changed.
+///
+/// # Errors
+/// What is in the way.
+pub(super) fn check(pid: u32) -> anyhow::Result<()> {
+    let subject = Subject::of(pid)?;
+    let image = Image::parse(&subject.file).with_context(|| format!("process {pid}: {}", subject.libc.path))?;
+    subject.entrance(&Exports::read(&subject.file, &image), 0)?.waiting.let_go();
+    Ok(())
 }
 
 /// Code whose calls are libc's own affairs: they are not recorded in programs that were started with the recorder either.
@@ -112,34 +99,11 @@ struct Opened {
 }
 
 /// Has a thread of the program open the library.
-fn open_library(
-    target: &Target,
-    mappings: &[Mapping],
-    libc: &Mapping,
-    (exports, bias): (&Exports<'_>, u64),
-) -> anyhow::Result<Opened> {
+fn open_library(subject: &Subject, entrance: Entrance) -> anyhow::Result<Opened> {
+    let Subject { target, .. } = subject;
+    let Entrance { dlopen, dlerror, errno_location, path, tail, region, memory, waiting } = entrance;
     let pid = target.pid;
-    let function = |name: &str| exports.find(name).map_or(0, |symbol| symbol.address.wrapping_add(bias));
-    let dlopen = match function("dlopen") {
-        0 => function("__libc_dlopen_mode"),
-        found => found,
-    };
-    let errno_location = function("__errno_location");
-    if dlopen == 0 || errno_location == 0 {
-        bail!("process {pid}: its C library ({}) has no dlopen", libc.path);
-    }
-    let path = shim::install()?;
     let is_nameless = !target.sees(&path);
-    let length = boot::length();
-    let tail = tail(target, mappings, libc, length)
-        .ok_or_else(|| anyhow!("process {pid}: there is no room for {length} bytes of code behind any library's"))?;
-    let (region, memory) = holes(mappings, libc)
-        .ok_or_else(|| anyhow!("process {pid}: there is no free room of addresses near its C library"))?;
-    let waiting = find_waiting(pid)?;
-    if let Err(refused) = sandbox::check(pid, waiting.thread()) {
-        waiting.let_go();
-        return Err(refused);
-    }
     let orders = Orders { data: memory, region, blocked: blocked(), back: waiting.back(), call: waiting.call() };
     if let Err(error) = target.write(tail, &boot::code(&orders)) {
         waiting.let_go();
@@ -153,7 +117,7 @@ fn open_library(
     let mapped = target.word(memory + data::REGION)?;
     boot.put(data::ERRNO_LOCATION, errno_location)?;
     boot.put(data::DLOPEN, if mapped == region { dlopen } else { errno_location })?;
-    boot.put(data::DLERROR, function("dlerror"))?;
+    boot.put(data::DLERROR, dlerror)?;
     let library = path.to_str().context("the recorder's path is no text")?;
     boot.text(if is_nameless { "lockprof" } else { library })?;
     target.write(memory + data::NAMELESS, &u32::from(is_nameless).to_ne_bytes())?;
@@ -182,55 +146,10 @@ fn open_library(
     Ok(Opened { bias: target.word(handle)?, region })
 }
 
-/// A thread that waits where it harms nobody.
-fn find_waiting(pid: u32) -> anyhow::Result<Waiting> {
-    const PATIENCE: Duration = Duration::from_secs(3);
-    let began = Instant::now();
-    loop {
-        if let Some(found) = Waiting::find(pid) {
-            return Ok(found);
-        }
-        if began.elapsed() > PATIENCE {
-            bail!(
-                "process {pid}: no thread of it waits for anything where the recorder could be brought in safely: try again, or \
-                 start it by `lockprof run`"
-            );
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// All signals but those that a thread's own instruction raises: those have to reach the program, or end it.
 fn blocked() -> u64 {
     let raised = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
     raised.iter().fold(u64::MAX, |all, signal| all & !(1 << (signal - 1)))
-}
-
-/// Room behind the code of a library: the last page of its mapping is filled up with zeros, which nobody runs.
-fn tail(target: &Target, mappings: &[Mapping], libc: &Mapping, length: usize) -> Option<u64> {
-    const PAGE: u64 = 4096;
-    const MARGIN: usize = 64;
-    let is_code = |it: &&Mapping| it.executable && !it.writable && it.path.starts_with('/');
-    let of_libc = mappings.iter().filter(|it| it.path == libc.path);
-    of_libc.chain(mappings).filter(is_code).find_map(|mapping| {
-        let page = target.bytes(mapping.range.end - PAGE, PAGE as usize).ok()?;
-        let zeros = page.iter().rev().take_while(|byte| **byte == 0).count();
-        let at = mapping.range.end - (length.next_multiple_of(16)) as u64;
-        (zeros >= length.next_multiple_of(16) + MARGIN).then_some(at)
-    })
-}
-
-/// Free addresses near libc: for code, and for data.
-fn holes(mappings: &[Mapping], libc: &Mapping) -> Option<(u64, u64)> {
-    let wanted = REGION_BYTES + data::SIZE + 3 * GAP;
-    let near = |at: u64| at.abs_diff(libc.range.start) < NEAR;
-    let gaps = mappings.windows(2).map(|pair| pair[0].range.end..pair[1].range.start);
-    let fits = |gap: &Range<u64>| gap.end.saturating_sub(gap.start) >= wanted;
-    let mut found: Vec<u64> =
-        (gaps.filter(fits)).flat_map(|gap| [gap.start + GAP, gap.end - wanted + GAP]).filter(|at| near(*at)).collect();
-    // Below libc, where the kernel has the most room.
-    found.sort_by_key(|at| (*at > libc.range.start, at.abs_diff(libc.range.start)));
-    found.first().map(|at| (*at, at + REGION_BYTES + GAP))
 }
 
 /// The thread that opens the library, as far as one can see it.

@@ -11,7 +11,9 @@ const WAIT_BITSET: u64 = 9;
 const FUTEX_COMMAND: u64 = 0x7f;
 
 /// Calls in which no lock of libc's is held.
-const HARMLESS: [libc::c_long; 20] = [
+const HARMLESS: [libc::c_long; 21] = [
+    // A sleep, a poll or a wait with an end that was interrupted before, as by a debugger, or by a look at the program.
+    libc::SYS_restart_syscall,
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_pwait2,

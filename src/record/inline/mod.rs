@@ -16,6 +16,43 @@ mod tracee;
 
 pub use tracee::{Tracee, allow, is_traced};
 
+/// Whether a child of this process lets itself be stopped at its start, as programs are that are patched.
+///
+/// # Errors
+/// Where a sandbox or the system forbids it.
+pub fn may_stop_children() -> io::Result<()> {
+    // SAFETY: the child makes two system calls and ends.
+    let child = unsafe { libc::fork() };
+    match child {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let code = allow().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EPERM));
+            // SAFETY: nothing of the parent's is run at the end.
+            unsafe { libc::_exit(code) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: `status` is valid to write to.
+            if unsafe { libc::waitpid(child, &raw mut status, 0) } != child {
+                return Err(io::Error::last_os_error());
+            }
+            match (libc::WIFEXITED(status), libc::WEXITSTATUS(status)) {
+                (true, 0) => Ok(()),
+                (true, code) => Err(io::Error::from_raw_os_error(code)),
+                (false, _) => Err(io::Error::other("a sandbox ends a program that asks for it")),
+            }
+        }
+    }
+}
+
+/// Why a program that has to be patched cannot be recorded; `why`: what [`may_stop_children`] said.
+pub fn stop_refused(why: &io::Error) -> String {
+    format!("it has to be patched at its start, and stopping it for that (ptrace) is forbidden ({why})")
+}
+
+/// What to do about that.
+pub const LET_STOP: &str = "let the container's seccomp profile allow ptrace; kernel.yama.ptrace_scope must not be 3";
+
 /// How a program is patched.
 #[derive(Clone, Debug)]
 pub enum Recipe {

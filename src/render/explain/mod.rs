@@ -8,6 +8,7 @@ pub mod contention;
 mod cost;
 pub mod culprit;
 mod cycle;
+pub mod diagnosis;
 pub mod hang;
 pub mod look;
 mod misuse;

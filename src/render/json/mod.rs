@@ -4,6 +4,7 @@
 //! model can change without changing the contract.
 
 mod check;
+mod diagnosis;
 mod diff;
 mod findings;
 mod graph;
@@ -26,6 +27,7 @@ use crate::model::{Exit, Session, StackId, Stacks};
 pub const SCHEMA_VERSION: u32 = 1;
 
 pub use check::check;
+pub use diagnosis::diagnosis;
 pub use diff::{Judgement, diff};
 pub use graph::graph;
 pub use list::list;

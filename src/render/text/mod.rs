@@ -4,6 +4,7 @@
 //! stacks), `--format json` has.
 
 mod detail;
+mod diagnosis;
 mod diff;
 mod findings;
 mod hang;
@@ -22,6 +23,7 @@ use crate::analysis::Contention;
 use crate::analysis::findings::{Finding, Findings};
 use crate::model::Session;
 
+pub use diagnosis::diagnosis;
 pub(crate) use diff::shown;
 pub use diff::{DiffOptions, Labelled, diff, growth};
 pub use hang::{HangOptions, hang};

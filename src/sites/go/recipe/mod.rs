@@ -131,6 +131,11 @@ impl Recipe {
         self.steps.iter().any(|step| !matches!(step.planned.operation, Operation::Start))
     }
 
+    /// Whether it can start other programs.
+    pub fn starts_programs(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.planned.operation, Operation::Start))
+    }
+
     /// The same without all that records: only the programs that it starts are followed.
     #[must_use]
     pub fn followed_only(mut self) -> Self {
