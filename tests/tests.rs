@@ -8,6 +8,7 @@ mod util;
 mod suite {
     mod asleep;
     mod attach;
+    mod blocking;
     mod check;
     mod command_line;
     mod compare;

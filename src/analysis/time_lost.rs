@@ -3,6 +3,8 @@
 //! What is advised has to be worth the reader's time. A wait counts only against the lives of the threads that take the
 //! lock, or, where these mostly sleep, against the processor time of the program.
 
+mod gates;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::contention::{Contention, GroupBy, LockReport, Query, share};
@@ -130,44 +132,6 @@ impl<'a> Scale<'a> {
         (lost_ns >= LEAST_NS && of_run >= LEAST_OF_RUN && enough).then_some(Weight { lost_ns, of_threads, much })
     }
 
-    /// Whether each of these locks keeps one thread from going on until another lets it: a gate, and waiting at it is idle.
-    ///
-    /// One wait is nearly all waiting for it; or one thread waits most of its life, for a lock that another one holds most of
-    /// the run. A lock with readers is none.
-    pub fn are_gates(&self, locks: &[LockId]) -> bool {
-        if locks.first().is_some_and(|lock| self.session.lock(*lock).kind.has_readers()) {
-            return false;
-        }
-        let profile = &self.session.profile;
-        let mut gates: FxHashMap<LockId, Gate> = locks.iter().map(|lock| (*lock, Gate::default())).collect();
-        for (key, stats) in &profile.waits {
-            if let Some(gate) = gates.get_mut(&key.lock) {
-                let waits = gate.waiters.entry(key.thread).or_default();
-                add(&mut waits.0, stats.wait_ns);
-                add(&mut waits.1, stats.count);
-                gate.longest_ns = gate.longest_ns.max(stats.max_ns);
-            }
-        }
-        for ((thread, site), part) in &profile.by_thread {
-            let lock = profile.sites.get(site.index()).map(|site| site.key.lock);
-            if let Some(gate) = lock.and_then(|lock| gates.get_mut(&lock)) {
-                add(gate.held.entry(*thread).or_default(), part.hold_ns);
-            }
-        }
-        let is_gate = |(lock, gate): (&LockId, &Gate)| {
-            let all_ns = sum_of(gate.waiters.values().map(|(ns, _)| *ns));
-            let Some((thread, (wait_ns, waits))) = gate.waiters.iter().max_by_key(|(_, waits)| **waits) else {
-                return true;
-            };
-            let held_ns = gate.held.values().copied().max().unwrap_or(0);
-            let run_ns = self.run_ns(self.session.lock(*lock).process);
-            let is_life = share(held_ns, run_ns) >= Gate::MOST && share(*wait_ns, self.life_ns(*thread)) >= Gate::MOST;
-            let is_once = share(gate.longest_ns, all_ns) >= Gate::ONCE;
-            is_once || (share(*wait_ns, all_ns) >= Gate::ONE && *waits <= Gate::SOME && is_life)
-        };
-        gates.iter().all(is_gate)
-    }
-
     /// What the waiting for the locks of a row weighs; `None` where it is too little to speak of.
     pub fn weigh_row(&self, row: &LockReport) -> Option<Weight> {
         let run_ns = self.run_ns(row.process);
@@ -181,22 +145,6 @@ impl<'a> Scale<'a> {
         let threads = threads_of(self.session, &locks).remove(&0).unwrap_or_default();
         self.weigh(row.wait.total, &threads, run_ns)
     }
-}
-
-/// What is known of a lock that may be a gate.
-#[derive(Default)]
-struct Gate {
-    /// How long each thread waited, ns, and how often.
-    waiters: FxHashMap<ThreadId, (u64, u64)>,
-    longest_ns: u64,
-    held: FxHashMap<ThreadId, u64>,
-}
-
-impl Gate {
-    const ONE: f64 = 0.95;
-    const ONCE: f64 = 0.9;
-    const SOME: u64 = 50;
-    const MOST: f64 = 0.8;
 }
 
 /// The threads that took the locks of each of these rows.

@@ -3,14 +3,14 @@
 
 use rustc_hash::FxHashMap;
 
-use super::blame::{Blame, Span};
+use super::blame::{Blame, Call, Span};
 use super::clock::Ticks;
 use super::decode::{Done, Failed, Failure, Hold};
 use super::order::Merging;
 use super::runs;
 use super::site_cache::CachedSite;
 use crate::model::order::Fold;
-use crate::model::{LockId, Session, SiteId, ThreadId, ThreadShare, WaitEvent};
+use crate::model::{CallStats, LockId, Session, SiteId, ThreadId, ThreadShare, WaitEvent};
 
 /// See the module.
 #[derive(Default)]
@@ -114,6 +114,14 @@ impl Accumulator {
         share.contended += 1;
         share.wait_ns += wait.wait_ns;
         self.blame.waited(wait);
+    }
+
+    /// Counts a call that may block, under a lock.
+    pub fn called(&mut self, call: Call, waits_for_work: bool, session: &mut Session) {
+        let took_ns = call.end_ns - call.start_ns;
+        let stats = CallStats { count: 1, took_ns, max_ns: took_ns, ..CallStats::default() };
+        session.profile.calls.entry(call.key).or_default().add(&stats);
+        self.blame.called(call, waits_for_work);
     }
 
     /// Counts an operation that blocks but is not held.

@@ -5,9 +5,12 @@
 //! laid over them. What no recorded hold covers (folded, or too long ago) goes to the holder that the shim
 //! saw; the moments between a release and the next acquisition go to the hold before them. The parts sum to
 //! the wait, and its count goes to the greatest part.
+//!
+//! In the same way a wait is laid over the calls that were made with the lock held: who wants a lock while its holder is
+//! blocked in `fsync` waits for the `fsync`.
 
 use super::runs;
-use crate::model::{LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
+use crate::model::{CallId, CallKey, CallStats, LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
 use rustc_hash::FxHashMap;
 
 /// A time for which a thread had a lock, ns since the start of the session.
@@ -23,8 +26,25 @@ pub struct Span {
     pub thread: ThreadId,
 }
 
+/// A call that may block, with a lock held.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// From, ns since the start of the session.
+    pub start_ns: u64,
+    /// To.
+    pub end_ns: u64,
+    /// What is counted.
+    pub key: CallKey,
+    /// Who.
+    pub thread: ThreadId,
+}
+
 /// Holds that are kept for each contended lock, at least; twice as many at most.
 const KEPT: usize = 2048;
+/// Calls that are kept for each lock, as many.
+const KEPT_CALLS: usize = 1024;
+/// From so many locks with calls on, those that nobody waited for are forgotten at the end of a round.
+const CALLED_LOCKS: usize = 1024;
 /// Pairs of a waiter and a holder that keep the holder's thread. Later ones have the holder's stack only: ten thousand threads at one lock would make a hundred million pairs.
 const PAIRS: usize = 1 << 18;
 /// Contended acquisitions that are kept one by one in the recording.
@@ -38,6 +58,36 @@ pub struct Blame {
     pending: Vec<WaitEvent>,
     ready: Vec<WaitEvent>,
     room: Vec<Span>,
+    calls: FxHashMap<LockId, Calls>,
+    call_room: Vec<Call>,
+}
+
+/// The last calls with one lock held.
+#[derive(Default)]
+struct Calls {
+    list: Vec<Call>,
+    /// So many of them are in their order.
+    sorted: usize,
+    /// Functions in which threads wait for something to do.
+    for_work: Vec<CallId>,
+}
+
+impl Calls {
+    /// Lays a wait over them. Who does the same as the holder, and waits for its turn to wait for work, loses nothing.
+    fn split(&self, wait: &WaitEvent, mut charge: impl FnMut(CallKey, u64)) {
+        let (mut at, end) = (wait.start_ns, wait.start_ns.saturating_add(wait.wait_ns));
+        // Calls overlap for readers only: as in `split`.
+        const BACK: usize = 64;
+        let first = self.list.partition_point(|call| call.start_ns < at).saturating_sub(BACK);
+        for call in self.list[first..].iter().take_while(|call| call.start_ns < end) {
+            let (from, until) = (call.start_ns.max(at), call.end_ns.min(end));
+            let is_turn = call.key.taken == wait.key.waiter && self.for_work.contains(&call.key.call);
+            if from < until && call.thread != wait.key.thread && !is_turn {
+                charge(call.key, until - from);
+                at = until;
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -64,6 +114,19 @@ impl Blame {
         holds.spans.push(span);
     }
 
+    /// A call with a lock held. `for_work`: threads wait for something to do in it.
+    pub fn called(&mut self, call: Call, for_work: bool) {
+        let calls = self.calls.entry(call.key.lock).or_default();
+        if for_work && !calls.for_work.contains(&call.key.call) {
+            calls.for_work.push(call.key.call);
+        }
+        if calls.list.len() == 2 * KEPT_CALLS {
+            calls.list.drain(..KEPT_CALLS);
+            calls.sorted = calls.sorted.saturating_sub(KEPT_CALLS);
+        }
+        calls.list.push(call);
+    }
+
     /// A wait that is over. From now on the lock is watched.
     pub fn waited(&mut self, wait: WaitEvent) {
         let at = wait.key.lock.index();
@@ -81,6 +144,10 @@ impl Blame {
         if all {
             self.charge(session);
         }
+        if self.calls.len() > CALLED_LOCKS {
+            let waited_for = |lock: &LockId| self.locks.get(lock.index()).is_some_and(Option::is_some);
+            self.calls.retain(|lock, _| waited_for(lock));
+        }
     }
 
     fn charge(&mut self, session: &mut Session) {
@@ -92,6 +159,15 @@ impl Blame {
             holds.sorted = holds.spans.len();
             split(&wait, &holds.spans, &mut parts);
             book(session, wait, &parts.list);
+            if let Some(calls) = self.calls.get_mut(&wait.key.lock) {
+                runs::merge(&mut calls.list, calls.sorted, &mut self.call_room, |call| call.start_ns);
+                calls.sorted = calls.list.len();
+                let called = &mut session.profile.calls;
+                calls.split(&wait, |key, ns| {
+                    let blocked = CallStats { waits: 1, blocked_ns: ns, ..CallStats::default() };
+                    called.entry(key).or_default().add(&blocked);
+                });
+            }
         }
     }
 }
@@ -260,6 +336,29 @@ mod tests {
     fn own_holds_and_overlapping_readers() {
         let spans = [span(50, 160, 0), span(90, 120, 2), span(100, 150, 3)];
         assert_eq!(parts(&wait(100, 50), &spans), [(2, 20), (3, 30)]);
+    }
+
+    #[test]
+    fn who_waits_while_the_holder_is_in_a_call_waits_for_the_call() {
+        let call = |start_ns, end_ns, who: u32, call| {
+            let (lock, stack, taken) = (LockId(0), StackId(50), StackId(who));
+            Call { start_ns, end_ns, key: CallKey { lock, call: CallId(call), stack, taken }, thread: ThreadId(who) }
+        };
+        let parts = |calls: &[Call], for_work: &[CallId]| {
+            let mut parts = Vec::new();
+            let calls = Calls { list: calls.to_vec(), sorted: calls.len(), for_work: for_work.to_vec() };
+            calls.split(&wait(100, 400), |key, ns| parts.push((key.taken.0, ns)));
+            parts
+        };
+        // A queue of holders who all make the call; what is before, behind and of the waiter itself counts for nothing.
+        let queue =
+            [call(20, 90, 2, 0), call(90, 150, 3, 0), call(160, 300, 4, 0), call(310, 320, 0, 0), call(450, 900, 5, 0)];
+        assert_eq!(parts(&queue, &[]), [(3, 50), (4, 140), (5, 50)]);
+        // Readers beside each other: each moment once.
+        assert_eq!(parts(&[call(90, 200, 2, 0), call(110, 150, 3, 0), call(120, 260, 4, 0)], &[]), [(2, 100), (4, 60)]);
+        // `wait` was asked for with stack 1, as the first call's lock was: threads that take turns at waiting for work.
+        assert_eq!(parts(&[call(100, 300, 1, 7), call(300, 500, 2, 7)], &[CallId(7)]), [(2, 200)]);
+        assert_eq!(parts(&[call(100, 300, 1, 7)], &[]), [(1, 200)]);
     }
 
     #[test]

@@ -9,13 +9,13 @@ mod aggregate;
 mod slot;
 
 use lockprof_wire::record::{PUBLISHED_EARLY, RESTART, misuse};
-use lockprof_wire::{Flags, Op, Record};
+use lockprof_wire::{Flags, Op, Record, blocking};
 
 use crate::model::Mode;
 use crate::model::order::{How, MisuseKind};
 
 pub use aggregate::{AggregateKey, Aggregated, Nesting, aggregate_key, misuses};
-pub use slot::{Held, Wait, held, wait};
+pub use slot::{Held, Wait, held, open_call, wait};
 
 /// A use of a lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +98,8 @@ pub enum WireEvent {
     Created(Created),
     /// A lock was used as it may not be.
     Misuse(Misuse),
+    /// A call that may block returned, and a lock was held meanwhile.
+    Blocked(Blocked),
 }
 
 /// See [`WireEvent::Hold`].
@@ -267,7 +269,24 @@ pub struct Misuse {
     pub holder: u32,
 }
 
-/// What a record says; `None` for an operation or a misuse that this version does not know.
+/// See [`WireEvent::Blocked`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// When it began, ticks.
+    pub ticks: u64,
+    /// How long it took, ticks.
+    pub took: u64,
+    /// Row of the lock.
+    pub lock: u32,
+    /// The function's name.
+    pub call: &'static str,
+    /// Node of the stack.
+    pub stack: u32,
+    /// Node of the stack that had taken the lock.
+    pub taken: u32,
+}
+
+/// What a record says; `None` for an operation, a misuse or a call that this version does not know.
 #[inline(always)]
 pub fn decode(record: &Record) -> Option<WireEvent> {
     if let Some(hold) = Hold::decode(record) {
@@ -299,6 +318,10 @@ fn decode_other(record: &Record) -> Option<WireEvent> {
         Op::Posted => WireEvent::Posted(Moment { ticks, lock, stack }),
         Op::OwnerDied => WireEvent::OwnerDied(Moment { ticks, lock, stack }),
         Op::Created => WireEvent::Created(Created { ticks, stack, token: extra as u32 }),
+        Op::Blocked => {
+            let (call, taken) = (blocking::name(extra as u32)?, (extra >> 32) as u32);
+            WireEvent::Blocked(Blocked { ticks, took: wait, lock, call, stack, taken })
+        }
         Op::Misuse => {
             let kind = misuse_kind(record.payload())?;
             WireEvent::Misuse(Misuse { kind, lock, stack, holder: Holder::packed(extra).stack })

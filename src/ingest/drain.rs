@@ -1,14 +1,15 @@
 //! What the records of one ring mean, one after the other: the hot loop of the collector.
 
-use lockprof_wire::Record;
+use lockprof_wire::{Record, blocking};
 
 use super::accumulator::Accumulator;
-use super::decode::{self, Access, Done, EarlyAcquire, Hold, ThreadStart, Waited, WireEvent};
+use super::blame::Call;
+use super::decode::{self, Access, Blocked, Done, EarlyAcquire, Hold, ThreadStart, Waited, WireEvent};
 use super::order;
 use super::polls::Polls;
 use super::reducer::Reducer;
 use super::site_cache::{CacheKey, CachedSite, SiteCache};
-use crate::model::{Kind, ThreadId, WaitEvent, WaitKey};
+use crate::model::{CallKey, Kind, ThreadId, WaitEvent, WaitKey};
 
 /// A slot's ring: what is remembered between records.
 pub struct Drain {
@@ -193,6 +194,7 @@ impl Drain {
             WireEvent::OwnerDied(died) => order::owner_died(died, self.thread, reducer),
             WireEvent::Created(created) => order::created(created, self.thread, reducer),
             WireEvent::Misuse(misuse) => order::misused(misuse, self.thread, reducer),
+            WireEvent::Blocked(blocked) => self.blocked(blocked, reducer),
             // The next ring is the caller's business.
             WireEvent::Hold(_) | WireEvent::EarlyAcquire(_) | WireEvent::NextRing(_) => {}
         }
@@ -211,6 +213,17 @@ impl Drain {
             None => image.start_thread(reducer.session, self.slot, start.tid, Some(start.ticks)),
         };
         order::started(start, self.thread, reducer);
+    }
+
+    /// A call that may block while a lock was held.
+    fn blocked(&mut self, blocked: Blocked, reducer: &mut Reducer) {
+        let (lock, stack, taken) =
+            (reducer.lock(blocked.lock), reducer.stack(blocked.stack), reducer.stack(blocked.taken));
+        let key = CallKey { lock, call: reducer.session.profile.call(blocked.call), stack, taken };
+        let ticks = &reducer.image.ticks;
+        let (start_ns, took_ns) = (ticks.moment_ns(blocked.ticks), ticks.duration_ns(blocked.took));
+        let call = Call { start_ns, end_ns: start_ns.saturating_add(took_ns), key, thread: self.thread };
+        reducer.accumulator.called(call, blocking::waits_for_work(blocked.call), reducer.session);
     }
 
     fn done(&mut self, done: Done, reducer: &mut Reducer) {

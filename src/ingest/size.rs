@@ -47,6 +47,7 @@ pub fn view_size(session: &Session) -> u64 {
     let origins = session.locks.iter().map(|lock| lock.origin_stack);
     let requests = order.requests.iter().map(|request| request.key.stack);
     let misuses = order.misuses.keys().flat_map(|misuse| [misuse.stack, misuse.holder]);
-    let all = sites.chain(waits).chain(origins).chain(requests).chain(misuses);
+    let calls = profile.calls.keys().flat_map(|key| [key.stack, key.taken]);
+    let all = sites.chain(waits).chain(calls).chain(origins).chain(requests).chain(misuses);
     all.fold(0u64, |sum, stack| sum.saturating_add(of_node[stack.index()]))
 }

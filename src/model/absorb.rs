@@ -8,7 +8,7 @@ use std::cell::Cell;
 use super::hang::Rows;
 use super::ids::{LockId, ModuleId, ProcessId, SiteId, StackId, ThreadId};
 use super::order::{ChainId, Link, Misuse, Order, Request, RequestKey, SyncPoint, SyncWhat, ThreadTimeline};
-use super::profile::{Site, SiteKey, ThreadShare, WaitEvent, WaitKey};
+use super::profile::{CallKey, Site, SiteKey, ThreadShare, WaitEvent, WaitKey};
 use super::session::Session;
 use super::stacks::{CodeAddress, Stacks};
 
@@ -207,6 +207,14 @@ impl Session {
         }
         let events = other.profile.wait_events.iter().filter(|event| moved.has_lock(event.key.lock));
         self.profile.wait_events.extend(events.map(|event| WaitEvent { key: key_of(event.key), ..*event }));
+        let mut calls: Vec<_> = other.profile.calls.iter().filter(|(key, _)| moved.has_lock(key.lock)).collect();
+        // Names get their numbers in an order that does not depend on the table's.
+        calls.sort_unstable_by_key(|(key, _)| **key);
+        for (key, stats) in calls {
+            let call = self.profile.call(other.profile.call_name(key.call));
+            let (lock, stack, taken) = (moved.lock(key.lock), moved.stack(key.stack), moved.stack(key.taken));
+            self.profile.calls.entry(CallKey { lock, call, stack, taken }).or_default().add(stats);
+        }
     }
 }
 

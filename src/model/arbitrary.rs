@@ -218,6 +218,7 @@ prop_compose! {
         counters in prop::array::uniform3(option::of(any::<u64>())),
         overhead in (0.0..1e6f64, 0.0..1.0f64), dropped in count(),
         order in raw_order(), hangs in vec(hang(), 0..3),
+        calls in vec((any::<[Index; 3]>(), 0..3usize, prop::array::uniform6(count())), 0..6),
     ) -> Session {
         let [task_clock_ns, context_switches, cycles] = counters;
         let mut session = Session {
@@ -248,6 +249,18 @@ prop_compose! {
             let key = SiteKey { lock, stack: some_stack(stack), mode: site.key.mode };
             let id = session.profile.site(key);
             session.profile.sites[id.index()] = Site { key, ..site };
+        }
+        // In the order of their letters, as a file has them.
+        const NAMES: [&str; 3] = ["fsync", "poll", "read"];
+        session.profile.call_names = (0..NAMES.len())
+            .filter(|name| calls.iter().any(|(_, call, _)| call == name))
+            .map(|name| NAMES[name].to_owned())
+            .collect();
+        for ([lock, stack, taken], call, [count, took_ns, max_ns, folded, waits, blocked_ns]) in calls {
+            let (lock, call) = (LockId::from(lock.index(session.locks.len())), session.profile.call(NAMES[call]));
+            let key = CallKey { lock, call, stack: some_stack(stack), taken: some_stack(taken) };
+            let stats = CallStats { count, took_ns, max_ns, folded, waits, blocked_ns };
+            session.profile.calls.insert(key, stats);
         }
         if session.threads.is_empty() {
             return session;

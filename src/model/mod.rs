@@ -37,7 +37,9 @@ pub use locks::{Kind, Lock, LockName, NameSource, Origin, Traits};
 pub use look::{Activity, Holder, LockWait, Look, SeenThread, Standstill};
 pub use now::{FoldsNow, Now, ThreadNow, WaitNow};
 pub use order::Order;
-pub use profile::{Mode, Profile, Site, SiteKey, ThreadShare, WaitEvent, WaitKey, WaitStats};
+pub use profile::{
+    CallId, CallKey, CallStats, Mode, Profile, Site, SiteKey, ThreadShare, WaitEvent, WaitKey, WaitStats,
+};
 pub use session::{Counters, Coverage, Exit, Meta, Overhead, Process, Session, Thread};
 pub use stacks::{CodeAddress, Module, Stacks};
 pub use subset::Subset;

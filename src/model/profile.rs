@@ -1,5 +1,6 @@
 //! Counts: who took, waited for and held what, by stack.
 
+use lockprof_wire::blocking;
 use rustc_hash::FxHashMap;
 
 use super::histogram::Histogram;
@@ -133,6 +134,56 @@ pub struct WaitEvent {
     pub hold_ns: u64,
 }
 
+/// The number of a function's name in [`Profile::call_names`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct CallId(pub u32);
+
+/// A call that may block, while a lock was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey {
+    /// The lock.
+    pub lock: LockId,
+    /// The function that was called.
+    pub call: CallId,
+    /// Where it was called.
+    pub stack: StackId,
+    /// The stack that had taken the lock.
+    pub taken: StackId,
+}
+
+/// How often, how long, and who waited because of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct CallStats {
+    /// Calls.
+    pub count: u64,
+    /// Their time, ns.
+    pub took_ns: u64,
+    /// The longest, ns.
+    pub max_ns: u64,
+    /// Of the calls, those of which no single time is known: nobody's wait is charged to them.
+    pub folded: u64,
+    /// Waits for the lock that fell into such calls, wholly or in part.
+    pub waits: u64,
+    /// That part of them, ns.
+    pub blocked_ns: u64,
+}
+
+impl CallStats {
+    /// Counts these as well.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.count, other.count),
+            (&mut self.took_ns, other.took_ns),
+            (&mut self.folded, other.folded),
+            (&mut self.waits, other.waits),
+            (&mut self.blocked_ns, other.blocked_ns),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+}
+
 /// The counts of a session.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
@@ -147,6 +198,10 @@ pub struct Profile {
     pub wait_events: Vec<WaitEvent>,
     /// Contended acquisitions that `wait_events` had no room for (they are in `waits`).
     pub wait_events_dropped: u64,
+    /// Names of functions, each once.
+    pub call_names: Vec<String>,
+    /// Calls that may block, while a lock was held.
+    pub calls: FxHashMap<CallKey, CallStats>,
 }
 
 impl Profile {
@@ -156,6 +211,26 @@ impl Profile {
             self.sites.push(Site::new(key));
             SiteId::from(self.sites.len() - 1)
         })
+    }
+
+    /// The number of a function's name.
+    pub fn call(&mut self, name: &str) -> CallId {
+        let known = self.call_names.iter().position(|known| known == name);
+        let at = known.unwrap_or_else(|| {
+            self.call_names.push(name.to_owned());
+            self.call_names.len() - 1
+        });
+        CallId(at as u32)
+    }
+
+    /// The name of a function.
+    pub fn call_name(&self, call: CallId) -> &str {
+        self.call_names.get(call.0 as usize).map_or("", String::as_str)
+    }
+
+    /// Whether a thread in this function waits for something to do, and not for the end of something.
+    pub fn waits_for_work(&self, call: CallId) -> bool {
+        blocking::waits_for_work(self.call_name(call))
     }
 
     /// The site with this key, if it was met.

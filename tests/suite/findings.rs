@@ -10,10 +10,17 @@ use crate::util::{fixture, go, lockprof, rust};
 
 /// What has to be said of a story of `fixtures/targets/findings.c`: kind, lock, the function that is to blame, and the one that
 /// suffers ("" where there is none).
-const STORIES: [(&str, &str, &str, &str, &str); 15] = [
+const STORIES: [(&str, &str, &str, &str, &str); 22] = [
     ("long-hold", "long-hold", "journal", "flush_journal", "append"),
     ("long-hold-seldom", "long-hold", "journal", "put", "put"),
     ("held-across-blocking-call", "held-across-blocking-call", "table", "store", "store"),
+    ("held-across-sleep", "held-across-blocking-call", "journal", "nap", "commit"),
+    ("held-across-read", "held-across-blocking-call", "journal", "read_answer", "commit"),
+    ("held-across-recv", "held-across-blocking-call", "journal", "receive", "commit"),
+    ("held-across-poll", "held-across-blocking-call", "journal", "poll_nothing", "commit"),
+    ("held-across-child", "held-across-blocking-call", "journal", "run_child", "commit"),
+    ("held-across-queue", "held-across-blocking-call", "journal", "nap", "commit"),
+    ("held-across-slot", "held-across-blocking-call", "slot", "nap", "use_slot"),
     ("hot-global-lock", "hot-global-lock", "everything", "", ""),
     ("tiny-critical-section", "tiny-critical-section", "everything", "count_one", "count_one"),
     ("convoy", "convoy", "turn", "take_turn", "take_turn"),
@@ -93,6 +100,13 @@ stories! {
     shared_cache_line: "shared-cache-line",
     never_shared: "never-shared",
     held_across_a_wait: "held-across-blocking-call",
+    held_across_sleep: "held-across-sleep",
+    held_across_read: "held-across-read",
+    held_across_recv: "held-across-recv",
+    held_across_poll: "held-across-poll",
+    held_across_a_child: "held-across-child",
+    held_across_by_all: "held-across-queue",
+    held_across_a_semaphore: "held-across-slot",
 }
 
 /// What has to be said of a story in another language: its name, kind, lock, place, and what the lock is held across.
@@ -162,6 +176,28 @@ fn what_a_lock_is_held_across() {
     assert_eq!(finding["call"], "mutex disk", "{finding:#}");
     let (count, took) = (finding["count"].as_u64().unwrap_or(0), finding["total_ns"].as_u64().unwrap_or(0));
     assert!(count >= 10 && took >= count * 1_000_000 && finding["blocked_ns"].as_u64() > Some(took / 2), "{finding:#}");
+}
+
+/// The call under the lock is named, each one is counted, and what others waited because of it is no more than they waited.
+#[test]
+fn which_call_a_lock_is_held_across() {
+    for (story, call, count) in [
+        ("held-across-sleep", "usleep", 40),
+        ("held-across-read", "read", 40),
+        ("held-across-recv", "recv", 40),
+        ("held-across-poll", "poll", 40),
+        ("held-across-child", "waitpid", 40),
+        ("held-across-queue", "usleep", 80),
+        ("held-across-slot", "usleep", 80),
+    ] {
+        let told = (0..TRIES).find_map(|_| of_kind(&findings(story, false), "held-across-blocking-call").cloned());
+        let finding = told.unwrap_or_else(|| panic!("{story}: nothing is told"));
+        assert_eq!((&finding["call"], &finding["count"]), (&call.into(), &count.into()), "{finding:#}");
+        let (took, blocked) = (finding["total_ns"].as_u64().unwrap_or(0), finding["blocked_ns"].as_u64().unwrap_or(0));
+        // Three threads can wait at one time.
+        assert!(took >= count * 4_000_000 && blocked <= 3 * took, "{finding:#}");
+        assert!(blocked >= took / 4, "the others want the lock all the time: {finding:#}");
+    }
 }
 
 /// Costs are told and do not fail, unless they are asked for; then they can be allowed.

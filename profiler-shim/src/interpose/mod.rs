@@ -7,6 +7,7 @@
 
 mod acquire;
 mod barrier;
+mod blocking;
 mod c11;
 mod cond;
 mod dl;

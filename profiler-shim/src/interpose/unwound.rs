@@ -48,10 +48,15 @@ unsafe extern "C" fn framed(data: *mut c_void, run: unsafe extern "C" fn(*mut c_
 
 /// The personality routine, as the Itanium C++ ABI has it: nothing is caught here.
 unsafe extern "C" fn left(_: c_int, actions: c_int, _: u64, _: *mut c_void, _: *mut c_void) -> c_int {
+    left_by_unwinding(actions, left_without_end)
+}
+
+/// What a personality routine of the shim does and answers: `leave`, when the frame is left.
+pub fn left_by_unwinding(actions: c_int, leave: fn()) -> c_int {
     const CLEANUP_PHASE: c_int = 2;
     const CONTINUE_UNWIND: c_int = 8;
     if actions & CLEANUP_PHASE != 0 {
-        left_without_end();
+        leave();
     }
     CONTINUE_UNWIND
 }

@@ -11,8 +11,8 @@ use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::real::following::{leads_to_libc, next, next_definition};
-use crate::real::lookups;
 use crate::real::{Entry, Family, PASSED, RECORDED, TABLE, UNRESOLVED, entry};
+use crate::real::{blocking, lookups};
 use crate::sys::objects::headers::Object;
 use crate::sys::objects::{self, LinkMap, Memory, Part};
 use crate::sys::{self, Undisturbed};
@@ -48,7 +48,7 @@ pub fn resolve_all() {
         return;
     }
     if objects::first().is_null() {
-        TABLE.iter().for_each(|entry| {
+        TABLE.iter().chain(&blocking::CALLS).for_each(|entry| {
             entry.at.store(find_elsewhere(entry.name), Ordering::Relaxed);
             entry.how.store(PASSED, Ordering::Release);
         });
@@ -60,6 +60,7 @@ pub fn resolve_all() {
             object_marker::allow();
         }
         let is_late = objects::was_opened_late();
+        find_blocking(is_late);
         for entry in &TABLE {
             if is_late {
                 // Until whoever opened this library leads calls here.
@@ -75,6 +76,20 @@ pub fn resolve_all() {
         }
     }
     STATE.store(DONE, Ordering::Release);
+}
+
+/// Finds the calls that may block. Each is for itself: a library may well have a `send` or a `connect` of its own, whose
+/// calls go on as they came.
+fn find_blocking(is_late: bool) {
+    for entry in &blocking::CALLS {
+        let found = next(entry);
+        if let Some((_, at)) = found {
+            entry.at.store(at, Ordering::Relaxed);
+        }
+        let recorded = !is_late && found.is_some_and(|(map, _)| is_libcs_or_leads_there(map, entry.name));
+        // Release: whoever reads it finds the address.
+        entry.how.store(if recorded { RECORDED } else { PASSED }, Ordering::Release);
+    }
 }
 
 /// Those whose hooks find the real function anew for each call.

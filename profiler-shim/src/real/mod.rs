@@ -2,6 +2,7 @@
 //!
 //! Which definitions they are, and what the hooks do with calls of each, is decided in `definitions`.
 
+pub mod blocking;
 pub mod definitions;
 mod following;
 pub mod lookups;
@@ -103,7 +104,7 @@ macro_rules! real {
 }
 
 /// A name that ends with its only NUL.
-const fn terminated(name: &'static str) -> &'static CStr {
+pub(super) const fn terminated(name: &'static str) -> &'static CStr {
     match CStr::from_bytes_with_nul(name.as_bytes()) {
         Ok(name) => name,
         // Seen by the compiler.
@@ -218,3 +219,11 @@ macro_rules! entry {
     };
 }
 pub(crate) use entry;
+
+/// The entry of a call that may block.
+macro_rules! entry_of_call {
+    ($name:ident) => {
+        &$crate::real::blocking::CALLS[$crate::real::blocking::place::$name / size_of::<$crate::real::Entry>()]
+    };
+}
+pub(crate) use entry_of_call;

@@ -25,7 +25,7 @@ pub fn push(local: &Local, address: u64, lock: u32, stack: u32, flags: Flags, ti
     if slot.depth.load(Ordering::Relaxed) != 0 {
         return push_above(local, address, lock, stack, flags, ticks);
     }
-    slot.depth.store(1, Ordering::Relaxed);
+    local.set_depth(1);
     // Reserved before it is filled: a signal handler in between takes the next one.
     compiler_fence(Ordering::SeqCst);
     fill(&slot.held[0], address, lock, stack, flags, ticks);

@@ -15,8 +15,17 @@ use crate::tables::Tables;
 /// counted already (a `Hold`) is then counted as unrecorded.
 #[cold]
 pub fn fold_record(local: &Local, record: Record, holder: u32) -> bool {
-    let key =
-        Key { op_and_flags: key_of(record.word as u16), lock: record.lock, stack: record.stack, holder, segment: 0 };
+    fold_by(local, record, holder, 0)
+}
+
+/// The same of a call while a lock was held, which this stack had taken.
+#[cold]
+pub fn fold_call(local: &Local, record: Record, call: u32, taken: u32) -> bool {
+    fold_by(local, record, call, taken)
+}
+
+fn fold_by(local: &Local, record: Record, holder: u32, segment: u32) -> bool {
+    let key = Key { op_and_flags: key_of(record.word as u16), lock: record.lock, stack: record.stack, holder, segment };
     let found = find_fold(local, &key);
     if let Some(entry) = found {
         let payload = record.payload();

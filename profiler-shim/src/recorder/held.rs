@@ -44,7 +44,7 @@ pub fn reserve(local: &Local) -> Option<(u32, &'static HeldEntry)> {
         return None;
     }
     let entry = entry_at(local, at)?;
-    depth.store(at + 1, Ordering::Relaxed);
+    local.set_depth(at + 1);
     // As in `push`.
     compiler_fence(Ordering::SeqCst);
     Some((at, entry))
@@ -181,7 +181,7 @@ pub fn trim(local: &Local) {
             return;
         }
         entry.ticks.store(0, Ordering::Relaxed);
-        depth.store(at - 1, Ordering::Relaxed);
+        local.set_depth(at - 1);
     }
 }
 

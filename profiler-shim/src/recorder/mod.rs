@@ -4,6 +4,7 @@
 //! they are filled (held entries), and what comes while a ring slot is being written is folded.
 
 mod acquisition;
+mod blocking;
 mod cross_thread;
 mod folds;
 mod held;
@@ -21,6 +22,7 @@ use lockprof_wire::layout::note;
 use lockprof_wire::{Flags, Op, Record, ThreadSlot};
 
 pub use acquisition::{Wait, push, push_contended};
+pub use blocking::{begin_call, call_left, end_call, holds_any};
 pub use cross_thread::drop_cross_thread_releases;
 pub use held::{DOOMED, Held, find_held, only_held};
 pub use release::release;
@@ -88,7 +90,7 @@ pub fn thread_ended(local: &Local) {
             release(local, Held { at, entry }, now, Flags::UNRELEASED);
         }
     }
-    local.slot().depth.store(0, Ordering::Relaxed);
+    local.set_depth(0);
     let end = Record { ticks: now, word: Record::pack(Op::ThreadEnd, Flags::NONE, 0), ..Record::default() };
     ring::write_essential(local, &[end]);
 }

@@ -45,7 +45,7 @@ pub fn release(local: &Local, held: Held, now: u64, flags: Flags) {
     let depth = &local.slot().depth;
     if at + 1 == depth.load(Ordering::Relaxed) {
         entry.ticks.store(0, Ordering::Relaxed);
-        depth.store(at, Ordering::Relaxed);
+        local.set_depth(at);
         if at > 0 {
             trim(local);
         }

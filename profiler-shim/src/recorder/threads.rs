@@ -91,7 +91,8 @@ fn begin(process: &'static Process, local: &'static Local, number: u32, stack_po
     local.set_slot(number, slot);
     slot.tid.store(tid, Ordering::Relaxed);
     slot.serial.store(process.locals.next_serial(), Ordering::Relaxed);
-    slot.depth.store(0, Ordering::Relaxed);
+    local.set_depth(0);
+    slot.call.store(0, Ordering::Relaxed);
     slot.wait_lock.store(0, Ordering::Relaxed);
     // A thread that begins is on its own stack.
     let end = if token == 0 { stack_end(stack_pointer) } else { pthread_self() & !7 };

@@ -1,7 +1,8 @@
 //! A thread's private part.
 //!
-//! The pointer to it is the shim's only thread-local variable (initial-exec: a preloaded library has
-//! little static room, and `__tls_get_addr` would cost more than the rest of a hook).
+//! The pointer to it is one of the shim's two thread-local variables (initial-exec: a preloaded library has
+//! little static room, and `__tls_get_addr` would cost more than the rest of a hook). The other one is how many locks the
+//! thread holds, once more: calls that may block look at it, and have no time to find it in the slot.
 //!
 //! Signal handlers interrupt anywhere and may call hooks. What the hot path does is safe against that by
 //! itself (see `recorder`); what it does rarely is between [`Local::enter_slow`] and [`Local::exit_slow`], with
@@ -28,6 +29,11 @@ core::arch::global_asm!(
     ".type lockprof_local,@object",
     ".size lockprof_local,8",
     "lockprof_local: .zero 8",
+    ".hidden lockprof_holds",
+    ".globl lockprof_holds",
+    ".type lockprof_holds,@object",
+    ".size lockprof_holds,4",
+    "lockprof_holds: .zero 4",
     ".previous",
 );
 
@@ -310,6 +316,18 @@ impl Local {
     pub fn slot(&self) -> &'static ThreadSlot {
         // SAFETY: `set_slot` comes before everything else, and slots are never given back.
         unsafe { &*self.slot.get() }
+    }
+
+    /// Says how many entries of the list of held locks are in use. By the thread itself. The child of a fork begins with its
+    /// parent's copy of the number, and without a list: whoever reads it looks further.
+    #[inline(always)]
+    pub fn set_depth(&self, depth: u32) {
+        self.slot().depth.store(depth, Ordering::Relaxed);
+        // SAFETY: writes our own thread-local word.
+        unsafe {
+            core::arch::asm!("mov {t}, qword ptr [rip + lockprof_holds@GOTTPOFF]", "mov dword ptr fs:[{t}], {depth:e}",
+                t = out(reg) _, depth = in(reg) depth, options(nostack, preserves_flags));
+        }
     }
 
     /// Forgets signatures and rules if code went away. Only in the slow path.

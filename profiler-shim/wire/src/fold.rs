@@ -49,7 +49,7 @@ pub struct FoldEntry {
     pub lock: AtomicU32,
     /// Stack node.
     pub stack: AtomicU32,
-    /// Holder's stack for `Waited`; for `EarlyAcquire` the offset of the entry of the acquisition around it, 0 for the
+    /// Holder's stack for `Waited`; the call's number for `Blocked`; for `EarlyAcquire` the offset of the entry of the acquisition around it, 0 for the
     /// outermost one; else 0.
     pub holder: AtomicU32,
     /// Number of events.
@@ -61,7 +61,7 @@ pub struct FoldEntry {
     /// Greatest payload, ticks.
     pub max: AtomicU64,
     /// For `EarlyAcquire`: how many `Created` records and `Done` records of joins and barriers the thread had written
-    /// before, or [`ANY_SEGMENT`]; else 0.
+    /// before, or [`ANY_SEGMENT`]; for `Blocked` the stack that took the lock; else 0.
     pub segment: AtomicU32,
     /// Offset of the entry itself in the segment, bytes, once it has a key.
     pub place: AtomicU32,

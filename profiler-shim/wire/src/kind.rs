@@ -269,6 +269,7 @@ families! {
     Thread: "pthread_create and pthread_join",
     C11Thread: "thrd_*",
     Exec: "exec* and posix_spawn*",
+    Blocking: "calls that may block",
     Own: "what the recorder itself calls",
 }
 
@@ -280,7 +281,7 @@ impl Family {
 
     /// Whether its functions work on locks.
     pub const fn has_locks(self) -> bool {
-        !matches!(self, Self::Exec | Self::Own)
+        !matches!(self, Self::Exec | Self::Blocking | Self::Own)
     }
 }
 

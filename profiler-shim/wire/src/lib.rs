@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros))]
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 pub mod bpf;
 pub mod calls;
 pub mod control;
@@ -38,7 +39,7 @@ pub use thread::{HeldEntry, ThreadSlot};
 /// First word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"lockprof");
 /// Changes whenever any layout in this crate changes: shim and CLI are built together.
-pub const VERSION: u32 = 13;
+pub const VERSION: u32 = 14;
 /// Names the session's folder to the shim.
 pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
 /// The socket in the session's folder where it is announced that a program is about to be started: the program's path, as

@@ -44,6 +44,10 @@ pub enum Op {
     Created = 13,
     /// A robust mutex is taken whose owner ended and held it (`EOWNERDEAD`): that thread is over. `ticks`: when.
     OwnerDied = 14,
+    /// A call of the program that may block returned, and the thread held a lock meanwhile: one record for each of the locks
+    /// ([`CALL_LOCKS`] at most). `ticks`: when it began; `stack`: of the call; `payload`: how long it took, ticks; `extra`:
+    /// the call's number in [`blocking::NAMES`](crate::blocking::NAMES) | the stack that took the lock << 32.
+    Blocked = 15,
 }
 
 impl Op {
@@ -64,6 +68,7 @@ impl Op {
             12 => Self::EarlyAcquire,
             13 => Self::Created,
             14 => Self::OwnerDied,
+            15 => Self::Blocked,
             _ => return None,
         })
     }
@@ -234,6 +239,9 @@ pub const PUBLISHED_EARLY: u64 = 1 << 32;
 /// Bit of `extra` of an `EarlyAcquire`: releases of earlier ones may have been folded, so nothing that was open before
 /// is known to be open still.
 pub const RESTART: u64 = 1 << 33;
+
+/// Of the locks that are held during a call, so many have a `Blocked` record: those that were taken last.
+pub const CALL_LOCKS: usize = 8;
 
 /// Payloads of a `Misuse` record.
 pub mod misuse {

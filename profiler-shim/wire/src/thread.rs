@@ -85,7 +85,17 @@ pub struct ThreadSlot {
     pub wait_holder: AtomicU64,
     /// Flags of the request.
     pub wait_flags: AtomicU64,
-    _pad1: [AtomicU64; 45],
+    /// The call that may block which it is in with a lock held: its number + 1 | stack node << 32; 0 while there is none.
+    /// Written last (Release), as `wait_lock`.
+    pub call: AtomicU64,
+    /// Since when, ticks.
+    pub call_since: AtomicU64,
+    /// Ticks of the acquisition that was the last one then: while it is held the three others hold, even if the call was
+    /// left by a jump.
+    pub call_hold: AtomicU64,
+    /// Where its frame is.
+    pub call_frame: AtomicU64,
+    _pad1: [AtomicU64; 41],
     /// How many of the held entries are in use. It begins a cache line that the first entry's fields end: a thread that
     /// holds one lock at a time touches this line only.
     pub depth: AtomicU32,

@@ -146,6 +146,7 @@ impl Sums {
             holders,
             unattributed: self.unattributed,
             sites,
+            calls: Vec::new(),
             members: row.members,
         }
     }

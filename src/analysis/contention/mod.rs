@@ -10,12 +10,14 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
+
 use rustc_hash::FxHashMap;
 
 use super::filter::Filter;
 use super::groups::{self, GroupRow};
 use super::{add, sum_of};
-use crate::model::{Histogram, Kind, LockId, Mode, ProcessId, Session, StackId};
+use crate::model::{CallId, CallStats, Histogram, Kind, LockId, Mode, ProcessId, Session, StackId};
 
 pub(crate) use cut::{Cut, Spread};
 pub use order::{LEAST_ALIKE, name as lock_name};
@@ -142,6 +144,17 @@ pub struct Unattributed {
     pub wait_ns: u64,
 }
 
+/// Calls of one function at one place that may block, with the lock held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldCalls {
+    /// The function.
+    pub call: CallId,
+    /// Where it is called.
+    pub stack: StackId,
+    /// How often, how long, and who waited meanwhile.
+    pub stats: CallStats,
+}
+
 /// A lock, or a class of locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockReport {
@@ -197,6 +210,8 @@ pub struct LockReport {
     pub unattributed: Unattributed,
     /// Every acquisition by stack: the counts sum to `acquisitions`. Most acquisitions first.
     pub sites: Vec<SiteCount>,
+    /// Calls that may block, with it held: those first that others waited for most. Of all threads, whatever is asked for.
+    pub calls: Vec<HeldCalls>,
 }
 
 impl LockReport {
@@ -309,6 +324,7 @@ impl Contention {
             result.contention.rows = sum_of(result.lock_rows().map(|row| row.members.len() as u64));
             result.blocked.rows = sum_of(result.blocked_rows().map(|row| row.members.len() as u64));
         }
+        result.add_calls(session);
         result.groups = match query.by {
             GroupBy::Site => groups::by_site(session, &cut, &result),
             GroupBy::Thread => groups::by_thread(session, &result),
@@ -316,6 +332,23 @@ impl Contention {
         };
         groups::sort(&mut result.groups, query.sort);
         result
+    }
+
+    fn add_calls(&mut self, session: &Session) {
+        let mut calls: FxHashMap<(usize, CallId, StackId), CallStats> = FxHashMap::default();
+        for (key, stats) in &session.profile.calls {
+            if let Some(at) = self.row_index(key.lock) {
+                calls.entry((at, key.call, key.stack)).or_default().add(stats);
+            }
+        }
+        for ((at, call, stack), stats) in calls {
+            self.locks[at].calls.push(HeldCalls { call, stack, stats });
+        }
+        let rank = |held: &HeldCalls| {
+            let HeldCalls { call, stack, stats } = *held;
+            (Reverse((stats.blocked_ns, stats.took_ns, stats.count)), call, stack)
+        };
+        self.locks.iter_mut().for_each(|row| row.calls.sort_unstable_by_key(rank));
     }
 
     /// Rows of lock kinds: where waiting is contention.

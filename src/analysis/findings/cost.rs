@@ -149,6 +149,9 @@ pub struct LongHold {
 pub struct HeldAcross {
     /// The function that blocks, or what is waited for: `fsync`, `mutex cache.mu`.
     pub call: String,
+    /// It is a function of libc, and `calls` are all calls of it there: how many waits fell into them, and whether more
+    /// than those may have, since single times are not known.
+    pub function: Option<(u64, bool)>,
     /// How often that was done under the lock.
     pub calls: u64,
     /// How long it took, ns.

@@ -7,7 +7,7 @@ use lockprof_wire::fold;
 use crate::ingest::blame::count_wait;
 use crate::ingest::decode::{self, AggregateKey, Aggregated, Failure};
 use crate::ingest::reducer::Reducer;
-use crate::model::{Histogram, SiteKey, ThreadId, WaitKey};
+use crate::model::{CallKey, CallStats, Histogram, SiteKey, ThreadId, WaitKey};
 
 /// An aggregate, copied out.
 pub(super) struct Aggregate {
@@ -55,6 +55,9 @@ impl Aggregate {
     /// Makes sure that the session has its lock and stacks.
     pub(super) fn look_up(&self, reducer: &mut Reducer) {
         reducer.site_key(self.key.access);
+        if let Aggregated::Blocked(_, taken) = self.key.what {
+            reducer.stack(taken);
+        }
         if let Aggregated::Waited(holder) = self.key.what {
             reducer.stack(holder);
         }
@@ -66,6 +69,14 @@ impl Aggregate {
             return;
         }
         let SiteKey { lock, stack, mode } = reducer.site_key(self.key.access);
+        if let Aggregated::Blocked(call, taken) = self.key.what {
+            let (call, taken) = (reducer.session.profile.call(call), reducer.stack(taken));
+            let ticks = &reducer.image.ticks;
+            let (took_ns, max_ns) = (ticks.duration_ns(self.sum), ticks.duration_ns(self.max));
+            let stats = CallStats { count: self.count, took_ns, max_ns, folded: self.count, ..CallStats::default() };
+            reducer.session.profile.calls.entry(CallKey { lock, call, stack, taken }).or_default().add(&stats);
+            return;
+        }
         let flags = self.key.access.flags;
         let Reducer { image, session, accumulator } = reducer;
         let site_id = session.profile.site(SiteKey { lock, stack, mode });

@@ -96,8 +96,11 @@ impl Rings {
                 continue;
             }
             let held: Vec<_> = segment.held(slot).filter_map(decode::held).collect();
+            let calls = decode::open_call(slot, &held, now);
             let thread = reducer.thread(number);
-            drain.get_or_insert_with(|| Drain::new(number, thread)).still_held(&held, now, reducer);
+            let drain = drain.get_or_insert_with(|| Drain::new(number, thread));
+            calls.into_iter().for_each(|call| drain.apply(call, reducer));
+            drain.still_held(&held, now, reducer);
             order::left(number, thread, reducer);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use lockprof_wire::fold::{ANY_SEGMENT, CLAIMED};
 use lockprof_wire::record::misuse;
-use lockprof_wire::{Flags, FoldEntry, Op};
+use lockprof_wire::{Flags, FoldEntry, Op, blocking};
 
 use super::{Access, Failure, misuse_kind};
 use crate::model::order::MisuseKind;
@@ -37,6 +37,8 @@ pub enum Aggregated {
     Created,
     /// As [`WireEvent::Misuse`](super::WireEvent::Misuse), with the node of the holder's stack; the kinds are counted by [`misuses`].
     Misuse(u32),
+    /// As [`WireEvent::Blocked`](super::WireEvent::Blocked): the function's name, and the node of the stack that had taken the lock.
+    Blocked(&'static str, u32),
     /// Nothing that is ever aggregated.
     Other,
 }
@@ -77,6 +79,10 @@ pub fn aggregate_key(entry: &FoldEntry) -> Option<AggregateKey> {
         Some(Op::Posted) => Aggregated::Posted,
         Some(Op::Created) => Aggregated::Created,
         Some(Op::Misuse) => Aggregated::Misuse(holder()),
+        Some(Op::Blocked) => match blocking::name(holder()) {
+            Some(call) => Aggregated::Blocked(call, entry.segment.load(Ordering::Relaxed)),
+            None => Aggregated::Other,
+        },
         Some(Op::ThreadStart | Op::ThreadEnd | Op::NextRing | Op::OwnerDied) | None => Aggregated::Other,
     };
     Some(AggregateKey { what, access })

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use lockprof_wire::record::PAYLOAD_MAX;
-use lockprof_wire::{Flags, HeldEntry, ThreadSlot};
+use lockprof_wire::record::{CALL_LOCKS, PAYLOAD_MAX};
+use lockprof_wire::{Flags, HeldEntry, ThreadSlot, blocking};
 
-use super::{Access, Hold, Holder, Waited, WireEvent};
+use super::{Access, Blocked, Hold, Holder, Waited, WireEvent};
 
 /// An acquisition that was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,4 +70,20 @@ pub fn wait(slot: &ThreadSlot) -> Wait {
     let lock = slot.wait_lock.load(Ordering::Acquire);
     let access = Access { lock, stack: slot.wait_stack.load(Ordering::Relaxed), flags: slot.request_flags() };
     Wait { since: slot.wait_since.load(Ordering::Relaxed), access }
+}
+
+/// The call that may block which a thread is in until the end of the process (`now`, ticks): once for each of the locks
+/// that it holds.
+pub fn open_call(slot: &ThreadSlot, held: &[Held], now: u64) -> Vec<WireEvent> {
+    // Acquire: pairs with the shim's Release store; what belongs to the call is there.
+    let word = slot.call.load(Ordering::Acquire);
+    let name = (word as u32).checked_sub(1).and_then(blocking::name);
+    let hold = slot.call_hold.load(Ordering::Relaxed);
+    let (Some(call), true) = (name, held.last().is_some_and(|last| last.ticks == hold)) else { return Vec::new() };
+    let (ticks, stack) = (slot.call_since.load(Ordering::Relaxed), (word >> 32) as u32);
+    let took = now.saturating_sub(ticks).min(PAYLOAD_MAX);
+    let under = |held: &Held| {
+        WireEvent::Blocked(Blocked { ticks, took, lock: held.access.lock, call, stack, taken: held.access.stack })
+    };
+    held.iter().rev().take(CALL_LOCKS).map(under).collect()
 }

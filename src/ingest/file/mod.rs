@@ -28,7 +28,7 @@ pub use place::write_to_path;
 /// The major version that [`write()`] writes, and the newest that [`read`] understands.
 pub const FORMAT_MAJOR: u16 = 1;
 /// The minor version that [`write()`] writes. [`read`] takes any minor of a major that it knows.
-pub const FORMAT_MINOR: u16 = 2;
+pub const FORMAT_MINOR: u16 = 3;
 
 /// Writes a session. The same session gives the same bytes.
 ///

@@ -47,7 +47,8 @@ const TWINS: [&str; 2] = ["_Exit", "pthread_spin_init"];
 /// What is missing in a recording since the recorder came late. `cxx`: the program has C++'s library.
 pub(super) fn notes(cxx: bool) -> Vec<String> {
     let late = "the program was started without the recorder: programs that it starts are not recorded, and what threads held \
-                or waited for when the recorder came counts from its next acquisition on";
+                or waited for when the recorder came counts from its next acquisition on; calls that block while a lock is \
+                held (read, fsync, sleep) are not told as such";
     let guards = "one-time initialisation of C++'s static variables is not recorded in a program that was attached to";
     let guards = cxx.then(|| Coverage::in_part(guards));
     [late.to_owned()].into_iter().chain(guards).collect()

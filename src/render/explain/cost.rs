@@ -190,7 +190,22 @@ pub(super) fn reason(cost: &Cost, finding: &Finding, phrases: &Phrases<'_>) -> S
                 percent(*held_share)
             )
         }
-        What::HeldAcross(HeldAcross { call, calls, took_ns, longest_ns }) => {
+        What::HeldAcross(HeldAcross { call, function: Some((waits, at_least)), calls, took_ns, longest_ns }) => {
+            let waiter =
+                related.get(1).map_or_else(String::new, |stack| format!(", most of it in {}", phrases.blamed(*stack)));
+            let taken = if related.is_empty() { String::new() } else { format!(", taken in {there}") };
+            format!(
+                "{here} calls {call} with {lock} held{taken}: {}, {} in all, {} on average, {} at most; others waited \
+                 {}{lost} for the lock because of it, in {}{waiter}",
+                plural(*calls, "time", "times"),
+                duration(*took_ns),
+                duration(took_ns / (*calls).max(1)),
+                duration(*longest_ns),
+                if *at_least { "at least " } else { "" },
+                plural(*waits, "wait", "waits"),
+            )
+        }
+        What::HeldAcross(HeldAcross { call, function: None, calls, took_ns, longest_ns }) => {
             let waiter =
                 related.get(1).map_or_else(String::new, |stack| format!(", most of it in {}", phrases.blamed(*stack)));
             let taken = if related.is_empty() { String::new() } else { format!(", taken in {there}") };
@@ -233,7 +248,38 @@ pub(super) fn advice(cost: &Cost) -> &'static str {
         What::SharedCacheLine { .. } => "Align each lock to 64 bytes, or put it beside the data that it protects.",
         What::NeverShared { .. } => "If no other thread ever needs it, remove the lock.",
         What::Saturating { .. } => "Hold it for less, or split it, before the load grows further.",
+        What::HeldAcross(HeldAcross { call, function: Some(_), .. }) => advice_about(call),
         What::HeldAcross(_) => "Do that before taking the lock or after giving it back.",
+    }
+}
+
+/// What to do about a call that blocks under a lock.
+fn advice_about(call: &str) -> &'static str {
+    match call {
+        "nanosleep" | "clock_nanosleep" | "usleep" | "sleep" | "pause" => {
+            "Sleep before taking the lock or after giving it back; to wait for a change of what it protects, wait on a \
+             condition variable, which gives the lock back meanwhile."
+        }
+        "poll" | "ppoll" | "select" | "pselect" | "epoll_wait" | "epoll_pwait" | "accept" | "accept4" => {
+            "Wait for events without the lock, and take it for what they change."
+        }
+        "recv" | "recvfrom" | "recvmsg" | "recvmmsg" | "send" | "sendto" | "sendmsg" | "sendmmsg" | "connect"
+        | "getaddrinfo" | "getnameinfo" | "gethostbyname" | "gethostbyaddr" => {
+            "Talk to the network without the lock: take what is needed out under it, and put the answer in under it."
+        }
+        "fork" | "wait" | "waitpid" | "wait3" | "wait4" | "waitid" | "pclose" => {
+            "Start processes and wait for them before taking the lock or after giving it back."
+        }
+        "flock" | "lockf" | "fcntl" => "Take the file's lock first and this one inside it, for short.",
+        "read" | "pread" | "readv" | "preadv" | "fread" | "fgets" | "getline" | "getdelim" => {
+            "Read without the lock, and take it to put in what was read."
+        }
+        "write" | "pwrite" | "writev" | "pwritev" | "fwrite" | "fputs" | "puts" | "fflush" | "fsync" | "fdatasync"
+        | "msync" | "sync" | "syncfs" | "sync_file_range" | "sendfile" | "splice" | "copy_file_range" => {
+            "Copy under the lock what is to be written, give the lock back, and write then; where the order of writes matters, \
+             let one thread write from a queue."
+        }
+        _ => "Do that before taking the lock or after giving it back.",
     }
 }
 
@@ -256,9 +302,10 @@ pub(super) fn labels(cost: &Cost, finding: &Finding, names: &Names<'_>) -> Vec<(
                 (format!("takes {}", names.lock(*other)), "the other is taken here"),
             ]
         }
-        What::HeldAcross(HeldAcross { call, .. }) => {
+        What::HeldAcross(HeldAcross { call, function, .. }) => {
+            let does = if function.is_some() { "calls" } else { "waits for" };
             vec![
-                (format!("waits for {call} with {lock} held"), "here"),
+                (format!("{does} {call} with {lock} held"), "here"),
                 (format!("had taken {lock}"), "it was taken here"),
                 waits,
             ]

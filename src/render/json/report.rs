@@ -146,6 +146,8 @@ struct Lock<'a> {
     /// Waits whose holder was not seen: what `holders` lacks of `contended`.
     unattributed: Unattributed,
     sites: Vec<Site<'a>>,
+    /// Calls that may block, made with the lock held.
+    calls: Vec<HeldCalls<'a>>,
     origin: Origins<'a>,
 }
 
@@ -179,6 +181,20 @@ struct Site<'a> {
     mode: &'static str,
     wait_ns: u64,
     hold_ns: u64,
+    stack: CallStack<'a>,
+}
+
+#[derive(Serialize)]
+struct HeldCalls<'a> {
+    call: &'a str,
+    count: u64,
+    total_ns: u64,
+    max_ns: u64,
+    /// Of `count`, those without an event of their own: no wait is charged to them.
+    folded: u64,
+    /// Waits for the lock that fell into such calls, and that part of them.
+    waits: u64,
+    blocked_ns: u64,
     stack: CallStack<'a>,
 }
 
@@ -332,6 +348,18 @@ fn lock<'a>(session: &'a Session, row: &'a LockReport) -> Lock<'a> {
                 wait_ns: site.wait_ns,
                 hold_ns: site.hold_ns,
                 stack: CallStack::of(session, site.stack),
+            })
+            .collect(),
+        calls: (row.calls.iter())
+            .map(|held| HeldCalls {
+                call: session.profile.call_name(held.call),
+                count: held.stats.count,
+                total_ns: held.stats.took_ns,
+                max_ns: held.stats.max_ns,
+                folded: held.stats.folded,
+                waits: held.stats.waits,
+                blocked_ns: held.stats.blocked_ns,
+                stack: CallStack::of(session, held.stack),
             })
             .collect(),
         origin: Origins {

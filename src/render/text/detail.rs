@@ -1,7 +1,7 @@
 //! One lock: who waited for it, who held it meanwhile, and what to do about it.
 
 use super::overview::label;
-use crate::analysis::contention::{Contention, GroupBy, LockReport, share};
+use crate::analysis::contention::{Contention, GroupBy, HeldCalls, LockReport, share};
 use crate::analysis::sum_of;
 use crate::model::{Origin, Session, StackId, Stacks};
 use crate::render::explain::contention::advice;
@@ -51,6 +51,7 @@ pub(super) fn detail(session: &Session, view: &Contention, row: &LockReport, lay
         holds.insert(at, Entry { ns, times, stack: Stacks::UNKNOWN, more: String::new() });
     }
     out.push_str(&side(session, layout, "who held it meanwhile", &holds, row.wait.total));
+    out.push_str(&calls(session, layout, row));
     // Advice weighs how often and how long the lock is held.
     if let Some(text) = advice(session, row).filter(|_| !session.coverage.contended_only) {
         let arrow = layout.paint(Style::Good, "  → ");
@@ -158,6 +159,42 @@ fn side(session: &Session, layout: &Layout, title: &str, entries: &[Entry], tota
         );
         out.push_str(&layout.paint(Style::Dim, &text));
         out.push('\n');
+    }
+    out
+}
+
+/// The calls that may block which were made with the lock held, where that took time that counts.
+fn calls(session: &Session, layout: &Layout, row: &LockReport) -> String {
+    let counts = |held: &&HeldCalls| {
+        let stats = &held.stats;
+        share(stats.blocked_ns, row.wait.total) >= LEAST_SHARE || share(stats.took_ns, row.hold.total) >= LEAST_SHARE
+    };
+    let mut out = String::new();
+    for held in row.calls.iter().filter(counts).take(STACKS) {
+        if out.is_empty() {
+            out = format!("  {}\n", layout.paint(Style::Dim, "what was called with it held"));
+        }
+        let stats = &held.stats;
+        let figures = format!(
+            "{:>9} {:>5} {:>7}  ",
+            duration(stats.took_ns),
+            percent(share(stats.took_ns, row.hold.total).min(1.0)),
+            times(stats.count)
+        );
+        let indent = " ".repeat(columns(&figures));
+        let room = layout.width.saturating_sub(columns(&figures)).max(20);
+        let name = session.profile.call_name(held.call);
+        let place = format!(" in {}", headline(session, held.stack));
+        let place = fit_start(&place, room.saturating_sub(columns(name)).max(12));
+        let (name, place) = (layout.paint(Style::Strong, name), layout.paint(Style::Dim, &place));
+        out.push_str(&format!("{figures}{name}{place}\n"));
+        let mean = duration(stats.took_ns / stats.count.max(1));
+        let more = format!(
+            "{mean} on average, {} at most; others waited {} meanwhile",
+            duration(stats.max_ns),
+            duration(stats.blocked_ns)
+        );
+        out.push_str(&wrap(&more, layout.width, &indent, &indent));
     }
     out
 }

@@ -14,9 +14,27 @@ fn path_of(name: &str) -> PathBuf {
 
 /// Something in every table, every enum value at least once, but for kinds of locks that came after the stored files.
 pub fn golden_session() -> Session {
+    let mut session = session_of_1_2();
+    add_of_1_3(&mut session);
+    session
+}
+
+/// What format 1.2 could say.
+fn session_of_1_2() -> Session {
     let mut session = session_of_1_1();
     add_of_1_2(&mut session);
     session
+}
+
+/// The tables that format 1.3 added.
+fn add_of_1_3(session: &mut Session) {
+    let profile = &mut session.profile;
+    let (fsync, read) = (profile.call("fsync"), profile.call("read"));
+    for (call, lock, stack) in [(fsync, 0, 2), (read, 0, 1), (read, 1, 2)] {
+        let key = CallKey { lock: LockId(lock), call, stack: StackId(stack), taken: StackId(1) };
+        let stats = CallStats { count: 5, took_ns: 4_000, max_ns: 3_000, folded: 2, waits: 7, blocked_ns: 9_000 };
+        profile.calls.insert(key, stats);
+    }
 }
 
 /// What format 1.1 could say.
@@ -246,8 +264,13 @@ fn version_1_1_is_still_read() {
 }
 
 #[test]
+fn version_1_2_is_still_read() {
+    assert_eq!(read(&path_of("fixtures/traces/v1.2.lockprof")).unwrap(), session_of_1_2());
+}
+
+#[test]
 fn the_current_version_is_read() {
-    let path = path_of("fixtures/traces/v1.2.lockprof");
+    let path = path_of("fixtures/traces/v1.3.lockprof");
     if std::env::var_os("LOCKPROF_BLESS").is_some() {
         write_to_path(&golden_session(), &path).unwrap();
     }

@@ -50,6 +50,12 @@ fn exercise(session: &Session) {
         session.stacks.node(key.waiter);
         session.stacks.node(key.holder);
     }
+    for key in session.profile.calls.keys() {
+        session.lock(key.lock);
+        session.stacks.node(key.stack);
+        session.stacks.node(key.taken);
+        assert!(!session.profile.call_name(key.call).is_empty());
+    }
     let order = &session.order;
     for link in order.chains.links() {
         session.lock(link.lock);

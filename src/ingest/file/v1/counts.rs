@@ -5,7 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::rows::{mode, mode_number};
-use crate::model::{Histogram, LockId, Site, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitKey, WaitStats};
+use crate::model::{
+    CallId, CallKey, CallStats, Histogram, LockId, Site, SiteId, SiteKey, StackId, ThreadId, ThreadShare, WaitKey,
+    WaitStats,
+};
 
 /// A histogram: exact values, and the buckets that hold something.
 #[derive(Serialize, Deserialize)]
@@ -206,6 +209,36 @@ impl WaitRow {
     pub fn stats(&self) -> WaitStats {
         let Self { count, wait_ns, max_ns, .. } = *self;
         WaitStats { count, wait_ns, max_ns }
+    }
+}
+
+/// `CALL`: calls that may block, while a lock was held; ascending by the first four fields.
+#[derive(Serialize, Deserialize)]
+pub struct CallRow {
+    lock: u32,
+    /// A row of `CALN`.
+    call: u32,
+    stack: u32,
+    taken: u32,
+    count: u64,
+    took_ns: u64,
+    max_ns: u64,
+    folded: u64,
+    waits: u64,
+    blocked_ns: u64,
+}
+
+impl CallRow {
+    pub fn new(key: CallKey, stats: CallStats) -> Self {
+        let CallStats { count, took_ns, max_ns, folded, waits, blocked_ns } = stats;
+        let (lock, call, stack, taken) = (key.lock.0, key.call.0, key.stack.0, key.taken.0);
+        Self { lock, call, stack, taken, count, took_ns, max_ns, folded, waits, blocked_ns }
+    }
+
+    pub fn call(self) -> (CallKey, CallStats) {
+        let Self { lock, call, stack, taken, count, took_ns, max_ns, folded, waits, blocked_ns } = self;
+        let key = CallKey { lock: LockId(lock), call: CallId(call), stack: StackId(stack), taken: StackId(taken) };
+        (key, CallStats { count, took_ns, max_ns, folded, waits, blocked_ns })
     }
 }
 

@@ -55,13 +55,15 @@ pub enum Table {
     Shares,
     WaitKeys,
     Waits,
+    CallNames,
+    Calls,
     WaitEvents,
     OrderEvents,
 }
 
 impl Table {
     /// All of them, in order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Arguments,
         Self::Notes,
         Self::Processes,
@@ -86,6 +88,8 @@ impl Table {
         Self::Shares,
         Self::WaitKeys,
         Self::Waits,
+        Self::CallNames,
+        Self::Calls,
         Self::WaitEvents,
         Self::OrderEvents,
     ];
@@ -117,6 +121,8 @@ impl Table {
             Self::Shares => (b"SHAR", "shares of threads"),
             Self::WaitKeys => (b"WKEY", "pairs of waiter and holder"),
             Self::Waits => (b"WAIT", "wait totals"),
+            Self::CallNames => (b"CALN", "names of calls"),
+            Self::Calls => (b"CALL", "calls under locks"),
             Self::WaitEvents => (b"WEVT", "single waits"),
             Self::OrderEvents => (b"OEVT", "single events of the lock order"),
         }

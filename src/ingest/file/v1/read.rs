@@ -165,6 +165,8 @@ impl Builder {
             Table::Shares => self.each(chunk, table, Self::share),
             Table::WaitKeys => self.each(chunk, table, Self::wait_key),
             Table::Waits => self.each(chunk, table, Self::wait),
+            Table::CallNames => self.each(chunk, table, Self::call_name),
+            Table::Calls => self.each(chunk, table, Self::call),
             Table::WaitEvents => self.each(chunk, table, Self::wait_event),
             Table::Chains => self.each(chunk, table, Self::chain),
             Table::SyncPoints => self.each(chunk, table, Self::sync_point),

@@ -8,7 +8,7 @@ use std::io::Write;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
+use super::counts::{CallRow, ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
 use super::orders::{ChainRow, MissingRow, MisuseRow, OrderEventRow, RequestRow, SyncPointRow, TimelineRow};
 use super::rows::{
     EndRow, FrameRow, LockRow1, MetaRow, ModuleRow, NodeRow, ProcessRow, RunRow, SymbolRow, ThreadRow, clip,
@@ -18,7 +18,7 @@ use crate::ingest::file::container::{CHUNK_TARGET, ChunkWriter, Tag};
 use crate::ingest::file::error::WriteError;
 use crate::ingest::file::{FORMAT_MAJOR, FORMAT_MINOR};
 use crate::model::order::{Logged, SyncPoint};
-use crate::model::{Frame, Kind, Session, StackId, WaitKey};
+use crate::model::{CallId, CallKey, Frame, Kind, Session, StackId, WaitKey};
 
 /// See [`write`](crate::ingest::file::write).
 pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
@@ -112,6 +112,15 @@ pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
                 let totals = totals.filter_map(|(at, key)| Some((at, profile.waits.get(key)?)));
                 writer.rows(tag, totals.map(|(at, stats)| WaitRow::new(at as u32, *stats)))
             }
+            Table::CallNames => writer.rows(tag, call_names(session).into_iter().map(clip)),
+            Table::Calls => {
+                let names = call_names(session);
+                let number = |call| names.partition_point(|name| *name < profile.call_name(call)) as u32;
+                let renamed = |key: &CallKey| CallKey { call: CallId(number(key.call)), ..*key };
+                let mut calls: Vec<_> = profile.calls.iter().map(|(key, stats)| (renamed(key), *stats)).collect();
+                calls.sort_unstable_by_key(|(key, _)| *key);
+                writer.rows(tag, calls.into_iter().map(|(key, stats)| CallRow::new(key, stats)))
+            }
             Table::WaitEvents => {
                 let numbers: FxHashMap<&WaitKey, u32> = wait_keys.iter().zip(0..).collect();
                 let mut last = 0;
@@ -155,6 +164,8 @@ fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[Wait
         Table::Shares => session.profile.by_thread.len(),
         Table::WaitKeys => wait_keys.len(),
         Table::Waits => session.profile.waits.len(),
+        Table::CallNames => session.profile.call_names.len(),
+        Table::Calls => session.profile.calls.len(),
         Table::WaitEvents => session.profile.wait_events.len(),
         Table::Chains => session.order.chains.len(),
         Table::SyncPoints => session.order.timelines.iter().map(|timeline| timeline.sync_points.len()).sum(),
@@ -165,6 +176,13 @@ fn rows_of(table: Table, session: &Session, symbols: &Symbols, wait_keys: &[Wait
         Table::OrderEvents if logged => session.order.log.len(),
         Table::OrderEvents => 0,
     }
+}
+
+/// The names of calls in the order of their letters: the same for the same calls, in whichever order they were met.
+fn call_names(session: &Session) -> Vec<&str> {
+    let mut names: Vec<&str> = session.profile.call_names.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Every key of a wait or of a wait event, once, ascending.

@@ -1,4 +1,5 @@
-//! A lock is held while its thread waits for something else, and others wait for the lock meanwhile.
+//! A lock is held while its thread waits for something else, or is in a call that blocks, and others wait for the lock
+//! meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +7,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::catalog::HELD_ACROSS_BLOCKING_CALL;
 use super::{distinct, severity};
-use crate::analysis::contention::lock_name;
+use crate::analysis::contention::{lock_name, share};
 use crate::analysis::findings::cost::{Cost, HeldAcross, What};
 use crate::analysis::findings::{Collector, Costing};
+use crate::analysis::places::{Place, user_place};
 use crate::analysis::sum_of;
-use crate::analysis::time_lost::TimeLost;
+use crate::analysis::time_lost::{ClassTime, TimeLost};
 use crate::model::order::SyncWhat;
-use crate::model::{Kind, LockId, Session, StackId, Stacks, ThreadId, WaitEvent};
+use crate::model::{CallId, CallKey, CallStats, Kind, LockId, Session, StackId, Stacks, ThreadId, WaitEvent};
 
 /// Shorter waits keep nobody, ns.
 const LEAST_NS: u64 = 100_000;
@@ -43,6 +45,13 @@ struct Sum {
 /// The locks of whose waiting it is most.
 pub(super) fn find(session: &Session, lost: &TimeLost<'_>, collector: &mut Collector<'_>) -> Vec<LockId> {
     let mut reported = Vec::new();
+    if !session.profile.calls.is_empty() {
+        // Semaphores that are used as locks, too: Python's are.
+        let is_lock = |lock: LockId| session.lock(lock).kind.is_lock() || session.lock(lock).is_owned();
+        for class in &lost.classes(|row| row.members.iter().any(|lock| is_lock(*lock))) {
+            calls(session, lost, class, collector, &mut reported);
+        }
+    }
     let classes = lost.classes(|row| row.kind.is_lock());
     if classes.is_empty() {
         return reported;
@@ -76,6 +85,7 @@ pub(super) fn find(session: &Session, lost: &TimeLost<'_>, collector: &mut Colle
             let calls = sum.calls.len() as u64;
             let what = What::HeldAcross(HeldAcross {
                 call,
+                function: None,
                 calls,
                 took_ns: sum_of(sum.calls.values().copied()),
                 longest_ns: sum.calls.values().copied().max().unwrap_or(0),
@@ -96,6 +106,96 @@ pub(super) fn find(session: &Session, lost: &TimeLost<'_>, collector: &mut Colle
         }
     }
     reported
+}
+
+/// Calls at one place that may block, under the locks of a class.
+#[derive(Default)]
+struct Calls {
+    stats: CallStats,
+    /// The worst: what others waited because of it, ns, and which it was.
+    worst: (u64, Option<CallKey>),
+}
+
+/// Functions that a thread which keeps others waiting on purpose calls meanwhile.
+fn lets_time_pass(call: &str) -> bool {
+    const FUNCTIONS: [&str; 8] =
+        ["nanosleep", "clock_nanosleep", "usleep", "sleep", "pause", "poll", "select", "epoll_wait"];
+    FUNCTIONS.contains(&call)
+}
+
+/// Whether one wait is nearly all waiting for a lock: for the end of a thread, or for its permission.
+fn is_waited_for_once(class: &ClassTime<'_>, lock: LockId) -> bool {
+    const ONCE: f64 = 0.9;
+    let sites = || class.sites.iter().filter(|site| site.key.lock == lock);
+    let longest_ns = sites().map(|site| site.wait.max).max().unwrap_or(0);
+    share(longest_ns, sum_of(sites().map(|site| site.wait.sum))) >= ONCE
+}
+
+/// What others lost by calls with a lock of this class held.
+fn calls(
+    session: &Session,
+    lost: &TimeLost<'_>,
+    class: &ClassTime<'_>,
+    collector: &mut Collector<'_>,
+    reported: &mut Vec<LockId>,
+) {
+    let is_semaphore = !class.row.kind.is_lock();
+    let is_left_out =
+        |lock: LockId| is_semaphore && (!session.lock(lock).is_owned() || is_waited_for_once(class, lock));
+    let called: FxHashSet<LockId> = session.profile.calls.keys().map(|key| key.lock).collect();
+    let members: FxHashSet<LockId> =
+        class.row.members.iter().copied().filter(|lock| called.contains(lock) && !is_left_out(*lock)).collect();
+    let mut keys: Vec<&CallKey> = session.profile.calls.keys().filter(|key| members.contains(&key.lock)).collect();
+    if keys.is_empty() {
+        return;
+    }
+    keys.sort_unstable();
+    let mut places: FxHashMap<StackId, Place> = FxHashMap::default();
+    let mut sums: FxHashMap<(CallId, Place), Calls> = FxHashMap::default();
+    for key in keys {
+        let stats = session.profile.calls[key];
+        let place = places.entry(key.stack).or_insert_with(|| user_place(session, key.stack));
+        let sum = sums.entry((key.call, place.clone())).or_default();
+        sum.stats.add(&stats);
+        if stats.blocked_ns > sum.worst.0 {
+            sum.worst = (stats.blocked_ns, Some(*key));
+        }
+    }
+    let mut sums: Vec<(CallId, Calls)> = sums.into_iter().map(|((call, _), calls)| (call, calls)).collect();
+    sums.sort_by_key(|(_, calls)| (std::cmp::Reverse(calls.stats.blocked_ns), calls.worst.1));
+    let is_gate = !is_semaphore && lost.scale.are_gates(&class.row.members);
+    let mut all_ns = 0u64;
+    for (call, Calls { stats, worst }) in sums {
+        let name = session.profile.call_name(call);
+        let (Some(key), false) = (worst.1, is_gate && lets_time_pass(name)) else { continue };
+        let Some(weight) = lost.scale.weigh(stats.blocked_ns, &class.threads, class.run_ns) else { continue };
+        all_ns = all_ns.saturating_add(stats.blocked_ns);
+        let waiter = class.waiter(|wait| wait.holder == key.taken);
+        let known = |stack: &StackId| *stack != Stacks::UNKNOWN;
+        collector.add_cost(Costing {
+            rule: &HELD_ACROSS_BLOCKING_CALL,
+            severity: severity(weight),
+            locks: vec![key.lock],
+            threads: Vec::new(),
+            at: [key.stack].into_iter().filter(known).collect(),
+            related: [key.taken, waiter].into_iter().filter(known).collect(),
+            by_place: true,
+            count: stats.count,
+            cost: Cost::of(
+                weight,
+                What::HeldAcross(HeldAcross {
+                    call: name.to_owned(),
+                    function: Some((stats.waits, stats.folded > 0)),
+                    calls: stats.count,
+                    took_ns: stats.took_ns,
+                    longest_ns: stats.max_ns,
+                }),
+            ),
+        });
+    }
+    if all_ns >= class.row.wait.total / 2 && all_ns > 0 {
+        reported.push(class.hottest());
+    }
 }
 
 /// The thread that held the lock during a wait, if it was itself blocked for most of that time; with how long, ns.

@@ -2,7 +2,7 @@
 
 use super::{Builder, check};
 use crate::ingest::file::container::Damage;
-use crate::ingest::file::v1::counts::{ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
+use crate::ingest::file::v1::counts::{CallRow, ShareRow, SiteRow, WaitEventRow, WaitKeyRow, WaitRow};
 use crate::model::{Site, WaitEvent};
 
 impl Builder {
@@ -54,6 +54,28 @@ impl Builder {
         self.count(row.stats().count)?;
         if self.session.profile.waits.insert(key, row.stats()).is_some() {
             return Err(Damage::Senseless("a wait is there twice"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn call_name(&mut self, name: &str) -> Result<(), Damage> {
+        let names = &mut self.session.profile.call_names;
+        if names.last().is_some_and(|last| last.as_str() >= name) {
+            return Err(Damage::Senseless("names of calls out of order"));
+        }
+        names.push(name.to_owned());
+        Ok(())
+    }
+
+    pub(super) fn call(&mut self, row: CallRow) -> Result<(), Damage> {
+        let (key, stats) = row.call();
+        check(key.lock.index(), self.session.locks.len(), "a call under an unknown lock")?;
+        check(key.call.0 as usize, self.session.profile.call_names.len(), "a call without a name")?;
+        self.known_stack(key.stack)?;
+        self.known_stack(key.taken)?;
+        [stats.count, stats.folded, stats.waits].into_iter().try_for_each(|events| self.count(events))?;
+        if self.session.profile.calls.insert(key, stats).is_some() {
+            return Err(Damage::Senseless("a call is there twice"));
         }
         Ok(())
     }
