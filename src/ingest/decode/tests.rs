@@ -107,7 +107,11 @@ proptest! {
     fn any_words(ticks: u64, lock: u32, stack: u32, word: u64, extra: u64) {
         let record = Record { ticks, lock, stack, word, extra };
         let event = decode(&record);
-        let known = Op::from_u8(word as u8).filter(|op| *op != Op::Misuse || misuse_kind(record.payload()).is_some());
+        let known = Op::from_u8(word as u8).filter(|op| match op {
+            Op::Misuse => misuse_kind(record.payload()).is_some(),
+            Op::Blocked => blocking::name(extra as u32).is_some(),
+            _ => true,
+        });
         prop_assert_eq!(event.is_some(), known.is_some());
         let _ = (end_of(&record), next_ring(&record));
         if let Some(WireEvent::Hold(hold)) = event {
@@ -118,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn unknown_operations(number in 15u8.., flags: u8, payload in 0..PAYLOAD_MAX) {
+    fn unknown_operations(number in 16u8.., flags: u8, payload in 0..PAYLOAD_MAX) {
         let word = payload << 16 | u64::from(flags) << 8 | u64::from(number);
         prop_assert_eq!(decode(&Record { word, ..Record::default() }), None);
     }
@@ -134,6 +138,7 @@ proptest! {
         let known = Op::from_u8(op_and_flags as u8);
         prop_assert_eq!(matches!(key.what, Aggregated::Other), match known {
             None | Some(Op::ThreadStart | Op::ThreadEnd | Op::NextRing | Op::OwnerDied) => true,
+            Some(Op::Blocked) => blocking::name(holder).is_none(),
             Some(_) => false,
         });
         prop_assert!(misuses(&entry).is_empty());
@@ -154,6 +159,18 @@ fn entry_of(op_and_flags: u32, lock: u32, stack: u32, holder: u32, segment: u32)
         place: AtomicU32::new(0),
         buckets: std::array::from_fn(|_| AtomicU32::new(0)),
     }
+}
+
+#[test]
+fn calls_that_block() {
+    let number = blocking::NAMES.iter().position(|name| *name == "fsync").expect("a call") as u32;
+    let told = decode(&record(Op::Blocked, Flags::NONE, 9, u64::from(number) | 4 << 32));
+    let blocked = Blocked { ticks: TICKS, took: 9, lock: 3, call: "fsync", stack: 5, taken: 4 };
+    assert_eq!(told, Some(WireEvent::Blocked(blocked)));
+    let key = aggregate_key(&entry_of(Op::Blocked as u32, 3, 5, number, 4)).map(|key| key.what);
+    assert_eq!(key, Some(Aggregated::Blocked("fsync", 4)));
+    let unknown = blocking::NAMES.len() as u32;
+    assert_eq!(decode(&record(Op::Blocked, Flags::NONE, 9, u64::from(unknown))), None);
 }
 
 #[test]
