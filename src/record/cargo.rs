@@ -49,6 +49,12 @@ impl Roles {
         role
     }
 
+    /// The role of a process that starts another one.
+    pub fn of(&self, pid: u32) -> Role {
+        let known = self.0.get(&pid).filter(|(then, _)| procfs::started(&procfs::folder(pid)) == Some(*then));
+        known.map_or_else(|| self.of_parent(pid), |(_, role)| *role)
+    }
+
     /// What a process that is to become another program was started by.
     pub fn of_parent(&self, pid: u32) -> Role {
         /// Processes that were forked and became no program of their own.

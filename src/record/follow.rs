@@ -4,7 +4,9 @@
 //! if the program that it was loaded into has locks of Rust, that is stopped there, patched, and let go. Programs without the
 //! shim, static ones, are announced by whoever is about to execute them: the shim in programs of C, a trampoline in those of
 //! Go. Such a process is traced until it has become that program, is patched, and let go; all others get their answer at
-//! once. Nobody is traced for longer than that takes.
+//! once. Where the child of a `posix_spawn` is to become such a program, the thread that makes it is traced until it has, and
+//! the child then: it has no number before, and runs no code that could announce it. Nobody is traced for longer than that
+//! takes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,11 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
 use std::time::Duration;
 
-use lockprof_wire::{FOLLOW, LEFT_ALONE, STARTED};
+use lockprof_wire::{FOLLOW, LEFT_ALONE, SPAWNS, STARTED};
 use rustc_hash::FxHashSet;
 
 use super::cargo::{Role, Roles};
-use super::inline::{self, Recipe, Tracee};
+use super::inline::{self, Recipe, Seized, Tracee};
 use super::{go, rust};
 use crate::ingest::go::Patched;
 use crate::ingest::{procfs, tasks};
@@ -131,9 +133,32 @@ fn attend(mut stream: UnixStream, shared: &Arc<Shared>, sender: &Sender<News>) {
     let Some(pid) = peer(&stream) else { return };
     if path == [STARTED] {
         started(stream, pid, shared, sender);
-    } else if !shared.no_follow {
-        becomes(stream, pid, &path, shared, sender);
+        return;
     }
+    if shared.no_follow {
+        return;
+    }
+    if path.first() != Some(&SPAWNS) {
+        becomes(stream, pid, &path, shared, sender);
+    } else if let Some((thread, path)) = child_of(&mut stream, path) {
+        spawns(stream, (pid, thread), &path, shared, sender);
+    }
+}
+
+/// The thread and the path of an announcement of a child, of which this was read so far.
+fn child_of(stream: &mut UnixStream, mut told: Vec<u8>) -> Option<(u32, Vec<u8>)> {
+    /// It comes in a few pieces.
+    const LONGEST: u64 = 8192;
+    const HEAD: usize = 5;
+    let mut byte = [0];
+    let mut rest = stream.take(LONGEST);
+    // The number may have zeros in it.
+    while told.len() <= HEAD || told.last() != Some(&0) {
+        rest.read_exact(&mut byte).ok()?;
+        told.push(byte[0]);
+    }
+    let thread = u32::from_le_bytes(told.get(1..HEAD)?.try_into().ok()?);
+    Some((thread, told[HEAD..told.len() - 1].to_vec()))
 }
 
 /// A program with the shim in it is about to run.
@@ -192,12 +217,9 @@ fn becomes(stream: UnixStream, pid: u32, path: &[u8], shared: &Arc<Shared>, send
     // A large program takes a while, and others start meanwhile.
     let follower = Builder::new().name("follower".to_owned()).spawn(move || {
         let shared = of_thread;
-        let known = shared.recipe(&file, || match kind {
-            Kind::Go => go::recipe(&file).map_err(|error| format!("{error:#}")).map(|recipe| recipe.map(Recipe::of_go)),
-            _ => Ok(rust::recipe(&file)),
-        });
+        let known = shared.recipe_of(kind, &file);
         let outcome = match known.as_ref() {
-            Ok(Some(recipe)) => follow(stream, pid, recipe, &shared.socket, &sender),
+            Ok(Some(_)) => follow(stream, pid, &known, &shared.socket, &sender),
             Ok(None) => Ok(None),
             Err(why) => Err(why.clone()),
         };
@@ -213,11 +235,62 @@ fn becomes(stream: UnixStream, pid: u32, path: &[u8], shared: &Arc<Shared>, send
     }
 }
 
+/// A thread is about to start a program by `posix_spawn`.
+fn spawns(mut stream: UnixStream, (pid, thread): (u32, u32), path: &[u8], shared: &Arc<Shared>, sender: &Sender<News>) {
+    let Some(file) = find(pid, path) else { return };
+    let kind = shared.kind(&file);
+    // In another PID namespace its number is another one.
+    if kind == Kind::Other || !is_thread(pid, thread) {
+        return;
+    }
+    if lock(&shared.roles).of(pid) == Role::Builds {
+        return;
+    }
+    let (shared, sender) = (Arc::clone(shared), sender.clone());
+    // A large program takes a while, and others start meanwhile. Where there is no thread for it, the program is missed and
+    // told as any other.
+    let _ = Builder::new().name("follower".to_owned()).spawn(move || {
+        let known = shared.recipe_of(kind, &file);
+        if matches!(*known, Ok(None)) {
+            return;
+        }
+        let Ok(Some(child)) = child(&mut stream, thread) else { return };
+        let pid = child.pid();
+        lock(&shared.busy).insert(pid);
+        // It has ended where the program could not be executed.
+        let tracee = child.at_exec().map_err(|error| error.to_string());
+        let outcome = match tracee.map(|tracee| patch(tracee, &known, &shared.socket, &sender)) {
+            Ok(Ok(Some(()))) => return,
+            Ok(Ok(None)) | Err(_) => Outcome::Nothing,
+            Ok(Err(why)) => Outcome::Refused(file, why),
+        };
+        let _ = sender.send(News { pid, outcome });
+    });
+}
+
+/// Whether a process has this thread, and sees it under the number that it has here.
+fn is_thread(pid: u32, thread: u32) -> bool {
+    let process = procfs::folder(pid);
+    let is_alike = procfs::namespace(&process) == procfs::namespace(Path::new("/proc/self"));
+    is_alike && process.join("task").join(thread.to_string()).exists()
+}
+
+/// The child that a thread is about to make, which has not run yet.
+fn child(stream: &mut UnixStream, thread: u32) -> std::io::Result<Option<Seized>> {
+    let parent = Tracee::seize_parent(thread as i32)?;
+    let is_told = stream.write_all(b"g").is_ok();
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(1)));
+    parent.child(|| {
+        // It says so by a byte; or its process has ended.
+        !is_told || !matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    })
+}
+
 /// Traces the process until it has become the program, and patches that; `None` where it did not.
 fn follow(
     mut stream: UnixStream,
     pid: u32,
-    recipe: &Recipe,
+    known: &Known,
     socket: &Path,
     sender: &Sender<News>,
 ) -> Result<Option<()>, String> {
@@ -228,16 +301,28 @@ fn follow(
         return seized.let_go().map(|()| None).map_err(|error| error.to_string());
     }
     let tracee = seized.at_exec().map_err(|error| error.to_string())?;
+    patch(tracee, known, socket, sender)
+}
+
+/// Patches a process at its exec as is known; `None` where it is another program.
+fn patch(tracee: Tracee, known: &Known, socket: &Path, sender: &Sender<News>) -> Result<Option<()>, String> {
+    let pid = tracee.pid();
     let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default().display().to_string();
-    let outcome = match recipe.apply(&tracee, &path, Some(socket)) {
-        Ok(patched) => {
+    let applied = match known {
+        Ok(Some(recipe)) => Ok(recipe.apply(&tracee, &path, Some(socket))),
+        Ok(None) => return tracee.detach().map(|()| None).map_err(|error| error.to_string()),
+        Err(why) => Err(why.clone()),
+    };
+    let outcome = match applied {
+        Err(why) => Err(why),
+        Ok(Ok(patched)) => {
             // Before it runs: whoever sees it run knows it.
             let _ = sender.send(News { pid, outcome: Outcome::Patched(Box::new(patched)) });
             Ok(Some(()))
         }
         // Another program is behind the path by now, as through `#!`.
-        Err(inline::InlineError::Changed) => Ok(None),
-        Err(error) => Err(error.to_string()),
+        Ok(Err(inline::InlineError::Changed)) => Ok(None),
+        Ok(Err(error)) => Err(error.to_string()),
     };
     tracee.detach().map_err(|error| error.to_string())?;
     outcome
@@ -258,6 +343,13 @@ impl Shared {
         };
         lock(&self.kinds).insert(key, kind);
         kind
+    }
+
+    fn recipe_of(&self, kind: Kind, file: &Path) -> Arc<Known> {
+        self.recipe(file, || match kind {
+            Kind::Go => go::recipe(file).map_err(|error| format!("{error:#}")).map(|recipe| recipe.map(Recipe::of_go)),
+            _ => Ok(rust::recipe(file)),
+        })
     }
 
     fn recipe(&self, file: &Path, make: impl FnOnce() -> Known) -> Arc<Known> {

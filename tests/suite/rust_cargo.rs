@@ -12,7 +12,7 @@ use crate::util::run::{LIMIT, Outcome, Target, finish, lockprof};
 use crate::util::rust::compilers;
 use crate::util::skip;
 
-/// A shell, `make` and another Rust program start it; a static program too, where `exec` is called to start it.
+/// A shell, `make` and another Rust program start it.
 #[test]
 fn rust_programs_that_others_start_are_recorded() {
     for rust in compilers() {
@@ -20,19 +20,17 @@ fn rust_programs_that_others_start_are_recorded() {
         let dynamic = build(&["-Copt-level=3"]);
         let fixed = build(&["-Copt-level=3", "-Ctarget-feature=+crt-static"]);
         let starter = rust.build("starter", &["-Copt-level=3"]);
-        for (program, is_static) in [(dynamic, false), (fixed, true)] {
+        for program in [dynamic, fixed] {
             let mut starters: Vec<(PathBuf, Vec<String>)> = vec![
                 ("/bin/sh".into(), vec!["-c".to_owned(), format!("{program} 50; true")]),
                 ("/bin/sh".into(), vec!["-c".to_owned(), format!("exec {program} 50")]),
                 ("/usr/bin/env".into(), vec![program.clone(), "50".to_owned()]),
+                (starter.clone(), vec![program.clone(), "50".to_owned()]),
             ];
-            if !is_static {
-                starters.push((starter.clone(), vec![program.clone(), "50".to_owned()]));
-                starters.extend(skip::find("make").map(|make| {
-                    let text = format!("x:=$(shell {program} 50 >&2)\nall:;@{program} 50");
-                    (make, vec!["--eval".to_owned(), text])
-                }));
-            }
+            starters.extend(skip::find("make").map(|make| {
+                let text = format!("x:=$(shell {program} 50 >&2)\nall:;@{program} 50");
+                (make, vec!["--eval".to_owned(), text])
+            }));
             for (first, args) in starters {
                 let recording = Target::new(&first).args(&args).record();
                 let what = format!("{} {} {args:?}", rust.version, first.display());

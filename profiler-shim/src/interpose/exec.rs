@@ -7,7 +7,7 @@ use core::ffi::c_int;
 
 use super::outcome::{errno, set_errno};
 use super::stub;
-use crate::lifecycle::execs::{counted, followed};
+use crate::lifecycle::execs::{counted, followed, spawned};
 use crate::real;
 use crate::sys::Ptr;
 
@@ -146,7 +146,7 @@ macro_rules! spawning {
     ($($name:ident)*) => {
         $(starting_hook! {
             fn $name(pid: Ptr, path: Ptr, actions: Ptr, attr: Ptr, argv: Ptr, envp: Ptr) -> c_int {
-                counted(|| real::$name(pid, path, actions, attr, argv, envp), |error| *error != 0)
+                spawned(path.cast(), || real::$name(pid, path, actions, attr, argv, envp))
             }
         })*
     };

@@ -7,13 +7,13 @@
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use lockprof_wire::Header;
 use lockprof_wire::layout::CLOSED;
+use lockprof_wire::{Header, SPAWNS};
 
 use crate::state::attach;
 use crate::state::follower;
 use crate::sys;
-use crate::sys::socket;
+use crate::sys::{socket, this_thread};
 
 /// Starts a program by the real call, or becomes it. `has_failed` says so of an answer.
 pub fn counted<T>(real: impl FnOnce() -> T, has_failed: impl FnOnce(&T) -> bool) -> T {
@@ -51,6 +51,45 @@ unsafe fn announce(file: *const c_char) -> Option<isize> {
     let connection = follower::connect()?;
     // SAFETY: as the caller says.
     if !socket::send_text(connection, unsafe { CStr::from_ptr(file) }) {
+        sys::close(connection);
+        return None;
+    }
+    socket::wait(connection);
+    Some(connection)
+}
+
+/// Starts a program by the real call, which gives an error or 0. It is announced, as with [`followed`].
+///
+/// # Safety
+/// `file` ends with a NUL, or is null.
+pub unsafe fn spawned(file: *const c_char, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: as the caller says.
+    let connection = unsafe { announce_child(file) };
+    let answer = counted(real, |error| *error != 0);
+    if let Some(connection) = connection {
+        if answer != 0 && socket::send(connection, b"f") {
+            // This thread may be traced until then.
+            socket::wait(connection);
+        }
+        sys::close(connection);
+    }
+    answer
+}
+
+/// # Safety
+/// As for [`spawned`].
+unsafe fn announce_child(file: *const c_char) -> Option<isize> {
+    if file.is_null() || attach::nearest_header().is_none() {
+        return None;
+    }
+    let connection = follower::connect()?;
+    let [a, b, c, d] = this_thread::thread_id().to_le_bytes();
+    // SAFETY: as the caller says.
+    let file = unsafe { CStr::from_ptr(file) };
+    if !(socket::send(connection, &[SPAWNS, a, b, c, d])
+        && socket::send_text(connection, file)
+        && socket::send(connection, &[0]))
+    {
         sys::close(connection);
         return None;
     }

@@ -50,6 +50,10 @@ pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
 pub const FOLLOW: &str = "follow";
 /// The announcement of a program that is about to run.
 pub const STARTED: u8 = 0;
+/// What a thread says there first that is about to start a program by `posix_spawn`: this byte, its number (little-endian, four
+/// bytes), the program's path and a NUL. It waits for the answer; if the program was not started after that, it says so by a
+/// byte, and waits for the end of the connection.
+pub const SPAWNS: u8 = 1;
 /// The answer that it is not to be recorded, and any other one that it may go on.
 pub const LEFT_ALONE: u8 = b'l';
 /// Options for the shim: letters, see [`option`].

@@ -14,7 +14,7 @@ pub mod go;
 pub mod rust;
 mod tracee;
 
-pub use tracee::{Tracee, allow, is_traced};
+pub use tracee::{Seized, Tracee, allow, is_traced};
 
 /// Whether a child of this process lets itself be stopped at its start, as programs are that are patched.
 ///

@@ -65,6 +65,17 @@ impl Tracee {
         Ok(Seized { pid })
     }
 
+    /// A thread that is about to start a program by `vfork`, as `posix_spawn` does, by its number.
+    ///
+    /// # Errors
+    /// Where it may not be traced.
+    pub fn seize_parent(tid: pid_t) -> io::Result<Parent> {
+        let options = libc::PTRACE_O_TRACEVFORK | libc::PTRACE_O_TRACEEXEC;
+        // SAFETY: no memory of ours is touched.
+        check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, 0, options) })?;
+        Ok(Parent { tid })
+    }
+
     /// The limit of its address space, bytes; `None` where there is none.
     pub fn address_space(&self) -> Option<u64> {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -156,6 +167,11 @@ pub struct Seized {
 }
 
 impl Seized {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid as u32
+    }
+
     /// Waits for the exec; the process is stopped then, before the new program's first instruction.
     ///
     /// # Errors
@@ -190,23 +206,63 @@ impl Seized {
     }
 }
 
-/// Waits for a stop.
-fn wait(pid: pid_t) -> io::Result<i32> {
-    let mut status = 0;
-    loop {
-        // SAFETY: the kernel writes the status there.
-        if unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == pid {
-            break;
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+/// A thread that is traced, and runs until it has made a child.
+pub struct Parent {
+    tid: pid_t,
+}
+
+impl Parent {
+    /// Waits for the child, which is traced then in its parent's place and has not run yet; `None` where there is none:
+    /// `has_failed` says so, and takes about a millisecond.
+    ///
+    /// # Errors
+    /// Where the thread has ended before.
+    pub fn child(self, mut has_failed: impl FnMut() -> bool) -> io::Result<Option<Seized>> {
+        const VFORK: i32 = libc::SIGTRAP | libc::PTRACE_EVENT_VFORK << 8;
+        loop {
+            let Some(status) = wait_with(self.tid, libc::WNOHANG)? else {
+                if has_failed() {
+                    return Seized { pid: self.tid }.let_go().map(|()| None);
+                }
+                continue;
+            };
+            if status >> 8 == VFORK {
+                let mut child: libc::c_ulong = 0;
+                // SAFETY: the kernel writes the number there.
+                check(unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, self.tid, 0, &raw mut child) })?;
+                // It waits for its child now, as it would.
+                // SAFETY: no memory of ours is touched.
+                check(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.tid, 0, 0) })?;
+                return Ok(Some(Seized { pid: child as pid_t }));
+            }
+            let signal = if status >> 16 == 0 { libc::WSTOPSIG(status) } else { 0 };
+            // SAFETY: no memory of ours is touched.
+            check(unsafe { libc::ptrace(libc::PTRACE_CONT, self.tid, 0, signal) })?;
         }
     }
-    if libc::WIFSTOPPED(status) {
-        Ok(status)
-    } else {
-        Err(io::Error::other(format!("it ended before its first instruction (status {status:#x})")))
+}
+
+/// Waits for a stop.
+fn wait(pid: pid_t) -> io::Result<i32> {
+    loop {
+        if let Some(status) = wait_with(pid, 0)? {
+            return Ok(status);
+        }
+    }
+}
+
+/// Waits for a stop as `flags` say; `None` where there was none yet.
+fn wait_with(pid: pid_t, flags: i32) -> io::Result<Option<i32>> {
+    let mut status = 0;
+    // SAFETY: the kernel writes the status there.
+    match unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL | flags) } {
+        0 => Ok(None),
+        -1 => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            error => Err(error),
+        },
+        _ if libc::WIFSTOPPED(status) => Ok(Some(status)),
+        _ => Err(io::Error::other(format!("it ended before its first instruction (status {status:#x})"))),
     }
 }
 
