@@ -21,7 +21,7 @@ pub struct Accumulator {
     owners: Vec<Owners>,
     /// Locks with acquisitions that are not in their order yet.
     unordered: Vec<LockId>,
-    room: Vec<(u64, ThreadId)>,
+    room: Vec<(u64, u32)>,
     /// Acquisitions with an event of their own.
     pub recorded: u64,
     /// Acquisitions that were only counted.
@@ -32,14 +32,30 @@ pub struct Accumulator {
     pub merging: Merging,
 }
 
-/// Who has had a lock.
+/// Who uses a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Where it is counted.
+    pub thread: ThreadId,
+    /// Tells those apart that are counted in one row.
+    pub number: u32,
+}
+
+impl Who {
+    /// A thread that has a row of its own.
+    pub fn thread(thread: ThreadId) -> Self {
+        Self { thread, number: thread.0 }
+    }
+}
+
+/// Who has had a lock, by [`Who::number`].
 #[derive(Default)]
 struct Owners {
-    last: Option<ThreadId>,
+    last: Option<u32>,
     /// More than one thread takes it: all its acquisitions are put into their order.
     shared: bool,
-    /// Its acquisitions in this round of the collector, thread by thread: (ticks, thread).
-    recent: Vec<(u64, ThreadId)>,
+    /// Its acquisitions in this round of the collector, thread by thread: (ticks, who).
+    recent: Vec<(u64, u32)>,
 }
 
 impl Owners {
@@ -56,21 +72,14 @@ impl Accumulator {
 
     /// Counts an acquisition; its time, ns.
     #[inline(always)]
-    pub fn hold(
-        &mut self,
-        hold: Hold,
-        site: CachedSite,
-        thread: ThreadId,
-        ticks: &Ticks,
-        session: &mut Session,
-    ) -> u64 {
+    pub fn hold(&mut self, hold: Hold, site: CachedSite, who: Who, ticks: &Ticks, session: &mut Session) -> u64 {
         let hold_ns = ticks.duration_ns(hold.held);
         let flags = hold.access.flags;
         let counts = &mut session.profile.sites[site.site as usize];
         let share = &mut self.shares[site.share as usize].1;
         if self.blame.watches(site.lock) {
             let start_ns = ticks.moment_ns(hold.ticks);
-            let span = Span { start_ns, end_ns: start_ns + hold_ns, stack: counts.key.stack, thread };
+            let span = Span { start_ns, end_ns: start_ns + hold_ns, stack: counts.key.stack, who };
             self.blame.held(site.lock, span);
         }
         if hold.is_plain() {
@@ -92,8 +101,8 @@ impl Accumulator {
                 share.hold_ns += hold_ns;
             }
         }
-        if !(flags.is_shared() | flags.is_reentry() | flags.is_continued()) {
-            self.owned(site.lock, hold.ticks, thread);
+        if !(flags.is_shared() | flags.is_reentry() | flags.is_continued() | site.stands_for_many) {
+            self.owned(site.lock, hold.ticks, who.number);
         }
         hold_ns
     }
@@ -105,15 +114,15 @@ impl Accumulator {
         self.recorded += 1;
     }
 
-    /// Counts the wait of a contended acquisition.
-    pub fn waited(&mut self, wait: WaitEvent, site: CachedSite, session: &mut Session) {
+    /// Counts the wait of a contended acquisition (`number`: of who waited, as in [`Who`]).
+    pub fn waited(&mut self, wait: WaitEvent, number: u32, site: CachedSite, session: &mut Session) {
         let counts = &mut session.profile.sites[site.site as usize];
         counts.contended += 1;
         counts.wait.record(wait.wait_ns);
         let share = &mut self.shares[site.share as usize].1;
         share.contended += 1;
         share.wait_ns += wait.wait_ns;
-        self.blame.waited(wait);
+        self.blame.waited(wait, number, !site.stands_for_many);
     }
 
     /// Counts a call that may block, under a lock.
@@ -168,19 +177,19 @@ impl Accumulator {
     }
 
     #[inline]
-    fn owned(&mut self, lock: LockId, ticks: u64, thread: ThreadId) {
+    fn owned(&mut self, lock: LockId, ticks: u64, number: u32) {
         if lock.index() >= self.owners.len() {
             self.owners.resize_with(lock.index() + 1, Owners::default);
         }
         let owners = &mut self.owners[lock.index()];
         // Rings are read one after the other: another thread may have taken the lock in between.
-        let before = owners.recent.last().map(|(_, thread)| *thread).or(owners.last);
-        owners.shared |= before.is_some_and(|before| before != thread);
+        let before = owners.recent.last().map(|(_, number)| *number).or(owners.last);
+        owners.shared |= before.is_some_and(|before| before != number);
         if owners.recent.is_empty() {
             self.unordered.push(lock);
         }
         if owners.shared || owners.recent.len() < Owners::RECENT {
-            owners.recent.push((ticks, thread));
+            owners.recent.push((ticks, number));
         }
     }
 
@@ -192,15 +201,15 @@ impl Accumulator {
         for lock in self.unordered.drain(..) {
             let owners = &mut self.owners[lock.index()];
             if !owners.shared {
-                owners.last = owners.recent.drain(..).next_back().map(|(_, thread)| thread).or(owners.last);
+                owners.last = owners.recent.drain(..).next_back().map(|(_, number)| number).or(owners.last);
                 continue;
             }
             // Each thread's acquisitions are in their order already.
             runs::merge(&mut owners.recent, 0, &mut self.room, |(ticks, _)| *ticks);
             let mut changes = 0;
-            for (_, thread) in owners.recent.drain(..) {
-                changes += u64::from(owners.last.is_some_and(|last| last != thread));
-                owners.last = Some(thread);
+            for (_, number) in owners.recent.drain(..) {
+                changes += u64::from(owners.last.is_some_and(|last| last != number));
+                owners.last = Some(number);
             }
             session.locks[lock.index()].owner_changes += changes;
         }
@@ -232,12 +241,12 @@ mod tests {
     use super::*;
     use crate::model::{Kind, Lock, ProcessId};
 
-    /// Rounds of (ticks, thread) as they are read, ring after ring; how often the owner changed.
+    /// Rounds of (ticks, who) as they are read, ring after ring; how often the owner changed.
     fn changes(rounds: &[&[(u64, u32)]]) -> u64 {
         let mut session = Session { locks: vec![Lock::new(ProcessId(0), 0, Kind::Mutex)], ..Session::default() };
         let mut accumulator = Accumulator::default();
         for round in rounds {
-            round.iter().for_each(|(ticks, thread)| accumulator.owned(LockId(0), *ticks, ThreadId(*thread)));
+            round.iter().for_each(|(ticks, number)| accumulator.owned(LockId(0), *ticks, *number));
             accumulator.flush(&mut session, false);
         }
         session.locks[0].owner_changes

@@ -9,6 +9,7 @@
 //! In the same way a wait is laid over the calls that were made with the lock held: who wants a lock while its holder is
 //! blocked in `fsync` waits for the `fsync`.
 
+use super::accumulator::Who;
 use super::runs;
 use crate::model::{CallId, CallKey, CallStats, LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
 use rustc_hash::FxHashMap;
@@ -23,7 +24,7 @@ pub struct Span {
     /// The stack that took it.
     pub stack: StackId,
     /// Who.
-    pub thread: ThreadId,
+    pub who: Who,
 }
 
 /// A call that may block, with a lock held.
@@ -55,8 +56,8 @@ const WAIT_EVENTS: usize = 1 << 18;
 pub struct Blame {
     locks: Vec<Option<Box<Holds>>>,
     /// Waits read in this round and in the one before: only then all holds in them have been read.
-    pending: Vec<WaitEvent>,
-    ready: Vec<WaitEvent>,
+    pending: Vec<(WaitEvent, u32)>,
+    ready: Vec<(WaitEvent, u32)>,
     room: Vec<Span>,
     calls: FxHashMap<LockId, Calls>,
     call_room: Vec<Call>,
@@ -127,14 +128,17 @@ impl Blame {
         calls.list.push(call);
     }
 
-    /// A wait that is over. From now on the lock is watched.
-    pub fn waited(&mut self, wait: WaitEvent) {
+    /// A wait that is over (`number`: of who waited). From now on the lock is watched, if its row stands for one alone
+    /// (`is_one`): holds of others say nothing about this wait.
+    pub fn waited(&mut self, wait: WaitEvent, number: u32, is_one: bool) {
         let at = wait.key.lock.index();
-        if at >= self.locks.len() {
-            self.locks.resize_with(at + 1, || None);
+        if is_one {
+            if at >= self.locks.len() {
+                self.locks.resize_with(at + 1, || None);
+            }
+            self.locks[at].get_or_insert_default();
         }
-        self.locks[at].get_or_insert_default();
-        self.pending.push(wait);
+        self.pending.push((wait, number));
     }
 
     /// Charges the waits of the round before (`all`: of this one too) to the holds that they fell into.
@@ -152,12 +156,15 @@ impl Blame {
 
     fn charge(&mut self, session: &mut Session) {
         let mut parts = Parts::default();
-        for wait in std::mem::take(&mut self.ready) {
-            let Some(Some(holds)) = self.locks.get_mut(wait.key.lock.index()) else { continue };
+        for (wait, number) in std::mem::take(&mut self.ready) {
+            let Some(Some(holds)) = self.locks.get_mut(wait.key.lock.index()) else {
+                book(session, wait, &[]);
+                continue;
+            };
             // What was there before is in order, and so is what each thread added.
             runs::merge(&mut holds.spans, holds.sorted, &mut self.room, |span| span.start_ns);
             holds.sorted = holds.spans.len();
-            split(&wait, &holds.spans, &mut parts);
+            split(&wait, number, &holds.spans, &mut parts);
             book(session, wait, &parts.list);
             if let Some(calls) = self.calls.get_mut(&wait.key.lock) {
                 runs::merge(&mut calls.list, calls.sorted, &mut self.call_room, |call| call.start_ns);
@@ -225,7 +232,7 @@ impl Parts {
 }
 
 /// Lays a wait over holds that are sorted by their start.
-fn split(wait: &WaitEvent, spans: &[Span], parts: &mut Parts) {
+fn split(wait: &WaitEvent, number: u32, spans: &[Span], parts: &mut Parts) {
     parts.clear();
     let (start, end) = (wait.start_ns, wait.start_ns + wait.wait_ns);
     let mut at = start;
@@ -237,7 +244,7 @@ fn split(wait: &WaitEvent, spans: &[Span], parts: &mut Parts) {
         if span.start_ns >= end {
             break;
         }
-        if span.end_ns <= at || span.thread == wait.key.thread {
+        if span.end_ns <= at || span.who.number == number {
             continue;
         }
         if span.start_ns > at {
@@ -246,9 +253,9 @@ fn split(wait: &WaitEvent, spans: &[Span], parts: &mut Parts) {
             at = span.start_ns;
         }
         let until = span.end_ns.min(end);
-        parts.add(span.stack, Some(span.thread), until - at);
+        parts.add(span.stack, Some(span.who.thread), until - at);
         at = until;
-        last = (span.stack, Some(span.thread));
+        last = (span.stack, Some(span.who.thread));
     }
     if at < end {
         parts.add(last.0, last.1, end - at);
@@ -308,12 +315,12 @@ mod tests {
     }
 
     fn span(start_ns: u64, end_ns: u64, who: u32) -> Span {
-        Span { start_ns, end_ns, stack: StackId(who), thread: ThreadId(who) }
+        Span { start_ns, end_ns, stack: StackId(who), who: Who::thread(ThreadId(who)) }
     }
 
     fn parts(wait: &WaitEvent, spans: &[Span]) -> Vec<(u32, u64)> {
         let mut parts = Parts::default();
-        split(wait, spans, &mut parts);
+        split(wait, WAITER.0, spans, &mut parts);
         let parts = parts.list;
         assert_eq!(parts.iter().map(|part| part.2).sum::<u64>(), wait.wait_ns, "the parts are the wait");
         parts.into_iter().map(|(stack, _, ns)| (stack.0, ns)).collect()

@@ -2,7 +2,7 @@
 
 use lockprof_wire::{Record, blocking};
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, Who};
 use super::blame::Call;
 use super::decode::{self, Access, Blocked, Done, EarlyAcquire, Hold, ThreadStart, Waited, WireEvent};
 use super::order;
@@ -118,8 +118,9 @@ impl Drain {
         let site_key = reducer.site_key(access);
         let site = reducer.session.profile.site(site_key);
         let share = reducer.accumulator.share(self.thread, site);
-        let in_order = reducer.session.lock(site_key.lock).nests();
-        let found = CachedSite { key, lock: site_key.lock, site: site.0, share, in_order };
+        let lock = reducer.session.lock(site_key.lock);
+        let (in_order, stands_for_many) = (lock.nests(), lock.address == 0);
+        let found = CachedSite { key, lock: site_key.lock, site: site.0, share, in_order, stands_for_many };
         self.sites.remember(found);
         found
     }
@@ -128,7 +129,8 @@ impl Drain {
     fn hold(&mut self, hold: Hold, reducer: &mut Reducer) {
         let site = self.site(hold.access, reducer);
         self.last_hold = (hold.ticks, hold.access.lock);
-        let hold_ns = reducer.accumulator.hold(hold, site, self.thread, &reducer.image.ticks, reducer.session);
+        let who = Who::thread(self.thread);
+        let hold_ns = reducer.accumulator.hold(hold, site, who, &reducer.image.ticks, reducer.session);
         if hold.access.flags.is_contended() {
             self.finish_wait(hold, hold_ns, reducer);
         }
@@ -166,7 +168,8 @@ impl Drain {
         };
         let ticks = &reducer.image.ticks;
         let (start_ns, wait_ns) = (ticks.moment_ns(waited.ticks), ticks.duration_ns(waited.wait));
-        reducer.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns }, site, reducer.session);
+        let wait = WaitEvent { key, start_ns, wait_ns, hold_ns };
+        reducer.accumulator.waited(wait, self.thread.0, site, reducer.session);
     }
 
     #[cold]

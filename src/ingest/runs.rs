@@ -1,7 +1,11 @@
-//! Lists that are made of few parts in order: what each thread did to one lock, thread after thread.
+//! Lists that are made of few parts in order: what each thread did, thread after thread.
 //!
 //! The standard library's stable sort would look at all of a list, of which most is in order since the last time, and
 //! sees such parts only in longer lists than a lock gets in a round.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 /// Puts a list, of which the first `sorted` are in order already, into the order of its keys by merging its parts; equal
 /// ones stay in their order. `room` is kept for the next list.
@@ -41,6 +45,28 @@ pub fn merge<T: Copy>(list: &mut [T], sorted: usize, room: &mut Vec<T>, key: imp
     }
 }
 
+/// The positions of a list's items in the order of their keys; equal ones in that of their positions. Nothing is moved: for
+/// items that are large.
+pub fn in_order<T>(list: &[T], key: impl Fn(&T) -> u64) -> impl Iterator<Item = usize> {
+    let starts =
+        (0..list.len()).filter(|at| at.checked_sub(1).is_none_or(|before| key(&list[*at]) < key(&list[before])));
+    let starts: Vec<usize> = starts.collect();
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([list.len()]).collect();
+    // The parts by the key of their next item and by their position.
+    let mut next: BinaryHeap<Reverse<(u64, usize, usize)>> =
+        starts.iter().zip(&ends).map(|(at, end)| Reverse((key(&list[*at]), *at, *end))).collect();
+    std::iter::from_fn(move || {
+        let mut first = next.peek_mut()?;
+        let Reverse((_, at, end)) = *first;
+        if at + 1 == end {
+            PeekMut::pop(first);
+        } else {
+            *first = Reverse((key(&list[at + 1]), at + 1, end));
+        }
+        Some(at)
+    })
+}
+
 fn merge_two<T: Copy>(first: &[T], second: &[T], out: &mut Vec<T>, key: impl Fn(&T) -> u64) {
     let (mut a, mut b) = (0, 0);
     while a < first.len() && b < second.len() {
@@ -67,6 +93,8 @@ mod tests {
             list[..sorted].sort_by_key(|(key, _)| *key);
             let mut want = list.clone();
             want.sort_by_key(|(key, _)| *key);
+            let positions: Vec<_> = in_order(&list, |(key, _)| *key).map(|at| list[at]).collect();
+            prop_assert_eq!(&positions, &want);
             merge(&mut list, sorted, &mut Vec::new(), |(key, _)| *key);
             prop_assert_eq!(list, want);
         }

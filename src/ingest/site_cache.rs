@@ -23,6 +23,8 @@ pub struct CachedSite {
     pub share: u32,
     /// The lock takes part in the order of locks.
     pub in_order: bool,
+    /// The lock's row stands for many.
+    pub stands_for_many: bool,
 }
 
 /// Remembers the sites met lately: sets of two, as a processor's cache. Most threads use few locks at few places in the
@@ -52,6 +54,7 @@ impl SiteCache {
         site: 0,
         share: 0,
         in_order: false,
+        stands_for_many: false,
     };
 
     /// An empty one.

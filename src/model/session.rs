@@ -60,7 +60,7 @@ pub struct Thread {
     /// Kernel thread id; of a goroutine its number.
     pub tid: u32,
     /// Its name (as in `/proc/PID/task/TID/comm`), where it could be read. Of a goroutine the function that it began with,
-    /// once that is known; [`Self::GOROUTINE`] before.
+    /// once that is known; [`Self::GOROUTINE`] before, or [`Self::GOROUTINES`].
     pub name: String,
     /// First seen, ns since the start of the session.
     pub start_ns: u64,
@@ -71,6 +71,8 @@ pub struct Thread {
 impl Thread {
     /// The name of a goroutine as long as nothing better is known.
     pub const GOROUTINE: &str = "goroutine";
+    /// The same of a row that stands for many goroutines that were begun at one place.
+    pub const GOROUTINES: &str = "goroutines";
 }
 
 /// What was and what was not seen.
@@ -202,12 +204,11 @@ impl Session {
         &self.locks[id.index()]
     }
 
-    /// How many threads there were. One that is recorded in two ways, as in a Rust program that calls libc's locks too, has two
-    /// rows; its process has counted it once.
+    /// How many threads there were: as their processes have counted them. Rows may be fewer, where many threads share one, and
+    /// more, where a goroutine has one for its counts and one in the order of locks.
     pub fn thread_count(&self) -> u64 {
-        let rows = self.threads.len() as u64;
         let counted: u64 = self.processes.iter().map(|process| u64::from(process.threads)).sum();
-        if counted == 0 { rows } else { rows.min(counted) }
+        if counted == 0 { self.threads.len() as u64 } else { counted }
     }
 
     /// A thread.

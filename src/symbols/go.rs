@@ -32,10 +32,12 @@ pub fn resolve(located: &Located, addresses: &[u64], found: &mut [Vec<Frame>]) {
 
 /// Names goroutines by the function that they began with, as far as a stack of theirs shows it.
 pub fn name_goroutines(session: &mut Session) {
-    if session.threads.iter().all(|thread| thread.name != Thread::GOROUTINE) {
+    let is_unnamed = |thread: &Thread| [Thread::GOROUTINE, Thread::GOROUTINES].contains(&thread.name.as_str());
+    if !session.threads.iter().any(is_unnamed) {
         return;
     }
     let mut stacks: FxHashMap<ThreadId, StackId> = FxHashMap::default();
+    stacks.extend(session.order.requests.iter().map(|request| (request.key.thread, request.key.stack)));
     for (thread, site) in session.profile.by_thread.keys() {
         stacks.insert(*thread, session.profile.sites[site.index()].key.stack);
     }
@@ -46,10 +48,11 @@ pub fn name_goroutines(session: &mut Session) {
     }
     for (thread, stack) in stacks {
         let row = &session.threads[thread.index()];
-        if row.name == Thread::GOROUTINE
+        if is_unnamed(row)
             && let Some(name) = first_function(session, stack)
         {
-            session.threads[thread.index()].name = name;
+            let row = &mut session.threads[thread.index()];
+            row.name = if row.name == Thread::GOROUTINES { format!("more goroutines of {name}") } else { name };
         }
     }
 }

@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::goroutines::{Asked, Goroutine, Goroutines, Held};
 use crate::ingest::clock::Ticks;
-use crate::model::{Hang, HangKind, HeldLock, LockId, Mode, ProcessId, ThreadId, Waiting};
+use crate::model::{Hang, HangKind, HeldLock, Mode, ProcessId, ThreadId, Waiting};
 
 /// A wait has to be as old as this before it is looked at, ns. Another goroutine than its holder may release a lock, and
 /// programs do so, though soon.
@@ -16,7 +16,8 @@ const LEAST_NS: u64 = 1_200_000_000;
 /// What was reported already.
 #[derive(Default)]
 pub struct Watcher {
-    reported: FxHashSet<(u64, LockId)>,
+    /// By goroutine (0: a lock that was left behind), and the lock's address.
+    reported: FxHashSet<(u64, u64)>,
     /// Goroutines that nobody can wake.
     stuck: FxHashSet<u64>,
     looked_ns: u64,
@@ -33,7 +34,7 @@ struct Wait<'a> {
 /// What a goroutine waits for.
 fn wait_of(goroutines: &Goroutines, number: u64) -> Option<Wait<'_>> {
     let goroutine = goroutines.all.get(&number)?;
-    Some(Wait { number, goroutine, asked: goroutine.asked.last()?, thread: goroutine.thread? })
+    Some(Wait { number, goroutine, asked: goroutine.asked.last()?, thread: goroutine.row()? })
 }
 
 /// The waits for locks that only their holders end, as far as was seen.
@@ -207,7 +208,7 @@ impl Watcher {
                 continue;
             }
             while let Some(circle) = waits.circle(start, &mut done) {
-                let keys = circle.iter().map(|number| (*number, waits.all[number].asked.lock));
+                let keys = circle.iter().map(|number| (*number, waits.all[number].asked.address));
                 let before = self.reported.len();
                 done.extend(&circle);
                 if !is_over && waits.may_be_semaphore(&circle) {
@@ -234,7 +235,7 @@ impl Watcher {
                 };
                 !holders.is_empty() && holders.iter().all(has_left)
             });
-            if is_left && self.reported.insert((0, wait.asked.lock)) {
+            if is_left && self.reported.insert((0, wait.asked.address)) {
                 found.push(Hang {
                     kind: HangKind::Abandoned,
                     process,
@@ -306,7 +307,7 @@ fn waiting(goroutines: &Goroutines, ticks: &Ticks, wait: &Wait, first: Option<u6
         timed: false,
         stack: wait.asked.stack,
         since_ns: ticks.moment_ns(wait.asked.since),
-        holders: holders.iter().filter_map(|number| goroutines.all.get(number)?.thread).collect(),
+        holders: holders.iter().filter_map(|number| goroutines.all.get(number)?.row()).collect(),
         held: held.collect(),
     }
 }
@@ -325,7 +326,7 @@ fn running(goroutines: &Goroutines) -> u32 {
 pub fn waits(goroutines: &Goroutines, ticks: &Ticks, (process, now): (ProcessId, u64), least_ns: u64) -> Option<Hang> {
     let mut found: Vec<(u64, Waiting)> = Vec::new();
     for (number, goroutine) in &goroutines.all {
-        let (Some(asked), Some(thread)) = (goroutine.asked.last(), goroutine.thread) else { continue };
+        let (Some(asked), Some(thread)) = (goroutine.asked.last(), goroutine.row()) else { continue };
         if asked.is_try || asked.is_doubtful || ticks.duration_ns(now.saturating_sub(asked.since)) < least_ns {
             continue;
         }

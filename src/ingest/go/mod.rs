@@ -14,11 +14,12 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::accumulator::Accumulator;
 use super::clock::{Clocks, Rate, Ticks, monotonic_ns};
 use super::owner::Liveness;
+use super::runs;
 use crate::model::{
     CodeAddress, Coverage, Hang, LockId, Module, ModuleId, Now, Process, ProcessId, Session, StackId, ThreadId,
     ThreadNow, ThreadShare, WaitNow,
@@ -202,8 +203,8 @@ impl Program {
         // What was folded just now may lie between records that are read the next time.
         let had_folds = std::mem::replace(&mut self.had_folds, !folded.is_empty());
         self.goroutines.has_gaps(had_folds || self.had_folds || self.lacks_releases);
-        batch.records.sort_by_key(|(record, _)| record.ticks);
-        for (record, start) in &batch.records {
+        for at in runs::in_order(&batch.records, |(record, _)| record.ticks) {
+            let (record, start) = &batch.records[at];
             let Some(meaning) = self.meanings.get(meaning::number(record.info)).copied() else { continue };
             let event = meaning.event(record.info);
             if event == Event::Other || event.is_of_mutex() && self.is_inner(batch.stack(record, *start)) {
@@ -224,6 +225,8 @@ impl Program {
         let events = batch.records.len() as u64;
         self.batch = batch;
         self.take_folds(folded, session, accumulator);
+        let target = &mut Target { session, accumulator, ticks: &self.ticks, is_merged: self.is_merged };
+        self.goroutines.promote(self.ticks.now(), began.is_none(), target);
         self.look_up_data(session);
         (events, fullest)
     }
@@ -355,9 +358,11 @@ impl Program {
 
     /// Goroutines that hold or wait for something.
     pub fn now(&self, shares: &FxHashMap<ThreadId, ThreadShare>, now: &mut Now) {
+        let mut counted: FxHashSet<ThreadId> = FxHashSet::default();
         for goroutine in self.goroutines.all.values() {
-            let Some(thread) = goroutine.thread else { continue };
-            let share = shares.get(&thread).copied().unwrap_or_default();
+            let Some(thread) = goroutine.row() else { continue };
+            // Of many that share a row one has the counts.
+            let share = shares.get(&thread).filter(|_| counted.insert(thread)).copied().unwrap_or_default();
             let waits = goroutine
                 .asked
                 .last()

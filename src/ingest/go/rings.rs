@@ -202,12 +202,13 @@ impl Rings {
 
     /// A record and its length; `None` where that makes no sense.
     fn record(&self, ring: usize, at: u64) -> Option<(Record, u64)> {
-        let word = |offset: usize| self.data(ring, at, offset).load(Ordering::Relaxed);
-        let last = word(24);
+        let words = self.data(ring, at, 0, size_of::<Record>() / 8);
+        let word = |at: usize| words[at].load(Ordering::Relaxed);
+        let last = word(3);
         let record = Record {
             ticks: word(0),
-            address: word(8),
-            goroutine: word(16),
+            address: word(1),
+            goroutine: word(2),
             info: last as u32,
             stack: (last >> 32) as u32,
         };
@@ -218,30 +219,33 @@ impl Rings {
     fn take(&self, ring: usize, at: u64, record: Record, batch: &mut Batch) {
         let start = batch.stacks.len() as u32;
         let frames = record.stack as usize / 4;
-        for pair in 0..frames.div_ceil(2) {
-            let word = self.data(ring, at, size_of::<Record>() + 8 * pair).load(Ordering::Relaxed);
-            batch.stacks.extend([word as u32, (word >> 32) as u32]);
-        }
+        let words = self.data(ring, at, size_of::<Record>(), frames.div_ceil(2));
+        batch.stacks.extend(words.iter().flat_map(|word| {
+            let word = word.load(Ordering::Relaxed);
+            [word as u32, (word >> 32) as u32]
+        }));
         batch.stacks.truncate(start as usize + frames);
         batch.records.push((record, start));
     }
 
-    fn data(&self, ring: usize, at: u64, offset: usize) -> &AtomicU64 {
-        self.word(ring, RING_HEADER + (at as usize & (self.shape.capacity - 1)) + offset)
+    /// Words of a record, so many behind its first bytes.
+    fn data(&self, ring: usize, at: u64, offset: usize, count: usize) -> &[AtomicU64] {
+        let in_ring = RING_HEADER + (at as usize & (self.shape.capacity - 1)) + offset;
+        self.at(COMMON_BYTES + ring * self.shape.stride() + in_ring, count)
     }
 
     fn word(&self, ring: usize, offset: usize) -> &AtomicU64 {
-        self.at(COMMON_BYTES + ring * self.shape.stride() + offset)
+        &self.at(COMMON_BYTES + ring * self.shape.stride() + offset, 1)[0]
     }
 
     fn common(&self, offset: usize) -> &AtomicU64 {
-        self.at(offset)
+        &self.at(offset, 1)[0]
     }
 
-    fn at(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.map.len());
+    fn at(&self, offset: usize, count: usize) -> &[AtomicU64] {
+        assert!(offset.is_multiple_of(8) && offset + 8 * count <= self.map.len());
         // SAFETY: within the mapping and aligned, as just checked; the mapping lives as long as `self`; the program on the
         // other side writes words of this size.
-        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(offset).cast()) }
+        unsafe { std::slice::from_raw_parts(self.map.as_mut_ptr().add(offset).cast(), count) }
     }
 }

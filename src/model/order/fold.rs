@@ -75,6 +75,11 @@ impl Fold {
         self.states[thread.index()].process = process;
     }
 
+    /// The thread that was created with this token has ended, and will not be heard of.
+    pub fn never_started(&mut self, process: ProcessId, token: u32) {
+        self.lineage.never_started(process, token);
+    }
+
     fn meet(&mut self, thread: ThreadId) {
         if thread.index() >= self.states.len() {
             self.states.resize_with(thread.index() + 1, State::default);

@@ -92,6 +92,11 @@ impl ThreadLineage {
         }
     }
 
+    /// A thread that was created has ended without having begun here.
+    pub fn never_started(&mut self, process: ProcessId, token: u32) {
+        self.creations.remove(&(process, token));
+    }
+
     /// A thread goes by this name from now on.
     pub fn named(&mut self, process: ProcessId, key: u64, thread: ThreadId, began_ns: u64) {
         if key == 0 {

@@ -1,6 +1,5 @@
 //! What was only counted, and what is still held or asked for when the program is over.
 
-use super::holds::publish;
 use super::{Goroutines, Target, to_order};
 use crate::ingest::go::meaning::Event;
 use crate::model::order::{How, What};
@@ -55,30 +54,40 @@ impl Goroutines {
             }
         }
         for number in numbers {
-            let Some(mut goroutine) = self.all.remove(&number) else { continue };
-            let Some(thread) = goroutine.thread else { continue };
+            let Some(goroutine) = self.all.get_mut(&number) else { continue };
+            let Some(counts) = goroutine.counts else { continue };
             for asked in std::mem::take(&mut goroutine.asked) {
                 if asked.is_doubtful && asked.is_request() {
                     // All that were made were granted, or it is not known which.
                     if self.pending.get(&(asked.kind, asked.mode)).is_none_or(|open| *open <= 0) {
-                        let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
+                        let site = self.site(asked.lock, asked.stack, asked.mode, counts, target);
                         target.accumulator.unended(site, target.session);
                     } else {
                         self.lost += 1;
                     }
                     continue;
                 }
-                if asked.is_request() && !asked.is_doubtful && self.is_in_order(thread, asked.lock, target) {
-                    publish(&mut goroutine.held, thread, target);
-                    let what = What::Wanted { lock: asked.lock, mode: asked.mode, how: How::Block };
-                    to_order(thread, asked.since, asked.stack, what, target);
+                let holds = self.all.get(&number).is_some_and(|goroutine| !goroutine.held.is_empty());
+                if asked.is_request() && !asked.is_doubtful && holds {
+                    self.publish(number, asked.since, target);
+                    let thread = self.own(number, asked.since, target);
+                    let is_in = Some(thread) != self.others;
+                    match is_in.then(|| self.ordered(asked.address, asked.lock, target)).flatten() {
+                        Some(lock) => {
+                            let what = What::Wanted { lock, mode: asked.mode, how: How::Block };
+                            to_order(thread, asked.since, asked.stack, what, target);
+                        }
+                        None => target.session.order.dropped += 1,
+                    }
                 }
             }
-            for held in goroutine.held {
+            let Some(mut goroutine) = self.all.remove(&number) else { continue };
+            let Some(rows) = goroutine.rows(number) else { continue };
+            for held in std::mem::take(&mut goroutine.held) {
                 if held.is_doubtful {
-                    self.count(&held, thread, target);
+                    self.count(&held, rows, target);
                 } else {
-                    self.end(held, thread, ticks, Flags::UNRELEASED, target);
+                    self.end(held, rows, ticks, Flags::UNRELEASED, target);
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! What goroutines hold: from an acquisition to its release, by whomever.
 
-use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Supposed, Target, to_order};
+use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Rows, Supposed, Target, to_order};
 use crate::ingest::decode::{Access, Hold};
 use crate::ingest::site_cache::CachedSite;
 use crate::model::order::{How, What};
-use crate::model::{Kind, LockId, Mode, StackId, ThreadId, WaitEvent, WaitKey};
+use crate::model::{Kind, LockId, Mode, StackId, WaitEvent, WaitKey};
 use lockprof_wire::Flags;
 use rustc_hash::FxHashMap;
 
@@ -18,7 +18,7 @@ impl Goroutines {
         waited: Option<Asked>,
         target: &mut Target,
     ) {
-        let thread = self.thread(number, ticks, target);
+        let thread = self.row(number, ticks, target);
         self.forget_doubtful(number, address, mode, target);
         let mut flags = if mode == Mode::Shared { flags.with(Flags::SHARED) } else { flags };
         let wait = waited.map(|asked| {
@@ -28,7 +28,8 @@ impl Goroutines {
             let key = WaitKey { lock, thread, waiter: stack, mode, holder, holder_thread };
             (key, asked.since, ticks.saturating_sub(asked.since))
         });
-        let in_order = self.is_in_order(thread, lock, target);
+        let kind = target.session.lock(lock).kind;
+        let in_order = kind.nests() && address != 0;
         let Some(goroutine) = self.all.get_mut(&number) else { return };
         let is_nested = !goroutine.held.is_empty();
         let position = goroutine.held.last().map_or(0, |held| held.position + 1);
@@ -41,15 +42,16 @@ impl Goroutines {
             flags,
             position,
             wait,
-            is_published: !in_order,
+            in_order,
+            ordered: None,
             is_doubtful: self.has_gaps,
         };
         goroutine.held.push(held);
-        if is_nested && in_order {
-            if self.has_gaps {
+        if is_nested && kind.nests() {
+            if self.has_gaps || !in_order {
                 target.session.order.dropped += 1;
             } else {
-                publish(&mut goroutine.held, thread, target);
+                self.publish(number, ticks, target);
             }
         }
         if let Some(row) = self.locks.get_mut(&address) {
@@ -61,6 +63,11 @@ impl Goroutines {
     /// What cannot be held any more, as somebody has it, or as this goroutine goes on.
     pub(super) fn forget_doubtful(&mut self, number: u64, address: u64, mode: Mode, target: &mut Target) {
         if !self.has_folds {
+            return;
+        }
+        let is_doubtful = self.locks.get(&address).is_some_and(|row| row.is_doubtful);
+        let has_doubtful = |goroutine: &Goroutine| goroutine.held.iter().any(|held| held.is_doubtful);
+        if !is_doubtful && !self.all.get(&number).is_some_and(has_doubtful) {
             return;
         }
         let mut owners = vec![number];
@@ -79,19 +86,18 @@ impl Goroutines {
                         || held.address == address && (mode == Mode::Exclusive || held.mode == Mode::Exclusive))
             };
             let gone: Vec<Held> = goroutine.held.extract_if(.., goes).collect();
-            let Some(thread) = goroutine.thread else { continue };
+            let Some(rows) = goroutine.rows(owner) else { continue };
             for held in gone {
                 self.unhold(held.address, owner);
-                self.drop_doubtful(&held, thread, target);
+                self.drop_doubtful(&held, rows, target);
             }
         }
     }
 
-    pub(super) fn drop_doubtful(&mut self, held: &Held, thread: ThreadId, target: &mut Target) {
-        self.count(held, thread, target);
-        if held.is_published && target.session.lock(held.lock).nests() {
-            let what = What::Released { position: held.position, lock: held.lock };
-            to_order(thread, held.since, held.stack, what, target);
+    pub(super) fn drop_doubtful(&mut self, held: &Held, rows: Rows, target: &mut Target) {
+        self.count(held, rows, target);
+        if let (Some(lock), Some(thread)) = (held.ordered, rows.ordered) {
+            to_order(thread, held.since, held.stack, What::Released { position: held.position, lock }, target);
         }
     }
 
@@ -152,7 +158,7 @@ impl Goroutines {
     ) {
         self.confirm(address, kind, target);
         let Some(row) = self.locks.get(&address) else {
-            self.orphans += 1;
+            self.orphans += u64::from(!self.has_folds);
             return;
         };
         if row.kind != kind {
@@ -185,44 +191,49 @@ impl Goroutines {
         };
         let Some(goroutine) = self.all.get_mut(&owner) else { return };
         let held = goroutine.held.remove(at);
-        let Some(thread) = goroutine.thread else { return };
+        let Some(rows) = goroutine.rows(owner) else { return };
         if goroutine.has_ended && goroutine.held.is_empty() {
             self.all.remove(&owner);
         }
         self.unhold(address, owner);
-        if owner != number {
-            target.session.locks[held.lock.index()].traits.handed_over = true;
-            self.locks.entry(address).and_modify(|row| row.is_handed_over = true);
+        if owner != number
+            && let Some(row) = self.locks.get_mut(&address)
+        {
+            row.is_handed_over = true;
+            for id in [Some(held.lock), row.ordered].into_iter().flatten() {
+                target.session.locks[id.index()].traits.handed_over = true;
+            }
         }
         if held.is_doubtful {
-            self.drop_doubtful(&held, thread, target);
+            self.drop_doubtful(&held, rows, target);
         } else {
-            self.end(held, thread, ticks, Flags::NONE, target);
+            self.end(held, rows, ticks, Flags::NONE, target);
         }
     }
 
     /// A hold is over.
-    pub(super) fn end(&mut self, held: Held, thread: ThreadId, ticks: u64, flags: Flags, target: &mut Target) {
-        let site = self.site(held.lock, held.stack, held.mode, thread, target);
+    pub(super) fn end(&mut self, held: Held, rows: Rows, ticks: u64, flags: Flags, target: &mut Target) {
+        let site = self.site(held.lock, held.stack, held.mode, rows.counts, target);
         let access = Access { lock: held.lock.0, stack: held.stack.0, flags: held.flags.with(flags) };
         let hold = Hold {
             ticks: held.since,
             access,
             held: ticks.saturating_sub(held.since),
             position: held.position,
-            published_early: held.is_published,
+            published_early: held.ordered.is_some(),
         };
-        let hold_ns = target.accumulator.hold(hold, site, thread, target.ticks, target.session);
-        waited(&held, hold_ns, site, target);
-        if site.in_order && !held.is_published && self.sections < MOST_SECTIONS && !flags.is_unreleased() {
+        let hold_ns = target.accumulator.hold(hold, site, rows.who(), target.ticks, target.session);
+        waited(&held, hold_ns, rows, site, target);
+        let Some(thread) = rows.ordered else { return };
+        if held.ordered.is_none() && site.in_order && self.sections < MOST_SECTIONS && !flags.is_unreleased() {
             // What it hands over may order others.
             self.sections += 1;
             let until_ns = target.ticks.moment_ns(ticks);
             let what = What::Section { lock: held.lock, mode: held.mode, until_ns };
             to_order(thread, held.since, held.stack, what, target);
         }
-        if held.is_published && site.in_order {
-            let (lock, position, mode) = (held.lock, held.position, held.mode);
+        if let Some(lock) = held.ordered {
+            let (position, mode) = (held.position, held.mode);
             let (at, what) = if flags.is_unreleased() {
                 (held.since, What::Kept { position, lock, mode })
             } else {
@@ -233,32 +244,42 @@ impl Goroutines {
     }
 
     /// An acquisition whose end was not seen.
-    pub(super) fn count(&mut self, held: &Held, thread: ThreadId, target: &mut Target) {
-        let site = self.site(held.lock, held.stack, held.mode, thread, target);
+    pub(super) fn count(&mut self, held: &Held, rows: Rows, target: &mut Target) {
+        let site = self.site(held.lock, held.stack, held.mode, rows.counts, target);
         target.accumulator.unended(site, target.session);
-        waited(held, 0, site, target);
+        waited(held, 0, rows, site, target);
+    }
+
+    /// Hands what a goroutine holds, and is not in the order of locks yet, to it.
+    pub(super) fn publish(&mut self, number: u64, ticks: u64, target: &mut Target) {
+        let thread = self.own(number, ticks, target);
+        let mut held =
+            self.all.get_mut(&number).map(|goroutine| std::mem::take(&mut goroutine.held)).unwrap_or_default();
+        for held in held.iter_mut().filter(|held| held.ordered.is_none()) {
+            let is_in = held.in_order && Some(thread) != self.others;
+            let Some(lock) = is_in.then(|| self.ordered(held.address, held.lock, target)).flatten() else {
+                target.session.order.dropped += 1;
+                continue;
+            };
+            held.ordered = Some(lock);
+            let what = What::Acquired {
+                lock,
+                mode: held.mode,
+                how: if held.flags.is_try() { How::Try } else { How::Block },
+                reacquired: held.flags.is_reacquired(),
+                position: held.position,
+                restart: false,
+            };
+            to_order(thread, held.since, held.stack, what, target);
+        }
+        self.all.entry(number).or_default().held = held;
     }
 }
 
 /// Counts the wait before a hold, if there was one.
-fn waited(held: &Held, hold_ns: u64, site: CachedSite, target: &mut Target) {
+fn waited(held: &Held, hold_ns: u64, rows: Rows, site: CachedSite, target: &mut Target) {
     let Some((key, since, wait)) = held.wait else { return };
     let (start_ns, wait_ns) = (target.ticks.moment_ns(since), target.ticks.duration_ns(wait));
-    target.accumulator.waited(WaitEvent { key, start_ns, wait_ns, hold_ns }, site, target.session);
-}
-
-/// Hands what is held, and is not in the order of locks yet, to it.
-pub(super) fn publish(held: &mut [Held], thread: ThreadId, target: &mut Target) {
-    for held in held.iter_mut().filter(|held| !held.is_published) {
-        held.is_published = true;
-        let what = What::Acquired {
-            lock: held.lock,
-            mode: held.mode,
-            how: if held.flags.is_try() { How::Try } else { How::Block },
-            reacquired: held.flags.is_reacquired(),
-            position: held.position,
-            restart: false,
-        };
-        to_order(thread, held.since, held.stack, what, target);
-    }
+    let wait = WaitEvent { key, start_ns, wait_ns, hold_ns };
+    target.accumulator.waited(wait, rows.who().number, site, target.session);
 }

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::Language;
 use super::meaning::Event;
-use crate::ingest::accumulator::Accumulator;
+use crate::ingest::accumulator::{Accumulator, Who};
 use crate::ingest::clock::Ticks;
 use crate::ingest::order::{Input, Source};
 use crate::ingest::site_cache::SiteCache;
@@ -20,9 +20,23 @@ use crate::model::order::{self, What};
 use crate::model::{Kind, LockId, Mode, ProcessId, Session, StackId, ThreadId, WaitKey};
 use lockprof_wire::Flags;
 
-/// Goroutines that get a row of their own.
+/// Goroutines that were begun by one `go` statement and are counted in a row of their own; later ones share one. A server
+/// begins some for each request.
+const OWN_OF_PLACE: u32 = 1 << 14;
+/// The same of all places.
+const OWN_ROWS: u32 = 1 << 16;
+/// Goroutines that have a row of their own in the order of locks.
 const MOST_THREADS: usize = 1 << 18;
-/// Locks that get a row of their own.
+
+/// Locks of one kind, first used at one place, that are counted in a row of their own whatever there is beside them.
+const OWN_ALWAYS: u32 = 64;
+/// The same as long as there is room.
+const OWN_OF_CLASS: u32 = 1 << 14;
+/// So much room there is.
+const OWN_LOCKS: u32 = 1 << 16;
+/// Locks without a row of their own that the order of locks has to know of, as they were taken with others.
+const MOST_ORDERED: u32 = 1 << 18;
+/// Locks that are known at a time.
 const MOST_LOCKS: usize = 1 << 19;
 
 /// A request that took less, ns, and whose goroutine was not parked, did not wait.
@@ -67,8 +81,10 @@ pub(super) struct Held {
     flags: Flags,
     position: u32,
     wait: Option<(WaitKey, u64, u64)>,
-    /// The order of locks knows of it.
-    is_published: bool,
+    /// It can take part in the order of locks.
+    in_order: bool,
+    /// What it is there, once that knows of it.
+    ordered: Option<LockId>,
     /// Events were only counted since: it may have been released.
     pub is_doubtful: bool,
 }
@@ -98,6 +114,13 @@ impl Goroutine {
     }
 }
 
+impl LockRow {
+    /// Whether it may be no lock any more.
+    fn may_be_gone(&self, collections: u32) -> bool {
+        self.holders.is_empty() && self.waiting == 0 && collections - self.used >= 2
+    }
+}
+
 impl Asked {
     /// Whether it waits for a lock until it has it.
     pub fn is_request(&self) -> bool {
@@ -107,7 +130,12 @@ impl Asked {
 
 #[derive(Default)]
 pub(super) struct Goroutine {
+    /// Its own row: in the order of locks, and wherever it is told of. Most that live for a moment have none.
     pub thread: Option<ThreadId>,
+    /// Where it is counted.
+    counts: Option<ThreadId>,
+    /// Behind the `go` statement that began it; 0 where that was not seen.
+    made_by: StackId,
     pub held: Vec<Held>,
     pub asked: Vec<Asked>,
     pub is_parked: bool,
@@ -124,7 +152,12 @@ pub(super) struct Goroutine {
 
 /// What is known of an address.
 pub(super) struct LockRow {
+    /// Where it is counted.
     pub id: LockId,
+    /// What it is in the order of locks: its own row. `None` where it has none yet.
+    ordered: Option<LockId>,
+    /// Where it was used first.
+    place: StackId,
     pub kind: Kind,
     pub holders: Vec<u64>,
     waiting: u32,
@@ -145,6 +178,28 @@ pub(super) struct Supposed {
     ticks: u64,
 }
 
+/// What begins, or is used first, at one place: how many there were, and the row of those that have none of their own.
+#[derive(Default)]
+struct Place<Row> {
+    count: u32,
+    row: Option<Row>,
+}
+
+/// The rows of a goroutine.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    number: u64,
+    counts: ThreadId,
+    /// Its own, if it takes part in the order of locks.
+    ordered: Option<ThreadId>,
+}
+
+impl Rows {
+    fn who(self) -> Who {
+        Who { thread: self.counts, number: self.number as u32 }
+    }
+}
+
 /// All goroutines of a program that did something, and all its locks.
 pub struct Goroutines {
     process: ProcessId,
@@ -159,8 +214,18 @@ pub struct Goroutines {
     merged: FxHashMap<Kind, LockId>,
     /// What looks like a lock that was taken by a try, until a release proves it.
     supposed: FxHashMap<u64, Vec<Supposed>>,
+    /// Where goroutines begin, by the `go` statement.
+    places: FxHashMap<StackId, Place<ThreadId>>,
+    /// Where locks are used first.
+    classes: FxHashMap<(Kind, StackId), Place<LockId>>,
+    /// Rows of goroutines that are counted in one of their own, of such locks, and of locks that only the order of locks has.
+    own: (u32, u32, u32),
+    /// So many locks are known when those that are gone are looked for.
+    purge_at: usize,
     /// For goroutines beyond those that have rows.
     others: Option<ThreadId>,
+    /// When those who wait were looked through, ticks.
+    promoted: u64,
     /// By goroutine: what stands for its being woken, in the order of hand-overs.
     wakers: FxHashMap<u64, LockId>,
     threads: usize,
@@ -207,7 +272,12 @@ impl Goroutines {
             locks: FxHashMap::default(),
             merged: FxHashMap::default(),
             supposed: FxHashMap::default(),
+            places: FxHashMap::default(),
+            classes: FxHashMap::default(),
+            own: (0, 0, 0),
+            purge_at: 1 << 12,
             others: None,
+            promoted: 0,
             wakers: FxHashMap::default(),
             threads: 0,
             rows: FxHashMap::default(),
@@ -229,6 +299,7 @@ impl Goroutines {
         let Happening { event, ticks, goroutine, address, stack } = happening;
         if event == Event::Collects {
             self.collections += 1;
+            self.purge();
         }
         if goroutine == 0 {
             return;

@@ -5,7 +5,7 @@ use super::{Asked, Goroutines, LEAST_WAIT_NS, Target, to_order};
 use crate::ingest::accumulator::Accumulator;
 use crate::ingest::decode::{Access, Done, Failed, Failure};
 use crate::model::order::What;
-use crate::model::{Kind, Mode, StackId};
+use crate::model::{Kind, Mode, StackId, ThreadId};
 use lockprof_wire::Flags;
 
 impl Goroutines {
@@ -21,12 +21,12 @@ impl Goroutines {
         /// More operations are not open in one goroutine.
         const MOST: usize = 64;
         let lock = self.lock(address, kind, stack, target);
-        self.thread(number, ticks, target);
+        self.row(number, ticks, target);
         let holder = self.locks.get(&address).and_then(|row| row.holders.last()).copied();
         let holder = holder.and_then(|holder| {
             let goroutine = self.all.get(&holder)?;
-            let held = goroutine.held.iter().rev().find(|held| held.lock == lock && !held.is_doubtful)?;
-            Some((goroutine.thread?, held.stack))
+            let held = goroutine.held.iter().rev().find(|held| held.address == address && !held.is_doubtful)?;
+            Some((goroutine.counts?, held.stack))
         });
         if kind.nests()
             && !is_try
@@ -94,7 +94,7 @@ impl Goroutines {
         let is_over = |asked: &mut Asked| {
             asked.is_doubtful && matches!(asked.kind, Kind::Channel | Kind::Select | Kind::Waitgroup)
         };
-        let Some(goroutine) = self.all.get_mut(&number) else { return };
+        let Some(goroutine) = self.all.get_mut(&number).filter(|goroutine| !goroutine.asked.is_empty()) else { return };
         let over: Vec<Asked> = goroutine.asked.extract_if(.., is_over).collect();
         for mut asked in over {
             asked.has_waited = false;
@@ -116,22 +116,26 @@ impl Goroutines {
     }
 
     pub(super) fn missed(&mut self, number: u64, asked: &Asked, target: &mut Target) {
-        let thread = self.thread(number, asked.since, target);
+        let thread = self.row(number, asked.since, target);
         let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
         let failed = Failed { access: Access::default(), wait: 0, why: Failure::Taken };
         Accumulator::failed(failed, site, target.ticks, target.session);
     }
 
     pub(super) fn done(&mut self, number: u64, asked: Asked, ticks: u64, receives: bool, target: &mut Target) {
-        let thread = self.thread(number, asked.since, target);
+        let thread = self.row(number, asked.since, target);
         let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
         let flags = if asked.has_waited { Flags::CONTENDED } else { Flags::NONE };
         let access = Access { lock: asked.lock.0, stack: asked.stack.0, flags };
         let done = Done { ticks: asked.since, access, wait: ticks.saturating_sub(asked.since), parties: 0 };
         target.accumulator.done(done, site, target.ticks, target.session);
         let until_ns = target.ticks.moment_ns(ticks);
+        let thread = self.all.get(&number).and_then(|goroutine| goroutine.thread).unwrap_or(thread);
         if receives {
-            to_order(thread, asked.since, asked.stack, What::Taken { lock: asked.lock, until_ns }, target);
+            match self.ordered(asked.address, asked.lock, target) {
+                Some(lock) => to_order(thread, asked.since, asked.stack, What::Taken { lock, until_ns }, target),
+                None => hand_over_is_lost(thread, target),
+            }
         }
         let woken = self.all.get_mut(&number).and_then(|goroutine| goroutine.woken.take());
         if let Some(lock) = woken {
@@ -149,8 +153,11 @@ impl Goroutines {
         target: &mut Target,
     ) {
         let lock = self.lock(address, kind, stack, target);
-        let thread = self.thread(number, ticks, target);
-        to_order(thread, ticks, stack, What::Posted { lock }, target);
+        let thread = self.acting(number, ticks, target);
+        match self.ordered(address, lock, target) {
+            Some(lock) => to_order(thread, ticks, stack, What::Posted { lock }, target),
+            None => hand_over_is_lost(thread, target),
+        }
     }
 
     /// A goroutine wakes one that waits in a `select`, or to send: which channel or message it was is not known, but who was
@@ -158,13 +165,19 @@ impl Goroutines {
     pub(super) fn wakes(&mut self, number: u64, woken: u64, ticks: u64, stack: StackId, target: &mut Target) {
         let Some(goroutine) = self.all.get(&woken) else { return };
         let waits = |asked: &Asked| matches!(asked.kind, Kind::Channel | Kind::Select);
-        if !goroutine.asked.last().is_some_and(waits) || number == woken {
+        // One without a row of its own cannot be told apart from others there.
+        if !goroutine.asked.last().is_some_and(waits) || number == woken || goroutine.thread.is_none() {
             return;
         }
         let process = self.process;
         let lock = *self.wakers.entry(woken).or_insert_with(|| add_lock(process, 0, Kind::Cond, StackId(0), target));
         self.all.entry(woken).or_default().woken = Some(lock);
-        let thread = self.thread(number, ticks, target);
+        let thread = self.acting(number, ticks, target);
         to_order(thread, ticks, stack, What::Posted { lock }, target);
     }
+}
+
+/// What a goroutine hands over or gets is not in the order of locks.
+fn hand_over_is_lost(thread: ThreadId, target: &mut Target) {
+    target.session.order.timeline(thread).soft_dropped += 1;
 }
