@@ -5,9 +5,11 @@ mod doctor;
 mod export;
 mod filter;
 mod gate;
+mod generate;
 mod look;
 mod record;
 mod recover;
+mod symbolize;
 mod top;
 mod views;
 
@@ -18,9 +20,11 @@ pub use doctor::DoctorArgs;
 pub use export::{ExportArgs, ExportFormat, ExportTable, Whose};
 pub use filter::{FilterArgs, duration_ns};
 pub use gate::{CheckArgs, CheckFormat, GraphArgs, GraphBy, GraphFormat, budget, program_timeout};
+pub use generate::{CompletionsArgs, ManArgs, completions, pages};
 pub use look::{ListArgs, WhereArgs};
 pub use record::{DemoArgs, RunArgs, ShimArgs};
 pub use recover::RecoverArgs;
+pub use symbolize::SymbolizeArgs;
 pub use top::TopArgs;
 pub use views::{By, ExplainArgs, FlamegraphArgs, HtmlArgs, Metric, ReportArgs, ReportFormat, Side, Sort};
 
@@ -121,12 +125,18 @@ pub enum Command {
     Diff(DiffArgs),
     /// Make one recording of several
     Merge(MergeArgs),
+    /// Give a recording names from debug files that were not there at its end
+    Symbolize(SymbolizeArgs),
     /// Write a recording in another tool's format: pprof, speedscope, Perfetto, Prometheus, tables
     Export(ExportArgs),
     /// Write everything as one page for a browser, offline
     Html(HtmlArgs),
     /// Record a built-in contended program: the first thing to try
     Demo(DemoArgs),
+    /// Write the completions of commands and options for a shell
+    Completions(CompletionsArgs),
+    /// Write the pages for `man`
+    Man(ManArgs),
 }
 
 /// How a comparison is written.

@@ -55,6 +55,7 @@ mod suite {
     mod sandboxes;
     mod signals;
     mod stacks;
+    mod symbolize;
     mod top;
     mod unseen;
     mod waits;

@@ -156,6 +156,9 @@ pub struct GraphArgs {
     /// Only what is part of a cycle
     #[arg(long)]
     pub cycles_only: bool,
+    /// Open it in the browser that `xdg-open` or $BROWSER names
+    #[arg(long)]
+    pub open: bool,
 }
 
 /// How a graph is written.

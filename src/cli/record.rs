@@ -17,8 +17,8 @@ use super::program_timeout;
                         lockprof run -p 4242 --duration 10          ten seconds of a program that runs already\n\n\
                         The exit code is the program's own; 128+N when signal N ended it.")]
 pub struct RunArgs {
-    /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time
-    /// [default: %e.%p.lockprof]
+    /// Write the recording to FILE; %e stands for the executable's name, %p for its pid, %t for the time; - is standard
+    /// output, and the program's own then goes to standard error [default: %e.%p.lockprof]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<OsString>,
     /// Record this process only, not the ones that it starts
@@ -61,4 +61,8 @@ pub struct ShimArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Writes demo.lockprof and demo.svg to this folder.\n\n\
                         Example:\n  lockprof demo && lockprof report demo.lockprof")]
-pub struct DemoArgs {}
+pub struct DemoArgs {
+    /// Open it in the browser that `xdg-open` or $BROWSER names
+    #[arg(long)]
+    pub open: bool,
+}

@@ -55,10 +55,13 @@ pub struct FlamegraphArgs {
     /// The recording [default: the newest *.lockprof in this folder]
     #[arg(value_name = "TRACE")]
     pub trace: Option<PathBuf>,
-    /// Write the picture to FILE [default: TRACE with .svg in place of .lockprof, or standard output
-    /// where that is not a terminal]
+    /// Write the picture to FILE; - is standard output [default: TRACE with .svg in place of .lockprof, or
+    /// standard output where that is not a terminal]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Open it in the browser that `xdg-open` or $BROWSER names
+    #[arg(long)]
+    pub open: bool,
     /// How wide a frame is: the time waited, the time held, or how often
     #[arg(long, value_enum, default_value_t = Metric::Wait)]
     pub metric: Metric,

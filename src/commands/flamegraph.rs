@@ -1,10 +1,8 @@
 //! `lockprof flamegraph`: a recording as a picture.
 
-use std::io::IsTerminal;
-
 use anyhow::bail;
 
-use super::output::{Console, Target};
+use super::output::Console;
 use super::trace;
 use crate::analysis::Filter;
 use crate::analysis::contention::{Contention, Query};
@@ -37,16 +35,9 @@ pub(super) fn flamegraph(console: &Console, args: &FlamegraphArgs) -> anyhow::Re
     for notice in picture.notice.iter().chain(&notes) {
         console.say(notice);
     }
-    let target = match &args.output {
-        Some(path) if path.as_os_str() == "-" => Target::Stdout,
-        Some(path) => Target::File(path.clone()),
-        None if std::io::stdout().is_terminal() => Target::File(path.with_extension("svg")),
-        None => Target::Stdout,
-    };
+    let target = super::picture::target(args.output.as_deref(), args.open, path.with_extension("svg"))?;
     target.write(&picture.svg)?;
-    if let Target::File(path) = &target {
-        console.say(&format!("wrote {}: open it in a browser", path.display()));
-    }
+    super::picture::present(console, &target, args.open)?;
     Ok(ExitCode::Success)
 }
 

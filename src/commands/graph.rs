@@ -1,8 +1,9 @@
 //! `lockprof graph`: the lock-order graph as a picture or for other programs.
 
-use std::io::IsTerminal;
+use anyhow::bail;
 
 use super::output::{Console, Target};
+use super::picture;
 use super::trace;
 use crate::analysis::order::{self, By};
 use crate::cli::{GraphArgs, GraphBy, GraphFormat};
@@ -36,19 +37,21 @@ pub(super) fn graph(console: &Console, args: &GraphArgs) -> anyhow::Result<ExitC
         GraphFormat::Mermaid => mermaid(session, &fitted, &options),
         GraphFormat::Json => json::graph(session, &graph, by_class),
     };
-    let target = match &args.output {
-        Some(path) if path.as_os_str() == "-" => Target::Stdout,
-        Some(path) => Target::File(path.clone()),
-        None if args.format == GraphFormat::Svg && std::io::stdout().is_terminal() => {
-            // A flame graph of the same recording has the plain ending.
-            Target::File(trace.path.with_extension("graph.svg"))
-        }
-        None => Target::Stdout,
-    };
+    // A flame graph of the same recording has the plain ending.
+    let own = trace.path.with_extension("graph.svg");
+    if args.format == GraphFormat::Svg {
+        let target = picture::target(args.output.as_deref(), args.open, own)?;
+        target.write(text.as_bytes())?;
+        picture::present(console, &target, args.open)?;
+        return Ok(ExitCode::Success);
+    }
+    if args.open {
+        bail!("--open goes with the picture: leave out --format, or say --format svg");
+    }
+    let (target, _) = console.target(args.output.as_deref());
     target.write(text.as_bytes())?;
     if let Target::File(path) = &target {
-        let hint = if args.format == GraphFormat::Svg { ": open it in a browser" } else { "" };
-        console.say(&format!("wrote {}{hint}", path.display()));
+        console.say(&format!("wrote {}", path.display()));
     }
     Ok(ExitCode::Success)
 }

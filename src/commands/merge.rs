@@ -6,7 +6,7 @@ use super::output::Console;
 use super::trace;
 use crate::cli::MergeArgs;
 use crate::exit_code::ExitCode;
-use crate::ingest::{file, merge};
+use crate::ingest::merge;
 use crate::model::Session;
 use crate::render::units::{count, plural};
 
@@ -23,7 +23,7 @@ pub(super) fn merge(console: &Console, args: &MergeArgs) -> anyhow::Result<ExitC
         traces.push(trace.session);
     }
     let merged = merge::merge(&traces)?;
-    file::write_to_path(&merged, &args.output)?;
+    super::run::write_trace(&merged, &args.output, None)?;
     let runs = plural(merged.runs() as u64, "run", "runs");
     console.say(&format!(
         "wrote {}: {runs} of {}",

@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod export;
 mod flamegraph;
+mod generate;
 mod graph;
 mod hangs;
 mod html;
@@ -16,12 +17,14 @@ mod merge;
 mod names;
 mod output;
 mod past;
+mod picture;
 mod recover;
 mod report;
 mod run;
 mod settings;
 mod shim;
 mod sources;
+mod symbolize;
 mod top;
 mod trace;
 
@@ -88,8 +91,11 @@ fn dispatch(console: &Console, command: Command) -> anyhow::Result<ExitCode> {
         Command::Recover(args) => recover::recover(console, &args),
         Command::Diff(args) => diff::diff(console, &args),
         Command::Merge(args) => merge::merge(console, &args),
+        Command::Symbolize(args) => symbolize::symbolize(console, &args),
         Command::Top(args) => top::top(console, &args),
-        Command::Demo(_) => demo::demo(console),
+        Command::Completions(args) => generate::completions(console, &args),
+        Command::Man(args) => generate::man(console, &args),
+        Command::Demo(args) => demo::demo(console, &args),
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cli::{ColorWhen, Global};
+use crate::ingest::file;
+use crate::model::Session;
 use crate::render::style::{Layout, Style};
 
 /// Columns where the output is no terminal.
@@ -122,6 +124,13 @@ impl Target {
 pub fn write_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     write(&mut out).and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+/// Writes a recording to standard output.
+pub fn write_trace(session: &Session) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    file::write(session, &mut out)?;
+    out.flush().context("cannot write to standard output")
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {

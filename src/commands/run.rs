@@ -20,7 +20,7 @@ use crate::model::{Coverage, Exit, Overhead, Session};
 use crate::record::cost::Measuring;
 use crate::record::folder::Folder;
 use crate::record::launch::Program;
-use crate::record::{self, Ended, Event, Options, preflight, recover, shim};
+use crate::record::{self, Ended, Event, Options, Output, preflight, recover, shim};
 use crate::render::style::Layout;
 use crate::render::text;
 use crate::render::units::duration;
@@ -43,6 +43,7 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
         exact: args.exact,
         counters: args.counters,
         timeout: args.timeout,
+        output: if is_stdout(&pattern) { Output::ToStderr } else { Output::Own },
         ..Options::default()
     };
     let Recorded { session, exit, pid, folder, .. } = match args.pid {
@@ -63,6 +64,7 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     }
     if !console.quiet() {
         console.write_stderr(&summary(&session, &path, &console.stderr_layout(), console.verbose()));
+        super::symbolize::missing(console, &session, Some(&path));
     }
     Ok(match code_of(exit) {
         // What the program says of itself comes first, where it says that something is wrong.
@@ -73,6 +75,9 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
 
 /// Writes a recording where it belongs. Where that cannot be, it is kept for `lockprof recover`.
 pub(super) fn write_trace(session: &Session, path: &Path, folder: Option<Folder>) -> anyhow::Result<()> {
+    if is_stdout(path.as_os_str()) {
+        return super::output::write_trace(session);
+    }
     let Err(error) = file::write_to_path(session, path) else { return Ok(()) };
     match folder.map(|folder| folder.keep(session)) {
         Some(Ok(kept)) => bail!(
@@ -83,12 +88,18 @@ pub(super) fn write_trace(session: &Session, path: &Path, folder: Option<Folder>
     }
 }
 
+/// Whether this names standard output.
+fn is_stdout(name: &OsStr) -> bool {
+    name == "-"
+}
+
 /// What stands out in a recording that was written to `path`.
 pub(super) fn summary(session: &Session, path: &Path, layout: &Layout, verbose: bool) -> String {
     let contention = Contention::of(session, &Query { merge_alike: true, ..Query::default() });
     let options = text::SummaryOptions { layout: *layout, verbose };
     let findings = findings::find(session);
-    text::summary(session, &contention, &findings, &path.display().to_string(), &options)
+    let name = if is_stdout(path.as_os_str()) { "FILE".to_owned() } else { path.display().to_string() };
+    text::summary(session, &contention, &findings, &name, &options)
 }
 
 /// The program's own exit code.
@@ -229,6 +240,9 @@ fn overhead(session: &Session, measuring: Measuring) -> Overhead {
 /// Fails before the program is started if the recording could not be written afterwards.
 pub(super) fn check_writable(pattern: &OsStr) -> anyhow::Result<()> {
     let path = Path::new(pattern);
+    if is_stdout(pattern) {
+        return Ok(());
+    }
     if path.file_name().is_none() || path.is_dir() {
         bail!("-o {} names a folder: name a file", path.display());
     }

@@ -165,6 +165,13 @@ pub fn locate_in(module: &Module, debug_folders: &[PathBuf]) -> Result<Option<Lo
     }
 }
 
+/// The files of a module whose debug file is known. The module's own may be gone.
+pub fn locate_with(module: &Module, debug: &Path) -> Result<Located, ElfError> {
+    let path = module.path.strip_suffix(" (deleted)").unwrap_or(&module.path);
+    let debug = open_recorded(debug, &module.build_id)?;
+    Ok(Located { binary: open_recorded(Path::new(path), &module.build_id).ok(), debug: Some(debug) })
+}
+
 /// Whether the file holds DWARF of its own.
 pub fn has_debug_information(file: &object::File<'_>) -> bool {
     file.section_by_name(".debug_info").is_some_and(|section| section.size() > 0)

@@ -11,7 +11,7 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use rustc_hash::FxHashMap;
 
-use super::elf::{self, Located};
+use super::elf::Located;
 use super::kept::Kept;
 use super::{demangle, go, qualified};
 use crate::model::{Frame, Frames, Module, ModuleId, Session, StackId};
@@ -56,7 +56,7 @@ pub fn symbolize(session: &mut Session, kept: &Kept) -> Vec<String> {
 /// Trouble with the files is added to `notes`.
 pub fn resolve(module: &Module, addresses: &[u64], kept: &Kept, notes: &mut Vec<String>) -> Vec<Vec<Frame>> {
     let mut found = vec![Vec::new(); addresses.len()];
-    match elf::locate(&kept.module(module)) {
+    match kept.locate(module) {
         Ok(Some(located)) => resolve_kept(&located, addresses, kept, &mut found, notes),
         Ok(None) => {}
         Err(error) => notes.push(error.to_string()),

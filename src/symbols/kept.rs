@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectSection};
 use rustc_hash::FxHashMap;
 
-use super::elf::{Binary, Located};
+use super::elf::{self, Binary, ElfError, Located};
 use crate::model::{Frame, Module};
 use crate::safe_file;
 
@@ -43,12 +43,14 @@ pub struct Kept {
     worth: u64,
     /// By a module's path: where the file is that was there when it was recorded.
     files: FxHashMap<String, PathBuf>,
+    /// By build-id: files with debug information that the person named.
+    debug: FxHashMap<Vec<u8>, PathBuf>,
 }
 
 impl Kept {
     /// In this folder, which nobody else may change. Without one nothing is kept.
     pub fn in_folder(folder: Option<PathBuf>) -> Self {
-        Self { folder, worth: WORTH, files: FxHashMap::default() }
+        Self { folder, worth: WORTH, ..Self::default() }
     }
 
     /// Beside it, where the files of modules are which may be no longer at their paths.
@@ -57,8 +59,23 @@ impl Kept {
         Self { files, ..self }
     }
 
+    /// Beside it, files with debug information, by build-id.
+    #[must_use]
+    pub fn with_debug_files(self, debug: FxHashMap<Vec<u8>, PathBuf>) -> Self {
+        Self { debug, ..self }
+    }
+
+    /// The files of a module.
+    pub(super) fn locate(&self, module: &Module) -> Result<Option<Located>, ElfError> {
+        let module = self.module(module);
+        match self.debug.get(&module.build_id) {
+            Some(debug) => elf::locate_with(&module, debug).map(Some),
+            None => elf::locate(&module),
+        }
+    }
+
     /// The module, with a path at which its file is.
-    pub(super) fn module<'a>(&self, module: &'a Module) -> Cow<'a, Module> {
+    fn module<'a>(&self, module: &'a Module) -> Cow<'a, Module> {
         match self.files.get(&module.path) {
             Some(path) => Cow::Owned(Module { path: path.display().to_string(), ..module.clone() }),
             None => Cow::Borrowed(module),

@@ -9,6 +9,8 @@
 //! just-in-time compiled code. Nothing here fails as a whole: a file that cannot be used becomes a
 //! note for the person, and its addresses stay module and offset.
 
+mod again;
+mod debug_files;
 mod demangle;
 mod dwarf;
 pub mod elf;
@@ -28,6 +30,8 @@ mod variables;
 #[cfg(test)]
 mod testing;
 
+pub use again::{Improved, Unnamed, name_again, poor, unnamed};
+pub use debug_files::{fetch, find};
 pub use frames::{resolve, symbolize};
 pub use kept::Kept;
 pub use naming::name_locks;

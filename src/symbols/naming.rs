@@ -27,7 +27,7 @@
 use rustc_hash::FxHashMap;
 
 use super::dwarf::{Dwarf, Scopes, Wanted};
-use super::elf::{self, ElfError};
+use super::elf::ElfError;
 use super::kept::Kept;
 use super::source::{Sources, plain_name};
 use super::variables::{code_offsets, variables, with_debug};
@@ -297,7 +297,7 @@ fn ask_module(
     answers: &mut Answers,
 ) -> Result<(), ElfError> {
     let Some(module) = session.stacks.modules.get(id.index()) else { return Ok(()) };
-    let Some(located) = elf::locate(&kept.module(module))? else { return Ok(()) };
+    let Some(located) = kept.locate(module)? else { return Ok(()) };
     data.sort_unstable();
     data.dedup();
     // Definitions are of use only where frames have lines.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
+use super::debug_files::hex;
+
 /// dpkg's lists of files, one for each package.
 const LISTS: &str = "/var/lib/dpkg/info";
 
@@ -35,14 +37,16 @@ fn of_in(file: &Path, lists: &Path) -> Option<String> {
     })
 }
 
+/// Whether servers of debug information are named.
+pub fn has_server() -> bool {
+    std::env::var_os("DEBUGINFOD_URLS").is_some_and(|urls| !urls.is_empty())
+}
+
 /// How to get the debug information of a file.
 pub fn advice(file: &Path, build_id: &[u8]) -> String {
-    let hex: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let by_server = if std::env::var_os("DEBUGINFOD_URLS").is_some_and(|urls| !urls.is_empty()) && !hex.is_empty() {
-        ", or let `lockprof symbolize --debuginfod` fetch it"
-    } else {
-        ""
-    };
+    let hex = hex(build_id);
+    let by_server =
+        if has_server() && !hex.is_empty() { ", or let `lockprof symbolize --debuginfod` fetch it" } else { "" };
     match of(file) {
         Some(package) => {
             format!("install {package}-dbgsym (or -dbg) of Debian's archive of debug packages{by_server}")
