@@ -8,6 +8,8 @@
 //! the child then: it has no number before, and runs no code that could announce it. Nobody is traced for longer than that
 //! takes.
 
+mod spawned;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -24,7 +26,7 @@ use lockprof_wire::{FOLLOW, LEFT_ALONE, SPAWNS, STARTED};
 use rustc_hash::FxHashSet;
 
 use super::cargo::{Role, Roles};
-use super::inline::{self, Recipe, Seized, Tracee};
+use super::inline::{self, Recipe, Tracee};
 use super::{go, rust};
 use crate::ingest::go::Patched;
 use crate::ingest::{procfs, tasks};
@@ -140,25 +142,9 @@ fn attend(mut stream: UnixStream, shared: &Arc<Shared>, sender: &Sender<News>) {
     }
     if path.first() != Some(&SPAWNS) {
         becomes(stream, pid, &path, shared, sender);
-    } else if let Some((thread, path)) = child_of(&mut stream, path) {
-        spawns(stream, (pid, thread), &path, shared, sender);
+    } else if let Some((thread, path)) = spawned::child_of(&mut stream, path) {
+        spawned::follow(stream, (pid, thread), &path, shared, sender);
     }
-}
-
-/// The thread and the path of an announcement of a child, of which this was read so far.
-fn child_of(stream: &mut UnixStream, mut told: Vec<u8>) -> Option<(u32, Vec<u8>)> {
-    /// It comes in a few pieces.
-    const LONGEST: u64 = 8192;
-    const HEAD: usize = 5;
-    let mut byte = [0];
-    let mut rest = stream.take(LONGEST);
-    // The number may have zeros in it.
-    while told.len() <= HEAD || told.last() != Some(&0) {
-        rest.read_exact(&mut byte).ok()?;
-        told.push(byte[0]);
-    }
-    let thread = u32::from_le_bytes(told.get(1..HEAD)?.try_into().ok()?);
-    Some((thread, told[HEAD..told.len() - 1].to_vec()))
 }
 
 /// A program with the shim in it is about to run.
@@ -233,57 +219,6 @@ fn becomes(stream: UnixStream, pid: u32, path: &[u8], shared: &Arc<Shared>, send
         // It is looked at as any other.
         lock(&shared.busy).remove(&pid);
     }
-}
-
-/// A thread is about to start a program by `posix_spawn`.
-fn spawns(mut stream: UnixStream, (pid, thread): (u32, u32), path: &[u8], shared: &Arc<Shared>, sender: &Sender<News>) {
-    let Some(file) = find(pid, path) else { return };
-    let kind = shared.kind(&file);
-    // In another PID namespace its number is another one.
-    if kind == Kind::Other || !is_thread(pid, thread) {
-        return;
-    }
-    if lock(&shared.roles).of(pid) == Role::Builds {
-        return;
-    }
-    let (shared, sender) = (Arc::clone(shared), sender.clone());
-    // A large program takes a while, and others start meanwhile. Where there is no thread for it, the program is missed and
-    // told as any other.
-    let _ = Builder::new().name("follower".to_owned()).spawn(move || {
-        let known = shared.recipe_of(kind, &file);
-        if matches!(*known, Ok(None)) {
-            return;
-        }
-        let Ok(Some(child)) = child(&mut stream, thread) else { return };
-        let pid = child.pid();
-        lock(&shared.busy).insert(pid);
-        // It has ended where the program could not be executed.
-        let tracee = child.at_exec().map_err(|error| error.to_string());
-        let outcome = match tracee.map(|tracee| patch(tracee, &known, &shared.socket, &sender)) {
-            Ok(Ok(Some(()))) => return,
-            Ok(Ok(None)) | Err(_) => Outcome::Nothing,
-            Ok(Err(why)) => Outcome::Refused(file, why),
-        };
-        let _ = sender.send(News { pid, outcome });
-    });
-}
-
-/// Whether a process has this thread, and sees it under the number that it has here.
-fn is_thread(pid: u32, thread: u32) -> bool {
-    let process = procfs::folder(pid);
-    let is_alike = procfs::namespace(&process) == procfs::namespace(Path::new("/proc/self"));
-    is_alike && process.join("task").join(thread.to_string()).exists()
-}
-
-/// The child that a thread is about to make, which has not run yet.
-fn child(stream: &mut UnixStream, thread: u32) -> std::io::Result<Option<Seized>> {
-    let parent = Tracee::seize_parent(thread as i32)?;
-    let is_told = stream.write_all(b"g").is_ok();
-    let _ = stream.set_read_timeout(Some(Duration::from_millis(1)));
-    parent.child(|| {
-        // It says so by a byte; or its process has ended.
-        !is_told || !matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-    })
 }
 
 /// Traces the process until it has become the program, and patches that; `None` where it did not.

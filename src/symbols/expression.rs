@@ -72,6 +72,23 @@ pub fn lock_expression(text: &str, column: u32, kind: Kind) -> Option<String> {
     around.next().is_none().then_some(only.text)
 }
 
+/// What a method is called of, on the first line of `text`: `s.once` of `s.once.Do(f)`, if it is one thing.
+pub fn receiver(text: &str, method: &str) -> Option<String> {
+    let first_line = text.find('\n').unwrap_or(text.len());
+    let tokens = tokens(text);
+    let mut found: Option<String> = None;
+    for at in (1..tokens.len()).take_while(|at| tokens[*at].start < first_line) {
+        let is_call = tokens[at].is(method) && tokens.get(at + 1).is_some_and(|next| next.is("("));
+        if is_call && tokens[at - 1].is(".") {
+            let of = path(&tokens[before_postfix(&tokens, at - 1)?..at - 1])?;
+            if found.replace(of.clone()).is_some_and(|before| before != of) {
+                return None;
+            }
+        }
+    }
+    found
+}
+
 /// The argument at `index` of a call of `function` on the first line of `text`.
 pub fn argument(text: &str, function: &str, index: usize) -> Option<String> {
     let first_line = text.find('\n').unwrap_or(text.len());

@@ -24,6 +24,8 @@
 //! The third row needs the source file; the others do not depend on what else the machine has. It and the name of such
 //! a lock have the class that declares the member, as far as DWARF tells it; otherwise that of the method.
 
+mod of_go;
+
 use rustc_hash::FxHashMap;
 
 use super::dwarf::{Dwarf, Scopes, Wanted};
@@ -36,6 +38,7 @@ use crate::model::lock_frames::is_library;
 use crate::model::owners::{Owners, PROGRAM};
 use crate::model::stacks::Node;
 use crate::model::{CodeAddress, Frame, Kind, LockId, LockName, ModuleId, NameSource, Origin, Session, StackId};
+use of_go::{member_of_go, part_of_go};
 
 /// Calls of the program's own wrappers (`lock_it(&acct->lock)`) that are followed outwards.
 const WRAPPED: usize = 4;
@@ -105,7 +108,7 @@ fn name(
     let (text, source) = if let Some(name) = global {
         (name.clone(), NameSource::Global)
     } else if let Some(words) = member.or_else(|| place.words.clone()) {
-        (words, NameSource::Source)
+        (place.part_of.as_ref().map_or(words.clone(), |of| format!("{words} ({of})")), NameSource::Source)
     } else if let Some(function) = &place.frame.function {
         (function.clone(), NameSource::Function)
     } else if let Some(module) = data.and_then(|data| module_name(session, data.module)) {
@@ -128,6 +131,8 @@ struct Place {
     words: Option<String>,
     /// Go: the receiver's type, as it is written, and the member; the package.
     of_go: Option<(String, String)>,
+    /// Go: the type of the library's that the lock is a part of, and the words are of: `sync.Once`.
+    part_of: Option<String>,
 }
 
 impl Place {
@@ -141,13 +146,20 @@ impl Place {
         match all.get(own) {
             Some((node, index, frame)) => {
                 let frames: Vec<&Frame> = all[own..].iter().map(|(_, _, frame)| *frame).collect();
-                let words = words(&frames, kind, sources);
-                let of_go = words.as_deref().and_then(|words| member_of_go(frame, words, kind, sources));
-                Self { address: node.address, frame: (*frame).clone(), index: *index, words, of_go }
+                let inside = own.checked_sub(1).map(|before| all[before].2);
+                let part = inside.and_then(|inside| part_of_go(inside, frame, sources));
+                let (words, part_of) = match part {
+                    Some((words, of)) => (Some(words), Some(of)),
+                    None => (words(&frames, kind, sources), None),
+                };
+                let lock = if kind == Kind::Rwlock { "RWMutex" } else { "Mutex" };
+                let embedded = part_of.as_deref().and_then(|of| of.split('.').next_back()).unwrap_or(lock);
+                let of_go = words.as_deref().and_then(|words| member_of_go(frame, words, embedded, sources));
+                Self { address: node.address, frame: (*frame).clone(), index: *index, words, of_go, part_of }
             }
             None => {
                 let address = CodeAddress { module: None, address: 0 };
-                Self { address, frame: Frame::default(), index: 0, words: None, of_go: None }
+                Self { address, frame: Frame::default(), index: 0, words: None, of_go: None, part_of: None }
             }
         }
     }
@@ -207,23 +219,6 @@ impl Place {
             None => format!("{kind}@{module}!{function}"),
         }
     }
-}
-
-/// Go: `x.mu`, where the function's head has `x *Account`, is `(*Account).mu`, and `x` alone the lock that is embedded there.
-fn member_of_go(frame: &Frame, words: &str, kind: Kind, sources: &mut Sources) -> Option<(String, String)> {
-    frame.file.as_deref().filter(|file| file.ends_with(".go"))?;
-    let embedded = if kind == Kind::Rwlock { "RWMutex" } else { "Mutex" };
-    let (variable, member) = words.split_once('.').unwrap_or((words, embedded));
-    let of = sources.type_of(frame, variable)?;
-    if of.ends_with("sync.Mutex") || of.ends_with("sync.RWMutex") {
-        // It was handed over by itself: the caller's words say more.
-        return None;
-    }
-    let of = if of.starts_with('*') { format!("({of})") } else { of };
-    let function = frame.function.as_deref()?;
-    let start = function.rfind('/').map_or(0, |at| at + 1);
-    let package = &function[..start + function[start..].find('.')?];
-    Some((format!("{of}.{member}"), package.to_owned()))
 }
 
 /// The source's words at the first of the frames; where they are only a parameter's name, the

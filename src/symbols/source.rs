@@ -8,7 +8,7 @@ use std::fs;
 
 use rustc_hash::FxHashMap;
 
-use super::expression::{argument, lock_expression};
+use super::expression::{argument, lock_expression, receiver};
 use super::tokens::{Kind as Token, arguments, tokens};
 use crate::model::lock_class::without_templates;
 use crate::model::{Frame, Kind};
@@ -32,6 +32,11 @@ impl Sources {
     /// The lock that a frame's source line asks for: `acct->lock`.
     pub fn words(&mut self, frame: &Frame, kind: Kind) -> Option<String> {
         lock_expression(self.text(frame)?, frame.column, kind)
+    }
+
+    /// What a frame's source line calls a method of: `s.once` of `s.once.Do(f)`.
+    pub fn receiver(&mut self, frame: &Frame, method: &str) -> Option<String> {
+        receiver(self.text(frame)?, method)
     }
 
     /// What the caller's source line hands to `callee` as its parameter `index`.

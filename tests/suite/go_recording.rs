@@ -82,6 +82,40 @@ fn goroutines_and_locks_that_live_for_a_moment() {
     }
 }
 
+/// Go's own block profile of the same run. Its waits end when a goroutine may run again, ours when it does, which is later on
+/// a busy machine; a goroutine that parks twice for one lock is counted twice there.
+#[test]
+fn waits_are_those_of_go_s_own_profile() {
+    for go in toolchains() {
+        let recording = Target::new(go.build("profiled", BUILDS[0])).record();
+        let Outcome { stdout, stderr, .. } = &recording.outcome;
+        assert_eq!(recording.outcome.code(), 0, "{} {stderr}", go.version);
+        recording.report.assert_accounted();
+        let ours = |kind: &str| {
+            let of_kind: Vec<&Value> = recording.report.locks().iter().filter(|lock| lock["kind"] == kind).collect();
+            let sum =
+                |number: &dyn Fn(&Value) -> Option<u64>| of_kind.iter().filter_map(|lock| number(lock)).sum::<u64>();
+            (sum(&|lock| lock["contended"].as_u64()), sum(&|lock| lock["wait_ns"]["total"].as_u64()))
+        };
+        let theirs: Vec<(&str, u64, u64)> = stdout
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.strip_prefix("PROFILE ")?.split(' ');
+                Some((words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+            })
+            .collect();
+        assert_eq!(theirs.len(), 4, "{} {stdout}", go.version);
+        let ratio = |(kind, _, cycles): &(&str, u64, u64)| *cycles as f64 / ours(kind).1 as f64;
+        let rate = theirs.iter().find(|row| row.0 == "waitgroup").map(ratio).expect("waits for wait groups");
+        for row in &theirs {
+            let (waits, (kind, counted, _)) = (ours(row.0).0, *row);
+            assert!(counted.abs_diff(waits) <= counted / 20 + 2, "{} {kind}: {waits} of {counted} waits", go.version);
+            let share = ratio(row) / rate;
+            assert!((0.75..1.1).contains(&share), "{} {kind}: {share} of the time that we say", go.version);
+        }
+    }
+}
+
 #[test]
 fn however_a_go_program_was_built() {
     for go in outermost() {

@@ -139,3 +139,12 @@ fn the_callers_argument() {
     assert_eq!(argument("other(a);", "take", 0), None);
     assert_eq!(argument("take(a);", "take", 1), None);
 }
+
+#[test]
+fn what_a_method_is_called_of() {
+    assert_eq!(receiver("\ts.once.Do(func() { other.Do(f) })", "Do"), None);
+    assert_eq!(receiver("\ts.once.Do(func() {\n other.Do(f)", "Do").as_deref(), Some("s.once"));
+    assert_eq!(receiver("v, ok := c.shards[i].m.Load(key)", "Load").as_deref(), Some("c.shards[i].m"));
+    assert_eq!(receiver("Do(f)", "Do"), None);
+    assert_eq!(receiver("get().Do(f)", "Do").as_deref(), Some("get()"));
+}

@@ -5,6 +5,7 @@ mod closing;
 mod holds;
 mod requests;
 mod rows;
+mod state;
 
 use std::ops::Range;
 
@@ -44,6 +45,9 @@ const LEAST_WAIT_NS: u64 = 1000;
 /// Holds with nothing taken under them that the order of locks gets: later ones would push out others.
 const MOST_SECTIONS: u32 = 200_000;
 
+pub use state::{Asked, Goroutine, Held, LockRow};
+use state::{Place, Rows, Supposed};
+
 /// Where the events go.
 pub struct Target<'a> {
     /// What was seen so far.
@@ -69,135 +73,6 @@ pub struct Happening {
     pub address: u64,
     /// Where.
     pub stack: StackId,
-}
-
-/// A lock that a goroutine holds.
-pub(super) struct Held {
-    pub lock: LockId,
-    pub address: u64,
-    pub mode: Mode,
-    pub stack: StackId,
-    pub since: u64,
-    flags: Flags,
-    position: u32,
-    wait: Option<(WaitKey, u64, u64)>,
-    /// It can take part in the order of locks.
-    in_order: bool,
-    /// What it is there, once that knows of it.
-    ordered: Option<LockId>,
-    /// Events were only counted since: it may have been released.
-    pub is_doubtful: bool,
-}
-
-/// Something that a goroutine asked for, or an operation that may block, which is not over.
-pub(super) struct Asked {
-    pub kind: Kind,
-    pub mode: Mode,
-    pub address: u64,
-    pub lock: LockId,
-    pub stack: StackId,
-    pub since: u64,
-    pub is_try: bool,
-    /// It was not free, or the goroutine was parked since.
-    pub has_waited: bool,
-    /// The goroutine was parked since.
-    has_parked: bool,
-    /// Events were only counted since: it may be over.
-    pub is_doubtful: bool,
-    holder: Option<(ThreadId, StackId)>,
-}
-
-impl Goroutine {
-    /// Whether it holds a lock that a goroutine which it started since may release.
-    pub fn may_have_handed_over(&self, address: u64) -> bool {
-        self.held.iter().any(|held| held.address == address && held.since < self.last_made)
-    }
-}
-
-impl LockRow {
-    /// Whether it may be no lock any more.
-    fn may_be_gone(&self, collections: u32) -> bool {
-        self.holders.is_empty() && self.waiting == 0 && collections - self.used >= 2
-    }
-}
-
-impl Asked {
-    /// Whether it waits for a lock until it has it.
-    pub fn is_request(&self) -> bool {
-        self.kind.nests() && !self.is_try
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Goroutine {
-    /// Its own row: in the order of locks, and wherever it is told of. Most that live for a moment have none.
-    pub thread: Option<ThreadId>,
-    /// Where it is counted.
-    counts: Option<ThreadId>,
-    /// Behind the `go` statement that began it; 0 where that was not seen.
-    made_by: StackId,
-    pub held: Vec<Held>,
-    pub asked: Vec<Asked>,
-    pub is_parked: bool,
-    /// It has left something behind.
-    pub has_ended: bool,
-    /// It was woken while it waited for a message.
-    woken: Option<LockId>,
-    made_at: u64,
-    /// When it started another one last, ticks.
-    last_made: u64,
-    /// Behind the `go` statement that is being executed.
-    makes: StackId,
-}
-
-/// What is known of an address.
-pub(super) struct LockRow {
-    /// Where it is counted.
-    pub id: LockId,
-    /// What it is in the order of locks: its own row. `None` where it has none yet.
-    ordered: Option<LockId>,
-    /// Where it was used first.
-    place: StackId,
-    pub kind: Kind,
-    pub holders: Vec<u64>,
-    waiting: u32,
-    /// How often memory had been collected when it was used last.
-    used: u32,
-    /// Somebody who holds it may hold it no longer.
-    is_doubtful: bool,
-    /// Others than its holders release it.
-    pub is_handed_over: bool,
-}
-
-/// See [`Goroutines::suppose`].
-pub(super) struct Supposed {
-    number: u64,
-    kind: Kind,
-    mode: Mode,
-    stack: StackId,
-    ticks: u64,
-}
-
-/// What begins, or is used first, at one place: how many there were, and the row of those that have none of their own.
-#[derive(Default)]
-struct Place<Row> {
-    count: u32,
-    row: Option<Row>,
-}
-
-/// The rows of a goroutine.
-#[derive(Clone, Copy)]
-pub(super) struct Rows {
-    number: u64,
-    counts: ThreadId,
-    /// Its own, if it takes part in the order of locks.
-    ordered: Option<ThreadId>,
-}
-
-impl Rows {
-    fn who(self) -> Who {
-        Who { thread: self.counts, number: self.number as u32 }
-    }
 }
 
 /// All goroutines of a program that did something, and all its locks.
