@@ -52,7 +52,7 @@ pub fn name_goroutines(session: &mut Session) {
             && let Some(name) = first_function(session, stack)
         {
             let row = &mut session.threads[thread.index()];
-            row.name = if row.name == Thread::GOROUTINES { format!("more goroutines of {name}") } else { name };
+            row.name = if row.name == Thread::GOROUTINES { format!("{name}, others") } else { name };
         }
     }
 }

@@ -204,7 +204,9 @@ fn groups(session: &Session, contention: &Contention, layout: &Layout, limit: us
             GroupKey::Site(place) => place_label(session, place),
             GroupKey::Thread(thread) => {
                 let thread = session.thread(*thread);
-                printable(&format!("{} [{}]", thread.name, thread.tid))
+                // A row of many has no number.
+                let number = if thread.tid == 0 { String::new() } else { format!(" [{}]", thread.tid) };
+                printable(&format!("{}{number}", thread.name))
             }
         };
         let part = share(row.wait.total, total);
