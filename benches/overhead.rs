@@ -62,6 +62,9 @@ fn main() -> Result<()> {
             f64::min,
         )?;
     }
+    bench.compare("a read, no lock held", &["calls", "20000", "60"], &[], f64::min)?;
+    bench.compare("a read, a lock held, short rounds", &["held", PAIRS, ROUNDS, PAUSE_US], &[], f64::min)?;
+    bench.asleep("a read, the shim preloaded and asleep", &["calls", "20000", "60"])?;
     bench.asleep("depth 10, the shim preloaded and asleep", &["loop", "10", PAIRS, ROUNDS, "0"])?;
     bench.compare("two threads on one lock, 2 million pairs each", &["crowd", "2", "2000000"], &[], f64::min)?;
     bench.compare("eight threads on one lock, 500,000 pairs each", &["crowd", "8", "500000"], &[], f64::min)?;

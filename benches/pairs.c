@@ -7,6 +7,8 @@
 //   pairs cold DEPTH KB ROUNDS               so many KB of memory are touched between two pairs; the median round
 //   pairs frames PAIRS ROUNDS PAUSE_US       as loop with 10 calls, each of which has 8 KB on the stack
 //   pairs conds PAIRS ROUNDS PAUSE_US        a condition variable is made, signalled under the lock, and destroyed
+//   pairs calls CALLS ROUNDS                 a read that fails at once, with no lock held; the best round
+//   pairs held CALLS ROUNDS PAUSE_US         the same with the lock held
 //   pairs rate THREADS PAIRS SECONDS         so many pairs a second by all threads together, in bursts of a millisecond
 //   pairs crowd THREADS PAIRS                threads on one lock, PAIRS each: wall time by all pairs
 //
@@ -151,6 +153,13 @@ __attribute__((noinline)) static double round_of_conds(long pairs) {
   return (now() - start) / pairs;
 }
 
+__attribute__((noinline)) static double round_of_calls(long calls) {
+  double start = now();
+  char nothing;
+  for (long i = 0; i < calls; i++) counter += read(-1, &nothing, 1);
+  return (now() - start) / calls;
+}
+
 static void *contend(void *pairs) {
   round_of((long)pairs);
   return NULL;
@@ -196,6 +205,13 @@ int main(int count, char **words) {
     result = descend_large(10, number[0], number[1], number[2]);
   } else if (!strcmp(what, "conds")) {
     result = descend(1, round_of_conds, number[0], number[1], number[2]);
+  } else if (!strcmp(what, "calls")) {
+    pair();
+    result = best_of(round_of_calls, number[0], number[1], 0);
+  } else if (!strcmp(what, "held")) {
+    pthread_mutex_lock(&lock);
+    result = best_of(round_of_calls, number[0], number[1], number[2]);
+    pthread_mutex_unlock(&lock);
   } else if (!strcmp(what, "rate") && number[0] > 0 && number[0] <= 64) {
     pthread_t threads[64];
     pairs_per_ns = number[1] / 1e9 / number[0];

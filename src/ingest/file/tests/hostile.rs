@@ -229,8 +229,8 @@ fn the_note_says_where_and_how_much() {
         "(frames that are not there); of some tables only a part was read: 1 of 2 symbolised stack nodes, 0 of 2 lists of held locks, \
          0 of 7 marks in threads' lives, 0 of 2 threads' lives, 0 of 3 edges of the lock order, 0 of 7 misuses of locks, \
          0 of 1 totals of the lock order, 0 of 3 shares of threads, \
-         0 of 2 pairs of waiter and holder, 0 of 2 wait totals, 0 of 2 single waits, \
-         0 of 15 single events of the lock order."
+         0 of 2 pairs of waiter and holder, 0 of 2 wait totals, 0 of 2 names of calls, 0 of 3 calls under locks, \
+         0 of 2 single waits, 0 of 15 single events of the lock order."
     );
 }
 

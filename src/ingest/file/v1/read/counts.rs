@@ -60,7 +60,8 @@ impl Builder {
 
     pub(super) fn call_name(&mut self, name: &str) -> Result<(), Damage> {
         let names = &mut self.session.profile.call_names;
-        if names.last().is_some_and(|last| last.as_str() >= name) {
+        // An empty name comes before every other.
+        if names.last().map_or("", String::as_str) >= name {
             return Err(Damage::Senseless("names of calls out of order"));
         }
         names.push(name.to_owned());
