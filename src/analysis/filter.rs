@@ -54,7 +54,7 @@ impl Glob {
 /// What to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Locks whose name or id (`L3`) matches; all without it.
+    /// Locks whose name, id (`L3`) or class's id (`C2`) matches; all without it.
     pub lock: Option<Glob>,
     /// Locks of these kinds; all where empty.
     pub kinds: Vec<Kind>,

@@ -13,7 +13,7 @@ const FILTER: &str = "What to leave out";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = FILTER)]
 pub struct FilterArgs {
-    /// Only locks with this name or id (`L3`); * stands for anything, ? for one character
+    /// Only locks with this name or id (`L3`; of a class `C2`); * stands for anything, ? for one character
     #[arg(long, value_name = "GLOB", value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Glob::new(text)))]
     pub lock: Option<Glob>,
     /// Only locks of this kind; several with commas

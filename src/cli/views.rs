@@ -12,6 +12,7 @@ use super::FilterArgs;
                         lockprof report                              the newest recording in this folder\n  \
                         lockprof report server.4242.lockprof --sort p99\n  \
                         lockprof report --lock 'cache*' --thread worker-1\n  \
+                        lockprof report --lock C2                    each lock of a row that stands for several\n  \
                         lockprof report --by site --limit 30\n  \
                         lockprof report --format md > contention.md      to paste into an issue\n  \
                         lockprof report --format json | jq '.locks[0].holders[0]'")]
@@ -27,10 +28,10 @@ pub struct ReportArgs {
     #[arg(long, value_enum, value_name = "KEY", default_value_t = Sort::Wait)]
     pub sort: Sort,
     /// One row per lock, per class of locks (first seen at the same place in the code), per call site or
-    /// per thread
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Lock)]
-    pub by: By,
-    /// A row for every lock, even where there are many that nothing tells apart (same name, same places in the code, never
+    /// per thread [default: as text and Markdown per class, unless --lock names some; as JSON per lock]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub by: Option<By>,
+    /// A row for every lock, even where there are many that nothing tells apart (same name, same places in the code, hardly
     /// waited for)
     #[arg(long)]
     pub every_lock: bool,

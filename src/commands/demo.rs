@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::output::{Console, Target};
 use super::picture;
 use super::run::{Recorded, session_of};
-use crate::analysis::contention::{Contention, Query};
+use crate::analysis::contention::{Contention, GroupBy, Query};
 use crate::analysis::findings;
 use crate::cli::DemoArgs;
 use crate::exit_code::ExitCode;
@@ -28,7 +28,7 @@ pub(super) fn demo(console: &Console, args: &DemoArgs) -> anyhow::Result<ExitCod
     let options = Options { workload: Some(demo::VARIABLE), ..Options::default() };
     let Recorded { session, .. } = session_of(console, &program, &options)?;
     file::write_to_path(&session, Path::new(TRACE))?;
-    let contention = Contention::of(&session, &Query { merge_alike: true, ..Query::default() });
+    let contention = Contention::of(&session, &Query { by: GroupBy::Class, lone_locks: true, ..Query::default() });
     let options = flamegraph::Options { side: Some(flamegraph::Side::Both), ..flamegraph::Options::default() };
     let target = Target::File(PICTURE.into());
     target.write(&draw(&session, &contention, &options).svg)?;

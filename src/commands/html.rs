@@ -3,7 +3,7 @@
 use super::output::Console;
 use super::picture;
 use super::trace;
-use crate::analysis::contention::{Contention, Query};
+use crate::analysis::contention::{Contention, GroupBy, Query};
 use crate::analysis::findings;
 use crate::cli::HtmlArgs;
 use crate::exit_code::ExitCode;
@@ -12,7 +12,8 @@ use crate::render::html::page;
 pub(super) fn html(console: &Console, args: &HtmlArgs) -> anyhow::Result<ExitCode> {
     let trace = trace::load(console, args.trace.as_deref())?;
     let target = picture::target(args.output.as_deref(), args.open, trace.path.with_extension("html"))?;
-    let contention = Contention::of(&trace.session, &Query { merge_alike: true, ..Query::default() });
+    let contention =
+        Contention::of(&trace.session, &Query { by: GroupBy::Class, lone_locks: true, ..Query::default() });
     let page = page(&trace.session, &contention, &findings::find(&trace.session));
     if let Some(notice) = &page.notice {
         console.say(notice);

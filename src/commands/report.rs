@@ -11,9 +11,14 @@ use crate::render::{json, text};
 
 pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let session = trace::load(console, args.trace.as_deref())?.session;
+    let filter = Filter::from(&args.filter);
+    // Many locks of one kind would hide the others; who asks for a row of them wants to see each.
+    let in_classes =
+        args.by.is_none() && args.format != ReportFormat::Json && !args.every_lock && filter.lock.is_none();
     let query = Query {
-        filter: Filter::from(&args.filter),
-        by: args.by.into(),
+        filter,
+        by: if in_classes { GroupBy::Class } else { args.by.map_or(GroupBy::Lock, GroupBy::from) },
+        lone_locks: in_classes,
         sort: args.sort.into(),
         merge_alike: !args.every_lock,
     };

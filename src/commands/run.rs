@@ -10,7 +10,7 @@ use super::hangs::Hangs;
 use super::names;
 use super::output::Console;
 use super::past::keep_past;
-use crate::analysis::contention::{Contention, Query};
+use crate::analysis::contention::{Contention, GroupBy, Query};
 use crate::analysis::findings;
 use crate::cli::RunArgs;
 use crate::exit_code::ExitCode;
@@ -95,7 +95,7 @@ fn is_stdout(name: &OsStr) -> bool {
 
 /// What stands out in a recording that was written to `path`.
 pub(super) fn summary(session: &Session, path: &Path, layout: &Layout, verbose: bool) -> String {
-    let contention = Contention::of(session, &Query { merge_alike: true, ..Query::default() });
+    let contention = Contention::of(session, &Query { by: GroupBy::Class, lone_locks: true, ..Query::default() });
     let options = text::SummaryOptions { layout: *layout, verbose };
     let findings = findings::find(session);
     let name = if is_stdout(path.as_os_str()) { "FILE".to_owned() } else { path.display().to_string() };

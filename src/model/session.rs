@@ -211,6 +211,12 @@ impl Session {
         if counted == 0 { self.threads.len() as u64 } else { counted }
     }
 
+    /// How long all threads lived together, ns.
+    pub fn thread_time_ns(&self) -> u64 {
+        let life = |thread: &Thread| thread.end_ns.unwrap_or(self.meta.duration_ns).saturating_sub(thread.start_ns);
+        self.threads.iter().map(life).fold(0, u64::saturating_add)
+    }
+
     /// A thread.
     pub fn thread(&self, id: ThreadId) -> &Thread {
         &self.threads[id.index()]

@@ -12,7 +12,7 @@ mod tests;
 
 use std::cmp::Reverse;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::filter::Filter;
 use super::groups::{self, GroupRow};
@@ -20,7 +20,7 @@ use super::{add, sum_of};
 use crate::model::{CallId, CallStats, Histogram, Kind, LockId, Mode, ProcessId, Session, StackId};
 
 pub(crate) use cut::{Cut, Spread};
-pub use order::{LEAST_ALIKE, name as lock_name};
+pub use order::{LEAST_ALIKE, LockSums, lock_sums, name as lock_name};
 
 /// What the rows of the view are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Query {
     pub filter: Filter,
     /// What the rows are.
     pub by: GroupBy,
+    /// In a view of classes: one with a single lock has the lock's id, and sums are over locks. What people see first.
+    pub lone_locks: bool,
     /// What comes first.
     pub sort: SortKey,
     /// Locks of which there is nothing to tell one from the other are one row: see [`order::LEAST_ALIKE`].
@@ -293,8 +295,9 @@ impl Contention {
     pub fn of(session: &Session, query: &Query) -> Self {
         let cut = Cut::new(session, query.filter.thread.as_ref());
         let canonical = order::canonical(session);
-        let kept = order::keep(session, &canonical, &query.filter);
-        let mut members = order::rows(session, &kept, query.by);
+        let classes = order::classes(session, &canonical);
+        let kept = order::keep(session, &canonical, &classes, &query.filter);
+        let mut members = order::rows(session, &kept, &classes, query);
         if query.merge_alike && query.by != GroupBy::Class {
             members = order::merge_alike(session, members);
         }
@@ -323,6 +326,8 @@ impl Contention {
             // A row may be of many locks.
             result.contention.rows = sum_of(result.lock_rows().map(|row| row.members.len() as u64));
             result.blocked.rows = sum_of(result.blocked_rows().map(|row| row.members.len() as u64));
+        } else if query.lone_locks {
+            result.count_locks(session);
         }
         result.add_calls(session);
         result.groups = match query.by {
@@ -332,6 +337,23 @@ impl Contention {
         };
         groups::sort(&mut result.groups, query.sort);
         result
+    }
+
+    /// Counts locks, and not classes.
+    fn count_locks(&mut self, session: &Session) {
+        let contended = session.profile.sites.iter().filter(|site| site.contended > 0);
+        let contended: FxHashSet<LockId> = contended.map(|site| site.key.lock).collect();
+        let of = |rows: &mut dyn Iterator<Item = &LockReport>| {
+            let (mut all, mut waited_for) = (0, 0);
+            for lock in rows.flat_map(|row| &row.members) {
+                all += 1;
+                waited_for += u64::from(contended.contains(lock));
+            }
+            (all, waited_for)
+        };
+        let (locks, others) = (of(&mut self.lock_rows()), of(&mut self.blocked_rows()));
+        (self.contention.rows, self.contention.contended_rows) = locks;
+        (self.blocked.rows, self.blocked.contended_rows) = others;
     }
 
     fn add_calls(&mut self, session: &Session) {

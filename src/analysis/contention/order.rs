@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use super::{GroupBy, LockReport, SortKey};
+use super::{GroupBy, LockReport, Query, SortKey, share};
 use crate::analysis::add;
 use crate::analysis::filter::Filter;
 use crate::model::{Kind, LockId, NameSource, ProcessId, Session};
@@ -49,6 +49,36 @@ pub(super) fn canonical(session: &Session) -> Vec<Ranked> {
         .collect()
 }
 
+/// A lock by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockSums {
+    /// `L3`, as in every view.
+    pub id: String,
+    /// Acquisitions.
+    pub acquisitions: u64,
+    /// Of these, those that waited.
+    pub contended: u64,
+    /// Time waited, ns.
+    pub wait_ns: u64,
+    /// Time held, ns.
+    pub hold_ns: u64,
+}
+
+/// Each lock of which something was seen by itself, for a view of classes.
+pub fn lock_sums(session: &Session) -> FxHashMap<LockId, LockSums> {
+    let ids = canonical(session).into_iter().map(|at| (at.lock, LockSums { id: at.id, ..LockSums::default() }));
+    let mut of_lock: FxHashMap<LockId, LockSums> = ids.collect();
+    for site in &session.profile.sites {
+        if let Some(sums) = of_lock.get_mut(&site.key.lock) {
+            add(&mut sums.acquisitions, site.acquisitions);
+            add(&mut sums.contended, site.contended);
+            add(&mut sums.wait_ns, site.wait.sum);
+            add(&mut sums.hold_ns, site.hold.sum);
+        }
+    }
+    of_lock
+}
+
 /// What people call a lock.
 pub fn name(session: &Session, id: LockId) -> String {
     let lock = session.lock(id);
@@ -60,12 +90,38 @@ pub fn name(session: &Session, id: LockId) -> String {
     }
 }
 
+/// The number of each lock's class, from 1 in the canonical order; 0 for locks of which nothing was seen. One that has no
+/// class is one by itself.
+pub(super) fn classes(session: &Session, ranked: &[Ranked]) -> Vec<u32> {
+    let mut numbers = vec![0; session.locks.len()];
+    let mut of_class: FxHashMap<(&str, Kind), u32> = FxHashMap::default();
+    let mut next = 1;
+    for at in ranked {
+        let lock = session.lock(at.lock);
+        let known = (!lock.class.is_empty()).then(|| *of_class.entry((&lock.class, lock.kind)).or_insert(next));
+        let number = known.unwrap_or(next);
+        next += u32::from(number == next);
+        numbers[at.lock.index()] = number;
+    }
+    numbers
+}
+
+/// What a class is called by its number.
+fn class_id(number: u32) -> String {
+    format!("C{number}")
+}
+
 /// Those that the filter leaves (its time and thread parts are for the sums to decide).
-pub(super) fn keep(session: &Session, ranked: &[Ranked], filter: &Filter) -> Vec<Ranked> {
+pub(super) fn keep(session: &Session, ranked: &[Ranked], classes: &[u32], filter: &Filter) -> Vec<Ranked> {
+    let is_named = |at: &Ranked| {
+        filter.lock.as_ref().is_none_or(|glob| {
+            glob.matches_lock(&at.name) || glob.matches(&at.id) || glob.matches(&class_id(classes[at.lock.index()]))
+        })
+    };
     (ranked.iter())
         .filter(|at| filter.keeps_kind(session.lock(at.lock).kind))
         .filter(|at| filter.pid.is_none_or(|pid| session.process(session.lock(at.lock).process).pid == pid))
-        .filter(|at| filter.lock.as_ref().is_none_or(|glob| glob.matches_lock(&at.name) || glob.matches(&at.id)))
+        .filter(|at| is_named(at))
         .cloned()
         .collect()
 }
@@ -78,63 +134,81 @@ pub(super) struct Row {
 }
 
 /// The rows of a view.
-pub(super) fn rows(session: &Session, kept: &[Ranked], by: GroupBy) -> Vec<Row> {
+pub(super) fn rows(session: &Session, kept: &[Ranked], classes: &[u32], query: &Query) -> Vec<Row> {
     let single = |at: &Ranked| Row { id: at.id.clone(), name: at.name.clone(), members: vec![at.lock] };
-    if by != GroupBy::Class {
+    if query.by != GroupBy::Class {
         return kept.iter().map(single).collect();
     }
     let mut rows: Vec<Row> = Vec::new();
-    let mut of_class: FxHashMap<(&str, Kind), usize> = FxHashMap::default();
+    let mut of_class: FxHashMap<u32, usize> = FxHashMap::default();
     for at in kept {
-        let lock = session.lock(at.lock);
-        let known = (!lock.class.is_empty()).then(|| of_class.entry((&lock.class, lock.kind)));
-        match known {
-            Some(std::collections::hash_map::Entry::Occupied(entry)) => {
-                let row = &mut rows[*entry.get()];
+        let number = classes[at.lock.index()];
+        let place = *of_class.entry(number).or_insert(rows.len());
+        match rows.get_mut(place) {
+            Some(row) => {
                 row.members.push(at.lock);
-                if row.name != at.name && row.name != lock.class {
-                    row.name = class_name(session, row, &lock.class);
+                if row.name != at.name {
+                    row.name = class_name(session, row, &at.name, &session.lock(at.lock).class);
                 }
-            }
-            Some(std::collections::hash_map::Entry::Vacant(entry)) => {
-                entry.insert(rows.len());
-                rows.push(single(at));
             }
             None => rows.push(single(at)),
         }
     }
-    for (at, row) in rows.iter_mut().enumerate() {
-        row.id = format!("C{}", at + 1);
+    for row in &mut rows {
+        if !(query.lone_locks && row.members.len() == 1) {
+            row.id = class_id(classes[row.members[0].index()]);
+        }
     }
     rows
 }
 
 /// So many locks that nothing tells apart are one row.
 pub const LEAST_ALIKE: usize = 32;
+/// So many are one row though some were waited for,
+const LEAST_WAITED_FOR: usize = 1_000;
+/// but for those with this share of all waiting.
+const HOT: f64 = 0.01;
 
-/// Makes one row of many locks of one process, class and name that were taken at the same places in the code and never
+/// What of a lock decides whether it may be in one row with others.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// A hash of the places in the code that took it.
+    places: u64,
+    wait_ns: u64,
+    was_waited_for: bool,
+    /// There is more to tell of it.
+    trouble: bool,
+}
+
+/// Makes one row of many locks of one process, class and name that were taken at the same places in the code and hardly
 /// waited for: a program may make millions of them. The rows are of single locks.
 pub(super) fn merge_alike(session: &Session, rows: Vec<Row>) -> Vec<Row> {
-    // The places of each lock, and whether there is more to tell of it.
-    let mut seen: Vec<(u64, bool)> = vec![(0, false); session.locks.len()];
+    let mut seen = vec![Seen::default(); session.locks.len()];
+    // For locks, and for what is waited for otherwise.
+    let mut all_ns = [0; 2];
     for site in &session.profile.sites {
         let of = &mut seen[site.key.lock.index()];
         let mut hasher = FxHasher::default();
         (site.key.stack, site.key.mode).hash(&mut hasher);
-        of.0 = of.0.wrapping_add(hasher.finish());
-        let trouble = [site.contended, site.try_failures, site.timeouts, site.failures, site.still_held];
-        of.1 |= trouble.iter().any(|count| *count > 0);
+        of.places = of.places.wrapping_add(hasher.finish());
+        add(&mut of.wait_ns, site.wait.sum);
+        add(&mut all_ns[usize::from(session.lock(site.key.lock).kind.is_lock())], site.wait.sum);
+        of.was_waited_for |= site.contended > 0;
+        of.trouble |= [site.try_failures, site.timeouts, site.failures, site.still_held].iter().any(|count| *count > 0);
     }
-    let mut alike: FxHashMap<(&str, &str, Kind, ProcessId, u64), Vec<usize>> = FxHashMap::default();
+    let mut alike: FxHashMap<(&str, &str, Kind, ProcessId, u64, bool), Vec<usize>> = FxHashMap::default();
     for (at, row) in rows.iter().enumerate() {
         let [id] = row.members[..] else { continue };
-        let (lock, (places, trouble)) = (session.lock(id), seen[id.index()]);
-        if !trouble && !lock.class.is_empty() {
-            alike.entry((&lock.class, &row.name, lock.kind, lock.process, places)).or_default().push(at);
+        let (lock, Seen { places, wait_ns, was_waited_for, trouble }) = (session.lock(id), seen[id.index()]);
+        let is_hot = was_waited_for && share(wait_ns, all_ns[usize::from(lock.kind.is_lock())]) >= HOT;
+        if !trouble && !is_hot && !lock.class.is_empty() {
+            let key = (lock.class.as_str(), row.name.as_str(), lock.kind, lock.process, places, was_waited_for);
+            alike.entry(key).or_default().push(at);
         }
     }
     let mut joins: Vec<Option<usize>> = vec![None; rows.len()];
-    for group in alike.into_values().filter(|group| group.len() >= LEAST_ALIKE) {
+    let least = |was_waited_for: bool| if was_waited_for { LEAST_WAITED_FOR } else { LEAST_ALIKE };
+    for (_, group) in alike.into_iter().filter(|((.., waited), group)| group.len() >= least(*waited)) {
         group[1..].iter().for_each(|at| joins[*at] = Some(group[0]));
     }
     let mut places = vec![0; rows.len()];
@@ -152,12 +226,43 @@ pub(super) fn merge_alike(session: &Session, rows: Vec<Row>) -> Vec<Row> {
     merged
 }
 
-/// The name of a class whose locks have different names: the class itself, unless people chose the names.
-fn class_name(session: &Session, row: &Row, class: &str) -> String {
+/// The name of a class whose locks have different names: what people chose for the first; with a star for the numbers in
+/// brackets where these are all that differs (`cache.shard[*].mu`); else the class itself.
+fn class_name(session: &Session, row: &Row, other: &str, class: &str) -> String {
     let chosen = |lock: &LockId| session.lock(*lock).name.as_ref().map(|name| name.source);
     match row.members.first().and_then(chosen) {
-        Some(NameSource::User) => row.name.clone(),
-        _ => class.to_owned(),
+        _ if row.name == class => class.to_owned(),
+        Some(NameSource::User) if starred(&row.name, other).is_none() => row.name.clone(),
+        _ => starred(&row.name, other).unwrap_or_else(|| class.to_owned()),
+    }
+}
+
+/// Two names as one, if they differ in numbers in brackets only; one of them may have stars already.
+fn starred(one: &str, other: &str) -> Option<String> {
+    let (mut out, mut in_brackets) = (String::new(), false);
+    let (mut one, mut other) = (one.chars().peekable(), other.chars().peekable());
+    let is_number = |c: &char| c.is_ascii_digit() || *c == '*';
+    loop {
+        let (a, b) = (one.peek().copied(), other.peek().copied());
+        if in_brackets && a.is_some_and(|c| is_number(&c)) && b.is_some_and(|c| is_number(&c)) {
+            let take = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+                let mut number = String::new();
+                while let Some(c) = chars.next_if(is_number) {
+                    number.push(c);
+                }
+                number
+            };
+            let (a, b) = (take(&mut one), take(&mut other));
+            out.push_str(if a == b { &a } else { "*" });
+            continue;
+        }
+        if a != b {
+            return None;
+        }
+        let Some(c) = a else { return Some(out) };
+        in_brackets = c == '[' || in_brackets && c != ']';
+        out.push(c);
+        (one.next(), other.next());
     }
 }
 
@@ -177,5 +282,20 @@ fn value(row: &LockReport, by: SortKey) -> u64 {
         SortKey::P99 => row.wait.p99,
         SortKey::Count => row.acquisitions,
         SortKey::Hold => row.hold.total,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::starred;
+
+    #[test]
+    fn names_that_differ_in_numbers_are_one() {
+        assert_eq!(starred("cache.shard[3].mu", "cache.shard[12].mu").as_deref(), Some("cache.shard[*].mu"));
+        assert_eq!(starred("t[*][1]", "t[7][1]").as_deref(), Some("t[*][1]"));
+        assert_eq!(starred("t[1][1]", "t[1][2]").as_deref(), Some("t[1][*]"));
+        assert_eq!(starred("lock1", "lock2"), None);
+        assert_eq!(starred("a[1].x", "a[1].y"), None);
+        assert_eq!(starred("a[1]", "a[1].y"), None);
     }
 }

@@ -131,6 +131,9 @@ pub(super) struct Lock {
     pub unseen: (u64, u64),
     pub pairs: Vec<Pair>,
     pub pairs_left: Left,
+    /// Of a row that stands for several locks those that are waited for most: id, name, acquisitions, waits, time waited and
+    /// held, ns.
+    pub members: Vec<(String, String, u64, u64, u64, u64)>,
 }
 
 /// Single waits, by thread and time.

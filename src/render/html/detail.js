@@ -127,6 +127,29 @@ function pairTable(lock) {
       ' with ' + duration(left[2]) + '.') : null);
 }
 
+/** Locks of a row that stands for several shown before somebody asks for more. */
+const FIRST_MEMBERS = 10;
+
+/** The locks that a row stands for, one by one. */
+function memberTable(lock) {
+  const row = ([id, name, taken, waits, wait, hold]) => el('tr', {}, el('td', { class: 'dim' }, id), el('td', {}, breakable(name)),
+    el('td', { class: 'number' }, shortCount(taken)), el('td', { class: 'number' }, shortCount(waits)),
+    el('td', { class: 'number', title: exact(wait) }, waits > 0 ? duration(wait) : '-'),
+    el('td', { class: 'number', title: exact(hold) }, duration(hold)));
+  const rest = lock.members.slice(FIRST_MEMBERS);
+  const restRow = rest.length === 0 ? null : el('tr', {}, el('td', { colspan: 6 }, el('button', {
+    type: 'button', click: (event) => event.target.closest('tr').replaceWith(...rest.map(row)),
+  }, plural(rest.length, 'more lock', 'more locks'))));
+  const left = lock.stands_for - lock.members.length;
+  return el('div', {}, el('h3', {}, 'Its ' + plural(lock.stands_for, 'lock', 'locks') + ', first seen at one place in the code'),
+    el('div', { class: 'scroll' }, el('table', {},
+      el('thead', {}, el('tr', {}, ['id', 'lock', 'taken', 'waits', 'waited', 'held'].map((text, at) =>
+        el('th', { scope: 'col', class: at > 1 ? 'number' : '' }, text)))),
+      el('tbody', {}, lock.members.slice(0, FIRST_MEMBERS).map(row), restRow))),
+    left > 0 ? el('p', { class: 'dim' }, 'The page has no room for ' + plural(left, 'more lock', 'more locks') +
+      ': lockprof report --lock ' + lock.id + ' shows them.') : null);
+}
+
 function detailFacts(lock) {
   const facts = [lock.kind];
   if (lock.pid) facts.push('process ' + lock.pid);
@@ -177,7 +200,8 @@ function drawDetail() {
       sideOf(lock.is_lock ? 'Who waited' : 'Who was blocked', 'wait', waiters, total, lock.waiters_left, 'a call stack that was not seen'),
       lock.is_lock ? sideOf('Who held it meanwhile', 'hold', holders, total, lock.holders_left,
         'not seen: the holder let go, or its stack is unknown') : ''),
-    lock.pairs.length > 0 ? pairTable(lock) : '');
+    lock.pairs.length > 0 ? pairTable(lock) : '',
+    lock.members.length > 0 ? memberTable(lock) : '');
   place.focus({ preventScroll: true });
   place.scrollIntoView({ block: 'start' });
 }

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::data::{Left, Lock};
 use super::stacks::Builder;
 use crate::analysis::blame::{Pair, pairs};
-use crate::analysis::contention::{Contention, Durations, LockReport};
+use crate::analysis::contention::{Contention, Durations, LockReport, lock_name, lock_sums};
 use crate::analysis::histograms::{self, Spreads};
 use crate::analysis::{add, names};
 use crate::model::histogram::bucket_low;
@@ -25,6 +25,9 @@ const BUDGET: usize = 2_500_000;
 const ENTRY_BYTES: usize = 40;
 /// Entries of each list of a lock that come before all longer lists.
 const FIRST: usize = 3;
+/// Locks that are listed of a row that stands for several, and of all rows together.
+const MEMBERS: usize = 50;
+const MOST_MEMBERS: usize = 4_000;
 /// Letters of a lock's name.
 const NAME_WIDTH: usize = 300;
 
@@ -91,6 +94,7 @@ pub(super) fn locks(session: &Session, contention: &Contention, shown: &Shown, s
         }
         place(&mut locks[candidate.place], row, candidate.part, fits.then_some(&mut *stacks));
     }
+    members(session, contention, shown, &mut locks);
     locks
 }
 
@@ -152,12 +156,14 @@ fn lock(session: &Session, row: &LockReport, spread: &Spreads) -> Lock {
         let verb = if lock.origin == Origin::Initialised { "initialised" } else { "first taken" };
         format!("{verb} in {}", headline(session, lock.origin_stack))
     });
+    let is_of_one =
+        session.processes.len() > 1 && row.members.iter().all(|lock| session.lock(*lock).process == row.process);
     Lock {
         id: row.id.clone(),
         name: names::fit_end(&printable(&row.name), NAME_WIDTH),
         kind: row.kind.name(),
         is_lock: row.kind.is_lock(),
-        pid: (session.processes.len() > 1).then(|| session.process(row.process).pid),
+        pid: is_of_one.then(|| session.process(row.process).pid),
         stands_for: row.stands_for,
         origin,
         acquisitions: row.acquisitions,
@@ -179,6 +185,27 @@ fn lock(session: &Session, row: &LockReport, spread: &Spreads) -> Lock {
         unseen: (row.unattributed.count, row.unattributed.wait_ns),
         pairs: Vec::new(),
         pairs_left: Left::default(),
+        members: Vec::new(),
+    }
+}
+
+/// Puts the locks of each row that stands for several into it, as far as there is room.
+fn members(session: &Session, contention: &Contention, shown: &Shown, locks: &mut [Lock]) {
+    let of_lock = lock_sums(session);
+    let mut room = MOST_MEMBERS;
+    for (lock, row) in locks.iter_mut().zip(shown.rows.iter().map(|row| &contention.locks[*row])) {
+        if row.members.len() < 2 || row.id.starts_with('L') {
+            continue;
+        }
+        let taken = row.members.iter().take(MEMBERS.min(room));
+        lock.members = taken
+            .map(|id| {
+                let sums = of_lock.get(id).cloned().unwrap_or_default();
+                let name = names::fit_end(&printable(&lock_name(session, *id)), NAME_WIDTH);
+                (sums.id, name, sums.acquisitions, sums.contended, sums.wait_ns, sums.hold_ns)
+            })
+            .collect();
+        room -= lock.members.len();
     }
 }
 

@@ -65,6 +65,8 @@ function drawSummary() {
   byId('facts').textContent = data.facts.join(' · ');
   const place = byId('summary');
   const hottest = data.locks.find((lock) => lock.is_lock && lock.contended > 0);
+  // What may stop the program for good comes before what slows it.
+  if (data.orders.fails && !data.nothing) place.append(el('p', { class: 'lead bad' }, '✗ ' + data.orders.line));
   if (data.nothing) {
     place.append(el('p', { class: 'lead' }, data.nothing));
   } else if (data.hottest && hottest) {

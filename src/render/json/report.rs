@@ -18,6 +18,8 @@ pub(super) struct Report<'a> {
     command: &'a [String],
     exit: Option<ExitStatus>,
     duration_ns: u64,
+    /// How long all threads lived together.
+    thread_time_ns: u64,
     started_unix_ns: u64,
     host: &'a str,
     lockprof_version: &'a str,
@@ -231,6 +233,7 @@ impl<'a> Report<'a> {
             command: &meta.command,
             exit: meta.exit.map(ExitStatus::from),
             duration_ns: meta.duration_ns,
+            thread_time_ns: session.thread_time_ns(),
             started_unix_ns: meta.started_unix_ns,
             host: &meta.host,
             lockprof_version: &meta.version,

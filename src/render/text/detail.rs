@@ -64,7 +64,9 @@ pub(super) fn detail(session: &Session, view: &Contention, row: &LockReport, lay
 fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
     let mut facts = vec![row.kind.name().to_owned()];
     if session.processes.len() > 1 {
-        facts.push(format!("process {}", session.process(row.process).pid));
+        let several = row.members.iter().any(|lock| session.lock(*lock).process != row.process);
+        let pid = session.process(row.process).pid;
+        facts.push(if several { "of several processes".to_owned() } else { format!("process {pid}") });
     }
     let contended_only = session.coverage.contended_only;
     if row.kind.has_readers() && !contended_only {
@@ -93,7 +95,8 @@ fn facts(session: &Session, view: &Contention, row: &LockReport) -> String {
         let verb = if lock.origin == Origin::Initialised { "initialised" } else { "first taken" };
         facts.push(format!("{verb} in {}", headline(session, lock.origin_stack)));
     }
-    if view.query.by == GroupBy::Class && !row.class.is_empty() && row.class != row.name {
+    let is_class = view.query.by == GroupBy::Class && (row.members.len() > 1 || !view.query.lone_locks);
+    if is_class && !row.class.is_empty() && row.class != row.name {
         facts.push(format!("class {}", row.class));
     }
     facts.join(" · ")

@@ -53,10 +53,17 @@ const DETAILED: usize = 3;
 /// The whole report.
 pub fn report(session: &Session, contention: &Contention, findings: &Findings, options: &Options) -> String {
     let layout = &options.layout;
-    let first = match contention.query.filter.is_empty() {
-        true => culprit_lines(session, contention, layout),
-        false => String::new(),
-    };
+    let is_whole = contention.query.filter.is_empty();
+    let says_order = is_whole && !session.coverage.contended_only && nothing_seen(session).is_none();
+    // What may stop the program for good comes before what slows it.
+    let fails = says_order && fails(findings);
+    let mut first = String::new();
+    if fails {
+        first.push_str(&order_line(session, findings, "", layout));
+    }
+    if is_whole {
+        first.push_str(&culprit_lines(session, contention, layout));
+    }
     let mut out = header::header(session, &first, layout);
     if options.verbose {
         out.push_str(&header::stacks(session, layout));
@@ -72,7 +79,7 @@ pub fn report(session: &Session, contention: &Contention, findings: &Findings, o
         out.push('\n');
         return out;
     }
-    if contention.query.filter.is_empty() && !session.coverage.contended_only {
+    if says_order && !fails {
         out.push_str(&order_line(session, findings, "", layout));
         out.push('\n');
     }
@@ -117,9 +124,14 @@ fn culprit_lines(session: &Session, contention: &Contention, layout: &Layout) ->
     first.into_iter().chain(lines.cloned()).fold(String::new(), |out, line| out + &line + "\n")
 }
 
+/// Whether something was found that fails the gate.
+fn fails(findings: &Findings) -> bool {
+    findings.list.iter().any(Finding::fails)
+}
+
 /// The verdict on lock orders in a sentence, with the command that says more.
 fn order_line(session: &Session, findings: &Findings, trace: &str, layout: &Layout) -> String {
-    let fails = findings.list.iter().any(Finding::fails);
+    let fails = fails(findings);
     let mut text = said::line(session, findings);
     if findings.list.iter().any(|finding| finding.cost().is_none()) {
         text.push_str(&format!(" — `{}` tells more", format!("lockprof check {trace}").trim_end()));

@@ -1,7 +1,7 @@
 //! The tables: the hottest rows of the view, and the waits that are not contention.
 
 use super::some_of;
-use crate::analysis::contention::{Contention, GroupBy, LockReport, share};
+use crate::analysis::contention::{Contention, GroupBy, LockReport, SortKey, share};
 use crate::analysis::groups::{GroupKey, GroupRow};
 use crate::analysis::sum_of;
 use crate::model::Session;
@@ -71,8 +71,9 @@ pub(super) fn sums(session: &Session, contention: &Contention) -> String {
         )
     } else {
         format!(
-            "Threads waited {} in {} of {} acquisitions ({}), for {}.",
+            "Threads waited {}{} in {} of {} acquisitions ({}), for {}.",
             duration(totals.wait_ns),
+            if contention.query.filter.is_empty() { of_thread_time(session, totals.wait_ns) } else { String::new() },
             count(totals.contended),
             count(totals.acquisitions),
             percent(share(totals.contended, totals.acquisitions)),
@@ -81,9 +82,17 @@ pub(super) fn sums(session: &Session, contention: &Contention) -> String {
     }
 }
 
+/// ` (12% of their time)`: what part of all threads' lives was spent so; empty where that is not known.
+pub(super) fn of_thread_time(session: &Session, ns: u64) -> String {
+    match session.thread_time_ns() {
+        0 => String::new(),
+        all => format!(" ({} of their time)", percent(share(ns, all).min(1.0))),
+    }
+}
+
 fn what(contention: &Contention, part: u64, whole: u64) -> String {
     match contention.query.by {
-        GroupBy::Class => some_of(part, whole, "class of locks", "classes of locks"),
+        GroupBy::Class if !contention.query.lone_locks => some_of(part, whole, "class of locks", "classes of locks"),
         _ => some_of(part, whole, "lock", "locks"),
     }
 }
@@ -115,7 +124,9 @@ pub(super) fn label(row: &LockReport) -> String {
 
 /// The row's pid as a cell; a column of its own where there are several processes.
 fn pid(session: &Session, row: &LockReport) -> Cell {
-    (session.process(row.process).pid.to_string(), Style::Dim)
+    let several = row.members.iter().any(|lock| session.lock(*lock).process != row.process);
+    let text = if several { "several".to_owned() } else { session.process(row.process).pid.to_string() };
+    (text, Style::Dim)
 }
 
 /// The columns and rows without the pid where there is one process only.
@@ -132,6 +143,8 @@ fn without_pid(session: &Session, columns: Vec<Column>, rows: Vec<Vec<Cell>>) ->
 }
 
 fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usize) -> String {
+    // What the rows are sorted by is there, however narrow the table is.
+    let unless = |key: SortKey, expendable: u8| if contention.query.sort == key { 0 } else { expendable };
     let columns = vec![
         Column::text("id", 0),
         Column::flexible("lock"),
@@ -140,11 +153,12 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
         Column::number("wait", 0),
         Column::number("share", 0),
         Column::number("cont.", 1),
-        Column::number("p99", 1),
+        Column::number("p99", unless(SortKey::P99, 1)),
         Column::number("max", 0),
         Column::number("hold p99", 1),
+        Column::number("held", unless(SortKey::Hold, 5)),
         Column::number("queue", 3),
-        Column::number("taken", 4),
+        Column::number("taken", unless(SortKey::Count, 4)),
     ];
     let total = contention.contention.wait_ns;
     // The profile of another tool has waits, and nothing to compare them with.
@@ -162,6 +176,7 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
             time(row.wait.p99, row.contended),
             time(row.wait.max, row.contended),
             time(row.hold.p99, row.acquisitions),
+            time(row.hold.total, row.acquisitions),
             known(count(row.max_waiters.into())),
             known(short_count(row.acquisitions)),
         ]
@@ -169,6 +184,17 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
     let rows: Vec<_> = contention.lock_rows().take(limit).map(row).collect();
     let (columns, rows) = without_pid(session, columns, rows);
     let mut out = table(layout, &columns, &rows);
+    let several = contention.lock_rows().take(limit).find(|row| contention.query.lone_locks && row.members.len() > 1);
+    if let Some(row) = several {
+        let text = format!(
+            "  {}: {} first seen at one place; `--lock {}` or `--by lock` shows each",
+            row.id,
+            plural(row.stands_for, "lock", "locks"),
+            row.id
+        );
+        out.push_str(&layout.paint(Style::Dim, wrap(&text, layout.width, "", "    ").trim_end()));
+        out.push('\n');
+    }
     let rest: Vec<_> = contention.lock_rows().skip(limit).collect();
     if !rest.is_empty() {
         let wait = sum_of(rest.iter().map(|row| row.wait.total));
@@ -186,14 +212,15 @@ fn locks(session: &Session, contention: &Contention, layout: &Layout, limit: usi
 
 fn groups(session: &Session, contention: &Contention, layout: &Layout, limit: usize) -> String {
     let by_thread = contention.query.by == GroupBy::Thread;
+    let unless = |key: SortKey, expendable: u8| if contention.query.sort == key { 0 } else { expendable };
     let columns = [
         Column::flexible(if by_thread { "thread" } else { "call site" }),
         Column::number("wait", 0),
         Column::number("share", 0),
         Column::number("cont.", 1),
-        Column::number("p99", 3),
-        Column::number("max", 2),
-        Column::number("held", 1),
+        Column::number("p99", unless(SortKey::P99, 3)),
+        Column::number("max", unless(SortKey::Max, 2)),
+        Column::number("held", unless(SortKey::Hold, 1)),
         Column::number("blocked", 0),
         Column::number("taken", 0),
         Column::number("locks", 4),

@@ -2,8 +2,8 @@
 
 use super::findings::{Detail, costs};
 use super::hang::hang_in_short;
-use super::overview::label;
-use super::{culprit_lines, header, nothing_seen, order_line};
+use super::overview::{label, of_thread_time};
+use super::{culprit_lines, fails, header, nothing_seen, order_line};
 use crate::analysis::Contention;
 use crate::analysis::contention::share;
 use crate::analysis::findings::Findings;
@@ -45,6 +45,11 @@ pub fn summary(
     let mut out = String::from("\n");
     out.push_str(&layout.paint(Style::Heading, &facts.join(", ")));
     out.push('\n');
+    // What may stop the program for good comes before what slows it.
+    let fails = fails(findings) && nothing_seen(session).is_none();
+    if fails && session.hangs.is_empty() {
+        out.push_str(&order_line(session, findings, &shell_quoted(trace_path), layout));
+    }
     if session.hangs.is_empty() {
         out.push_str(&culprit_lines(session, contention, layout));
     }
@@ -75,7 +80,9 @@ pub fn summary(
     let told = costs(session, findings, |_| true, (FINDINGS, Detail::Short), layout);
     out.push_str(&hottest(session, contention, told.is_empty(), layout));
     out.push_str(&told);
-    out.push_str(&order_line(session, findings, &shell_quoted(trace_path), layout));
+    if !fails || !session.hangs.is_empty() {
+        out.push_str(&order_line(session, findings, &shell_quoted(trace_path), layout));
+    }
     out.push('\n');
     out.push_str(&next(trace_path, contention.contention.contended > 0, layout));
     out
@@ -94,8 +101,9 @@ fn hottest(session: &Session, contention: &Contention, advises: bool, layout: &L
         return wrap(&format!("{waited}{most}"), layout.width, "", "  ");
     }
     let text = format!(
-        "Threads waited {} for locks, in {} of acquisitions:",
+        "Threads waited {} for locks{}, in {} of acquisitions:",
         duration(totals.wait_ns),
+        of_thread_time(session, totals.wait_ns),
         percent(share(totals.contended, totals.acquisitions))
     );
     let mut out = wrap(&text, layout.width, "", "");
