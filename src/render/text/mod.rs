@@ -62,7 +62,7 @@ pub fn report(session: &Session, contention: &Contention, findings: &Findings, o
         first.push_str(&order_line(session, findings, "", layout));
     }
     if is_whole {
-        first.push_str(&culprit_lines(session, contention, layout));
+        first.push_str(&culprit_lines(session, contention, findings, layout));
     }
     let mut out = header::header(session, &first, layout);
     if options.verbose {
@@ -115,9 +115,13 @@ pub fn report(session: &Session, contention: &Contention, findings: &Findings, o
     out
 }
 
-/// The lock that is waited for most, who waits and who holds it; empty where no thread waited.
-fn culprit_lines(session: &Session, contention: &Contention, layout: &Layout) -> String {
+/// The lock that is waited for most, who waits and who holds it; empty where no thread waited, and where no lock matters
+/// but a semaphore that is used as one.
+fn culprit_lines(session: &Session, contention: &Contention, findings: &Findings, layout: &Layout) -> String {
     let Some(culprit) = explain::culprit::culprit(session, contention, layout.width) else { return String::new() };
+    if !culprit.matters && findings.list.iter().any(|finding| finding.cost().is_some()) {
+        return String::new();
+    }
     let style = if culprit.matters { Style::Strong } else { Style::Dim };
     let mut lines = culprit.lines.iter();
     let first = lines.next().map(|line| layout.paint(style, line));

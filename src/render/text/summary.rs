@@ -51,7 +51,7 @@ pub fn summary(
         out.push_str(&order_line(session, findings, &shell_quoted(trace_path), layout));
     }
     if session.hangs.is_empty() {
-        out.push_str(&culprit_lines(session, contention, layout));
+        out.push_str(&culprit_lines(session, contention, findings, layout));
     }
     if let Some(reason) = nothing_seen(session).filter(|_| session.hangs.is_empty()) {
         out.push_str(&layout.paint(Style::Warn, &wrap(&reason, layout.width, "", "  ")));
