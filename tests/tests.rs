@@ -8,6 +8,7 @@ mod util;
 mod suite {
     mod asleep;
     mod attach;
+    mod attach_own;
     mod blocking;
     mod check;
     mod command_line;

@@ -178,7 +178,10 @@ fn preload(process: &Process) -> Option<Finding> {
 }
 
 fn locks(process: &Process) -> Option<Finding> {
-    objects::own(&process.objects, |_, _| false, process.threads > 1)
+    let exe = process.objects.first();
+    let records_own = attach::records_own(process.pid);
+    let is_recorded = |object: &Object| records_own && exe.is_some_and(|exe| std::ptr::eq(exe, object));
+    objects::own(&process.objects, |object, _| is_recorded(object), process.threads > 1)
 }
 
 fn names_(process: &Process) -> Option<Finding> {

@@ -128,3 +128,25 @@ pub fn set_registers(tid: libc::pid_t, registers: &libc::user_regs_struct) -> bo
     // SAFETY: the kernel reads one structure of this kind there; it checks what may be set.
     unsafe { libc::ptrace(libc::PTRACE_SETREGS, tid, 0, &raw const *registers) == 0 }
 }
+
+/// Whether a thread that is stopped is in a sequence that the kernel would have it begin anew (`rseq`, rseq(2)). One of which
+/// that cannot be told counts as being in one.
+pub fn is_in_sequence(tid: libc::pid_t) -> bool {
+    /// `PTRACE_GET_RSEQ_CONFIGURATION`, and its answer: an address, a length, a signature, flags, padding.
+    const GET: libc::c_uint = 0x420f;
+    let mut configuration = [0u64; 3];
+    let size = size_of_val(&configuration);
+    // SAFETY: the kernel writes at most that many bytes there.
+    let answer = unsafe { libc::ptrace(GET, tid, size, configuration.as_mut_ptr()) };
+    if answer < 0 {
+        return true;
+    }
+    let Some(sequence) = configuration[0].checked_add(8).filter(|_| configuration[0] != 0) else { return false };
+    // SAFETY: reads memory of another process; where there is none it says so.
+    let word = unsafe {
+        *libc::__errno_location() = 0;
+        libc::ptrace(libc::PTRACE_PEEKDATA, tid, sequence, 0)
+    };
+    // SAFETY: this thread's own.
+    word != 0 || unsafe { *libc::__errno_location() } != 0
+}

@@ -10,15 +10,11 @@ use super::registers::Registers;
 use super::unwind::{self, Stack};
 use super::wait::{RawState, RawWait};
 use crate::model::{Kind, Mode};
+use crate::sites::go::goroutines::{LONGEST, PC, SCANNED, SP, is_list};
 use crate::sites::go::runtime::Runtime;
 
 /// More goroutines are not shown.
 pub const MOST: usize = 50_000;
-/// Longer lists are none.
-const LONGEST: u64 = 1 << 24;
-/// `g.sched.sp` and `g.sched.pc`.
-const SP: u64 = 56;
-const PC: u64 = 64;
 /// From `g.goid` to `g.waitsince` and `g.waitreason`.
 const SINCE: u64 = 16;
 const REASON: u64 = 24;
@@ -37,8 +33,6 @@ pub const WAITING: u32 = 4;
 /// `_Gidle`, `_Gdead`; and from there on others that run no code.
 const IDLE: u32 = 0;
 const DEAD: u32 = 6;
-/// Its stack is being looked at.
-const SCANNED: u32 = 0x1000;
 
 /// A Go program's runtime.
 pub struct Go<'f, 'a> {
@@ -75,7 +69,7 @@ impl<'f, 'a> Go<'f, 'a> {
         let list = variables
             .flat_map(|segment| (segment.address..segment.address.saturating_add(segment.size)).step_by(8))
             .map(|at| (at.wrapping_add(7) & !7).wrapping_add(bias))
-            .find(|at| is_list(memory, *at, number))?;
+            .find(|at| is_list(&|at| memory.word(at), *at, number))?;
         Some(Self { file, number, list, reasons: reasons(file) })
     }
 
@@ -189,25 +183,6 @@ impl Goroutine {
         let is_within = (low..high).contains(&self.sp) && self.pc != 0;
         is_within.then(|| unwind::walk_from_call(files, memory, Registers::of_call(self.pc, self.sp)))
     }
-}
-
-/// Whether a slice is the list of all goroutines: the first one ever is the first of them.
-fn is_list(memory: &Memory<'_>, at: u64, number: u64) -> bool {
-    let fits = || {
-        let list = memory.word(at).filter(|list| *list > 4096 && list.is_multiple_of(8))?;
-        let (length, room) = (memory.word(at + 8)?, memory.word(at + 16)?);
-        ((1..=room).contains(&length) && room <= LONGEST).then_some(())?;
-        let is_one = |place: u64| {
-            let one = memory.word(list.checked_add(8 * place)?)?;
-            let (low, high) = (memory.word(one)?, memory.word(one.checked_add(8)?)?);
-            let status = memory.word(one.checked_add(number)?.wrapping_sub(8))? as u32 & !SCANNED;
-            ((low < high && high - low < 1 << 32 || low == 0) && status < 16).then_some(one)
-        };
-        let first = is_one(0)?;
-        is_one(length - 1)?;
-        (memory.word(first + number)? == 1).then_some(())
-    };
-    fits().is_some()
 }
 
 /// Where the runtime's words for reasons begin: behind an empty one comes the same in all versions.

@@ -67,7 +67,8 @@ pub fn list() -> Vec<Listed> {
             Language::C if has(b"libstdc++.so") => Language::Cxx,
             language => language,
         };
-        let is_attachable = state == ListedState::Seen && has(b"/libc.so.6") && language != Language::Go;
+        let has_own = matches!(language, Language::Go | Language::Rust);
+        let is_attachable = state == ListedState::Seen && (has(b"/libc.so.6") || has_own);
         let Program { version, is_static, .. } = program;
         Some(Listed { pid, command, threads, language, version, is_static, is_attachable, state })
     });

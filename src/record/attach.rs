@@ -12,8 +12,11 @@ use super::checkpoint::Checkpoint;
 use super::contents::COPY;
 use super::directory::Directory;
 use super::inject::{self, Detours};
+use super::inline::Recipe;
 use super::limits::Limits;
+use super::own_locks;
 use super::page::Page;
+use super::patches::Patches;
 use super::{Event, Pause, Recorded, Reported, describe, folder, launch, leftover, process_tree, signals};
 use crate::ingest::collector::{Collected, Collector};
 use crate::ingest::mappings;
@@ -68,13 +71,24 @@ pub fn check(pid: u32) -> anyhow::Result<Way> {
     if Page::find(pid)?.is_some() {
         return Ok(Way::Woken);
     }
+    if !inject::has_libc(pid) && own_locks::recipe(pid)?.is_some() {
+        return own_locks::check(pid).map(|()| Way::BroughtIn);
+    }
     inject::check(pid).map(|()| Way::BroughtIn)
 }
 
 /// What a recording of a process lacks from the start, in whole sentences: that it came late, and what it cannot see.
 pub fn lacks(pid: u32, way: Way) -> Vec<String> {
-    let late = if way == Way::BroughtIn { inject::notes(Found::of(pid).has_cxx()) } else { Vec::new() };
-    late.into_iter().chain(left_out(&[pid])).collect()
+    // Where there is one thread, nobody waits.
+    let own = own_locks::recipe(pid).ok().flatten().filter(|_| tasks::living(pid).count() > 1);
+    let own = own.iter().flat_map(Recipe::left_out).map(|what| Coverage::in_part(what));
+    let late = if way == Way::BroughtIn { inject::expected(pid) } else { Vec::new() };
+    late.into_iter().chain(own).chain(left_out(&[pid])).collect()
+}
+
+/// Whether locks of Go's or Rust's own in a program that runs would be recorded.
+pub fn records_own(pid: u32) -> bool {
+    own_locks::recipe(pid).is_ok_and(|recipe| recipe.is_some())
 }
 
 /// Records a process, with its children by fork, until it ends, the time is over or a signal asks to stop.
@@ -88,38 +102,71 @@ pub fn attach(
     report: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Recorded> {
     let found = Found::of(pid);
-    let page = match Page::find(pid)? {
-        Some(page) => page,
+    let page = Page::find(pid)?;
+    let recipe = own_locks::recipe(pid)?;
+    let page = match page {
+        Some(page) => Some(page),
+        None if !inject::has_libc(pid) && recipe.is_some() => None,
         None => {
             inject::open(pid)?;
-            Page::find(pid)?.with_context(|| format!("process {pid}: the recorder found no place for its memory"))?
+            let page = Page::find(pid)?;
+            Some(page.with_context(|| format!("process {pid}: the recorder found no place for its memory"))?)
         }
     };
-    // A recorder that was killed has left it awake.
-    page.put_to_sleep();
-    settle([pid]);
-    let mut detours = Detours::of(pid)?;
-    hand_over(&page.folder, pid);
+    let mut place = match page {
+        Some(page) => Place::Page(page),
+        None => Place::Folder(folder::Folder::new(&procfs::command(pid))?),
+    };
+    let mut detours = None;
+    if let Place::Page(page) = &place {
+        // A recorder that was killed has left it awake.
+        page.put_to_sleep();
+        settle([pid]);
+        detours = Detours::of(pid)?;
+        hand_over(&page.folder, pid);
+    }
     // Before the first thread, which would take signals: the collector has one.
     signals::stop_on_any();
-    let mut collector = Collector::from_now_on(&page.folder.path());
+    let path = place.path();
+    let mut collector = match &place {
+        Place::Page(_) => Collector::from_now_on(&path),
+        Place::Folder(folder) => {
+            let mut collector = Collector::new(&path);
+            collector.session.coverage.notes.extend(folder.note());
+            collector
+        }
+    };
     launch::yield_to_program();
     Limits::widen();
-    let started_at = Instant::now();
     describe(&mut collector.session, procfs::command(pid), SystemTime::now());
     let note = "the program was recorded for a while only: what came before and after is not in it";
     collector.session.coverage.notes.push(note.to_owned());
+    let mut stops = Stops::default();
+    let mut own = bring(recipe.as_ref(), pid, &mut collector, &mut stops)?;
     if let Some(detours) = &mut detours {
-        collector.session.coverage.notes.extend(inject::notes(found.has_cxx()));
-        detours.put()?;
+        collector.session.coverage.notes.extend(inject::notes(pid, detours));
+        if let Err(error) = detours.put() {
+            if let Some(own) = &mut own {
+                own.leave()?;
+            }
+            return Err(error);
+        }
+    } else if let Place::Folder(_) = &place {
+        collector.session.coverage.notes.push(inject::late_note());
+    } else if inject::was_opened_late(pid) {
+        let what = "nothing leads from libc's functions to the recorder, which an earlier lockprof opened in the program and \
+                    could not finish: start it anew";
+        collector.session.coverage.notes.push(Coverage::in_part(what));
     }
-    // Of a recorder that is no more: the page's lock is ours.
-    page.folder.remove(SOCKET);
-    socket::serve(&page.folder.path(), control);
-    page.wake();
+    place.clear_socket();
+    socket::serve(&path, control);
+    if let Place::Page(page) = &place {
+        page.wake();
+    }
+    let started_at = Instant::now();
     report(Event::Started(pid));
     let (mut pause, mut reported) = (Pause::default(), Reported::default());
-    let mut checkpoint = Checkpoint::new(&page.folder.path());
+    let mut checkpoint = Checkpoint::new(&path);
     let (mut ended, mut stopped) = (false, false);
     while !ended
         && !stopped
@@ -136,7 +183,15 @@ pub fn attach(
         let left = duration.map_or(Duration::MAX, |duration| duration.saturating_sub(started_at.elapsed()));
         std::thread::sleep(pause.after(tick.fullest).min(left));
     }
-    page.put_to_sleep();
+    if let Place::Page(page) = &place {
+        page.put_to_sleep();
+    }
+    if let Some(own) = own.as_mut().filter(|_| process_tree::is_alive(pid)) {
+        match own.leave() {
+            Ok(stopped) => stops.at_end = Some(stopped),
+            Err(error) => collector.session.coverage.notes.push(format!("{error:#}")),
+        }
+    }
     settle(collector.pids().chain([pid]));
     // Children have what their parents had.
     let others: BTreeSet<u32> = collector.pids().filter(|other| *other != pid).collect();
@@ -144,22 +199,122 @@ pub fn attach(
     collector.session.coverage.notes.extend(left_out(&pids));
     for pid in pids {
         if process_tree::is_alive(pid)
-            && let Ok(Some(mut detours)) = Detours::of(pid)
-            && let Err(error) = detours.remove()
+            && let Err(error) = leave(pid, own.is_some())
         {
             let what =
                 format!("{error:#}; its calls still pass the sleeping recorder, which costs some nanoseconds each");
             collector.session.coverage.notes.push(what);
         }
     }
+    collector.session.coverage.notes.extend(stops.note());
     let mut collected = collector.finish();
-    found.add_to(&mut collected);
-    page.folder.remove(SOCKET);
-    page.folder.remove(COPY);
-    if !process_tree::is_alive(pid) {
-        leftover::remove(&page.folder, &page.path);
+    if let Some(own) = &own {
+        own.release();
     }
-    Ok(Recorded { collected, exit: None, pid, ended: None, folder: None })
+    found.add_to(&mut collected);
+    let folder = place.end(pid);
+    Ok(Recorded { collected, exit: None, pid, ended: None, folder })
+}
+
+/// Puts a process's code back, and a child's, which has what its parent had. `own`: locks of its own were recorded.
+fn leave(pid: u32, own: bool) -> anyhow::Result<()> {
+    if own && let Some(mut own) = Patches::of(pid)?.filter(|own| !own.is_left()) {
+        own.leave()?;
+    }
+    Detours::of(pid)?.map_or(Ok(()), |mut detours| detours.remove())
+}
+
+/// Where the recording's shared memory is.
+enum Place {
+    /// In the folder that the library in the program made.
+    Page(Page),
+    /// In one of ours: there is no library.
+    Folder(folder::Folder),
+}
+
+impl Place {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Page(page) => page.folder.path(),
+            Self::Folder(folder) => folder.path().to_owned(),
+        }
+    }
+
+    /// Takes away what a recorder that is no more has left.
+    fn clear_socket(&mut self) {
+        if let Self::Page(page) = self {
+            // The page's lock is ours.
+            page.folder.remove(SOCKET);
+        }
+    }
+
+    /// The recording is over. The folder that is to be kept until it is written.
+    fn end(self, pid: u32) -> Option<folder::Folder> {
+        match self {
+            Self::Page(page) => {
+                page.folder.remove(SOCKET);
+                page.folder.remove(COPY);
+                if !process_tree::is_alive(pid) {
+                    leftover::remove(&page.folder, &page.path);
+                }
+                None
+            }
+            Self::Folder(folder) => Some(folder),
+        }
+    }
+}
+
+/// Leads a program to the recorder of locks of its own. One that has others too is recorded without, and that is told.
+fn bring(
+    recipe: Option<&Recipe>,
+    pid: u32,
+    collector: &mut Collector,
+    stops: &mut Stops,
+) -> anyhow::Result<Option<Patches>> {
+    let Some(recipe) = recipe else { return Ok(None) };
+    let brought = own_locks::bring(pid, recipe).and_then(|(mut own, patched)| {
+        // Before the first event.
+        collector.add_program(patched);
+        stops.at_begin = Some(own.put()?);
+        Ok(own)
+    });
+    match brought {
+        Ok(own) => {
+            collector.session.coverage.notes.extend(own.goroutines().map(|count| {
+                    format!(
+                        "{count} goroutines had been started before the recording began: where, and what they held, is not known"
+                    )
+                }));
+            Ok(Some(own))
+        }
+        Err(error) if recipe.is_needed() => Err(error),
+        Err(error) => {
+            let what = format!("the locks of Rust's own are not recorded: {error:#}");
+            collector.session.coverage.notes.push(Coverage::in_part(&what));
+            Ok(None)
+        }
+    }
+}
+
+/// How long threads were stopped.
+#[derive(Default)]
+struct Stops {
+    at_begin: Option<Duration>,
+    at_end: Option<Duration>,
+}
+
+impl Stops {
+    fn note(&self) -> Option<String> {
+        let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        let begin = ms(self.at_begin?);
+        Some(match self.at_end {
+            Some(end) => {
+                let end = ms(end);
+                format!("all threads of the program were stopped for {begin} at the beginning and {end} at the end")
+            }
+            None => format!("all threads of the program were stopped for {begin} at the beginning"),
+        })
+    }
 }
 
 /// A program as it was found: one that uses no lock meanwhile leaves nothing else.
@@ -186,12 +341,6 @@ impl Found {
             threads: tasks::living(pid).count() as u32,
         };
         Self { process, files }
-    }
-
-    /// Whether it has C++'s library.
-    fn has_cxx(&self) -> bool {
-        let names = self.files.iter().filter_map(|path| path.rsplit('/').next());
-        names.into_iter().any(|name| name.starts_with("libstdc++.so") || name.starts_with("libc++abi.so"))
     }
 
     /// Adds it where nothing of it was recorded: it may have locks that the recorder does not see.

@@ -9,27 +9,26 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::util::run::{LIMIT, Program, finish, folder, signal, start, wait};
-use crate::util::rust::compilers;
 use crate::util::{Report, fixture, lockprof};
 
 /// A program that runs without the recorder.
-struct Bare {
+pub(super) struct Bare {
     child: Program,
     output: BufReader<ChildStdout>,
 }
 
 impl Bare {
-    fn start(command: &mut Command) -> Self {
+    pub(super) fn start(command: &mut Command) -> Self {
         let mut child = Program(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program"));
         let output = BufReader::new(child.stdout.take().expect("its output"));
         Self { child, output }
     }
 
-    fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    fn recorder(&self, trace: &Path, options: &[&str]) -> Command {
+    pub(super) fn recorder(&self, trace: &Path, options: &[&str]) -> Command {
         let mut command = lockprof();
         command.args(["run", "-q", "-p", &self.pid().to_string(), "-o"]).arg(trace).args(options);
         command
@@ -54,19 +53,23 @@ impl Bare {
         }
     }
 
-    fn line(&mut self) -> String {
+    pub(super) fn input(&mut self) -> &mut std::process::ChildStdin {
+        self.child.stdin.as_mut().expect("its input")
+    }
+
+    pub(super) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("an answer");
         line
     }
 
     fn command(&mut self) {
-        self.child.stdin.as_mut().expect("its input").write_all(b"\n").expect("a command");
+        self.input().write_all(b"\n").expect("a command");
         assert_eq!(self.line(), "done\n");
     }
 
     /// Its input ends; what it says then.
-    fn end(mut self) -> String {
+    pub(super) fn end(mut self) -> String {
         drop(self.child.stdin.take());
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).expect("its output");
@@ -219,22 +222,6 @@ fn five_hundred_recorders_that_are_killed_harm_nobody() {
     killed(500);
 }
 
-/// A program whose locks do not go through libc shows none, and is not called complete.
-#[test]
-fn locks_that_are_not_seen_are_told() {
-    let Some(rust) = compilers().into_iter().next() else { return };
-    let folder = folder();
-    let program = Bare::start(&mut Command::new(rust.build("deadlock", &["-O"])));
-    sleep(Duration::from_millis(300));
-    let trace = folder.path().join("t.lockprof");
-    let outcome = finish(&mut program.recorder(&trace, &["--duration", "0.1"]), LIMIT);
-    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    let report = Report::load(&trace);
-    assert_eq!(report.0["coverage"]["complete"], false, "{}", report.overview());
-    let notes = report.notes();
-    assert!(notes.iter().any(|note| note.contains("has locks of its own")), "{notes:?}");
-}
-
 /// `lockprof top -p` does the same.
 #[test]
 fn top_shows_a_program_that_runs() {
@@ -247,6 +234,70 @@ fn top_shows_a_program_that_runs() {
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     // The names may come later.
     assert!(outcome.stdout.lines().count() == 2 && outcome.stdout.contains("\"mutex\""), "{}", outcome.stdout);
+    program.end();
+}
+
+/// No thread ever waits in the kernel: the program opens the recorder by itself, where it takes a lock; and where it takes none,
+/// or only in a signal's handler, it is left as it is.
+#[test]
+fn a_program_that_is_always_busy_opens_the_recorder_itself() {
+    let folder = folder();
+    for (how, may_be_recorded) in [("locks", true), ("none", false), ("handler", false)] {
+        let mut program = Bare::start(Command::new(fixture("busy")).arg(how));
+        assert_eq!(program.line(), "ready\n");
+        let functions = ["pthread_mutex_lock", "pthread_mutex_trylock", "pthread_mutex_unlock", "pthread_once"];
+        let before = functions.map(|name| program.code_of(name));
+        for _ in 0..2 {
+            let trace = folder.path().join("t.lockprof");
+            let outcome = finish(&mut program.recorder(&trace, &["--duration", "0.2"]), LIMIT);
+            assert_eq!(functions.map(|name| program.code_of(name)), before, "{how}");
+            if may_be_recorded {
+                assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+                let report = Report::load(&trace);
+                report.assert_counted();
+                assert!(!report.named("own[0].mutex", "mutex").is_empty(), "{}", report.overview());
+            } else {
+                assert_eq!(outcome.code(), 2, "{how}: {}", outcome.stderr);
+                assert!(outcome.stderr.contains("try again"), "{}", outcome.stderr);
+            }
+        }
+        signal(program.pid() as i32, libc::SIGTERM);
+        assert_eq!(program.end(), "right\n", "{how}");
+    }
+}
+
+/// C++'s guards are recorded as in a program that was started with the recorder.
+#[test]
+fn guards_of_static_variables_are_recorded() {
+    let folder = folder();
+    let source = folder.path().join("g.cpp");
+    let text = r#"#include <stdio.h>
+#include <string>
+struct Slow { Slow(int n) : n(n) {} int n; };
+template <int N> int once() { static Slow slow(rand() | 1); return slow.n; }
+template <int N> int all() { return once<N>() + all<N - 1>(); }
+template <> int all<0>() { return 0; }
+int main() { std::string line; puts("ready"); fflush(stdout); getchar(); int n = all<20>(); puts("done"); fflush(stdout); getchar(); return n == 0; }
+"#;
+    fs::write(&source, format!("#include <stdlib.h>\n{text}")).expect("a source");
+    let file = folder.path().join("g");
+    let built = Command::new("c++").arg(&source).arg("-o").arg(&file).status();
+    if !built.is_ok_and(|status| status.success()) {
+        eprintln!("SKIP: no C++ compiler");
+        return;
+    }
+    let mut program = Bare::start(&mut Command::new(&file));
+    assert_eq!(program.line(), "ready\n");
+    let trace = folder.path().join("t.lockprof");
+    let child = start(&mut program.recorder(&trace, &[]), folder.path());
+    program.until_awake();
+    program.input().write_all(b"\n").expect("a word");
+    assert_eq!(program.line(), "done\n");
+    signal(child.id() as i32, libc::SIGINT);
+    assert_eq!(wait(child, folder.path(), LIMIT).code(), 0);
+    let report = Report::load(&trace);
+    report.assert_accounted();
+    assert_eq!(report.named("", "once").len(), 20, "{}", report.overview());
     program.end();
 }
 
@@ -271,7 +322,7 @@ fn refusals_say_what_to_do() {
     let still = folder.path().join("still");
     let built = Command::new("cc").arg("-static").arg(&source).arg("-o").arg(&still).status();
     if built.is_ok_and(|status| status.success()) {
-        refuse(&Bare::start(&mut Command::new(&still)), "start it by `lockprof run`");
+        refuse(&Bare::start(&mut Command::new(&still)), "is a static program");
     } else {
         eprintln!("SKIP: no static C library");
     }

@@ -365,7 +365,7 @@ fn attached(pid: u32) -> (Said, Outcome, Option<Report>) {
         assert!(complete || !["whole"].contains(&said.verdict()), "{}\n{:?}", said.value, report.notes());
         assert!(!complete || said.verdict() != "in-part", "{}\n{:?}", said.value, report.notes());
         // It can be attached to again, and carries the recorder now.
-        look().assert("attach", "ok", "asleep");
+        look().assert("attach", "ok", "");
     }
     (said, outcome, report)
 }
@@ -389,20 +389,23 @@ fn processes() {
     // SAFETY: no memory of this process is touched.
     assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SEIZE, traced.id() as i32, 0, 0) }, 0, "it can be traced");
     attached(traced.id()).0.assert("attach", "refused", "is traced by process");
-    // C++'s static variables are not seen in a program that was attached to.
+    // C++'s static variables are seen in a program that was attached to, too.
     if let Some(node) = crate::util::skip::find("node") {
         let program = start(Command::new(node).args(["-e", "setTimeout(() => {}, 60000)"]));
-        attached(program.id()).0.assert("late", "in-part", "static variables");
+        attached(program.id()).0.assert("late", "note", "when the recorder comes");
     } else {
         skip("node is not installed");
     }
     for toolchain in go::toolchains().iter().take(1) {
         let program = start(Command::new(toolchain.build("standing", &[])).arg("sleep"));
-        attached(program.id()).0.assert("attach", "refused", "static program");
+        attached(program.id()).0.assert("attach", "ok", "brought in");
     }
     for compiler in rust::compilers().iter().take(1) {
         let program = start(Command::new(compiler.build("truth", &["-Copt-level=3"])).arg("1000000000"));
-        let (said, ..) = attached(program.id());
-        said.assert("own-locks", "in-part", "std::sync");
+        // It locks faster than all can be kept on a busy machine: what `run -p` says of that is another matter.
+        let pid = program.id().to_string();
+        let said = Said::of(finish(lockprof().args(["doctor", "--format", "json", "-p", &pid]), LIMIT));
+        said.assert("attach", "ok", "brought in");
+        assert_eq!(said.verdict(), "whole", "{}", said.value);
     }
 }

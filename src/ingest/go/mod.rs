@@ -76,6 +76,8 @@ pub struct Patched {
     pub lacks_releases: bool,
     /// Nobody else counts its threads: the shim is not in it, or sees others.
     pub counts_threads: bool,
+    /// It ran already when it was patched: what was held or waited for then is not known.
+    pub is_late: bool,
     /// What it writes.
     pub rings: Rings,
     /// What was found, for people; of programs that are followed only, that it is so.
@@ -176,7 +178,8 @@ impl Program {
                 (process, patched.pid),
                 (patched.language, patched.counts_threads),
                 data.clone(),
-            ),
+            )
+            .late(patched.is_late),
             watcher: Watcher::default(),
             reach: Reach::default(),
             data,

@@ -33,6 +33,11 @@ impl Shape {
         RING_HEADER + self.capacity + SLACK
     }
 
+    /// Bytes of all.
+    pub fn bytes(&self) -> u64 {
+        (COMMON_BYTES + self.stride() * self.count) as u64
+    }
+
     /// A ring with more than this in it has no room for the longest record.
     pub fn room(&self) -> usize {
         self.capacity - LONGEST
@@ -106,7 +111,15 @@ impl Rings {
         }
         // SAFETY: it was just opened, and nobody else has it.
         let file = unsafe { File::from_raw_fd(descriptor) };
-        file.set_len((COMMON_BYTES + shape.stride() * shape.count) as u64)?;
+        file.set_len(shape.bytes())?;
+        Self::of(file, shape)
+    }
+
+    /// Those in a file that is long enough.
+    ///
+    /// # Errors
+    /// Where it cannot be mapped.
+    pub fn of(file: File, shape: Shape) -> io::Result<Self> {
         let map = MmapRaw::map_raw(&file)?;
         Ok(Self { file, map, shape, tails: vec![0; shape.count], folded: FxHashMap::default() })
     }

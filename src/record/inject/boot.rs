@@ -26,6 +26,8 @@ pub mod data {
     pub const HANDLE: u64 = 0x48;
     /// The descriptor of the file without a name.
     pub const DESCRIPTOR: u64 = 0x50;
+    /// The thread's own stack, where its registers are.
+    pub const STACK: u64 = 0x58;
     /// The library's path, which ends with a NUL.
     pub const PATH: u64 = 0x100;
     /// Room for it, bytes.
@@ -48,14 +50,17 @@ pub mod state {
     pub const WRITTEN: u32 = 4;
     /// The library is open, or could not be opened, and the thread goes back.
     pub const DONE: u32 = 5;
-    /// Nobody filled it in time.
+    /// Nobody filled it in time, or it was refused.
     pub const GIVEN_UP: u32 = 6;
+    /// The thread is to go on without.
+    pub const REFUSED: u32 = 7;
 }
 
 /// Bytes that the code's mapping of room for more code has.
 pub const REGION_BYTES: u64 = 0x1_0000;
 
 /// What the code is told, behind it.
+#[derive(Clone, Copy, Debug)]
 pub struct Orders {
     /// Where its data is to be mapped.
     pub data: u64,
@@ -127,6 +132,7 @@ global_asm!(
     "cmp rax, [rip + lockprof_boot_end]",
     "jne 90f",
     "mov rbx, rax",
+    "mov [rbx + {stack}], rbp",
     // The same for code: READ | EXEC.
     "mov eax, 9",
     "mov rdi, [rip + lockprof_boot_end + 8]",
@@ -238,7 +244,7 @@ global_asm!(
     "lea rsp, [rsp + 128]",
     "mov rax, [rip + lockprof_boot_end + 32]",
     "jmp qword ptr [rip + lockprof_boot_end + 24]",
-    // Waits until the state is r12d: then equal. Gives up after 2^33 ticks.
+    // Waits until the state is r12d: then equal. Gives up after 2^33 ticks, or where it is refused.
     "80:",
     "rdtsc",
     "shl rdx, 32",
@@ -247,6 +253,8 @@ global_asm!(
     "81:",
     "cmp dword ptr [rbx + {state}], r12d",
     "je 82f",
+    "cmp dword ptr [rbx + {state}], {refused}",
+    "je 83f",
     // sched_yield()
     "mov eax, 24",
     "syscall",
@@ -258,6 +266,10 @@ global_asm!(
     "jz 81b",
     "82:",
     "ret",
+    // Not equal: no stack is at address 0.
+    "83:",
+    "test rsp, rsp",
+    "ret",
     ".balign 8",
     "lockprof_boot_end:",
     ".popsection",
@@ -265,6 +277,8 @@ global_asm!(
     region_size = const REGION_BYTES,
     region = const data::REGION,
     state = const data::STATE,
+    stack = const data::STACK,
+    refused = const state::REFUSED,
     nameless = const data::NAMELESS,
     path = const data::PATH,
     descriptor = const data::DESCRIPTOR,

@@ -3,11 +3,13 @@
 //! What they are is kept in the program, in front of their code: another `lockprof` finds it there.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use super::boot::REGION_BYTES;
+use super::hurry::Hurry;
 use super::target::Target;
 use crate::ingest::freeze::{Frozen, Late};
 use crate::ingest::mappings::Mapping;
@@ -107,6 +109,11 @@ impl Detours {
         // The magic word comes last: who finds it finds the rest.
         target.write(region + 8, &bytes[8..])?;
         target.write(region, &bytes[..8])
+    }
+
+    /// Whether one of them is within these addresses.
+    pub fn has_in(&self, code: &Range<u64>) -> bool {
+        self.rows.iter().any(|row| code.contains(&row.entry))
     }
 
     /// Leads calls to the hooks.
@@ -219,36 +226,6 @@ fn readable(target: &Target, at: u64, most: usize) -> Vec<u8> {
     let read = target.memory.read_at(&mut bytes, at).unwrap_or(0);
     bytes.truncate(read);
     bytes
-}
-
-/// While others are stopped this thread is to run before all others, where that is allowed.
-struct Hurry {
-    before: Option<(i32, libc::sched_param)>,
-}
-
-impl Hurry {
-    fn begin() -> Self {
-        const PRIORITY: i32 = 20;
-        let mut parameters = libc::sched_param { sched_priority: 0 };
-        // SAFETY: of this thread; `parameters` is valid to write to and to read.
-        let before = unsafe {
-            let policy = libc::sched_getscheduler(0);
-            let known = policy >= 0 && libc::sched_getparam(0, &raw mut parameters) == 0;
-            let wanted = libc::sched_param { sched_priority: PRIORITY };
-            (known && libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const wanted) == 0)
-                .then_some((policy, parameters))
-        };
-        Self { before }
-    }
-}
-
-impl Drop for Hurry {
-    fn drop(&mut self) {
-        if let Some((policy, parameters)) = self.before {
-            // SAFETY: as above.
-            unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
-        }
-    }
 }
 
 #[cfg(test)]

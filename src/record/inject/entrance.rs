@@ -8,16 +8,17 @@ use anyhow::{anyhow, bail};
 
 use super::boot::{self, REGION_BYTES, data};
 use super::library::Exports;
-use super::sandbox;
 use super::target::Target;
-use super::waiting::Waiting;
+use super::waiting::{Purpose, Waiting};
+use super::{program, sandbox};
 use crate::ingest::mappings::Mapping;
+use crate::ingest::procfs;
 use crate::record::shim;
 
 /// Room around what is mapped, bytes.
 const GAP: u64 = 1 << 20;
 /// A near jump reaches twice as far.
-const NEAR: u64 = 1 << 30;
+pub(super) const NEAR: u64 = 1 << 30;
 
 /// A program, with its C library.
 pub(super) struct Subject {
@@ -41,8 +42,10 @@ pub(super) struct Entrance {
     /// Free room near libc: for code, and for data.
     pub(super) region: u64,
     pub(super) memory: u64,
-    /// The thread that runs it, stopped.
-    pub(super) waiting: Waiting,
+    /// Likewise, for a program's own gates.
+    pub(super) room: u64,
+    /// The thread that runs it, stopped; `None` where none waits.
+    pub(super) waiting: Option<Waiting>,
 }
 
 impl Subject {
@@ -72,19 +75,23 @@ impl Subject {
         let tail = tail(target, mappings, libc, length).ok_or_else(|| {
             anyhow!("process {pid}: there is no room for {length} bytes of code behind any library's")
         })?;
-        let (region, memory) = holes(mappings, libc)
+        let (region, memory, room) = holes(mappings, libc)
             .ok_or_else(|| anyhow!("process {pid}: there is no free room of addresses near its C library"))?;
-        let waiting = find_waiting(pid)?;
-        if let Err(refused) = sandbox::check(pid, waiting.thread()) {
-            waiting.let_go();
-            return Err(refused);
+        let mut waiting = find_waiting(pid)?;
+        if let Some(thread) = waiting.take() {
+            if let Err(refused) = sandbox::check(pid, thread.thread(), &sandbox::of_opening()) {
+                thread.let_go();
+                return Err(refused);
+            }
+            waiting = Some(thread);
         }
-        Ok(Entrance { dlopen, dlerror: function("dlerror"), errno_location, path, tail, region, memory, waiting })
+        let dlerror = function("dlerror");
+        Ok(Entrance { dlopen, dlerror, errno_location, path, tail, region, memory, room, waiting })
     }
 }
 
 /// The mapping where its C library begins.
-fn find_libc(pid: u32, mappings: &[Mapping]) -> anyhow::Result<&Mapping> {
+pub(super) fn find_libc(pid: u32, mappings: &[Mapping]) -> anyhow::Result<&Mapping> {
     let is_glibc = |name: &str| name == "libc.so.6" || name.starts_with("libc-2.") && name.ends_with(".so");
     if let Some(found) = mappings.iter().find(|mapping| mapping.offset == 0 && is_glibc(mapping.file_name())) {
         if found.range.end <= u64::from(u32::MAX) {
@@ -96,24 +103,24 @@ fn find_libc(pid: u32, mappings: &[Mapping]) -> anyhow::Result<&Mapping> {
         bail!("process {pid} uses musl's C library: only glibc's locks can be recorded");
     }
     bail!(
-        "process {pid} has no C library that can be looked into (a static program, as most of Go are): start it by `lockprof \
-         run`, or see what it waits for by `lockprof where {pid}`"
+        "process {pid} is a static program, and no locks of Go's or Rust's own were found in it: nothing of it can be recorded. \
+         `lockprof where {pid}` shows what it waits for"
     )
 }
 
-/// A thread that waits where it harms nobody.
-fn find_waiting(pid: u32) -> anyhow::Result<Waiting> {
-    const PATIENCE: Duration = Duration::from_secs(3);
+/// A thread that waits where it harms nobody; `None` where there is none for long.
+fn find_waiting(pid: u32) -> anyhow::Result<Option<Waiting>> {
+    const PATIENCE: Duration = Duration::from_secs(1);
     let began = Instant::now();
     loop {
-        if let Some(found) = Waiting::find(pid) {
-            return Ok(found);
+        if let Some(found) = Waiting::find(pid, Purpose::Loader) {
+            return Ok(Some(found));
+        }
+        if !procfs::folder(pid).exists() {
+            bail!("process {pid} ended while it was attached to");
         }
         if began.elapsed() > PATIENCE {
-            bail!(
-                "process {pid}: no thread of it waits for anything where the recorder could be brought in safely: try again, or \
-                 start it by `lockprof run`"
-            );
+            return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -133,9 +140,9 @@ fn tail(target: &Target, mappings: &[Mapping], libc: &Mapping, length: usize) ->
     })
 }
 
-/// Free addresses near libc: for code, and for data.
-fn holes(mappings: &[Mapping], libc: &Mapping) -> Option<(u64, u64)> {
-    let wanted = REGION_BYTES + data::SIZE + 3 * GAP;
+/// Free addresses near libc: for code, for data, and for a program's own gates.
+fn holes(mappings: &[Mapping], libc: &Mapping) -> Option<(u64, u64, u64)> {
+    let wanted = REGION_BYTES + data::SIZE + program::ROOM + 4 * GAP;
     let near = |at: u64| at.abs_diff(libc.range.start) < NEAR;
     let gaps = mappings.windows(2).map(|pair| pair[0].range.end..pair[1].range.start);
     let fits = |gap: &Range<u64>| gap.end.saturating_sub(gap.start) >= wanted;
@@ -143,5 +150,5 @@ fn holes(mappings: &[Mapping], libc: &Mapping) -> Option<(u64, u64)> {
         (gaps.filter(fits)).flat_map(|gap| [gap.start + GAP, gap.end - wanted + GAP]).filter(|at| near(*at)).collect();
     // Below libc, where the kernel has the most room.
     found.sort_by_key(|at| (*at > libc.range.start, at.abs_diff(libc.range.start)));
-    found.first().map(|at| (*at, at + REGION_BYTES + GAP))
+    found.first().map(|at| (*at, at + REGION_BYTES + GAP, at + REGION_BYTES + data::SIZE + 2 * GAP))
 }

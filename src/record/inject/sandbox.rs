@@ -23,19 +23,36 @@ const OF_OPENING: [Call; 7] = [
     call(libc::SYS_restart_syscall as usize, [0; 6]),
 ];
 
-/// Refuses a program whose filters do not let pass what is called in it. `tid`: a thread of it that this one has stopped.
+/// What is called where memory alone is brought in, and by the recorder of a program's own locks.
+pub const OF_MEMORY: [Call; 9] = [
+    call(libc::SYS_mmap as usize, [0, 4096, (libc::PROT_READ | libc::PROT_EXEC) as u64, 0x104022, u64::MAX, 0]),
+    call(libc::SYS_mmap as usize, [0, 4096, (libc::PROT_READ | libc::PROT_WRITE) as u64, 0x4001, 3, 0]),
+    call(libc::SYS_mprotect as usize, [0, 4096, (libc::PROT_READ | libc::PROT_WRITE) as u64, 0, 0, 0]),
+    call(libc::SYS_madvise as usize, [0, 4096, libc::MADV_WIPEONFORK as u64, 0, 0, 0]),
+    call(libc::SYS_munmap as usize, [0, 4096, 0, 0, 0, 0]),
+    call(libc::SYS_memfd_create as usize, [0, 1, 0, 0, 0, 0]),
+    call(libc::SYS_nanosleep as usize, [0; 6]),
+    call(libc::SYS_close as usize, [3, 0, 0, 0, 0, 0]),
+    call(libc::SYS_gettid as usize, [0; 6]),
+];
+
+/// All calls where the library is opened.
+pub fn of_opening() -> Vec<Call> {
+    CALLS.iter().chain(&OF_OPENING).copied().collect()
+}
+
+/// Refuses a program whose filters do not let pass these calls. `tid`: a thread of it that this one has stopped.
 ///
 /// # Errors
 /// With the calls that are forbidden, or the reason why the filters cannot be read.
-pub fn check(pid: u32, tid: libc::pid_t) -> anyhow::Result<()> {
+pub fn check(pid: u32, tid: libc::pid_t, calls: &[Call]) -> anyhow::Result<()> {
     if count(pid) == Some(0) {
         return Ok(());
     }
     match filters(tid) {
         Ok(filters) => {
             let is_forbidden = |call: &&Call| filters.iter().any(|filter| !call.is_allowed(filter, 0));
-            let mut forbidden: Vec<usize> =
-                CALLS.iter().chain(&OF_OPENING).filter(is_forbidden).map(|call| call.number).collect();
+            let mut forbidden: Vec<usize> = calls.iter().filter(is_forbidden).map(|call| call.number).collect();
             forbidden.dedup();
             if forbidden.is_empty() {
                 return Ok(());

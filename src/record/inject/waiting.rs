@@ -1,4 +1,5 @@
-//! A thread on which code of ours can run: one that waits in the kernel, where it holds no lock of libc's or the loader's.
+//! A thread on which code of ours can run: one that waits in the kernel, where it holds no lock of libc's or the loader's. For
+//! calls of the kernel alone, any will do.
 
 use std::path::Path;
 
@@ -41,6 +42,15 @@ const BEGUN_ANEW: [i64; 5] = [-512, -513, -514, RESTART_BLOCK, -4];
 /// `ERESTART_RESTARTBLOCK`: goes on by `restart_syscall`, with the time that is left.
 const RESTART_BLOCK: i64 = -516;
 
+/// What is to run on a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The loader and libc: no lock of theirs may be held.
+    Loader,
+    /// Calls of the kernel.
+    Calls,
+}
+
 /// A thread that is stopped in its wait.
 pub struct Waiting {
     tid: libc::pid_t,
@@ -48,13 +58,29 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Finds one and stops it; `None` where all threads are somewhere else right now.
-    pub fn find(pid: u32) -> Option<Self> {
+    /// Finds one and stops it; `None` where all threads are somewhere else right now. `purpose`: what is to run on it.
+    pub fn find(pid: u32, purpose: Purpose) -> Option<Self> {
         let folder = procfs::folder(pid);
-        tasks::living(pid).filter(|tid| waits(&folder.join(format!("task/{tid}")))).find_map(|tid| Self::stop(tid as _))
+        let waits = |tid: &u32| waits(&folder.join(format!("task/{tid}")), purpose);
+        tasks::living(pid).filter(waits).find_map(|tid| Self::stop(tid as _, Self::is_in_a_call))
     }
 
-    fn stop(tid: libc::pid_t) -> Option<Self> {
+    /// Stops a thread that runs code of the program's, at any place: for what needs nothing of the thread's.
+    pub fn anywhere(pid: u32) -> Option<Self> {
+        tasks::living(pid).find_map(|tid| Self::stop(tid as _, Self::is_in_code))
+    }
+
+    /// It goes back into its call.
+    fn is_in_a_call(&self) -> bool {
+        self.registers.orig_rax as i64 >= 0 && BEGUN_ANEW.contains(&(self.registers.rax as i64))
+    }
+
+    /// It is between two instructions, and in nothing that the kernel would have it begin anew (`rseq`).
+    fn is_in_code(&self) -> bool {
+        (self.registers.orig_rax as i64) < 0 && !stop::is_in_sequence(self.tid)
+    }
+
+    fn stop(tid: libc::pid_t, is_good: fn(&Self) -> bool) -> Option<Self> {
         const TRIES: u32 = 2000;
         if !stop::seize(tid) {
             return None;
@@ -69,11 +95,8 @@ impl Waiting {
         // One that does not stop in this time ends with its tracer, which lets it go.
         let Some(Stop::Stopped(signal)) = stopped else { return None };
         let found = stop::registers(tid).map(|registers| Self { tid, registers });
-        let may_go = |it: &Self| {
-            signal == 0 && it.registers.orig_rax as i64 >= 0 && BEGUN_ANEW.contains(&(it.registers.rax as i64))
-        };
         match found {
-            Some(found) if may_go(&found) => Some(found),
+            Some(found) if signal == 0 && is_good(&found) => Some(found),
             _ => {
                 stop::detach(tid, signal);
                 None
@@ -86,15 +109,23 @@ impl Waiting {
         self.tid
     }
 
-    /// Where its `syscall` instruction is.
+    /// Where it goes on: at its `syscall` instruction, if it is in a call.
     pub fn back(&self) -> u64 {
+        let is_in_a_call = self.registers.orig_rax as i64 >= 0;
         // It is two bytes long.
-        self.registers.rip.wrapping_sub(2)
+        if is_in_a_call { self.registers.rip.wrapping_sub(2) } else { self.registers.rip }
     }
 
-    /// The number by which its call is begun again.
+    /// All its registers, `rax` as it has to be where it goes on.
+    pub fn registers(&self) -> libc::user_regs_struct {
+        libc::user_regs_struct { rax: self.call(), ..self.registers }
+    }
+
+    /// The number by which its call is begun again; what it has in `rax` where it is in none.
     pub fn call(&self) -> u64 {
-        if self.registers.rax as i64 == RESTART_BLOCK {
+        if (self.registers.orig_rax as i64) < 0 {
+            self.registers.rax
+        } else if self.registers.rax as i64 == RESTART_BLOCK {
             libc::SYS_restart_syscall as u64
         } else {
             self.registers.orig_rax
@@ -119,11 +150,13 @@ impl Waiting {
 }
 
 /// Whether a thread waits in a harmless call (`/proc/PID/task/TID/syscall`: its number and arguments, as hex).
-fn waits(task: &Path) -> bool {
+fn waits(task: &Path, purpose: Purpose) -> bool {
     let text = procfs::text(task.join("syscall")).unwrap_or_default();
     let mut words = text.split_whitespace();
     let Some(number) = words.next().and_then(|word| word.parse::<libc::c_long>().ok()) else { return false };
     let operation = words.nth(1).and_then(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
     HARMLESS.contains(&number)
-        || number == libc::SYS_futex && operation.is_some_and(|operation| operation & FUTEX_COMMAND == WAIT_BITSET)
+        || number == libc::SYS_futex
+            && (purpose == Purpose::Calls
+                || operation.is_some_and(|operation| operation & FUTEX_COMMAND == WAIT_BITSET))
 }

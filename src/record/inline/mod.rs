@@ -87,6 +87,76 @@ impl Recipe {
             Self::Rust(recipe) => rust::patch(tracee, recipe, path),
         }
     }
+
+    /// What of its locks is not recorded, as sentences without their subject.
+    pub fn left_out(&self) -> &[String] {
+        match self {
+            Self::Go(recipe) => &recipe.left_out,
+            Self::Rust(recipe) => &recipe.left_out,
+        }
+    }
+
+    /// Where its file says that it lies.
+    pub fn placement(&self) -> Placement {
+        match self {
+            Self::Go(recipe) => go::placement(recipe),
+            Self::Rust(recipe) => rust::placement(recipe),
+        }
+    }
+
+    /// Its patches, with the bytes that have to be there.
+    pub fn patches(&self) -> Vec<(&Patch, &[u8])> {
+        match self {
+            Self::Go(recipe) => go::patches(recipe),
+            Self::Rust(recipe) => rust::patches(recipe),
+        }
+    }
+
+    /// Whether the patch of this number is of the runtime's handler of signals.
+    pub fn is_of_signals(&self, number: usize) -> bool {
+        match self {
+            Self::Go(recipe) => recipe.steps[number].planned.operation.is_of_signals(),
+            Self::Rust(_) => false,
+        }
+    }
+
+    /// What its recorder takes.
+    pub fn room(&self) -> Room {
+        match self {
+            Self::Go(recipe) => go::room(recipe),
+            Self::Rust(recipe) => rust::room(recipe),
+        }
+    }
+
+    /// What rings a process of it gets.
+    pub fn shape(&self, pid: u32) -> Shape {
+        shape(pid, if matches!(self, Self::Go(_)) { Shape::GO } else { Shape::RUST })
+    }
+
+    /// Its recorder. `base`: what is added to the file's addresses; `near`: where it will be; `first`: where its first ring is.
+    ///
+    /// # Errors
+    /// Where a trampoline cannot be made.
+    pub fn build(&self, places: (u64, u64), rings: (u64, Shape)) -> Result<Block, InlineError> {
+        match self {
+            Self::Go(recipe) => go::build(recipe, places, rings, None),
+            Self::Rust(recipe) => rust::build(recipe, places, rings),
+        }
+    }
+
+    /// What the collector is told of a process that ran already. `ours`: where the recorder is.
+    pub fn described(
+        &self,
+        process: (u32, &str),
+        shared: (std::sync::Arc<std::fs::File>, Rings),
+        (base, ours): (u64, std::ops::Range<u64>),
+    ) -> Patched {
+        let patched = match self {
+            Self::Go(recipe) => go::described(recipe, process, shared, (base, ours)),
+            Self::Rust(recipe) => rust::described(recipe, process, shared, base),
+        };
+        Patched { is_late: true, ..patched }
+    }
 }
 
 /// The greatest size of one trampoline, with its alignment.
@@ -115,14 +185,81 @@ pub enum InlineError {
     Changed,
 }
 
+/// Where a program's file says that it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement {
+    /// Where it is entered.
+    pub entry: u64,
+    /// It may be put anywhere.
+    pub is_position_independent: bool,
+    /// The address behind its last segment.
+    pub end: u64,
+}
+
+impl Placement {
+    /// What is added to the file's addresses. `entry`: where the kernel entered it.
+    pub fn base(&self, entry: u64) -> u64 {
+        if self.is_position_independent { entry.wrapping_sub(self.entry) } else { 0 }
+    }
+
+    /// Where so many bytes would be in the reach of the program's jumps.
+    pub fn near(&self, base: u64, bytes: u64) -> impl Iterator<Item = u64> + use<> {
+        let end = self.end;
+        (0..TRIES).map(move |attempt| {
+            if base == 0 {
+                (end + DISTANCE + attempt * STEP) & !(STEP - 1)
+            } else {
+                base.saturating_sub(bytes + (attempt + 1) * STEP) & !(PAGE - 1)
+            }
+        })
+    }
+}
+
+/// Bytes that a recorder takes in a program: of code, and of data behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Of code.
+    pub code: u64,
+    /// Of data.
+    pub data: u64,
+}
+
+impl Room {
+    /// Of both.
+    pub fn all(self) -> u64 {
+        self.code + self.data
+    }
+}
+
+/// The recorder of a program, for the place where it is to be.
+pub struct Block {
+    /// Where it is.
+    pub at: u64,
+    /// Its code, which begins there.
+    pub code: Vec<u8>,
+    /// Its data, with the addresses of its parts.
+    pub data: Vec<(u64, Vec<u8>)>,
+    /// Where the jump of each patch leads.
+    pub jumps: Vec<u64>,
+    /// Its private block, which begins with the address of the rings.
+    pub shared: u64,
+}
+
+impl Block {
+    /// Puts it there.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub fn write(&self, mut write: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        write(self.at, &self.code)?;
+        self.data.iter().try_for_each(|(at, bytes)| write(*at, bytes))
+    }
+}
+
 /// A stopped program, and what is to be changed in it.
 struct Target<'a> {
     tracee: &'a Tracee,
-    /// Where its file says that it is entered, and whether it may be put anywhere.
-    entry: u64,
-    is_position_independent: bool,
-    /// The address behind its last segment.
-    end: u64,
+    placement: Placement,
     /// The patches, with the bytes that have to be there.
     patches: Vec<(&'a Patch, &'a [u8])>,
 }
@@ -130,7 +267,7 @@ struct Target<'a> {
 impl Target<'_> {
     /// What is added to the file's addresses.
     fn base(&self) -> Result<u64, InlineError> {
-        let base = if self.is_position_independent { self.tracee.entry()?.wrapping_sub(self.entry) } else { 0 };
+        let base = self.placement.base(self.tracee.entry()?);
         self.check(base)?;
         Ok(base)
     }
@@ -152,12 +289,7 @@ impl Target<'_> {
         let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
         let mut last = io::Error::other("no room near the program");
-        for attempt in 0..TRIES {
-            let at = if base == 0 {
-                (self.end + DISTANCE + attempt * STEP) & !(STEP - 1)
-            } else {
-                base.saturating_sub(bytes + (attempt + 1) * STEP) & !(PAGE - 1)
-            };
+        for at in self.placement.near(base, bytes) {
             match self.tracee.call(libc::SYS_mmap, [at, bytes, protection, flags, u64::MAX, 0]) {
                 Ok(near) if near == at => return Ok(near),
                 Ok(_) => {}
@@ -165,6 +297,13 @@ impl Target<'_> {
             }
         }
         Err(last.into())
+    }
+
+    /// Lets the program write what is data of it.
+    fn protect(&self, near: u64, room: Room) -> Result<(), InlineError> {
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        self.tracee.call(libc::SYS_mprotect, [near + room.code, room.data, protection, 0, 0, 0])?;
+        Ok(())
     }
 
     /// Maps the rings there, by a path that is written where the shared block will be.
@@ -221,8 +360,17 @@ impl Assembled {
 
 /// The rings for a program, as many as its address space allows.
 fn rings(tracee: &Tracee, most: Shape) -> io::Result<Rings> {
-    let fit = tracee.address_space().map_or(most.count, |limit| (limit / SHARE) as usize / most.stride());
-    Rings::new(Shape { count: fit.min(most.count), ..most })
+    Rings::new(shape(tracee.pid(), most))
+}
+
+/// How many rings a program's address space allows.
+fn shape(pid: u32, most: Shape) -> Shape {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid to write to, and nothing is set.
+    let answer = unsafe { libc::prlimit(pid as libc::pid_t, libc::RLIMIT_AS, std::ptr::null(), &raw mut limit) };
+    let limit = (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur);
+    let fit = limit.map_or(most.count, |limit| (limit / SHARE) as usize / most.stride());
+    Shape { count: fit.clamp(1, most.count), ..most }
 }
 
 /// The bytes that lead to a trampoline, as long as what they replace.
@@ -238,6 +386,11 @@ fn jump(patch: &Patch, base: u64, to: u64) -> Vec<u8> {
     // Behind a call the program goes on, and what the call has less than the one before does nothing.
     bytes.resize(patch.length, if patch.form == Form::Call { NOTHING } else { TRAP });
     bytes
+}
+
+/// Room for the code of a recorder with so many patches.
+fn code_bytes(patches: usize) -> u64 {
+    round_up((patches * TRAMPOLINE + 8192) as u64)
 }
 
 fn round_up(bytes: u64) -> u64 {

@@ -76,14 +76,6 @@ impl Tracee {
         Ok(Parent { tid })
     }
 
-    /// The limit of its address space, bytes; `None` where there is none.
-    pub fn address_space(&self) -> Option<u64> {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: `limit` is valid to write to, and nothing is set.
-        let answer = unsafe { libc::prlimit(self.pid, libc::RLIMIT_AS, std::ptr::null(), &raw mut limit) };
-        (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
-    }
-
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.pid as u32

@@ -34,6 +34,8 @@ pub struct Shared {
     pub index: u64,
     /// Address of the table of [`Place`]s, by number of the patch.
     pub places: u64,
+    /// 1 where trampolines are hidden from signals' handlers: no thread may be in the handler when that changes.
+    pub signals: u64,
     /// Bytes of [`Self::follow`] that are used; 0 where programs that are started are not followed.
     pub follow_length: u64,
     /// Where it is announced that a program is about to be started: a `sockaddr_un`.

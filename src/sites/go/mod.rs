@@ -1,6 +1,7 @@
 //! Go: what a Go program's own tables say of its code, from 1.18 on. They are in every Go program, stripped ones too, since
 //! the runtime needs them for its tracebacks.
 
+pub mod goroutines;
 pub mod layout;
 mod operations;
 pub mod pclntab;

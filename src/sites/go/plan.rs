@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::code::Code;
 use super::super::image::Image;
 use super::super::plan::{self, Patch, Refusal};
-use super::super::table::{AtomicRow, ColdRow, FunctionRow};
+use super::super::table::{AtomicRow, ColdRow, Event, FunctionRow};
 use super::operations::is_system_call;
 use super::pclntab::Pclntab;
 use super::sites::{ColdCall, Hook, Site, Sites};
@@ -23,6 +23,14 @@ pub enum Operation {
     Exit(&'static FunctionRow),
     /// The call of the kernel by which, among others, the program starts another one.
     Start,
+}
+
+impl Operation {
+    /// Whether it belongs to the runtime's handler of signals.
+    pub fn is_of_signals(&self) -> bool {
+        let (Self::Entry(row) | Self::Exit(row)) = self else { return false };
+        row.entry == Some(Event::Signal)
+    }
 }
 
 impl plan::Named for Operation {

@@ -155,8 +155,10 @@ lockprof_go_now:
 # (192) the ring.
 lockprof_go_signal:
     push rax; push rdx; push rsi; push r8; push r9; push r10
-    mov [rbp + 32], rcx
     movabs r8, {PLACEHOLDER}
+    cmp qword ptr [r8 + {SIGNALS}], 0
+    je 9f
+    mov [rbp + 32], rcx
     mov rdx, [rcx + 168]
     mov rsi, [r8 + {CODE}]
     cmp rdx, rsi
@@ -245,6 +247,9 @@ lockprof_go_signal:
 # the trampoline.
 lockprof_go_signal_end:
     push rax; push rcx; push rdx; push rsi; push r8; push r9; push r10
+    movabs r8, {PLACEHOLDER}
+    cmp qword ptr [r8 + {SIGNALS}], 0
+    je 9f
     mov rcx, [rbp + 32]
     mov rax, [rcx + 8]
     test rax, rax
@@ -252,7 +257,6 @@ lockprof_go_signal_end:
     mov rdx, [rcx + 200]
     test rdx, rdx
     je 8f
-    movabs r8, {PLACEHOLDER}
     lea rsi, [rdx - 1]
     shl rsi, 5
     add rsi, [r8 + {PLACES}]
@@ -348,6 +352,7 @@ lockprof_go_end:
     END = const offset_of!(Shared, end),
     INDEX = const offset_of!(Shared, index),
     PLACES = const offset_of!(Shared, places),
+    SIGNALS = const offset_of!(Shared, signals),
     CLAIMED = const offset_of!(Common, claimed),
     LOST = const offset_of!(Common, lost),
     COMMON_BYTES = const COMMON_BYTES,

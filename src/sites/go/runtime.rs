@@ -19,6 +19,8 @@ pub struct Runtime {
     pub machine: u32,
     /// `m.curg`: the goroutine for which an M is on its system stack.
     pub current: u32,
+    /// `m.gsignal`: on its stack signals are handled.
+    pub signals: u32,
     /// Where a goroutine that is preempted continues; a trampoline does it at its end.
     pub preempt: Option<u64>,
 }
@@ -63,8 +65,9 @@ impl Runtime {
         };
         let goroutine_number =
             number_printed(&decode(header, HEADER)?, &prints).ok_or(RuntimeError::Unknown(HEADER))?;
-        let (machine, current) = fields_compared(&decode(switch, SWITCH)?).ok_or(RuntimeError::Unknown(SWITCH))?;
-        Ok(Self { goroutine_number, machine, current, preempt })
+        let (machine, signals, current) =
+            fields_compared(&decode(switch, SWITCH)?).ok_or(RuntimeError::Unknown(SWITCH))?;
+        Ok(Self { goroutine_number, machine, current, signals, preempt })
     }
 }
 
@@ -109,8 +112,8 @@ fn number_printed(code: &Code, prints: &[u64]) -> Option<u32> {
     None
 }
 
-/// `g.m` and `m.curg`: the goroutine in `rax` is compared with `m.gsignal` and `m.curg`.
-fn fields_compared(code: &Code) -> Option<(u32, u32)> {
+/// `g.m`, `m.gsignal` and `m.curg`: the goroutine in `rax` is compared with `m.gsignal` and `m.curg`.
+fn fields_compared(code: &Code) -> Option<(u32, u32, u32)> {
     let instructions = code.instructions();
     let compares = |instruction: &Instruction| {
         instruction.mnemonic() == Mnemonic::Cmp
@@ -125,7 +128,7 @@ fn fields_compared(code: &Code) -> Option<(u32, u32)> {
         .rev()
         .find(|instruction| instruction.mnemonic() == Mnemonic::Mov && first_register(instruction) == Some(machine))?;
     (load.memory_base() == Register::RAX && current.memory_base() == machine).then_some(())?;
-    Some((field(load)?, field(current)?))
+    Some((field(load)?, field(&instructions[first])?, field(current)?))
 }
 
 fn field(instruction: &Instruction) -> Option<u32> {

@@ -55,6 +55,7 @@ impl Goroutines {
             }
         }
         if let Some(row) = self.locks.get_mut(&address) {
+            row.is_settled |= mode == Mode::Exclusive;
             row.holders.push(number);
             row.is_doubtful |= self.has_gaps;
         }
@@ -158,12 +159,13 @@ impl Goroutines {
     ) {
         self.confirm(address, kind, target);
         let Some(row) = self.locks.get(&address) else {
-            self.orphans += u64::from(!self.has_folds);
+            self.orphans += u64::from(!self.has_folds && !self.is_from_before(number, address));
             return;
         };
         if row.kind != kind {
             // The mutex inside a read-write lock.
-            self.orphans += u64::from(!(kind == Kind::Mutex && row.kind == Kind::Rwlock));
+            let is_inner = kind == Kind::Mutex && row.kind == Kind::Rwlock;
+            self.orphans += u64::from(!is_inner && !self.is_from_before(number, address));
             return;
         }
         let is = |held: &Held| held.address == address && held.mode == mode;
@@ -179,11 +181,14 @@ impl Goroutines {
         });
         let (owner, at) = match own {
             Some(at) => (number, at),
+            // Readers that came before the recording, and those that came since, hold it together.
+            None if mode == Mode::Shared && self.is_from_before(number, address) => return,
             None => {
                 // Any goroutine may release it.
                 let holders = self.locks.get(&address).map_or(&[][..], |row| &row.holders);
                 let Some(found) = holders.iter().find_map(|owner| Some((*owner, find(&self.all, *owner)?))) else {
-                    self.orphans += u64::from(!self.has_folds);
+                    let is_known = self.has_folds || self.is_from_before(number, address);
+                    self.orphans += u64::from(!is_known);
                     return;
                 };
                 found
@@ -209,6 +214,19 @@ impl Goroutines {
         } else {
             self.end(held, rows, ticks, Flags::NONE, target);
         }
+    }
+
+    /// Whether what a goroutine releases may have been held when the program was attached to: nobody was seen to have it
+    /// alone since then, or the goroutine's wait for it was under way.
+    fn is_from_before(&mut self, number: u64, address: u64) -> bool {
+        if !self.is_late {
+            return false;
+        }
+        if self.locks.get(&address).is_none_or(|row| !row.is_settled) {
+            return true;
+        }
+        let given = self.all.get_mut(&number).filter(|goroutine| goroutine.given_unseen > 0);
+        given.map(|goroutine| goroutine.given_unseen -= 1).is_some()
     }
 
     /// A hold is over.

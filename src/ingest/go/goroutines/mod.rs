@@ -127,6 +127,8 @@ pub struct Goroutines {
     sections: u32,
     /// Events were only counted among those that are being taken in.
     has_gaps: bool,
+    /// The program ran already when the recording began: see [`Self::is_from_before`].
+    is_late: bool,
 }
 
 impl Goroutines {
@@ -166,7 +168,15 @@ impl Goroutines {
             pending: FxHashMap::default(),
             has_folds: false,
             has_gaps: false,
+            is_late: false,
         }
+    }
+
+    /// The same of a program that ran already.
+    #[must_use]
+    pub fn late(mut self, is_late: bool) -> Self {
+        self.is_late = is_late;
+        self
     }
 
     /// Takes in one event. Those of one goroutine come in their order.
@@ -209,14 +219,12 @@ impl Goroutines {
                 }
             }
             Event::AcquiredAfterWait { kind, mode } => {
-                *self.pending.entry((kind, mode)).or_default() -= 1;
-                if let Some(asked) = self.answer(goroutine, kind, mode, false) {
+                if let Some(asked) = self.answered(goroutine, kind, mode) {
                     self.acquired_after_wait(goroutine, asked, ticks, target);
                 }
             }
             Event::AcquiredOrGivenUp { kind, mode } => {
-                *self.pending.entry((kind, mode)).or_default() -= 1;
-                if let Some(asked) = self.answer(goroutine, kind, mode, false) {
+                if let Some(asked) = self.answered(goroutine, kind, mode) {
                     if address & 1 != 0 {
                         self.acquired_after_wait(goroutine, asked, ticks, target);
                     } else {

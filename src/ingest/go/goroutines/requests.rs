@@ -75,6 +75,17 @@ impl Goroutines {
         Some(asked)
     }
 
+    /// What a grant is of. One of a request that was made before the recording is none that counts.
+    pub(super) fn answered(&mut self, number: u64, kind: Kind, mode: Mode) -> Option<Asked> {
+        let asked = self.answer(number, kind, mode, false);
+        if asked.is_none() && self.is_late && !self.has_folds {
+            self.all.entry(number).or_default().given_unseen += 1;
+        } else {
+            *self.pending.entry((kind, mode)).or_default() -= 1;
+        }
+        asked
+    }
+
     /// A goroutine that does something else has what it asked for: the event of that was only counted, or has no place for
     /// a patch.
     pub(super) fn catch_up(&mut self, number: u64, ticks: u64, target: &mut Target) {

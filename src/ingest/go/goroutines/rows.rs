@@ -76,6 +76,7 @@ impl Goroutines {
                 used: collections,
                 is_doubtful: false,
                 is_handed_over: false,
+                is_settled: false,
             },
         );
         id

@@ -81,6 +81,8 @@ pub struct Goroutine {
     pub(super) last_made: u64,
     /// Behind the `go` statement that is being executed.
     pub(super) makes: StackId,
+    /// Waits that were under way when the program was attached to, and ended: what they were given is not known.
+    pub(super) given_unseen: u32,
 }
 
 /// What is known of an address.
@@ -100,6 +102,8 @@ pub struct LockRow {
     pub(super) is_doubtful: bool,
     /// Others than its holders release it.
     pub is_handed_over: bool,
+    /// Somebody had it alone since the recording began: nobody holds it from before.
+    pub(super) is_settled: bool,
 }
 
 /// See [`suppose`](super::Goroutines::suppose).

@@ -60,6 +60,11 @@ pub struct Recipe {
     pub data: Vec<Range<u64>>,
     /// Its GNU build-id; empty where it has none.
     pub build_id: Vec<u8>,
+    /// The runtime's handler of signals (`runtime.sighandler`), and where goroutines that wait continue (`runtime.gopark`);
+    /// empty where there is none.
+    pub handler: Range<u64>,
+    /// See [`Self::handler`].
+    pub park: Range<u64>,
     /// The return addresses of calls by which an `RWMutex` takes the mutex inside it, sorted.
     pub inner_calls: Vec<u64>,
     /// The import path of its main package; empty where it is not known.
@@ -100,6 +105,8 @@ impl Recipe {
             found: found(build, &sites, steps.len()),
             left_out: left_out(&plan, &sites).into_iter().chain(plugins(&index)).collect(),
             steps,
+            handler: function(&index, "runtime.sighandler"),
+            park: function(&index, "runtime.gopark"),
             inner_calls: sites.inner_calls,
             package: build.and_then(|build| build.package).unwrap_or_default().to_owned(),
             runtime,
@@ -136,6 +143,13 @@ impl Recipe {
         self.steps.iter().any(|step| matches!(step.planned.operation, Operation::Start))
     }
 
+    /// The same without what only follows the programs that it starts.
+    #[must_use]
+    pub fn recorded_only(mut self) -> Self {
+        self.steps.retain(|step| !matches!(step.planned.operation, Operation::Start));
+        self
+    }
+
     /// The same without all that records: only the programs that it starts are followed.
     #[must_use]
     pub fn followed_only(mut self) -> Self {
@@ -149,6 +163,11 @@ impl Recipe {
 pub fn is_program(file: &[u8]) -> bool {
     let Ok(image) = Image::parse(file) else { return false };
     image.go_build_id().is_some() || Pclntab::read(&image).is_ok()
+}
+
+fn function(index: &Pclntab<'_>, name: &str) -> Range<u64> {
+    let mut functions = index.functions().iter();
+    functions.find(|function| index.name(function.name) == name).map_or(0..0, |function| function.start..function.end)
 }
 
 fn step(image: &Image<'_>, index: &Pclntab<'_>, planned: &Planned, patch: &Patch) -> Option<Step> {

@@ -49,14 +49,18 @@ impl Recipe {
             out.long(step.frame);
             out.patch(&step.patch, &step.bytes)?;
         }
-        let Runtime { goroutine_number, machine, current, preempt } = self.runtime;
-        [goroutine_number, machine, current].into_iter().for_each(|field| out.int(field));
+        let Runtime { goroutine_number, machine, current, signals, preempt } = self.runtime;
+        [goroutine_number, machine, current, signals].into_iter().for_each(|field| out.int(field));
         out.long(preempt.unwrap_or(0));
         out.long(self.entry);
         out.int(self.is_position_independent.into());
         out.long(self.end);
         out.ranges(&self.data);
         out.bytes(&self.build_id);
+        for range in [&self.handler, &self.park] {
+            out.long(range.start);
+            out.long(range.end);
+        }
         out.long(self.inner_calls.len() as u64);
         self.inner_calls.iter().for_each(|call| out.long(*call));
         out.bytes(self.package.as_bytes());
@@ -69,16 +73,18 @@ impl Recipe {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut rest = Reader::new(bytes);
         let steps = rest.list(step)?;
-        let (goroutine_number, machine, current) = (rest.int()?, rest.int()?, rest.int()?);
+        let (goroutine_number, machine, current, signals) = (rest.int()?, rest.int()?, rest.int()?, rest.int()?);
         let preempt = Some(rest.long()?).filter(|address| *address != 0);
         let recipe = Self {
             steps,
-            runtime: Runtime { goroutine_number, machine, current, preempt },
+            runtime: Runtime { goroutine_number, machine, current, signals, preempt },
             entry: rest.long()?,
             is_position_independent: rest.int()? != 0,
             end: rest.long()?,
             data: rest.ranges()?,
             build_id: rest.bytes()?.to_vec(),
+            handler: rest.long()?..rest.long()?,
+            park: rest.long()?..rest.long()?,
             inner_calls: rest.list(Reader::long)?,
             package: rest.text()?,
             found: rest.text()?,
