@@ -6,21 +6,17 @@
 use std::env;
 use std::path::PathBuf;
 
-#[path = "profiler-shim/library.rs"]
+#[path = "build/library.rs"]
 mod library;
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    let watched = [
-        "build.rs",
-        "profiler-shim/library.rs",
-        "profiler-shim/symbols.map",
-        "profiler-shim/src",
-        "profiler-shim/wire/src",
-    ];
-    for watched in watched {
-        println!("cargo::rerun-if-changed={}", root.join(watched).display());
+    // In the workspace they are below the root, in a published crate wherever cargo keeps the others.
+    let [shim, wire] = lockprof_shim::SOURCES.map(PathBuf::from);
+    let own = ["build.rs", "build"].map(|part| root.join(part));
+    for watched in own.into_iter().chain([shim.join("symbols.map"), shim.join("src"), wire.join("src")]) {
+        println!("cargo::rerun-if-changed={}", watched.display());
     }
     let tools = library::Tools {
         compiler: env::var_os("RUSTC").expect("cargo sets it"),
@@ -32,7 +28,7 @@ fn main() {
         "lockprof records x86-64 Linux programs with glibc only; this target is {}",
         tools.target
     );
-    let library = tools.build(&root, &out, "lockprof_shim", None);
+    let library = tools.build((&shim, &wire), &out, "lockprof_shim", None);
     println!("cargo::rustc-env=LIBLOCKPROF_SHIM={}", library.display());
     // The tests build another one with these.
     println!("cargo::rustc-env=LOCKPROF_RUSTC={}", tools.compiler.display());

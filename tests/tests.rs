@@ -44,6 +44,7 @@ mod suite {
     mod order;
     mod orders;
     mod own_locks;
+    mod packaging;
     mod power;
     mod primitives;
     mod process_tree;

@@ -16,6 +16,10 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("lockprof records on x86-64 Linux only");
 
+/// The folders of this crate and of the wire's, for whoever builds the preloaded library: it is compiled anew from there.
+#[cfg(not(lockprof_preload))]
+pub const SOURCES: [&str; 2] = [env!("CARGO_MANIFEST_DIR"), lockprof_wire::SOURCES];
+
 mod interpose;
 mod lifecycle;
 mod probe;

@@ -14,6 +14,7 @@ mod hangs;
 mod html;
 mod look;
 mod merge;
+mod missing_names;
 mod names;
 mod output;
 mod past;

@@ -64,7 +64,7 @@ pub(super) fn run(console: &Console, args: &RunArgs) -> anyhow::Result<ExitCode>
     }
     if !console.quiet() {
         console.write_stderr(&summary(&session, &path, &console.stderr_layout(), console.verbose()));
-        super::symbolize::missing(console, &session, Some(&path));
+        super::missing_names::say(console, &session, Some(&path));
     }
     Ok(match code_of(exit) {
         // What the program says of itself comes first, where it says that something is wrong.

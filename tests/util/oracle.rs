@@ -7,7 +7,7 @@ use std::{fs, process};
 
 use super::{Recording, Report, Target};
 
-#[path = "../../profiler-shim/library.rs"]
+#[path = "../../build/library.rs"]
 mod library;
 
 /// What the oracle said.
@@ -33,7 +33,8 @@ fn library() -> &'static Path {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut hasher = DefaultHasher::new();
         env!("LOCKPROF_RUSTC").hash(&mut hasher);
-        let parts = ["library.rs", "symbols.map", "src", "wire/src"].map(|part| root.join("profiler-shim").join(part));
+        let (shim, wire) = (root.join("profiler-shim"), root.join("profiler-shim/wire"));
+        let parts = [root.join("build"), shim.join("symbols.map"), shim.join("src"), wire.join("src")];
         parts.iter().for_each(|part| hash_files(part, &mut hasher));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("oracle");
         let library = folder.join(format!("{:016x}.so", hasher.finish()));
@@ -45,7 +46,7 @@ fn library() -> &'static Path {
                 linker: env!("LOCKPROF_LINKER").into(),
                 target: env!("LOCKPROF_TARGET").into(),
             };
-            let made = tools.build(root, &work, "lockprof_shim_oracle", Some("lockprof_oracle"));
+            let made = tools.build((&shim, &wire), &work, "lockprof_shim_oracle", Some("lockprof_oracle"));
             fs::rename(made, &library).expect("the oracle build in its place");
             fs::remove_dir_all(&work).expect("the folder of the oracle build gone");
         }

@@ -11,6 +11,12 @@
 #![forbid(unsafe_code)]
 
 pub mod blocking;
+/// The folder of this crate; empty where it was not built by cargo.
+pub const SOURCES: &str = match option_env!("CARGO_MANIFEST_DIR") {
+    Some(folder) => folder,
+    None => "",
+};
+
 pub mod bpf;
 pub mod calls;
 pub mod control;

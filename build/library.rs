@@ -18,15 +18,16 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Builds the library of the sources below `root`, in the folder `out`; its path. `cfg`: one that is set besides.
+    /// Builds the library of the sources of the shim and of the wire, which are in these folders, in the folder `out`; its
+    /// path. `cfg`: one that is set besides.
     ///
     /// # Panics
     /// Where a tool cannot be run, or fails.
-    pub fn build(&self, root: &Path, out: &Path, name: &str, cfg: Option<&str>) -> PathBuf {
-        let wire = out.join("liblockprof_wire.rlib");
+    pub fn build(&self, (shim, wire): (&Path, &Path), out: &Path, name: &str, cfg: Option<&str>) -> PathBuf {
+        let compiled = out.join("liblockprof_wire.rlib");
         self.compile(
-            &root.join("profiler-shim/wire/src/lib.rs"),
-            &wire,
+            &wire.join("src/lib.rs"),
+            &compiled,
             &["--crate-type=rlib", "--crate-name=lockprof_wire"].map(OsString::from),
         );
         let mut arguments: Vec<OsString> =
@@ -35,12 +36,12 @@ impl Tools {
                 .into();
         arguments.extend(cfg.map(|cfg| format!("--cfg={cfg}").into()));
         let mut wire_crate = OsString::from("--extern=lockprof_wire=");
-        wire_crate.push(&wire);
+        wire_crate.push(&compiled);
         arguments.push(wire_crate);
         let archive = out.join(format!("lib{name}.a"));
-        self.compile(&root.join("profiler-shim/src/lib.rs"), &archive, &arguments);
+        self.compile(&shim.join("src/lib.rs"), &archive, &arguments);
         let library = out.join(format!("lib{name}.so"));
-        self.link(&archive, &root.join("profiler-shim/symbols.map"), &library);
+        self.link(&archive, &shim.join("symbols.map"), &library);
         library
     }
 
