@@ -180,6 +180,9 @@ struct Seen {
     trouble: bool,
 }
 
+/// What locks have in common that nothing tells apart: class, name, kind, process, places, and whether they were waited for.
+type Alike<'a> = (&'a str, &'a str, Kind, ProcessId, u64, bool);
+
 /// Makes one row of many locks of one process, class and name that were taken at the same places in the code and hardly
 /// waited for: a program may make millions of them. The rows are of single locks.
 pub(super) fn merge_alike(session: &Session, rows: Vec<Row>) -> Vec<Row> {
@@ -196,7 +199,7 @@ pub(super) fn merge_alike(session: &Session, rows: Vec<Row>) -> Vec<Row> {
         of.was_waited_for |= site.contended > 0;
         of.trouble |= [site.try_failures, site.timeouts, site.failures, site.still_held].iter().any(|count| *count > 0);
     }
-    let mut alike: FxHashMap<(&str, &str, Kind, ProcessId, u64, bool), Vec<usize>> = FxHashMap::default();
+    let mut alike: FxHashMap<Alike<'_>, Vec<usize>> = FxHashMap::default();
     for (at, row) in rows.iter().enumerate() {
         let [id] = row.members[..] else { continue };
         let (lock, Seen { places, wait_ns, was_waited_for, trouble }) = (session.lock(id), seen[id.index()]);
@@ -262,7 +265,8 @@ fn starred(one: &str, other: &str) -> Option<String> {
         let Some(c) = a else { return Some(out) };
         in_brackets = c == '[' || in_brackets && c != ']';
         out.push(c);
-        (one.next(), other.next());
+        one.next();
+        other.next();
     }
 }
 
