@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::model::{CodeAddress, Stacks};
+use crate::symbols::elf;
 use crate::symbols::testing::{Program, compile, tool};
 
 const BANK: &str = r#"#include <pthread.h>
