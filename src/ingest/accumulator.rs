@@ -9,6 +9,7 @@ use super::decode::{Done, Failed, Failure, Hold};
 use super::order::Merging;
 use super::runs;
 use super::site_cache::CachedSite;
+use super::who::Who;
 use crate::model::order::Fold;
 use crate::model::{CallStats, LockId, Session, SiteId, ThreadId, ThreadShare, WaitEvent};
 
@@ -30,22 +31,6 @@ pub struct Accumulator {
     pub order: Fold,
     /// What is on its way there.
     pub merging: Merging,
-}
-
-/// Who uses a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Who {
-    /// Where it is counted.
-    pub thread: ThreadId,
-    /// Tells those apart that are counted in one row.
-    pub number: u32,
-}
-
-impl Who {
-    /// A thread that has a row of its own.
-    pub fn thread(thread: ThreadId) -> Self {
-        Self { thread, number: thread.0 }
-    }
 }
 
 /// Who has had a lock, by [`Who::number`].

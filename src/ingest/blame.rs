@@ -9,8 +9,8 @@
 //! In the same way a wait is laid over the calls that were made with the lock held: who wants a lock while its holder is
 //! blocked in `fsync` waits for the `fsync`.
 
-use super::accumulator::Who;
 use super::runs;
+use super::who::Who;
 use crate::model::{CallId, CallKey, CallStats, LockId, Session, StackId, ThreadId, WaitEvent, WaitKey};
 use rustc_hash::FxHashMap;
 

@@ -2,13 +2,14 @@
 
 use lockprof_wire::{Record, blocking};
 
-use super::accumulator::{Accumulator, Who};
+use super::accumulator::Accumulator;
 use super::blame::Call;
 use super::decode::{self, Access, Blocked, Done, EarlyAcquire, Hold, ThreadStart, Waited, WireEvent};
 use super::order;
 use super::polls::Polls;
 use super::reducer::Reducer;
 use super::site_cache::{CacheKey, CachedSite, SiteCache};
+use super::who::Who;
 use crate::model::{CallKey, Kind, ThreadId, WaitEvent, WaitKey};
 
 /// A slot's ring: what is remembered between records.

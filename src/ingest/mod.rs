@@ -31,3 +31,4 @@ mod size;
 pub mod stop;
 pub mod tasks;
 pub mod watch;
+mod who;

@@ -13,10 +13,11 @@ use rustc_hash::FxHashMap;
 
 use super::Language;
 use super::meaning::Event;
-use crate::ingest::accumulator::{Accumulator, Who};
+use crate::ingest::accumulator::Accumulator;
 use crate::ingest::clock::Ticks;
 use crate::ingest::order::{Input, Source};
 use crate::ingest::site_cache::SiteCache;
+use crate::ingest::who::Who;
 use crate::model::order::{self, What};
 use crate::model::{Kind, LockId, Mode, ProcessId, Session, StackId, ThreadId, WaitKey};
 use lockprof_wire::Flags;
