@@ -99,7 +99,7 @@ impl Accumulator {
         self.recorded += 1;
     }
 
-    /// Counts the wait of a contended acquisition (`number`: of who waited, as in [`Who`]).
+    /// Counts the wait of a contended acquisition (`number`: tells who waited from others that share the row).
     pub fn waited(&mut self, wait: WaitEvent, number: u32, site: CachedSite, session: &mut Session) {
         let counts = &mut session.profile.sites[site.site as usize];
         counts.contended += 1;

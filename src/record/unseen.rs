@@ -20,7 +20,7 @@ use crate::model::{Coverage, Exit, ProcessId};
 const SHARE: u32 = 50;
 /// All processes are looked for this often, whether the kernel has given out new numbers or not.
 const AT_LEAST: Duration = Duration::from_secs(1);
-/// Loaders that have not loaded the recorder by then do not do so.
+/// Loaders that have not loaded the recorder by then are no longer looked at as often as can be.
 const LOADING: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -165,7 +165,10 @@ impl<'a> Unseen<'a> {
             }
             true
         });
-        self.is_undecided = descendants.values().any(|process| process.undecided.is_some() || process.is_unread());
+        let is_loading = |(since, _): &(Instant, Undecided)| since.elapsed() < LOADING;
+        self.is_undecided = descendants
+            .values()
+            .any(|process| process.undecided.as_ref().is_some_and(is_loading) || process.is_unread());
         self.descendants = descendants;
         self.next = Instant::now() + began.elapsed() * SHARE;
     }
@@ -215,7 +218,8 @@ impl<'a> Unseen<'a> {
         }
         let (why, may_be_loading) = match look {
             Look::Fine => (None, false),
-            Look::NotYet(why) => (Some(why), since.elapsed() < LOADING),
+            // On a busy machine it takes its time: it is told at its end, if it was not recorded then.
+            Look::NotYet(why) => (Some(why), true),
             Look::Unseen(why) => (Some(why), false),
         };
         if let Some(why) = why {
