@@ -74,7 +74,7 @@ fn goroutines_and_locks_that_live_for_a_moment() {
             .report
             .locks()
             .iter()
-            .filter(|lock| lock["class"].as_str().is_some_and(|class| class.contains("touch")));
+            .filter(|lock| lock["class"].as_str().is_some_and(|class| class.contains("(*request).mu")));
         let taken: u64 = of_each.filter_map(|lock| lock["acquisitions"].as_u64()).sum();
         assert_eq!(Some(taken), said("EACH "), "{} {notes:?}", go.version);
         assert_eq!(recording.report.0["coverage"]["order_complete"], true, "{} {notes:?}", go.version);
