@@ -37,7 +37,9 @@ fn unlocked_by_another_thread() {
         "hold c1 opened",
         "hold b0 opened",
     ];
-    assert_eq!(story.told(0), expected);
+    // It sleeps until the other thread is done, as often as that takes.
+    let told: Vec<String> = story.told(0).into_iter().filter(|event| !event.starts_with("blocked")).collect();
+    assert_eq!(told, expected);
 }
 
 #[test]
