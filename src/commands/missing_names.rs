@@ -40,7 +40,7 @@ pub(super) fn say(console: &Console, session: &Session, path: Option<&Path>) {
         advice.push(format!("build {} with -g, or keep a debug file of it", others.join(", ")));
     }
     if let Some(path) = path.filter(|path| path.as_os_str() != "-") {
-        let server = if packages::has_server() { " (--debuginfod fetches what is missing)" } else { "" };
+        let server = if symbols::has_server() { " (--debuginfod fetches what is missing)" } else { "" };
         advice.push(format!("`lockprof symbolize {}` then adds the names{server}", path.display()));
     }
     let what = plural(all as u64, "place in the code has", "places in the code have");

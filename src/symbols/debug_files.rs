@@ -73,12 +73,17 @@ pub fn hex(build_id: &[u8]) -> String {
     build_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether servers of debug information are named.
+pub fn has_server() -> bool {
+    std::env::var_os("DEBUGINFOD_URLS").is_some_and(|urls| !urls.is_empty())
+}
+
 /// Asks the servers that `DEBUGINFOD_URLS` names for a file, by their own client; where the client has put it.
 ///
 /// # Errors
 /// Where there is no client, no server is named, or none has the file.
 pub fn fetch(build_id: &[u8]) -> Result<PathBuf, String> {
-    if !super::packages::has_server() {
+    if !has_server() {
         return Err("DEBUGINFOD_URLS names no server".to_owned());
     }
     let output = Command::new("debuginfod-find").arg("debuginfo").arg(hex(build_id)).stdin(Stdio::null()).output();

@@ -31,7 +31,7 @@ mod variables;
 mod testing;
 
 pub use again::{Improved, Unnamed, name_again, poor, unnamed};
-pub use debug_files::{fetch, find};
+pub use debug_files::{fetch, find, has_server};
 pub use frames::{resolve, symbolize};
 pub use kept::Kept;
 pub use naming::name_locks;

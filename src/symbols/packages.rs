@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
-use super::debug_files::hex;
+use super::debug_files::{has_server, hex};
 
 /// dpkg's lists of files, one for each package.
 const LISTS: &str = "/var/lib/dpkg/info";
@@ -35,11 +35,6 @@ fn of_in(file: &Path, lists: &Path) -> Option<String> {
         let package = path.file_stem()?.to_str()?.split(':').next()?.to_owned();
         names.iter().any(has).then_some(package)
     })
-}
-
-/// Whether servers of debug information are named.
-pub fn has_server() -> bool {
-    std::env::var_os("DEBUGINFOD_URLS").is_some_and(|urls| !urls.is_empty())
 }
 
 /// How to get the debug information of a file.
