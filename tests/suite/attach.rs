@@ -47,7 +47,9 @@ impl Bare {
 
     fn until_awake(&self) {
         let begin = Instant::now();
-        while !self.is_awake() {
+        // The page says so for a moment when it is new, too: before `lockprof` can be asked.
+        let is_served = || self.page().is_some_and(|page| page.with_file_name("view.sock").exists());
+        while !(self.is_awake() && is_served()) {
             assert!(begin.elapsed() < LIMIT, "the program never was awake");
             sleep(Duration::from_millis(2));
         }
