@@ -126,14 +126,9 @@ fn limits_(machine: &Machine) -> Option<Finding> {
     if let Err(error) = &machine.limits {
         return Some(Finding::refused(error));
     }
-    let soft = |resource| {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: the kernel writes an `rlimit`.
-        (unsafe { libc::getrlimit(resource, &raw mut limit) } == 0).then_some(limit.rlim_cur)
-    };
     /// An address space in which rings and stacks of many threads have room.
     const ENOUGH: u64 = 4 << 30;
-    let space = soft(libc::RLIMIT_AS).unwrap_or(u64::MAX);
+    let space = limits::get(libc::RLIMIT_AS).map_or(u64::MAX, |limit| limit.rlim_cur);
     if space < ENOUGH {
         return Some(
             Finding::note(format!("the address space is limited to {} MB (ulimit -v)", space >> 20))

@@ -1,4 +1,4 @@
-//! A program's file, or a library's: what its tables of symbols tell.
+//! A program's file, or a library's: what its tables of symbols say.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

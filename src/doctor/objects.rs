@@ -62,9 +62,7 @@ pub fn own(objects: &[Object], is_recorded: impl Fn(&Object, &str) -> bool, star
 pub fn sanitizer(objects: &[Object]) -> Option<Finding> {
     let name = objects.iter().find_map(|object| object.sanitizer)?;
     Some(match name {
-        "AddressSanitizer" => {
-            Finding::ok("AddressSanitizer: told by ASAN_OPTIONS that the recorder may be loaded before it")
-        }
+        "AddressSanitizer" => Finding::ok("AddressSanitizer: ASAN_OPTIONS lets the recorder be loaded before it"),
         _ => Finding::note(format!("{name} has functions of its own for those of libc"))
             .missing("times: both tools cost time at each lock")
             .fix("record a build without it"),

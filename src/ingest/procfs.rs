@@ -120,7 +120,11 @@ pub fn parent(folder: &Path) -> Option<u32> {
 
 /// When a process was started, clock ticks since the machine's; `None` where it is gone.
 pub fn started(folder: &Path) -> Option<u64> {
-    let stat = text(folder.join("stat")).ok()?;
+    start_time(&text(folder.join("stat")).ok()?)
+}
+
+/// The same, of the text of `/proc/PID/stat`.
+pub fn start_time(stat: &str) -> Option<u64> {
     // The name may hold anything, parentheses too; behind it this is the 20th word.
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }

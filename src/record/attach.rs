@@ -388,9 +388,7 @@ fn descendants(recorded: &[u32]) -> usize {
 fn hand_over(folder: &Directory, pid: u32) {
     let status = procfs::text(procfs::folder(pid).join("status")).unwrap_or_default();
     // Real, effective, saved and file system's.
-    let id = |line: &str| -> Option<u32> {
-        status.lines().find_map(|at| at.strip_prefix(line))?.split_whitespace().nth(3)?.parse().ok()
-    };
+    let id = |name: &str| -> Option<u32> { procfs::field(&status, name)?.split_whitespace().nth(3)?.parse().ok() };
     if let (Some(owner), Some(group)) = (id("Uid:"), id("Gid:"))
         && folder.is_private_of(user())
     {

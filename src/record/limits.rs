@@ -61,7 +61,8 @@ pub fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn get(resource: u32) -> Option<libc::rlimit> {
+/// A limit of this process; `None` where the kernel does not say.
+pub fn get(resource: u32) -> Option<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes an `rlimit`.
     (unsafe { libc::getrlimit(resource, &raw mut limit) } == 0).then_some(limit)

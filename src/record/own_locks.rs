@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow, bail};
 
 use super::inject::enter::{self, CODE, LONGEST, Order, answers};
 use super::inject::target::Target;
-use super::inline::{Block, Placement, Recipe};
+use super::inline::{self, Block, Placement, Recipe};
 use super::patches::{Go, Note, Patches, Row, recorder};
 use super::{go, rust};
 use crate::ingest::go::{Patched, Rings};
@@ -61,7 +61,9 @@ pub(super) fn bring(pid: u32, recipe: &Recipe) -> anyhow::Result<(Patches, Patch
     let file = Arc::new(File::open(tasks::folder(pid).join("exe"))?);
     let path = fs::read_link(tasks::folder(pid).join("exe"))?.display().to_string();
     let path = path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned();
-    let base = recipe.placement().base(entry(pid)?);
+    let entry = inline::entry(&tasks::folder(pid));
+    let entry = entry.with_context(|| format!("process {pid}: where it was entered is not known"))?;
+    let base = recipe.placement().base(entry);
     let go = match recipe {
         Recipe::Go(of_go) => {
             let has_handler = !of_go.handler.is_empty() && !of_go.park.is_empty();
@@ -205,15 +207,6 @@ fn hole(mappings: &[Mapping], placement: Placement, base: u64, bytes: u64) -> Op
         *at >= 1 << 20 && mappings.iter().all(|it| it.range.end <= wanted.start || wanted.end <= it.range.start)
     };
     placement.near(base, bytes).find(is_free)
-}
-
-/// Where the kernel entered a program (`/proc/PID/auxv`).
-fn entry(pid: u32) -> anyhow::Result<u64> {
-    let vector = fs::read(tasks::folder(pid).join("auxv"))?;
-    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or_default();
-    let mut pairs = vector.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..])));
-    let entry = pairs.find(|(kind, _)| *kind == libc::AT_ENTRY).map(|(_, value)| value);
-    entry.with_context(|| format!("process {pid}: where it was entered is not known"))
 }
 
 const _: () = assert!(LONGEST <= PAGE && CODE + PAGE == BEFORE);

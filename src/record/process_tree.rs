@@ -17,12 +17,7 @@ pub fn members(folder: &Path) -> usize {
 
 /// When this process was started, in the kernel's ticks; 0 where that cannot be read.
 fn own_start() -> u64 {
-    procfs::text("/proc/self/stat").ok().and_then(|stat| start(&stat)).unwrap_or(0)
-}
-
-/// When a process was started, of a line of `/proc/PID/stat`.
-fn start(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    procfs::started(Path::new("/proc/self")).unwrap_or(0)
 }
 
 /// A process, as the kernel tells of it: the numbers are names of folders in `/proc`.
@@ -57,7 +52,7 @@ fn living_process(entry: u32) -> Option<ProcStat> {
 fn proc_stat(entry: u32, stat: &str, others_live: impl FnOnce() -> bool) -> Option<ProcStat> {
     let state = tasks::state(stat)?;
     let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-    let started = start(stat).unwrap_or(u64::MAX);
+    let started = procfs::start_time(stat).unwrap_or(u64::MAX);
     (!tasks::is_over(state) || others_live()).then_some(ProcStat { entry, parent, started })
 }
 
@@ -172,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_child_is_a_child_until_it_was_waited_for() {
-        assert!((1..=start(&procfs::text("/proc/thread-self/stat").unwrap()).unwrap()).contains(&own_start()));
+        assert!((1..=procfs::started(Path::new("/proc/thread-self")).unwrap()).contains(&own_start()));
         let mut child = std::process::Command::new("true").spawn().unwrap();
         assert!(has_children());
         child.wait().unwrap();

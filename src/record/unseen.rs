@@ -71,6 +71,11 @@ impl Descendant {
     fn is_unread(&self) -> bool {
         self.image.stack == Self::UNREAD
     }
+
+    /// Whether it is to be looked at again soon: its loader may be at work.
+    fn is_loading(&self) -> bool {
+        self.undecided.as_ref().is_some_and(|(since, _)| since.elapsed() < LOADING)
+    }
 }
 
 /// What tells one program of one process from another, of `/proc/PID/stat`.
@@ -160,15 +165,12 @@ impl<'a> Unseen<'a> {
                 return false;
             };
             let is_new = !now.is_same_image(&process.image);
-            if is_new || process.undecided.is_some() {
+            if is_new || process.is_loading() {
                 self.judge(*entry, process, (now, is_new), (&recorded, is_seen_to), began);
             }
             true
         });
-        let is_loading = |(since, _): &(Instant, Undecided)| since.elapsed() < LOADING;
-        self.is_undecided = descendants
-            .values()
-            .any(|process| process.undecided.as_ref().is_some_and(is_loading) || process.is_unread());
+        self.is_undecided = descendants.values().any(|process| process.is_loading() || process.is_unread());
         self.descendants = descendants;
         self.next = Instant::now() + began.elapsed() * SHARE;
     }

@@ -55,6 +55,17 @@ impl Bare {
         }
     }
 
+    /// Has it recorded, and kills the recorder after this time: the program goes on.
+    pub(super) fn kill_recorder(&self, options: &[&str], after: Duration) {
+        let folder = folder();
+        let recorder = start(&mut self.recorder(&folder.path().join("t.lockprof"), options), folder.path());
+        sleep(after);
+        signal(recorder.id() as i32, libc::SIGKILL);
+        wait(recorder, folder.path(), LIMIT);
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it lives");
+        assert!(!status.contains("State:\tt"), "it was left stopped: {status}");
+    }
+
     pub(super) fn input(&mut self) -> &mut std::process::ChildStdin {
         self.child.stdin.as_mut().expect("its input")
     }
@@ -198,13 +209,7 @@ fn killed(times: u32) {
             program.end();
             program = Bare::start(Command::new(fixture("asleep")).arg("tilt"));
         }
-        let trace = folder.path().join("t.lockprof");
-        let recorder = start(&mut program.recorder(&trace, &[]), folder.path());
-        sleep(Duration::from_millis((time * 37 % SPAN_MS).into()));
-        signal(recorder.id() as i32, libc::SIGKILL);
-        wait(recorder, folder.path(), LIMIT);
-        let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).expect("it lives");
-        assert!(!status.contains("State:\tt"), "it was left stopped: {status}");
+        program.kill_recorder(&[], Duration::from_millis((time * 37 % SPAN_MS).into()));
     }
     let trace = folder.path().join("t.lockprof");
     let outcome = finish(&mut program.recorder(&trace, &["--duration", "0.1"]), LIMIT);

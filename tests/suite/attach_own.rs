@@ -148,13 +148,7 @@ fn killed(file: &Path, times: u32) {
             is_right_at_its_end(program);
             program = at_full_tilt(file);
         }
-        let trace = folder.path().join("t.lockprof");
-        let recorder = start(&mut program.recorder(&trace, &["--duration", "0.02"]), folder.path());
-        sleep(Duration::from_millis((time * 37 % SPAN_MS).into()));
-        signal(recorder.id() as i32, libc::SIGKILL);
-        wait(recorder, folder.path(), LIMIT);
-        let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).expect("it lives");
-        assert!(!status.contains("State:\tt"), "it was left stopped: {status}");
+        program.kill_recorder(&["--duration", "0.02"], Duration::from_millis((time * 37 % SPAN_MS).into()));
     }
     let trace = folder.path().join("t.lockprof");
     let outcome = finish(&mut program.recorder(&trace, &["--duration", "0.1"]), LIMIT);

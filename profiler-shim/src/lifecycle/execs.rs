@@ -32,7 +32,7 @@ pub fn counted<T>(real: impl FnOnce() -> T, has_failed: impl FnOnce(&T) -> bool)
 /// `file` ends with a NUL, or is null.
 pub unsafe fn followed(file: *const c_char, real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: as the caller says.
-    let connection = unsafe { announce(file) };
+    let connection = unsafe { announce(file, socket::send_text) };
     let answer = counted(real, |_| true);
     if let Some(connection) = connection {
         // There was no exec.
@@ -42,15 +42,17 @@ pub unsafe fn followed(file: *const c_char, real: impl FnOnce() -> c_int) -> c_i
     answer
 }
 
+/// Tells whoever follows of a program by `say`, and waits for the answer.
+///
 /// # Safety
 /// As for [`followed`].
-unsafe fn announce(file: *const c_char) -> Option<isize> {
+unsafe fn announce(file: *const c_char, say: impl FnOnce(isize, &CStr) -> bool) -> Option<isize> {
     if file.is_null() || attach::nearest_header().is_none() {
         return None;
     }
     let connection = follower::connect()?;
     // SAFETY: as the caller says.
-    if !socket::send_text(connection, unsafe { CStr::from_ptr(file) }) {
+    if !say(connection, unsafe { CStr::from_ptr(file) }) {
         sys::close(connection);
         return None;
     }
@@ -64,7 +66,7 @@ unsafe fn announce(file: *const c_char) -> Option<isize> {
 /// `file` ends with a NUL, or is null.
 pub unsafe fn spawned(file: *const c_char, real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: as the caller says.
-    let connection = unsafe { announce_child(file) };
+    let connection = unsafe { announce(file, say_child) };
     let answer = counted(real, |error| *error != 0);
     if let Some(connection) = connection {
         if answer != 0 && socket::send(connection, b"f") {
@@ -76,25 +78,12 @@ pub unsafe fn spawned(file: *const c_char, real: impl FnOnce() -> c_int) -> c_in
     answer
 }
 
-/// # Safety
-/// As for [`spawned`].
-unsafe fn announce_child(file: *const c_char) -> Option<isize> {
-    if file.is_null() || attach::nearest_header().is_none() {
-        return None;
-    }
-    let connection = follower::connect()?;
+/// Says of a program that this thread is about to start it ([`SPAWNS`]).
+fn say_child(connection: isize, file: &CStr) -> bool {
     let [a, b, c, d] = this_thread::thread_id().to_le_bytes();
-    // SAFETY: as the caller says.
-    let file = unsafe { CStr::from_ptr(file) };
-    if !(socket::send(connection, &[SPAWNS, a, b, c, d])
+    socket::send(connection, &[SPAWNS, a, b, c, d])
         && socket::send_text(connection, file)
-        && socket::send(connection, &[0]))
-    {
-        sys::close(connection);
-        return None;
-    }
-    socket::wait(connection);
-    Some(connection)
+        && socket::send(connection, &[0])
 }
 
 fn count(which: fn(&Header) -> &AtomicU32) {

@@ -176,7 +176,7 @@ struct Seen {
     places: u64,
     wait_ns: u64,
     was_waited_for: bool,
-    /// There is more to tell of it.
+    /// It takes part in something that is reported by itself.
     trouble: bool,
 }
 

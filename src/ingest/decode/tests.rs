@@ -164,9 +164,9 @@ fn entry_of(op_and_flags: u32, lock: u32, stack: u32, holder: u32, segment: u32)
 #[test]
 fn calls_that_block() {
     let number = blocking::NAMES.iter().position(|name| *name == "fsync").expect("a call") as u32;
-    let told = decode(&record(Op::Blocked, Flags::NONE, 9, u64::from(number) | 4 << 32));
+    let decoded = decode(&record(Op::Blocked, Flags::NONE, 9, u64::from(number) | 4 << 32));
     let blocked = Blocked { ticks: TICKS, took: 9, lock: 3, call: "fsync", stack: 5, taken: 4 };
-    assert_eq!(told, Some(WireEvent::Blocked(blocked)));
+    assert_eq!(decoded, Some(WireEvent::Blocked(blocked)));
     let key = aggregate_key(&entry_of(Op::Blocked as u32, 3, 5, number, 4)).map(|key| key.what);
     assert_eq!(key, Some(Aggregated::Blocked("fsync", 4)));
     let unknown = blocking::NAMES.len() as u32;

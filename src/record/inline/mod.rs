@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use crate::ingest::go::{Patched, Rings, Shape};
+use crate::ingest::tasks;
 use crate::sites::layout::COMMON_BYTES;
 use crate::sites::plan::{Form, Patch};
 
@@ -14,7 +15,7 @@ pub mod go;
 pub mod rust;
 mod tracee;
 
-pub use tracee::{Seized, Tracee, allow, is_traced};
+pub use tracee::{Seized, Tracee, allow, entry, is_traced};
 
 /// Whether a child of this process lets itself be stopped at its start, as programs are that are patched.
 ///
@@ -267,7 +268,7 @@ struct Target<'a> {
 impl Target<'_> {
     /// What is added to the file's addresses.
     fn base(&self) -> Result<u64, InlineError> {
-        let base = self.placement.base(self.tracee.entry()?);
+        let base = self.placement.base(entry(&tasks::folder(self.tracee.pid()))?);
         self.check(base)?;
         Ok(base)
     }

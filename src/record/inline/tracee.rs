@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use libc::{c_long, pid_t, user_regs_struct};
 
@@ -91,15 +92,6 @@ impl Tracee {
         self.memory.write_all_at(bytes, address)
     }
 
-    /// Where the program was entered, of its auxiliary vector.
-    pub fn entry(&self) -> io::Result<u64> {
-        let vector = std::fs::read(format!("/proc/{}/auxv", self.pid))?;
-        let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or_default();
-        let pairs = vector.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..])));
-        let entry = pairs.into_iter().find(|(kind, _)| *kind == libc::AT_ENTRY).map(|(_, value)| value);
-        entry.ok_or_else(|| io::Error::other("no entry in the auxiliary vector"))
-    }
-
     /// A system call in its name. Its registers and code are as before afterwards.
     pub fn call(&self, number: c_long, arguments: [u64; 6]) -> io::Result<u64> {
         let saved = self.registers()?;
@@ -147,6 +139,18 @@ impl Tracee {
         // SAFETY: the kernel reads one structure of this kind there.
         check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, self.pid, 0, &raw const *registers) })
     }
+}
+
+/// Where the kernel entered the program of a process, by that one's folder in `/proc`: of its auxiliary vector.
+///
+/// # Errors
+/// Where that cannot be read, or does not say.
+pub fn entry(process: &Path) -> io::Result<u64> {
+    let vector = std::fs::read(process.join("auxv"))?;
+    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or_default();
+    let mut pairs = vector.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..])));
+    let entry = pairs.find(|(kind, _)| *kind == libc::AT_ENTRY).map(|(_, value)| value);
+    entry.ok_or_else(|| io::Error::other("no entry in the auxiliary vector"))
 }
 
 fn check(result: c_long) -> io::Result<()> {

@@ -19,6 +19,7 @@ use super::inject::enter::LONGEST;
 use super::inject::hurry::Hurry;
 use super::inject::target::Target;
 use crate::ingest::freeze::{Frozen, Late};
+use crate::ingest::procfs;
 use crate::ingest::stop;
 
 /// The room in a running program, and the jumps that lead there, written or not.
@@ -269,18 +270,11 @@ fn restore<'a>(target: &Target, rows: impl Iterator<Item = &'a Row>) -> anyhow::
 /// This process: its number, and when it was started.
 pub(super) fn recorder() -> (u64, u64) {
     let pid = std::process::id();
-    (pid.into(), started(pid).unwrap_or(0))
-}
-
-/// When a process was started, in the kernel's ticks.
-fn started(pid: u32) -> Option<u64> {
-    let stat = crate::ingest::procfs::text(crate::ingest::procfs::folder(pid).join("stat")).ok()?;
-    // The 22nd field; the name, which may hold anything, is the second.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    (pid.into(), procfs::started(&procfs::folder(pid)).unwrap_or(0))
 }
 
 /// The recorder, if it lives and is not this one.
 fn lives((pid, start): (u64, u64)) -> Option<u32> {
     let pid = u32::try_from(pid).ok().filter(|pid| *pid != std::process::id())?;
-    (started(pid)? == start).then_some(pid)
+    (procfs::started(&procfs::folder(pid))? == start).then_some(pid)
 }

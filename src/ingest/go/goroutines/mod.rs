@@ -94,8 +94,12 @@ pub struct Goroutines {
     places: FxHashMap<StackId, Place<ThreadId>>,
     /// Where locks are used first.
     classes: FxHashMap<(Kind, StackId), Place<LockId>>,
-    /// Rows of goroutines that are counted in one of their own, of such locks, and of locks that only the order of locks has.
-    own: (u32, u32, u32),
+    /// Goroutines that are counted in a row of their own.
+    own_goroutines: u32,
+    /// The same of locks.
+    own_locks: u32,
+    /// Rows of locks that only the order of locks has.
+    ordered_locks: u32,
     /// So many locks are known when those that are gone are looked for.
     purge_at: usize,
     /// For goroutines beyond those that have rows.
@@ -152,7 +156,9 @@ impl Goroutines {
             supposed: FxHashMap::default(),
             places: FxHashMap::default(),
             classes: FxHashMap::default(),
-            own: (0, 0, 0),
+            own_goroutines: 0,
+            own_locks: 0,
+            ordered_locks: 0,
             purge_at: 1 << 12,
             others: None,
             promoted: 0,

@@ -5,7 +5,7 @@ use super::{Asked, Goroutines, LEAST_WAIT_NS, Target, to_order};
 use crate::ingest::accumulator::Accumulator;
 use crate::ingest::decode::{Access, Done, Failed, Failure};
 use crate::model::order::What;
-use crate::model::{Kind, Mode, StackId, ThreadId};
+use crate::model::{Kind, LockId, Mode, StackId, ThreadId};
 use lockprof_wire::Flags;
 
 impl Goroutines {
@@ -143,10 +143,8 @@ impl Goroutines {
         let until_ns = target.ticks.moment_ns(ticks);
         let thread = self.all.get(&number).and_then(|goroutine| goroutine.thread).unwrap_or(thread);
         if receives {
-            match self.ordered(asked.address, asked.lock, target) {
-                Some(lock) => to_order(thread, asked.since, asked.stack, What::Taken { lock, until_ns }, target),
-                None => hand_over_is_lost(thread, target),
-            }
+            let what = |lock| What::Taken { lock, until_ns };
+            self.hand_over(thread, asked.since, (asked.address, asked.lock, asked.stack), what, target);
         }
         let woken = self.all.get_mut(&number).and_then(|goroutine| goroutine.woken.take());
         if let Some(lock) = woken {
@@ -165,9 +163,21 @@ impl Goroutines {
     ) {
         let lock = self.lock(address, kind, stack, target);
         let thread = self.acting(number, ticks, target);
-        match self.ordered(address, lock, target) {
-            Some(lock) => to_order(thread, ticks, stack, What::Posted { lock }, target),
-            None => hand_over_is_lost(thread, target),
+        self.hand_over(thread, ticks, (address, lock, stack), |lock| What::Posted { lock }, target);
+    }
+
+    /// Tells the order of locks what a goroutine handed over, or was given, by an object.
+    fn hand_over(
+        &mut self,
+        thread: ThreadId,
+        ticks: u64,
+        (address, counted, stack): (u64, LockId, StackId),
+        what: impl FnOnce(LockId) -> What,
+        target: &mut Target,
+    ) {
+        match self.ordered(address, counted, target) {
+            Some(lock) => to_order(thread, ticks, stack, what(lock), target),
+            None => target.session.order.timeline(thread).soft_dropped += 1,
         }
     }
 
@@ -176,7 +186,7 @@ impl Goroutines {
     pub(super) fn wakes(&mut self, number: u64, woken: u64, ticks: u64, stack: StackId, target: &mut Target) {
         let Some(goroutine) = self.all.get(&woken) else { return };
         let waits = |asked: &Asked| matches!(asked.kind, Kind::Channel | Kind::Select);
-        // One without a row of its own cannot be told apart from others there.
+        // Without a row of its own it is one of many there.
         if !goroutine.asked.last().is_some_and(waits) || number == woken || goroutine.thread.is_none() {
             return;
         }
@@ -186,9 +196,4 @@ impl Goroutines {
         let thread = self.acting(number, ticks, target);
         to_order(thread, ticks, stack, What::Posted { lock }, target);
     }
-}
-
-/// What a goroutine hands over or gets is not in the order of locks.
-fn hand_over_is_lost(thread: ThreadId, target: &mut Target) {
-    target.session.order.timeline(thread).soft_dropped += 1;
 }

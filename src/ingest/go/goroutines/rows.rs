@@ -51,9 +51,9 @@ impl Goroutines {
         class.count += 1;
         let is_own = is_in(&self.fixed, address)
             || class.count <= OWN_ALWAYS
-            || class.count <= OWN_OF_CLASS && self.own.1 < OWN_LOCKS;
+            || class.count <= OWN_OF_CLASS && self.own_locks < OWN_LOCKS;
         let id = if is_own {
-            self.own.1 += 1;
+            self.own_locks += 1;
             add_lock(process, address, kind, stack, target)
         } else {
             let lock = class.row.get_or_insert_with(|| {
@@ -89,10 +89,10 @@ impl Goroutines {
             return (target.session.lock(counted).address != 0).then_some(counted);
         };
         if row.ordered.is_none() {
-            if self.own.2 >= MOST_ORDERED {
+            if self.ordered_locks >= MOST_ORDERED {
                 return None;
             }
-            self.own.2 += 1;
+            self.ordered_locks += 1;
             let id = add_lock(process, address, row.kind, row.place, target);
             target.session.locks[id.index()].traits = target.session.lock(row.id).traits;
             row.ordered = Some(id);
@@ -127,12 +127,12 @@ impl Goroutines {
         }
         let made_by = self.all.entry(number).or_default().made_by;
         let place = self.places.entry(made_by).or_default();
-        let is_own = self.language != Language::Go || place.count < OWN_OF_PLACE && self.own.0 < OWN_ROWS;
+        let is_own = self.language != Language::Go || place.count < OWN_OF_PLACE && self.own_goroutines < OWN_ROWS;
         place.count += 1;
         target.session.processes[self.process.index()].threads += u32::from(self.counts_threads);
         let row = match place.row {
             _ if is_own => {
-                self.own.0 += 1;
+                self.own_goroutines += 1;
                 self.own(number, ticks, target)
             }
             Some(row) => row,
@@ -170,26 +170,23 @@ impl Goroutines {
         }
         let made_at = if goroutine.made_at == 0 { ticks } else { goroutine.made_at };
         let start_ns = target.ticks.moment_ns(made_at);
-        let thread = match self.others {
-            Some(others) if self.threads >= MOST_THREADS => others,
-            _ if self.threads >= MOST_THREADS => {
-                let others = self.add_thread("other goroutines".to_owned(), 0, start_ns, target);
-                self.others = Some(others);
-                others
+        let thread = if self.threads < MOST_THREADS {
+            self.threads += 1;
+            let name = match self.language {
+                Language::Go => Thread::GOROUTINE.to_owned(),
+                Language::Rust => thread_name(self.pid, number as u32).unwrap_or_default(),
+            };
+            let thread = self.add_thread(name, number as u32, start_ns, target);
+            if !target.is_merged {
+                let what = What::Started { process: self.process, key: 0, token: number as u32 };
+                to_order(thread, made_at, StackId(0), what, target);
             }
-            _ => {
-                self.threads += 1;
-                let name = match self.language {
-                    Language::Go => Thread::GOROUTINE.to_owned(),
-                    Language::Rust => thread_name(self.pid, number as u32).unwrap_or_default(),
-                };
-                let thread = self.add_thread(name, number as u32, start_ns, target);
-                if !target.is_merged {
-                    let what = What::Started { process: self.process, key: 0, token: number as u32 };
-                    to_order(thread, made_at, StackId(0), what, target);
-                }
-                thread
-            }
+            thread
+        } else if let Some(others) = self.others {
+            others
+        } else {
+            let others = self.add_thread("other goroutines".to_owned(), 0, start_ns, target);
+            *self.others.insert(others)
         };
         self.all.entry(number).or_default().thread = Some(thread);
         thread
