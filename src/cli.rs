@@ -26,7 +26,7 @@ pub use record::{DemoArgs, RunArgs, ShimArgs};
 pub use recover::RecoverArgs;
 pub use symbolize::SymbolizeArgs;
 pub use top::TopArgs;
-pub use views::{By, ExplainArgs, FlamegraphArgs, HtmlArgs, Metric, ReportArgs, ReportFormat, Side, Sort};
+pub use views::{By, ExplainArgs, FlamegraphArgs, HtmlArgs, Metric, ReportArgs, ReportFormat, Side, Sort, StackOption};
 
 /// lockprof's command line.
 #[derive(Debug, Parser)]

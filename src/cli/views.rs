@@ -35,12 +35,25 @@ pub struct ReportArgs {
     /// waited for)
     #[arg(long)]
     pub every_lock: bool,
+    /// JSON: each stack of a lock in full where it stands, or all once in a table, in which rows have their numbers
+    /// [default: inline, with more than 10,000 rows table]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub stacks: Option<StackOption>,
     /// What to leave out.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Show N rows [default: 10 as text and Markdown, all as JSON]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
+}
+
+/// How JSON writes the stacks of locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StackOption {
+    /// Each where it stands.
+    Inline,
+    /// Each once.
+    Table,
 }
 
 /// `lockprof flamegraph`.

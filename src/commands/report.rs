@@ -5,9 +5,10 @@ use super::trace;
 use crate::analysis::Filter;
 use crate::analysis::contention::{Contention, GroupBy, Query, SortKey};
 use crate::analysis::findings;
-use crate::cli::{By, ReportArgs, ReportFormat, Sort};
+use crate::cli::{By, ReportArgs, ReportFormat, Sort, StackOption};
 use crate::exit_code::ExitCode;
-use crate::render::{json, text};
+use crate::render::json::{self, StackForm};
+use crate::render::text;
 
 pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let session = trace::load(console, args.trace.as_deref())?.session;
@@ -27,7 +28,8 @@ pub(super) fn report(console: &Console, args: &ReportArgs) -> anyhow::Result<Exi
     let limit = args.limit.map(|limit| limit as usize);
     let out = match args.format {
         ReportFormat::Json => {
-            write_stdout(|out| json::report(&session, &contention, &findings, limit, out))?;
+            let form = args.stacks.map(StackForm::from);
+            write_stdout(|out| json::report(&session, &contention, &findings, limit, form, out))?;
             return Ok(ExitCode::Success);
         }
         ReportFormat::Md => text::markdown(&session, &contention, &findings, limit),
@@ -61,6 +63,15 @@ impl From<Sort> for SortKey {
             Sort::P99 => Self::P99,
             Sort::Count => Self::Count,
             Sort::Hold => Self::Hold,
+        }
+    }
+}
+
+impl From<StackOption> for StackForm {
+    fn from(form: StackOption) -> Self {
+        match form {
+            StackOption::Inline => Self::Inline,
+            StackOption::Table => Self::Table,
         }
     }
 }

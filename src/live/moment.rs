@@ -56,7 +56,7 @@ impl TryFrom<Moment> for SessionAt {
             (LockId(lock), CodeAddress { module: module.map(ModuleId), address })
         };
         let data_addresses = data_addresses.into_iter().map(address).collect();
-        Ok(Self { at_ns, session: file::read_from(&trace[..])?, data_addresses })
+        Ok(Self { at_ns, session: file::read_sized(&trace[..], trace.len() as u64)?, data_addresses })
     }
 }
 

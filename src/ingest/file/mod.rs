@@ -44,14 +44,28 @@ pub fn write(session: &Session, out: &mut dyn Write) -> Result<(), WriteError> {
 /// before its first chunk is complete. What is cut later gives a session with `meta.cut`.
 pub fn read(path: &Path) -> Result<Session, ReadError> {
     let file = File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
-    read_from(file)
+    let size = size_of(&file);
+    read_sized(file, size)
+}
+
+/// Bytes of a file that has a size; 0 of a pipe and the like.
+pub fn size_of(file: &File) -> u64 {
+    file.metadata().ok().filter(|about| about.is_file()).map_or(0, |about| about.len())
 }
 
 /// Reads a trace from anything; as [`read`]. It does its own buffering.
 pub fn read_from(input: impl Read) -> Result<Session, ReadError> {
+    read_sized(input, 0)
+}
+
+/// Reads a trace of which so many bytes are known to come; as [`read`].
+///
+/// Memory is allowed for by the bytes of the file. Its tables are packed more or less well: what a table of a million
+/// locks needs, later tables have the bytes for. Where the size is not known, each chunk has to have them before it.
+pub fn read_sized(input: impl Read, bytes: u64) -> Result<Session, ReadError> {
     let mut chunks = container::ChunkReader::open(input)?;
     match chunks.version() {
-        (1, _) => v1::read(&mut chunks, v1::MEMORY_LIMIT),
+        (1, _) => v1::read(&mut chunks, v1::MEMORY_LIMIT, bytes),
         (0, _) => Err(ReadError::NotATrace),
         (major, minor) => Err(ReadError::Newer { major, minor }),
     }

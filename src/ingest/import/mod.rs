@@ -52,7 +52,8 @@ pub fn open(path: &Path) -> Result<Session, OpenError> {
     let mut begin = Vec::new();
     (&mut input).take(8).read_to_end(&mut begin).map_err(ReadError::Io)?;
     if begin.is_empty() || begin.starts_with(b"\x89") {
-        return Ok(file::read_from(Cursor::new(begin).chain(input))?);
+        let size = file::size_of(&input);
+        return Ok(file::read_sized(Cursor::new(begin).chain(input), size)?);
     }
     let mut bytes = begin;
     input.take(LARGEST).read_to_end(&mut bytes).map_err(ReadError::Io)?;
@@ -71,7 +72,7 @@ pub fn import(bytes: &[u8]) -> Result<Session, OpenError> {
     }
     let lines = std::str::from_utf8(bytes).ok().and_then(folded::lines);
     // The reader of traces knows how to say what is wrong with anything else.
-    lines.map_or_else(|| Ok(file::read_from(bytes)?), |lines| checked(folded::session(&lines), size))
+    lines.map_or_else(|| Ok(file::read_sized(bytes, size)?), |lines| checked(folded::session(&lines), size))
 }
 
 /// Whether views of it stay within what a file of its size may ask for.

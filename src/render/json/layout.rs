@@ -8,11 +8,15 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-/// Objects up to this depth, and arrays one deeper, have a line for each item.
+/// How deep there are lines for each item, usually.
 const OPEN_DEPTH: usize = 3;
+/// And where there are so many rows that each has one line.
+const ROW_DEPTH: usize = 1;
 
 /// Breaks lines on the outer levels only.
 struct Skimmable {
+    /// Objects up to this depth, and arrays one deeper, have a line for each item.
+    deepest: usize,
     pretty: PrettyFormatter<'static>,
     /// For each open bracket, whether its items have lines of their own.
     open: Vec<bool>,
@@ -21,6 +25,11 @@ struct Skimmable {
 impl Skimmable {
     fn is_open(&self) -> bool {
         self.open.last().copied().unwrap_or(true)
+    }
+
+    /// Between items on one line. Blanks would be a tenth of a report of many rows.
+    fn comma(&self) -> &'static [u8] {
+        if self.deepest > ROW_DEPTH { b", " } else { b"," }
     }
 
     fn enter(&mut self, deepest: usize) -> bool {
@@ -32,7 +41,7 @@ impl Skimmable {
 
 impl Formatter for Skimmable {
     fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        if self.enter(OPEN_DEPTH + 1) { self.pretty.begin_array(out) } else { out.write_all(b"[") }
+        if self.enter(self.deepest + 1) { self.pretty.begin_array(out) } else { out.write_all(b"[") }
     }
 
     fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
@@ -43,7 +52,7 @@ impl Formatter for Skimmable {
         match self.is_open() {
             true => self.pretty.begin_array_value(out, first),
             false if first => Ok(()),
-            false => out.write_all(b", "),
+            false => out.write_all(self.comma()),
         }
     }
 
@@ -52,7 +61,7 @@ impl Formatter for Skimmable {
     }
 
     fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        if self.enter(OPEN_DEPTH) { self.pretty.begin_object(out) } else { out.write_all(b"{") }
+        if self.enter(self.deepest) { self.pretty.begin_object(out) } else { out.write_all(b"{") }
     }
 
     fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
@@ -63,12 +72,12 @@ impl Formatter for Skimmable {
         match self.is_open() {
             true => self.pretty.begin_object_key(out, first),
             false if first => Ok(()),
-            false => out.write_all(b", "),
+            false => out.write_all(self.comma()),
         }
     }
 
     fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        out.write_all(b": ")
+        out.write_all(if self.is_open() || self.deepest > ROW_DEPTH { b": " } else { b":" })
     }
 
     fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
@@ -88,7 +97,16 @@ pub(super) fn to_string(value: &impl Serialize) -> String {
 
 /// Writes the same piece by piece: a report may be larger than memory.
 pub(super) fn write(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    let layout = Skimmable { pretty: PrettyFormatter::new(), open: Vec::new() };
+    write_to_depth(OPEN_DEPTH, value, out)
+}
+
+/// The same with one line, without blanks, for each item of the lists in `value`.
+pub(super) fn write_rows(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    write_to_depth(ROW_DEPTH, value, out)
+}
+
+fn write_to_depth(deepest: usize, value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let layout = Skimmable { deepest, pretty: PrettyFormatter::new(), open: Vec::new() };
     value.serialize(&mut Serializer::with_formatter(&mut *out, layout))?;
     out.write_all(b"\n")
 }

@@ -11,8 +11,10 @@ mod graph;
 mod hangs;
 mod layout;
 mod list;
+mod locks;
 mod look;
 mod report;
+mod stack_table;
 
 use std::io::{self, Write};
 
@@ -21,7 +23,8 @@ use serde::ser::{SerializeSeq, Serializer};
 
 use crate::analysis::Contention;
 use crate::analysis::findings::Findings;
-use crate::model::{Exit, Session, StackId, Stacks};
+use crate::model::{Exit, Session, StackId, Stacks, stacks::Node};
+use stack_table::StackTable;
 
 /// Version of the contract.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -33,7 +36,28 @@ pub use graph::graph;
 pub use list::list;
 pub use look::look;
 
-/// Writes the report, ending in a line break. `limit` cuts the list of locks (and groups).
+/// How a report writes the stacks of its locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackForm {
+    /// Each in full where it stands.
+    Inline,
+    /// Each once, in a table; rows have its number.
+    Table,
+}
+
+impl StackForm {
+    /// Rows of locks of which each can have its stacks in full, if nobody asks for one or the other: with more, the text
+    /// would have hundreds of megabytes.
+    const MOST_INLINE: usize = 10_000;
+
+    /// What suits so many rows.
+    pub fn for_rows(rows: usize) -> Self {
+        if rows > Self::MOST_INLINE { Self::Table } else { Self::Inline }
+    }
+}
+
+/// Writes the report, ending in a line break. `limit` cuts the list of locks (and groups). `form`: [`StackForm::for_rows`]
+/// if none.
 ///
 /// # Errors
 /// Those of `out`.
@@ -42,9 +66,18 @@ pub fn report(
     contention: &Contention,
     findings: &Findings,
     limit: Option<usize>,
+    form: Option<StackForm>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    layout::write(&report::Report::of(session, contention, findings, limit), out)
+    let rows = || contention.locks.iter().take(limit.unwrap_or(usize::MAX));
+    match form.unwrap_or_else(|| StackForm::for_rows(rows().len())) {
+        StackForm::Inline => layout::write(&report::Report::of(session, contention, findings, limit, None), out),
+        StackForm::Table => {
+            let table = StackTable::of(session, rows());
+            let report = report::Report::of(session, contention, findings, limit, Some(&table));
+            layout::write_rows(&report, out)
+        }
+    }
 }
 
 /// A frame of a call stack.
@@ -55,45 +88,55 @@ struct Frame<'a> {
     line: Option<u32>,
     module: Option<&'a str>,
     /// In the file's own addresses (as in `nm` and `addr2line`), inside the call instruction.
-    offset: &'a str,
+    offset: String,
     inlined: bool,
 }
 
-/// A call stack: a list of frames, innermost first. They are made when they are written, as there may be millions.
+/// A call instruction's frames, innermost first: several where functions were inlined.
+fn frames_of<'a>(stacks: &'a Stacks, node: &'a Node) -> impl Iterator<Item = Frame<'a>> {
+    let module = node.address.module.map(|module| stacks.modules[module.index()].name());
+    let offset = node.address.address.saturating_sub(1);
+    let bare = Frame { function: None, file: None, line: None, module, offset: format!("{offset:#x}"), inlined: false };
+    let named = node.frames.iter().map(move |frame| Frame {
+        function: frame.function.as_deref(),
+        file: frame.file.as_deref(),
+        line: (frame.line > 0).then_some(frame.line),
+        module,
+        offset: format!("{offset:#x}"),
+        inlined: frame.inlined,
+    });
+    named.chain(node.frames.is_empty().then_some(bare))
+}
+
+/// A call stack: a list of frames, innermost first, or its number in the table of them. The frames are made when they are
+/// written, as there may be millions.
 #[derive(Clone, Copy, Debug)]
 pub struct CallStack<'a> {
     stacks: &'a Stacks,
     id: StackId,
+    number: Option<usize>,
 }
 
 impl<'a> CallStack<'a> {
     /// A stack of a recording.
     pub fn of(session: &'a Session, id: StackId) -> Self {
-        Self { stacks: &session.stacks, id }
+        Self { stacks: &session.stacks, id, number: None }
+    }
+
+    /// The same, by its number where there is a table that has it.
+    fn within(session: &'a Session, id: StackId, table: Option<&StackTable>) -> Self {
+        Self { number: table.and_then(|table| table.number(id)), ..Self::of(session, id) }
     }
 }
 
 impl Serialize for CallStack<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(number) = self.number {
+            return serializer.serialize_u64(number as u64);
+        }
         let mut list = serializer.serialize_seq(None)?;
-        for node in self.stacks.walk(self.id) {
-            let module = node.address.module.map(|module| self.stacks.modules[module.index()].name());
-            let offset = format!("{:#x}", node.address.address.saturating_sub(1));
-            let offset = offset.as_str();
-            if node.frames.is_empty() {
-                let none = Frame { function: None, file: None, line: None, module, offset, inlined: false };
-                list.serialize_element(&none)?;
-            }
-            for frame in &node.frames {
-                list.serialize_element(&Frame {
-                    function: frame.function.as_deref(),
-                    file: frame.file.as_deref(),
-                    line: (frame.line > 0).then_some(frame.line),
-                    module,
-                    offset,
-                    inlined: frame.inlined,
-                })?;
-            }
+        for frame in self.stacks.walk(self.id).flat_map(|node| frames_of(self.stacks, node)) {
+            list.serialize_element(&frame)?;
         }
         list.end()
     }
@@ -128,7 +171,7 @@ mod tests {
 
     fn report(session: &Session, contention: &Contention, findings: &Findings) -> String {
         let mut out = Vec::new();
-        super::report(session, contention, findings, None, &mut out).unwrap();
+        super::report(session, contention, findings, None, None, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -197,6 +240,45 @@ mod tests {
         let unsymbolised = json["locks"].as_array().unwrap().iter().find(|lock| lock["kind"] == "spinlock");
         let frame = &unsymbolised.unwrap()["sites"][0]["stack"][0];
         assert!(frame["function"].is_null() && frame["offset"] == "0x2344" && frame["module"] == "server");
+    }
+
+    #[test]
+    fn a_table_of_stacks_says_the_same() {
+        let session = server();
+        let contention = Contention::of(&session, &Query::default());
+        let written = |form| -> serde_json::Value {
+            let mut out = Vec::new();
+            super::report(&session, &contention, &Findings::default(), None, Some(form), &mut out).unwrap();
+            serde_json::from_slice(&out).unwrap()
+        };
+        let (inline, mut table) = (written(StackForm::Inline), written(StackForm::Table));
+        let [frames, stacks, defaults] =
+            ["frames", "stacks", "defaults"].map(|key| table.as_object_mut().unwrap().remove(key).unwrap());
+        let mut numbers = 0;
+        let mut in_full = |row: &mut serde_json::Value, defaults: &serde_json::Value| {
+            if let Some(number) = row["stack"].as_u64() {
+                let list = stacks[number as usize].as_array().unwrap().iter();
+                row["stack"] = list.map(|frame| frames[frame.as_u64().unwrap() as usize].clone()).collect();
+                numbers += 1;
+            }
+            for (key, value) in defaults.as_object().into_iter().flatten() {
+                if row.get(key).is_none() {
+                    row[key] = value.clone();
+                }
+            }
+        };
+        for lock in table["locks"].as_array_mut().unwrap() {
+            for list in ["waiters", "holders", "sites", "calls"] {
+                for row in lock.get_mut(list).and_then(|rows| rows.as_array_mut()).into_iter().flatten() {
+                    in_full(row, &defaults[list]);
+                }
+            }
+            in_full(&mut lock["origin"], &serde_json::json!({}));
+            in_full(lock, &defaults["locks"]);
+        }
+        assert!(numbers > 10, "{numbers}");
+        assert_eq!(table, inline);
+        assert_eq!([StackForm::for_rows(10), StackForm::for_rows(100_000)], [StackForm::Inline, StackForm::Table]);
     }
 
     #[test]

@@ -4,11 +4,13 @@ use serde::Serialize;
 
 use super::findings::FindingRow;
 use super::hangs::{Hang, hangs};
-use super::{CallStack, ExitStatus, SCHEMA_VERSION};
-use crate::analysis::contention::{Contention, Durations, GroupBy, LockReport, Totals};
+use super::locks::{DEFAULTS, Defaults, Form, Lock, Spread, lock};
+use super::stack_table::StackTable;
+use super::{ExitStatus, Frame, SCHEMA_VERSION};
+use crate::analysis::contention::{Contention, GroupBy, Totals};
 use crate::analysis::findings::{Finding, Findings};
 use crate::analysis::groups::{GroupKey, GroupRow};
-use crate::model::{Mode, NameSource, Origin, Session, Stacks};
+use crate::model::Session;
 use crate::render::explain;
 use crate::render::frames::place_label;
 
@@ -35,6 +37,19 @@ pub(super) struct Report<'a> {
     findings: Vec<FindingRow<'a>>,
     hangs: Vec<Hang<'a>>,
     notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    table: Option<Table<'a>>,
+}
+
+/// What the rows of locks refer to where each stack is written once.
+#[derive(Serialize)]
+struct Table<'a> {
+    /// What a row leaves out, by its list.
+    defaults: Defaults,
+    /// By number: each stack's frames.
+    stacks: &'a [Vec<usize>],
+    /// By number: each frame.
+    frames: Vec<Frame<'a>>,
 }
 
 #[derive(Serialize)]
@@ -100,113 +115,6 @@ impl From<&Totals> for Sums {
     }
 }
 
-#[derive(Serialize)]
-struct Spread {
-    total: u64,
-    mean: u64,
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    max: u64,
-}
-
-impl From<Durations> for Spread {
-    fn from(d: Durations) -> Self {
-        Self { total: d.total, mean: d.mean, p50: d.p50, p90: d.p90, p99: d.p99, max: d.max }
-    }
-}
-
-#[derive(Serialize)]
-struct Lock<'a> {
-    id: &'a str,
-    name: &'a str,
-    name_source: Option<&'static str>,
-    class: &'a str,
-    kind: &'static str,
-    pid: u32,
-    address: String,
-    /// Locks that this entry stands for: more than 1 with `--by class`.
-    locks: u64,
-    acquisitions: u64,
-    read_acquisitions: u64,
-    write_acquisitions: u64,
-    contended: u64,
-    folded: u64,
-    reentries: u64,
-    try_failures: u64,
-    timeouts: u64,
-    failures: u64,
-    still_held: u64,
-    owner_changes: u64,
-    max_waiters: u32,
-    wait_ns: Spread,
-    hold_ns: Spread,
-    /// Time waited in requests that ended without the lock; not part of `wait_ns`.
-    timed_out_wait_ns: u64,
-    waiters: Vec<Waiter<'a>>,
-    holders: Vec<Holder<'a>>,
-    /// Waits whose holder was not seen: what `holders` lacks of `contended`.
-    unattributed: Unattributed,
-    sites: Vec<Site<'a>>,
-    /// Calls that may block, made with the lock held.
-    calls: Vec<HeldCalls<'a>>,
-    origin: Origins<'a>,
-}
-
-#[derive(Serialize)]
-struct Waiter<'a> {
-    count: u64,
-    wait_ns: u64,
-    stack: CallStack<'a>,
-}
-
-#[derive(Serialize)]
-struct Holder<'a> {
-    count: u64,
-    blocked_ns: u64,
-    hold_ns: u64,
-    longest_blocked_ns: u64,
-    acquisitions: u64,
-    stack: CallStack<'a>,
-}
-
-#[derive(Serialize)]
-struct Unattributed {
-    count: u64,
-    wait_ns: u64,
-}
-
-#[derive(Serialize)]
-struct Site<'a> {
-    count: u64,
-    contended: u64,
-    mode: &'static str,
-    wait_ns: u64,
-    hold_ns: u64,
-    stack: CallStack<'a>,
-}
-
-#[derive(Serialize)]
-struct HeldCalls<'a> {
-    call: &'a str,
-    count: u64,
-    total_ns: u64,
-    max_ns: u64,
-    /// Of `count`, those without an event of their own: no wait is charged to them.
-    folded: u64,
-    /// Waits for the lock that fell into such calls, and that part of them.
-    waits: u64,
-    blocked_ns: u64,
-    stack: CallStack<'a>,
-}
-
-/// Where the lock was first seen.
-#[derive(Serialize)]
-struct Origins<'a> {
-    how: &'static str,
-    stack: CallStack<'a>,
-}
-
 /// A row of `--by site` or `--by thread`.
 #[derive(Serialize)]
 struct Group {
@@ -223,7 +131,15 @@ struct Group {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn of(session: &'a Session, view: &'a Contention, found: &'a Findings, limit: Option<usize>) -> Self {
+    /// With a table, rows have the numbers of their stacks.
+    pub(super) fn of(
+        session: &'a Session,
+        view: &'a Contention,
+        found: &'a Findings,
+        limit: Option<usize>,
+        table: Option<&'a StackTable>,
+    ) -> Self {
+        let form = Form { session, table };
         let (meta, seen) = (&session.meta, &session.coverage);
         let limit = limit.unwrap_or(usize::MAX);
         let groups = matches!(view.query.by, GroupBy::Site | GroupBy::Thread)
@@ -260,22 +176,27 @@ impl<'a> Report<'a> {
             },
             contention: Sums::from(&view.contention),
             blocked: Sums::from(&view.blocked),
-            locks: view.locks.iter().take(limit).map(|row| lock(session, row)).collect(),
+            locks: view.locks.iter().take(limit).map(|row| lock(form, row)).collect(),
             groups,
             findings: findings(session, view, found),
             hangs: hangs(session, view),
             notes: view.notes.iter().map(|note| explain::notes::contention(*note)).collect(),
+            table: table.map(|table| Table {
+                defaults: DEFAULTS,
+                stacks: table.stacks(),
+                frames: table.frames(session),
+            }),
         }
     }
 }
 
-/// Findings about locks that the view shows. A lock without a counted acquisition is shown where nothing is left out.
 /// A cost that was not measured is none.
 fn overhead(cost: crate::model::Overhead) -> Overhead {
     let measured = |value: f64| (cost.ns_per_pair > 0.0).then_some(value);
     Overhead { ns_per_pair: measured(cost.ns_per_pair), share_of_runtime: measured(cost.share_of_runtime) }
 }
 
+/// Findings about locks that the view shows. A lock without a counted acquisition is shown where nothing is left out.
 fn findings<'a>(session: &'a Session, view: &Contention, all: &'a Findings) -> Vec<FindingRow<'a>> {
     let is_shown = |finding: &&Finding| {
         view.query.filter.is_empty() || finding.subject.locks.iter().any(|lock| view.row_of(*lock).is_some())
@@ -291,87 +212,6 @@ fn process(process: &crate::model::Process) -> Process<'_> {
         exe: &process.exe,
         threads: process.threads,
         exit: process.exit.map(ExitStatus::from),
-    }
-}
-
-fn lock<'a>(session: &'a Session, row: &'a LockReport) -> Lock<'a> {
-    let first = row.members.first().map(|id| session.lock(*id));
-    Lock {
-        id: &row.id,
-        name: &row.name,
-        name_source: first.and_then(|lock| lock.name.as_ref()).map(|name| match name.source {
-            NameSource::User => "user",
-            NameSource::Global => "global",
-            NameSource::Source => "source",
-            NameSource::Function => "function",
-            NameSource::Address => "address",
-        }),
-        class: &row.class,
-        kind: row.kind.name(),
-        pid: session.process(row.process).pid,
-        address: format!("{:#x}", first.map_or(0, |lock| lock.address)),
-        locks: row.stands_for,
-        acquisitions: row.acquisitions,
-        read_acquisitions: row.read_acquisitions,
-        write_acquisitions: row.write_acquisitions,
-        contended: row.contended,
-        folded: row.folded,
-        reentries: row.reentries,
-        try_failures: row.try_failures,
-        timeouts: row.timeouts,
-        failures: row.failures,
-        still_held: row.still_held,
-        owner_changes: row.owner_changes,
-        max_waiters: row.max_waiters,
-        wait_ns: row.wait.into(),
-        hold_ns: row.hold.into(),
-        timed_out_wait_ns: row.wasted_wait_ns,
-        waiters: (row.waiters.iter())
-            .map(|w| Waiter { count: w.count, wait_ns: w.wait_ns, stack: CallStack::of(session, w.stack) })
-            .collect(),
-        holders: (row.holders.iter())
-            .map(|h| Holder {
-                count: h.count,
-                blocked_ns: h.blocked_ns,
-                hold_ns: h.hold_ns,
-                longest_blocked_ns: h.longest_ns,
-                acquisitions: h.acquisitions,
-                stack: CallStack::of(session, h.stack),
-            })
-            .collect(),
-        unattributed: Unattributed { count: row.unattributed.count, wait_ns: row.unattributed.wait_ns },
-        sites: (row.sites.iter())
-            .map(|site| Site {
-                count: site.count,
-                contended: site.contended,
-                mode: match site.mode {
-                    Mode::Exclusive => "exclusive",
-                    Mode::Shared => "shared",
-                },
-                wait_ns: site.wait_ns,
-                hold_ns: site.hold_ns,
-                stack: CallStack::of(session, site.stack),
-            })
-            .collect(),
-        calls: (row.calls.iter())
-            .map(|held| HeldCalls {
-                call: session.profile.call_name(held.call),
-                count: held.stats.count,
-                total_ns: held.stats.took_ns,
-                max_ns: held.stats.max_ns,
-                folded: held.stats.folded,
-                waits: held.stats.waits,
-                blocked_ns: held.stats.blocked_ns,
-                stack: CallStack::of(session, held.stack),
-            })
-            .collect(),
-        origin: Origins {
-            how: match first.map(|lock| lock.origin) {
-                Some(Origin::Initialised) => "initialised",
-                _ => "first-used",
-            },
-            stack: CallStack::of(session, first.map_or(Stacks::UNKNOWN, |lock| lock.origin_stack)),
-        },
     }
 }
 

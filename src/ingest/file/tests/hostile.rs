@@ -304,7 +304,11 @@ fn a_bomb_stops_at_the_limit() {
     assert!(bytes.len() < 20_000);
 
     let limit = 16 << 20;
-    let read = |limit| v1::read(&mut container::ChunkReader::open(&bytes[..]).unwrap(), limit).unwrap_err().to_string();
+    let read = |limit| {
+        v1::read(&mut container::ChunkReader::open(&bytes[..]).unwrap(), limit, bytes.len() as u64)
+            .unwrap_err()
+            .to_string()
+    };
     assert!(read(limit).contains("asks for more memory than 16 MB"));
     // Without a limit of one's own, what the file's size allows.
     assert!(read(v1::MEMORY_LIMIT).contains("more memory than"));

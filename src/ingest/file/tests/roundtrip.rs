@@ -160,3 +160,19 @@ fn a_large_session_is_a_few_megabytes_in_bounded_chunks() {
     }
     assert_eq!(at, bytes.len());
 }
+
+/// Rows of alike locks pack to next to nothing, and what refers to them comes later in the file.
+#[test]
+fn a_million_locks_are_read_again() {
+    let mut session = Session::default();
+    session.processes.push(Process { pid: 1, parent_pid: 0, exe: String::new(), exit: None, threads: 1 });
+    let process = ProcessId(0);
+    for at in 0..1_000_000 {
+        session.locks.push(Lock::new(process, 0x1000, Kind::Mutex));
+        let key = SiteKey { lock: LockId(at), stack: Stacks::UNKNOWN, mode: Mode::Exclusive };
+        let site = session.profile.site(key);
+        session.profile.sites[site.index()].hold.record(u64::from(at));
+    }
+    let bytes = to_bytes(&session);
+    assert!(read_sized(&bytes[..], bytes.len() as u64).is_ok_and(|read| read.locks.len() == 1_000_000));
+}

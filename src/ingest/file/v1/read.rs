@@ -30,8 +30,9 @@ pub const MEMORY_LIMIT: u64 = 4 << 30;
 /// What a table's row takes beside its own struct: entries of indexes, rounding by the allocator.
 const ROW_OVERHEAD: u64 = 64;
 
-/// Reads everything up to the END chunk or the first damage. `memory`: see [`MEMORY_LIMIT`].
-pub fn read<R: Read>(chunks: &mut ChunkReader<R>, memory: u64) -> Result<Session, ReadError> {
+/// Reads everything up to the END chunk or the first damage. `memory`: see [`MEMORY_LIMIT`]. `size`: bytes of the file, as
+/// far as that is known; they allow for memory from the beginning.
+pub fn read<R: Read>(chunks: &mut ChunkReader<R>, memory: u64, size: u64) -> Result<Session, ReadError> {
     let (_, minor) = chunks.version();
     let mut builder = match chunks.next_chunk() {
         Ok(chunk) => Builder::begin(&chunk, minor, memory).ok_or(ReadError::DamagedHeader)?,
@@ -39,11 +40,14 @@ pub fn read<R: Read>(chunks: &mut ChunkReader<R>, memory: u64) -> Result<Session
         Err(Damage::Io(error)) => return Err(ReadError::Io(error)),
         Err(_) => return Err(ReadError::DamagedHeader),
     };
+    builder.grant(size);
     let mut seen = 1;
     let damage = loop {
         let offset = chunks.offset;
         let outcome = chunks.next_chunk().and_then(|chunk| {
-            builder.grant(chunk.stored);
+            if offset >= size {
+                builder.grant(chunk.stored as u64);
+            }
             if chunk.tag == END {
                 builder.end(&chunk, seen).map(|()| true)
             } else {
@@ -194,8 +198,8 @@ impl Builder {
     }
 
     /// Bytes of the file allow for memory.
-    fn grant(&mut self, bytes: usize) {
-        let more = (bytes as u64).saturating_mul(MEMORY_PER_BYTE).min(self.ungranted);
+    fn grant(&mut self, bytes: u64) {
+        let more = bytes.saturating_mul(MEMORY_PER_BYTE).min(self.ungranted);
         self.memory_left += more;
         self.ungranted -= more;
     }
