@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Builder;
 use std::time::Duration;
 
+use lockprof_wire::own_locks::Joint;
 use lockprof_wire::{FOLLOW, LEFT_ALONE, SPAWNS, STARTED};
 use rustc_hash::FxHashSet;
 
@@ -133,8 +134,8 @@ fn attend(mut stream: UnixStream, shared: &Arc<Shared>, sender: &Sender<News>) {
     let Ok(length) = stream.read(&mut path) else { return };
     path.truncate(length);
     let Some(pid) = peer(&stream) else { return };
-    if path == [STARTED] {
-        started(stream, pid, shared, sender);
+    if path.first() == Some(&STARTED) {
+        started(stream, pid, Joint::of(&path), shared, sender);
         return;
     }
     if shared.no_follow {
@@ -148,7 +149,7 @@ fn attend(mut stream: UnixStream, shared: &Arc<Shared>, sender: &Sender<News>) {
 }
 
 /// A program with the shim in it is about to run.
-fn started(mut stream: UnixStream, pid: u32, shared: &Arc<Shared>, sender: &Sender<News>) {
+fn started(mut stream: UnixStream, pid: u32, joint: Option<Joint>, shared: &Arc<Shared>, sender: &Sender<News>) {
     if lock(&shared.roles).enter(pid).is_left_alone() {
         let _ = sender.send(News { pid, outcome: Outcome::LeftAlone });
         let _ = stream.write_all(&[LEFT_ALONE]);
@@ -165,7 +166,7 @@ fn started(mut stream: UnixStream, pid: u32, shared: &Arc<Shared>, sender: &Send
     let follower = Builder::new().name("follower".to_owned()).spawn(move || {
         // What cannot be patched is told as for any program that brings locks of its own.
         let outcome = match of_thread.recipe(&file, || Ok(rust::recipe(&file))).as_ref() {
-            Ok(Some(Recipe::Rust(recipe))) => patch_started(pid, recipe).ok(),
+            Ok(Some(Recipe::Rust(recipe))) => patch_started(pid, recipe, joint).ok(),
             _ => None,
         };
         let outcome = outcome.map_or(Outcome::Nothing, |patched| Outcome::Patched(Box::new(patched)));
@@ -179,14 +180,18 @@ fn started(mut stream: UnixStream, pid: u32, shared: &Arc<Shared>, sender: &Send
 }
 
 /// Patches a program that waits for its answer.
-fn patch_started(pid: u32, recipe: &crate::sites::rust::recipe::Recipe) -> Result<Patched, inline::InlineError> {
+fn patch_started(
+    pid: u32,
+    recipe: &crate::sites::rust::recipe::Recipe,
+    joint: Option<Joint>,
+) -> Result<Patched, inline::InlineError> {
     // Other threads, of its libraries' making, may be anywhere in the code.
     if tasks::living(pid).count() != 1 {
         return Err(std::io::Error::other("it has more than one thread").into());
     }
     let path = fs::read_link(procfs::folder(pid).join("exe"))?.display().to_string();
     let tracee = Tracee::stopped(pid as i32)?;
-    let patched = inline::rust::patch(&tracee, recipe, &path);
+    let patched = inline::rust::patch(&tracee, recipe, &path, joint);
     tracee.detach()?;
     patched
 }

@@ -200,6 +200,51 @@ fn which_call_a_lock_is_held_across() {
     }
 }
 
+/// The same of Rust's own locks, each in the mode it is held in, in an optimised build and in one that calls its atomics.
+#[test]
+fn which_call_a_lock_of_rust_is_held_across() {
+    let compilers = rust::compilers();
+    let Some(rust) = compilers.last() else { return };
+    for level in ["-Copt-level=0", "-Copt-level=2"] {
+        let program = rust.build("calls", &[level]);
+        let record = |good: bool| Target::new(&program).args(good.then_some("good")).record().report.0;
+        let bad = record(false);
+        for (lock, call, at) in
+            [("calls::LOG", "clock_nanosleep", "calls::flush"), ("calls::CACHE", "recv", "calls::ask")]
+        {
+            let is_it = |finding: &&Value| finding["name"] == lock && finding["call"] == call;
+            let find = |report: &Value| report["findings"].as_array()?.iter().find(is_it).cloned();
+            let finding = find(&bad).or_else(|| (1..TRIES).find_map(|_| find(&record(false))));
+            let finding = finding.unwrap_or_else(|| panic!("{lock} across {call} is not told"));
+            assert_eq!((&finding["kind"], &finding["count"]), (&"held-across-blocking-call".into(), &40.into()));
+            assert!(has(&finding["stacks"][0], at), "{finding:#}");
+            let (took, blocked) = (finding["total_ns"].as_u64(), finding["blocked_ns"].as_u64());
+            // Two threads can wait at one time.
+            assert!(took >= Some(40 * 3_000_000) && blocked <= took.map(|took| 2 * took), "{finding:#}");
+        }
+        let calls = |report: &Value, lock: &str| -> Vec<(String, u64)> {
+            let locks = report["locks"].as_array().expect("locks");
+            let lock = locks.iter().find(|row| row["name"] == lock).expect("its row");
+            let calls = lock["calls"].as_array().into_iter().flatten();
+            let mut calls: Vec<(String, u64)> = calls
+                .map(|call| (call["call"].as_str().unwrap_or_default().to_owned(), call["count"].as_u64().unwrap_or(0)))
+                .collect();
+            calls.sort_unstable();
+            calls
+        };
+        let each = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 40)).collect::<Vec<_>>();
+        assert_eq!(calls(&bad, "calls::LOG"), each(&["clock_nanosleep", "fdatasync", "write"]));
+        for lock in ["calls::CACHE", "calls::SESSION"] {
+            assert_eq!(calls(&bad, lock), each(&["recv", "send"]), "{lock}");
+        }
+        let good = record(true);
+        assert_eq!(of_kind(good["findings"].as_array().expect("findings"), "held-across-blocking-call"), None);
+        for lock in ["calls::LOG", "calls::CACHE", "calls::SESSION"] {
+            assert_eq!(calls(&good, lock), [], "{lock}");
+        }
+    }
+}
+
 /// Costs are told and do not fail, unless they are asked for; then they can be allowed.
 #[test]
 fn the_gate() {

@@ -13,7 +13,7 @@ use core::ffi::{c_int, c_void};
 use core::mem::offset_of;
 
 use super::unwound::left_by_unwinding;
-use crate::probe::{self, Entry};
+use crate::probe::{self, Call, Entry};
 use crate::real::{self, blocking, entry_of_call};
 use crate::state::dormant;
 
@@ -28,7 +28,7 @@ macro_rules! hooks {
                     ".cfi_startproc",
                     "endbr64",
                     "mov r11, qword ptr [rip + lockprof_holds@GOTTPOFF]",
-                    "cmp dword ptr fs:[r11], 0",
+                    "cmp qword ptr fs:[r11], 0",
                     "jne 5f",
                     "3:",
                     "mov r11, qword ptr [rip + {table} + {at}]",
@@ -61,15 +61,6 @@ macro_rules! hooks {
     };
 }
 lockprof_wire::blocking_calls!(hooks);
-
-/// What a call gets on its way back.
-#[repr(C)]
-struct Begun {
-    /// When it began, ticks; 0: it is not recorded.
-    since: u64,
-    /// Its stack.
-    stack: u64,
-}
 
 /// A call with a lock held; r11: the function's entry.
 #[unsafe(naked)]
@@ -142,23 +133,21 @@ unsafe extern "C" fn timed() {
 }
 
 /// Before the call. `registers`: its first six arguments.
-unsafe extern "C" fn begin(entry: Entry, function: &'static real::Entry, registers: *const u64) -> Begun {
-    const NO: Begun = Begun { since: 0, stack: 0 };
+unsafe extern "C" fn begin(entry: Entry, function: &'static real::Entry, registers: *const u64) -> Call {
     // SAFETY: `timed` put them there.
     if dormant::is_asleep() || !probe::may_time() || !unsafe { may_block(function, registers) } {
-        return NO;
+        return Call::NONE;
     }
     // SAFETY: of the call that runs.
-    let Some(caller) = (unsafe { probe::caller(entry) }) else { return NO };
-    let since = probe::begin_call(caller, blocking::number(function), entry);
-    Begun { since, stack: caller.stack.into() }
+    let Some(caller) = (unsafe { probe::caller(entry) }) else { return Call::NONE };
+    probe::begin_call(caller, blocking::number(function), entry)
 }
 
 /// Behind the call.
-unsafe extern "C" fn end(since: u64, stack: u64, function: &'static real::Entry) {
+unsafe extern "C" fn end(begun: Call, function: &'static real::Entry) {
     // A fork's child has a record of its own, or none yet.
     if let Some(thread) = probe::thread() {
-        probe::end_call(thread, stack as u32, blocking::number(function), since);
+        probe::end_call(thread, blocking::number(function), begun);
     }
 }
 

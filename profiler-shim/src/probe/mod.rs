@@ -23,7 +23,7 @@ pub use acquisition::{
     acquired, acquired_after, acquired_again, creates_thread, failed, hold_goes_on, order_lost, owner_died, posted,
     timed_out, try_failed,
 };
-pub use blocking::{begin_call, call_left, end_call, may_time};
+pub use blocking::{Call, begin_call, call_left, end_call, may_time};
 pub use caller::{Caller, Entry, Thread, caller, hot_caller, hot_thread, not_recorded, thread};
 pub use locks::{
     FirstUse, Lock, LockTraits, destroyed, find_or_make, initialised, is_reentry, known, lock_destroyed, name, named,

@@ -1,8 +1,9 @@
 //! Whoever follows the programs that are started, and may patch them.
 
-use lockprof_wire::{LEFT_ALONE, STARTED};
+use lockprof_wire::LEFT_ALONE;
 
 use super::folder::FOLDER;
+use super::own_locks;
 use crate::sys;
 use crate::sys::socket::{self, Address};
 
@@ -16,7 +17,8 @@ pub fn connect() -> Option<isize> {
 pub fn wants_this() -> bool {
     let Some(connection) = connect() else { return true };
     // Its code is changed meanwhile, if it has locks of its own.
-    let answer = if socket::send(connection, &[STARTED]) { socket::wait(connection) } else { None };
+    let answer =
+        if socket::send(connection, &own_locks::joint().announcement()) { socket::wait(connection) } else { None };
     sys::close(connection);
     answer != Some(LEFT_ALONE)
 }

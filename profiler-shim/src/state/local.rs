@@ -2,7 +2,8 @@
 //!
 //! The pointer to it is one of the shim's two thread-local variables (initial-exec: a preloaded library has
 //! little static room, and `__tls_get_addr` would cost more than the rest of a hook). The other one is how many locks the
-//! thread holds, once more: calls that may block look at it, and have no time to find it in the slot.
+//! thread holds, once more: calls that may block look at it, and have no time to find it in the slot. Its upper half is for
+//! locks that the shim does not see ([`own_locks`](super::own_locks)).
 //!
 //! Signal handlers interrupt anywhere and may call hooks. What the hot path does is safe against that by
 //! itself (see `recorder`); what it does rarely is between [`Local::enter_slow`] and [`Local::exit_slow`], with
@@ -32,8 +33,8 @@ core::arch::global_asm!(
     ".hidden lockprof_holds",
     ".globl lockprof_holds",
     ".type lockprof_holds,@object",
-    ".size lockprof_holds,4",
-    "lockprof_holds: .zero 4",
+    ".size lockprof_holds,8",
+    "lockprof_holds: .zero 8",
     ".previous",
 );
 

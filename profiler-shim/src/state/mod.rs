@@ -6,5 +6,6 @@ pub mod folder;
 pub mod follower;
 pub mod local;
 pub mod locals;
+pub mod own_locks;
 pub mod process;
 pub mod starts;

@@ -27,6 +27,7 @@ pub mod layout;
 pub mod lock;
 pub mod lock_layout;
 pub mod number;
+pub mod own_locks;
 pub mod record;
 pub mod ring;
 pub mod stack;
@@ -37,6 +38,7 @@ pub use fold::FoldEntry;
 pub use kind::{Family, Kind};
 pub use layout::{Header, Layout};
 pub use lock::LockInfo;
+pub use own_locks::OwnLocks;
 pub use record::{Flags, Op, Record};
 pub use ring::RingHeader;
 pub use stack::{ModuleInfo, NodeInfo};
@@ -45,14 +47,15 @@ pub use thread::{HeldEntry, ThreadSlot};
 /// First word of a segment.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"lockprof");
 /// Changes whenever any layout in this crate changes: shim and CLI are built together.
-pub const VERSION: u32 = 14;
+pub const VERSION: u32 = 15;
 /// Names the session's folder to the shim.
 pub const ENV_SESSION: &str = "LOCKPROF_SESSION";
 /// The socket in the session's folder where it is announced that a program is about to be started: the program's path, as
 /// it is given to the kernel or looked for. The answer, or the end of the connection, says that it may be. If there is no
 /// exec after that, a byte says so.
 ///
-/// A program that has the shim in it announces itself there, too, before its own first instruction, by [`STARTED`] alone.
+/// A program that has the shim in it announces itself there, too, before its own first instruction, by [`STARTED`] and
+/// where it has its [`OwnLocks`].
 pub const FOLLOW: &str = "follow";
 /// The announcement of a program that is about to run.
 pub const STARTED: u8 = 0;

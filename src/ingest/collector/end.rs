@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::Ordering;
 
 use super::{Collected, Collector, Source, Tick, missing_programs, sum};
-use crate::ingest::clock::monotonic_ns;
+use crate::ingest::clock::{self, monotonic_ns};
 use crate::ingest::exit;
 use crate::ingest::go::Language;
 use crate::ingest::order;
@@ -41,6 +41,8 @@ impl Collector {
         if said == 0 && (has_ended_by_now || !*keeps_files) {
             died_waiting.extend(source.waits(session));
         }
+        self.drain_programs_of(&mut source.image, clock::tsc());
+        let Self { session, accumulator, .. } = &mut *self;
         let reducer = &mut Reducer { image: &mut source.image, session, accumulator };
         source.rings.still_held(reducer);
         source.rings.read_aggregates(reducer, true);

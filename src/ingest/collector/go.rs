@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Collector, ImageNotes, Tick};
 use crate::ingest::go::{Patched, Program};
+use crate::ingest::image::Image;
 use crate::ingest::owner::Liveness;
 use crate::ingest::tasks;
 use crate::model::{Process, ProcessId};
@@ -57,7 +58,9 @@ impl Collector {
                 ended.push(at);
             }
             let before = self.accumulator.acquisitions();
-            let (events, fullest) = program.drain(&mut self.session, &mut self.accumulator, Some(began));
+            let mut images = self.sources.values_mut().map(|source| &mut source.image);
+            let image = images.find(|image| image.process == program.process);
+            let (events, fullest) = program.drain(&mut self.session, &mut self.accumulator, Some(began), image);
             program.counted += self.accumulator.acquisitions() - before;
             tick.records += events;
             tick.fullest = tick.fullest.max(fullest);
@@ -68,10 +71,21 @@ impl Collector {
         }
     }
 
+    /// Reads what programs wrote so far whose segment is about to be closed.
+    pub(super) fn drain_programs_of(&mut self, image: &mut Image, began: u64) {
+        let process = image.process;
+        for program in self.programs.iter_mut().filter(|program| program.process == process) {
+            let before = self.accumulator.acquisitions();
+            let began = (!program.liveness.is_over()).then_some(began);
+            program.drain(&mut self.session, &mut self.accumulator, began, Some(image));
+            program.counted += self.accumulator.acquisitions() - before;
+        }
+    }
+
     /// Reads what is left of a program that will write no more, or of which no more is to be read.
     pub(super) fn close_program(&mut self, mut program: Program) {
         let before = self.accumulator.acquisitions();
-        program.drain(&mut self.session, &mut self.accumulator, None);
+        program.drain(&mut self.session, &mut self.accumulator, None, None);
         if program.liveness.is_over() {
             // Its circles are certain: nobody can break them any more.
             let hangs = program.hangs(true);

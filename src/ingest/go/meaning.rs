@@ -49,6 +49,10 @@ pub enum Event {
     Made,
     /// Is at its end.
     Exits,
+    /// Is about to make a call that may block, while it holds locks.
+    Calls,
+    /// That is over.
+    Returns,
     /// Found memory that nobody reaches any more.
     Collects,
     /// Nothing that counts.
@@ -77,6 +81,13 @@ pub struct Meaning {
 }
 
 impl Meaning {
+    /// Of the beginning and the end of a call that the shim sees.
+    pub const CALLS: [Self; 2] = [Self::bare(Event::Calls), Self::bare(Event::Returns)];
+
+    const fn bare(usual: Event) -> Self {
+        Self { usual, failed: Event::Other, leaf: 0 }
+    }
+
     /// Of a planned patch.
     pub fn of(planned: &Planned) -> Self {
         let operation = planned.operation;

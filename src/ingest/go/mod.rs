@@ -18,6 +18,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::accumulator::Accumulator;
 use super::clock::{Clocks, Rate, Ticks, monotonic_ns};
+use super::image::Image;
 use super::owner::Liveness;
 use super::runs;
 use crate::model::{
@@ -29,6 +30,7 @@ use goroutines::{Goroutines, Happening, Target};
 use hangs::Watcher;
 pub use heap::HeapAccess;
 use heap::{Reach, Subject};
+use lockprof_wire::{blocking, own_locks};
 use meaning::Event;
 pub use meaning::Meaning;
 use rings::Folded;
@@ -48,6 +50,14 @@ impl Language {
         match self {
             Self::Go => "Go",
             Self::Rust => "Rust",
+        }
+    }
+
+    /// What a call that may block is known by: by the number of the function in libc, or of the system call.
+    fn call_name(self, number: u64) -> Option<&'static str> {
+        match self {
+            Self::Go => None,
+            Self::Rust => blocking::name(u32::try_from(number).ok()?),
         }
     }
 }
@@ -195,8 +205,15 @@ impl Program {
     }
 
     /// Takes in what was written since the last time, and before the collector began to look (`began`, ticks; `None` when
-    /// nothing more comes). How many events, and how full the fullest ring was.
-    pub fn drain(&mut self, session: &mut Session, accumulator: &mut Accumulator, began: Option<u64>) -> (u64, f64) {
+    /// nothing more comes). `image`: of the shim in it, which knows stacks of calls. How many events, and how full the fullest
+    /// ring was.
+    pub fn drain(
+        &mut self,
+        session: &mut Session,
+        accumulator: &mut Accumulator,
+        began: Option<u64>,
+        mut image: Option<&mut Image>,
+    ) -> (u64, f64) {
         let until = began.map_or(u64::MAX, |began| began.saturating_sub(SKEW));
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
@@ -213,7 +230,13 @@ impl Program {
             if event == Event::Other || event.is_of_mutex() && self.is_inner(batch.stack(record, *start)) {
                 continue;
             }
+            let mut address = record.address;
             let stack = match event {
+                Event::Calls if self.language == Language::Rust => {
+                    let (call, node) = own_locks::of(address);
+                    address = call.into();
+                    image.as_deref_mut().map_or(StackId(0), |image| image.stack(session, node))
+                }
                 // The innermost frame is all that is known: where the `go` statement is.
                 Event::Makes => self.stack(session, &[], record.address.wrapping_sub(self.base)),
                 _ if record.info & info::NO_STACK != 0 => StackId(0),
@@ -221,8 +244,7 @@ impl Program {
                 _ => self.stack(session, batch.stack(record, *start), meaning.leaf),
             };
             let target = &mut Target { session, accumulator, ticks: &self.ticks, is_merged: self.is_merged };
-            let happening =
-                Happening { event, ticks: record.ticks, goroutine: record.goroutine, address: record.address, stack };
+            let happening = Happening { event, ticks: record.ticks, goroutine: record.goroutine, address, stack };
             self.goroutines.apply(happening, target);
         }
         let events = batch.records.len() as u64;
@@ -332,6 +354,14 @@ impl Program {
                 self.pid
             );
             notes.push(Coverage::in_part(&what));
+        }
+        if self.goroutines.calls_lost > 0 {
+            // Every acquisition is counted all the same.
+            notes.push(format!(
+                "of process {}, up to {} calls that block while a lock is held are not told: there was more to record than \
+                 could be read",
+                self.pid, self.goroutines.calls_lost
+            ));
         }
         notes
     }

@@ -85,7 +85,7 @@ impl Recipe {
     pub fn apply(&self, tracee: &Tracee, path: &str, follow: Option<&Path>) -> Result<Patched, InlineError> {
         match self {
             Self::Go(recipe) => go::patch(tracee, recipe, path, follow),
-            Self::Rust(recipe) => rust::patch(tracee, recipe, path),
+            Self::Rust(recipe) => rust::patch(tracee, recipe, path, None),
         }
     }
 
@@ -141,7 +141,7 @@ impl Recipe {
     pub fn build(&self, places: (u64, u64), rings: (u64, Shape)) -> Result<Block, InlineError> {
         match self {
             Self::Go(recipe) => go::build(recipe, places, rings, None),
-            Self::Rust(recipe) => rust::build(recipe, places, rings),
+            Self::Rust(recipe) => rust::build(recipe, places, rings, None),
         }
     }
 

@@ -6,20 +6,25 @@ use std::sync::Arc;
 use super::{Assembled, Block, InlineError, Placement, Room, Target, Tracee, code_bytes, rings, round_up};
 use crate::ingest::go::{Language, Meaning, Patched, Rings, Shape};
 use crate::model::Module;
-use crate::sites::layout::SHARED_BYTES;
+use crate::sites::layout::{SHARED_BYTES, info};
 use crate::sites::plan::Patch;
 use crate::sites::rust::layout::{Return, Shared};
 use crate::sites::rust::recipe::Recipe;
-use crate::sites::rust::{recorder, trampoline};
+use crate::sites::rust::recorder;
+use crate::sites::rust::trampoline::{self, Context};
+use lockprof_wire::own_locks::{self, Joint};
 
 /// Return addresses in a record.
 const DEPTH: u64 = 48;
 
-/// Patches a program that is stopped at its exec. `path`: its file.
+/// The numbers of the events that a call begins and ends, behind those of the patches.
+const CALLS: [u32; 2] = [0, 1];
+
+/// Patches a program that is stopped at its exec. `path`: its file; `joint`: where the shim in it wants to be told.
 ///
 /// # Errors
 /// Where it cannot be patched. It is as it was then.
-pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, InlineError> {
+pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, joint: Option<Joint>) -> Result<Patched, InlineError> {
     let rings = rings(tracee, Shape::RUST)?;
     let file = Arc::new(File::open(format!("/proc/{}/exe", tracee.pid()))?);
     let target = Target { tracee, placement: placement(recipe), patches: patches(recipe) };
@@ -31,10 +36,17 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str) -> Result<Patched, In
     let wiped = [near + room.code, SHARED_BYTES as u64, libc::MADV_WIPEONFORK as u64, 0, 0, 0];
     tracee.call(libc::SYS_madvise, wiped)?;
     let first = target.map_rings(near + room.code, &rings)?;
-    let block = build(recipe, (base, near), (first, rings.shape()))?;
+    let block = build(recipe, (base, near), (first, rings.shape()), joint)?;
     // What the path of the rings left is overwritten.
     block.write(|at, bytes| tracee.write(at, bytes))?;
     target.apply(base, &block.jumps)?;
+    if let Some(joint) = joint {
+        let calls = CALLS.map(|call| recipe.steps.len() as u32 + call | info::NO_STACK);
+        let entry = recorder::code(near, block.shared).1.to_le_bytes();
+        let bytes: Vec<u8> = entry.into_iter().chain(calls.into_iter().flat_map(u32::to_le_bytes)).collect();
+        debug_assert_eq!(bytes.len(), own_locks::BYTES);
+        tracee.write(joint.at, &bytes)?;
+    }
     Ok(described(recipe, (tracee.pid(), path), (file, rings), base))
 }
 
@@ -65,18 +77,24 @@ pub fn room(recipe: &Recipe) -> Room {
 ///
 /// # Errors
 /// Where a trampoline cannot be made.
-pub fn build(recipe: &Recipe, (base, near): (u64, u64), (first, shape): (u64, Shape)) -> Result<Block, InlineError> {
+pub fn build(
+    recipe: &Recipe,
+    (base, near): (u64, u64),
+    (first, shape): (u64, Shape),
+    joint: Option<Joint>,
+) -> Result<Block, InlineError> {
     let steps = &recipe.steps;
     let room = room(recipe);
     let shared = near + room.code;
     let (code, entry) = recorder::code(near, shared);
+    let context = Context { base, recorder: entry, holds: joint.map(|joint| joint.holds) };
     let mut assembled = Assembled { at: near, code: Vec::new() };
     assembled.add(&code);
     let mut jumps = Vec::with_capacity(steps.len());
     for (number, step) in steps.iter().enumerate() {
         let at = assembled.next();
         let operation = &step.planned.operation;
-        assembled.add(&trampoline::assemble(operation, &step.patch, (base, entry), number as u32, at)?);
+        assembled.add(&trampoline::assemble(context, operation, &step.patch, number as u32, at)?);
         jumps.push(at);
     }
     let code = assembled.within(room.code)?;
@@ -111,7 +129,7 @@ pub fn described(recipe: &Recipe, (pid, path): (u32, &str), (file, rings): (Arc<
         data: recipe.data.clone(),
         heap: None,
         inner_calls: Vec::new(),
-        meanings: recipe.steps.iter().map(|step| Meaning::of_rust(&step.planned)).collect(),
+        meanings: (recipe.steps.iter().map(|step| Meaning::of_rust(&step.planned))).chain(Meaning::CALLS).collect(),
         language: Language::Rust,
         lacks_releases: recipe.lacks_releases,
         counts_threads: !recipe.is_interpreted,

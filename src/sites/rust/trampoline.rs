@@ -5,7 +5,7 @@
 
 use std::slice::SliceIndex;
 
-use iced_x86::code_asm::{CodeAssembler, al, eax, ecx, edi, esi, ptr, rcx, rdi, rdx, rsi, rsp};
+use iced_x86::code_asm::{CodeAssembler, al, dword_ptr, eax, ecx, edi, esi, ptr, rcx, rdi, rdx, rsi, rsp};
 use iced_x86::{Code, IcedError, Instruction, Register};
 
 use super::super::code::is_atomic;
@@ -32,16 +32,27 @@ enum Object<'a> {
     Nothing,
 }
 
-/// The code of a patch's trampoline that is to be at `at`. `base` is added to the file's addresses, `recorder` is its entry,
-/// and `number` is what its records say.
+/// What all trampolines of a program share.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// What is added to the file's addresses.
+    pub base: u64,
+    /// The recorder's entry.
+    pub recorder: u64,
+    /// Where each thread counts the locks that it holds, for calls that block: from the address in `fs`.
+    pub holds: Option<i64>,
+}
+
+/// The code of a patch's trampoline that is to be at `at`. `number` is what its records say.
 pub fn assemble(
+    context: Context,
     operation: &Operation,
     patch: &Patch,
-    (base, recorder): (u64, u64),
     number: u32,
     at: u64,
 ) -> Result<Vec<u8>, IcedError> {
-    let mut assembly = Assembly { asm: CodeAssembler::new(64)?, base, recorder, patch };
+    let mut assembly = Assembly { asm: CodeAssembler::new(64)?, context, patch };
+    let base = context.base;
     let with_stack = number;
     let without = number | info::NO_STACK;
     match *operation {
@@ -51,6 +62,7 @@ pub fn assemble(
             let mut out = assembly.asm.create_label();
             assembly.asm.add_instruction(atomic)?;
             assembly.asm.jne(out)?;
+            assembly.counts_one(row.atomic.event)?;
             assembly.record(Object::Word(&atomic), with_stack)?;
             // The zero flag, as the atomic left it.
             assembly.asm.cmp(eax, eax)?;
@@ -63,12 +75,14 @@ pub fn assemble(
             let at = patch.displaced.iter().position(is_atomic).unwrap_or(0);
             let atomic = moved(&patch.displaced[at], base);
             assembly.displaced(0..at)?;
+            assembly.counts_one(row.atomic.event)?;
             assembly.record(Object::Word(&atomic), info)?;
             assembly.displaced(at..)?;
         }
         Operation::Called(row) => {
             if row.atomic.success == Success::Always {
                 let info = if row.atomic.event == Event::Downgraded { with_stack } else { without };
+                assembly.counts_one(row.atomic.event)?;
                 assembly.record(Object::First, info)?;
                 assembly.asm.push(rdi)?;
                 assembly.displaced(..)?;
@@ -82,6 +96,7 @@ pub fn assemble(
                 // `Ok` is 0.
                 assembly.asm.test(al, 1)?;
                 assembly.asm.jne(out)?;
+                assembly.counts_one(row.atomic.event)?;
                 assembly.record(Object::First, with_stack)?;
                 assembly.asm.set_label(&mut out)?;
                 assembly.asm.ret()?;
@@ -117,7 +132,17 @@ pub fn assemble(
             assembly.record(Object::First, with_stack)?;
             assembly.displaced(..)?;
         }
-        Operation::Granted(_, is_limited) => {
+        Operation::Granted(cold, is_limited) => {
+            if let Some(Event::Requested(mode)) = cold.waits {
+                let mut out = assembly.asm.create_label();
+                if is_limited {
+                    assembly.asm.test(al, 1)?;
+                    assembly.asm.je(out)?;
+                }
+                assembly.counts_one(Event::Acquired(mode))?;
+                assembly.asm.set_label(&mut out)?;
+                assembly.asm.zero_bytes()?;
+            }
             assembly.record(if is_limited { Object::Truth } else { Object::Nothing }, without)?;
             assembly.displaced(..)?;
             // Its last instruction is the return.
@@ -130,8 +155,7 @@ pub fn assemble(
 
 struct Assembly<'a> {
     asm: CodeAssembler,
-    base: u64,
-    recorder: u64,
+    context: Context,
     patch: &'a Patch,
 }
 
@@ -139,9 +163,25 @@ impl Assembly<'_> {
     /// The displaced instructions of these numbers.
     fn displaced(&mut self, which: impl SliceIndex<[Instruction], Output = [Instruction]>) -> Result<(), IcedError> {
         for instruction in &self.patch.displaced[which] {
-            self.asm.add_instruction(moved(instruction, self.base))?;
+            self.asm.add_instruction(moved(instruction, self.context.base))?;
         }
         Ok(())
+    }
+
+    /// Counts what the thread holds. A word that looks like a lock that was tried may be none, and is not counted. The flags
+    /// are free.
+    fn counts_one(&mut self, event: Event) -> Result<(), IcedError> {
+        let Some(holds) = self.context.holds else { return Ok(()) };
+        let count = dword_ptr(holds).fs();
+        match event {
+            Event::Acquired(_) => self.asm.add(count, 1),
+            Event::Released(_) => {
+                // Never below 0: others may have been taken by a try.
+                self.asm.sub(count, 1)?;
+                self.asm.adc(count, 0)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn record(&mut self, object: Object<'_>, info: u32) -> Result<(), IcedError> {
@@ -159,7 +199,7 @@ impl Assembly<'_> {
         }
         asm.push(rsi)?;
         asm.mov(esi, info as i32)?;
-        asm.call(self.recorder)?;
+        asm.call(self.context.recorder)?;
         asm.pop(rsi)?;
         asm.pop(rdi)?;
         asm.lea(rsp, ptr(rsp + RED_ZONE))

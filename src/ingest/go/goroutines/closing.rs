@@ -26,6 +26,10 @@ impl Goroutines {
                 self.lost += count * (address & 1);
                 return;
             }
+            Event::Returns => {
+                self.calls_lost += count;
+                return;
+            }
             _ => return,
         };
         // The mutex inside a read-write lock.
@@ -46,6 +50,7 @@ impl Goroutines {
 
     /// The program is over: what is held is held for ever.
     pub fn finish(&mut self, ticks: u64, target: &mut Target) {
+        self.end_calls(ticks, target);
         let mut numbers: Vec<u64> = self.all.keys().copied().collect();
         numbers.sort_unstable();
         for asked in self.all.values().flat_map(|goroutine| &goroutine.asked) {

@@ -196,6 +196,9 @@ impl Goroutines {
         };
         let Some(goroutine) = self.all.get_mut(&owner) else { return };
         let held = goroutine.held.remove(at);
+        if goroutine.held.is_empty() {
+            goroutine.calls.clear();
+        }
         let Some(rows) = goroutine.rows(owner) else { return };
         if goroutine.has_ended && goroutine.held.is_empty() {
             self.all.remove(&owner);

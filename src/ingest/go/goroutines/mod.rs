@@ -1,6 +1,7 @@
 //! What the events of a Go program mean, goroutine by goroutine: the part of the recorder that does not fit into a
 //! trampoline. It pairs acquisitions with their releases, requests with what ended them, and knows who holds what.
 
+mod calls;
 mod closing;
 mod holds;
 mod requests;
@@ -125,6 +126,8 @@ pub struct Goroutines {
     pub unmeasured: u64,
     /// Acquisitions that were counted, but not lock by lock.
     pub not_told_apart: u64,
+    /// Calls that may block, some of them under locks, of which no more is known.
+    pub calls_lost: u64,
     /// Requests that were made, less those that were granted, counted ones included.
     pending: FxHashMap<(Kind, Mode), i64>,
     has_folds: bool,
@@ -171,6 +174,7 @@ impl Goroutines {
             lost: 0,
             unmeasured: 0,
             not_told_apart: 0,
+            calls_lost: 0,
             sections: 0,
             pending: FxHashMap::default(),
             has_folds: false,
@@ -280,6 +284,11 @@ impl Goroutines {
             Event::Made => self.made(goroutine, address, ticks, target),
             Event::Exits => self.exited(goroutine, ticks, target),
             Event::Wakes => self.wakes(goroutine, address, ticks, stack, target),
+            Event::Calls => {
+                let name = self.language.call_name(address).unwrap_or_default();
+                self.calls(goroutine, name, stack, ticks);
+            }
+            Event::Returns => self.returns(goroutine, ticks, target),
             Event::Collects | Event::Other => {}
         }
     }

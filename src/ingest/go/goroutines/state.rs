@@ -1,5 +1,6 @@
 //! What is known of one goroutine, and of one lock.
 
+use super::calls::OpenCall;
 use super::{LockId, Mode, StackId, ThreadId, WaitKey, Who};
 use crate::model::Kind;
 use lockprof_wire::Flags;
@@ -71,6 +72,8 @@ pub struct Goroutine {
     pub(super) made_by: StackId,
     pub held: Vec<Held>,
     pub asked: Vec<Asked>,
+    /// Calls that are under way while it holds locks, the innermost one last.
+    pub(super) calls: Vec<OpenCall>,
     pub is_parked: bool,
     /// It has left something behind.
     pub has_ended: bool,
