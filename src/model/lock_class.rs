@@ -137,6 +137,36 @@ pub fn without_templates(name: &str) -> String {
     out
 }
 
+/// Two names as one, if they differ in numbers in brackets only; one of them may have stars already.
+pub fn starred(one: &str, other: &str) -> Option<String> {
+    let (mut out, mut in_brackets) = (String::new(), false);
+    let (mut one, mut other) = (one.chars().peekable(), other.chars().peekable());
+    let is_number = |c: &char| c.is_ascii_digit() || *c == '*';
+    loop {
+        let (a, b) = (one.peek().copied(), other.peek().copied());
+        if in_brackets && a.is_some_and(|c| is_number(&c)) && b.is_some_and(|c| is_number(&c)) {
+            let take = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+                let mut number = String::new();
+                while let Some(c) = chars.next_if(is_number) {
+                    number.push(c);
+                }
+                number
+            };
+            let (a, b) = (take(&mut one), take(&mut other));
+            out.push_str(if a == b { &a } else { "*" });
+            continue;
+        }
+        if a != b {
+            return None;
+        }
+        let Some(c) = a else { return Some(out) };
+        in_brackets = c == '[' || in_brackets && c != ']';
+        out.push(c);
+        one.next();
+        other.next();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

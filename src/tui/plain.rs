@@ -9,6 +9,7 @@ use crate::model::Histogram;
 use crate::render::style::{Layout, Style};
 use crate::render::table::{Column, table as columns_of};
 use crate::render::units::{count, duration, percent, short_count};
+use crate::tui::state::classes::{ClassRow, classes};
 
 /// Version of the JSON; the rules are those of the report's.
 const SCHEMA_VERSION: u32 = 1;
@@ -45,6 +46,11 @@ impl<'a> Interval<'a> {
     }
 }
 
+/// A name, and how many locks have the row.
+fn times(name: &str, locks: usize) -> String {
+    if locks > 1 { format!("{name} ×{}", short_count(locks as u64)) } else { name.to_owned() }
+}
+
 /// One line about the whole, then a table of the locks that were waited for most since `before`.
 pub fn table(snapshot: &Snapshot, before: Option<&Snapshot>, layout: &Layout, limit: usize) -> String {
     let interval = Interval::of(snapshot, before);
@@ -75,17 +81,22 @@ pub fn table(snapshot: &Snapshot, before: Option<&Snapshot>, layout: &Layout, li
         Column::number("hold p99", 2),
         Column::number("waiting", 0),
     ];
-    let rows = interval.rows();
-    let shown = rows.iter().filter(|(row, _)| row.kind().is_lock() && (row.acquisitions > 0 || row.waiters > 0));
-    let total = shown.clone().count();
-    let cells: Vec<_> = shown
+    // As on the screen and in the report: a row for each class.
+    let mut rows = classes(&interval.part);
+    rows.retain(|class| class.row.kind().is_lock() && (class.row.acquisitions > 0 || class.row.waiters > 0));
+    rows.sort_by_key(|ClassRow { row, .. }| {
+        (std::cmp::Reverse((row.wait.sum, row.waiters, row.acquisitions)), row.pid, row.id)
+    });
+    let total = rows.len();
+    let cells: Vec<_> = rows
+        .iter()
         .take(limit)
-        .map(|(row, _)| {
+        .map(|ClassRow { row, members, .. }| {
             let (wait, hold) = (row.wait.histogram(), row.hold.histogram());
             let plain = |text: String| (text, Style::Plain);
             let share = if waited == 0 { 0.0 } else { row.wait.sum as f64 / waited as f64 };
             vec![
-                (row.name.clone(), Style::Strong),
+                (times(&row.name, members.len()), Style::Strong),
                 plain(row.kind().name().to_owned()),
                 plain(short_count(interval.per_second(row.acquisitions))),
                 plain(short_count(interval.per_second(row.contended))),

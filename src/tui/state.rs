@@ -1,5 +1,6 @@
 //! What the screen shows, as data, and how inputs change it. No I/O and no clock: the same inputs make the same screen.
 
+pub mod classes;
 pub mod help_text;
 mod keys;
 pub mod lock_text;
@@ -8,11 +9,12 @@ pub mod rows;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::input::Input;
 use crate::live::snapshot::window::since;
 use crate::live::snapshot::{Snapshot, ViewRequest};
+use classes::{ClassRow, class_id, classes};
 use rows::Sort;
 
 /// The time that "the last seconds" are, ns.
@@ -77,8 +79,8 @@ pub struct Cursor {
     pub row: usize,
     /// The first row shown.
     pub top: usize,
-    /// The lock or thread chosen: it stays chosen when rows change places.
-    pub id: Option<u32>,
+    /// The lock, class or thread chosen: it stays chosen when rows change places.
+    pub id: Option<u64>,
 }
 
 /// A text over the screen.
@@ -143,6 +145,10 @@ pub struct State {
     pub is_reversed: bool,
     /// The view stands still.
     pub is_paused: bool,
+    /// A row for each lock rather than for each class.
+    pub every_lock: bool,
+    /// Classes whose locks are shown.
+    pub open: FxHashSet<u64>,
     /// The last seconds rather than everything.
     pub is_window: bool,
     /// "What becomes of the program?"
@@ -163,8 +169,10 @@ pub struct State {
     pub part: Rc<Snapshot>,
     /// The time that `part` covers, ns.
     pub part_ns: u64,
-    /// Time waited for each lock, ns, one for each snapshot of the last minute.
-    pub sparks: FxHashMap<u32, VecDeque<u64>>,
+    /// The classes of `part`.
+    pub classes: Rc<Vec<ClassRow>>,
+    /// Time waited for each lock and class, ns, one for each snapshot of the last minute.
+    pub sparks: FxHashMap<u64, VecDeque<u64>>,
     history: VecDeque<Rc<Snapshot>>,
     base: Option<Rc<Snapshot>>,
     /// What `part` was made of.
@@ -253,11 +261,17 @@ impl State {
             snapshot.judged.clone_from(&self.now.judged);
         }
         if snapshot.at_ns > self.now.at_ns {
+            let mut waited: FxHashMap<u64, u64> = FxHashMap::default();
             for lock in &snapshot.locks {
                 let before = self.now.locks.binary_search_by_key(&lock.id, |lock| lock.id).ok();
                 let before = before.map_or(0, |at| self.now.locks[at].wait.sum);
-                let spark = self.sparks.entry(lock.id).or_default();
-                spark.push_back(if self.history.is_empty() { 0 } else { lock.wait.sum.saturating_sub(before) });
+                let ns = if self.history.is_empty() { 0 } else { lock.wait.sum.saturating_sub(before) };
+                waited.insert(u64::from(lock.id), ns);
+                *waited.entry(class_id(lock)).or_default() += ns;
+            }
+            for (id, ns) in waited {
+                let spark = self.sparks.entry(id).or_default();
+                spark.push_back(ns);
                 if spark.len() > SPARK {
                     spark.pop_front();
                 }
@@ -273,7 +287,7 @@ impl State {
             self.now = Rc::new(snapshot);
         }
         if self.lock.is_none() {
-            self.lock = rows::locks(self).first().map(|row| row.id);
+            self.lock = rows::locks(self).first().map(|line| line.lock);
         }
     }
 
@@ -293,6 +307,7 @@ impl State {
             Some(base) => (Rc::new(since(&self.now, base)), self.now.at_ns - base.at_ns),
             None => (Rc::clone(&self.now), self.now.at_ns),
         };
+        self.classes = Rc::new(classes(&self.part));
         self.counted = (now, base);
     }
 
@@ -324,16 +339,16 @@ impl State {
         matches!(self.tab, Tab::Lock | Tab::Help)
     }
 
-    fn ids(&self) -> Vec<u32> {
+    fn ids(&self) -> Vec<u64> {
         match self.tab {
             Tab::Locks => rows::locks(self).iter().map(|row| row.id).collect(),
-            Tab::Threads => rows::threads(self).iter().map(|row| row.id).collect(),
+            Tab::Threads => rows::threads(self).iter().map(|row| u64::from(row.id)).collect(),
             _ => Vec::new(),
         }
     }
 
     /// Rows of the list, or lines of the text; `ids` are those of [`Self::ids`].
-    fn list_len(&self, ids: &[u32]) -> usize {
+    fn list_len(&self, ids: &[u64]) -> usize {
         match self.tab {
             Tab::Locks | Tab::Threads => ids.len(),
             Tab::Order => rows::cycles(self).len() + rows::edges(self).len(),

@@ -37,7 +37,8 @@ fn a_deadlock_raises_the_alarm() {
     terminal.keys("\r").shows("wait for each other");
     terminal.keys("\x1b").shows("wait share");
     // What is shown has names by now, or soon.
-    terminal.shows("forks[0]");
+    terminal.shows("forks[*] ×2");
+    terminal.keys("x").shows("forks[0]");
     terminal.keys("/forks[1\r").until("the others are filtered out", |text| {
         text.contains("forks[1]") && !text.lines().skip(5).any(|line| line.contains("forks[0]"))
     });
@@ -166,7 +167,8 @@ fn memcached_under_load() {
         let rows = text.lines().skip_while(|line| !line.contains("wait share")).skip(1);
         rows.filter(|line| line.contains("mutex")).map(str::to_owned).collect()
     };
-    terminal.keys("s").shows("↓waits ");
+    // One row for each: what they are compared with has each lock, too.
+    terminal.keys("xs").shows("↓waits ");
     terminal.keys("sssss").shows("↓name ");
     terminal.keys("s").shows("↓wait ");
     let all = terminal.text();
@@ -294,7 +296,7 @@ fn a_viewer_writes_what_it_sees() {
     let mut command = lockprof();
     command.args(["top", "-p", &pid]).current_dir(folder.path());
     let mut terminal = Terminal::start(command, 100, 30);
-    terminal.shows("forks[0]");
+    terminal.shows("forks[*] ×2");
     terminal.keys(" ").shows("PAUSED");
     terminal.keys("e").shows(&format!("wrote deadlocks.{pid}.at-"));
     let name = written(&terminal.text());

@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::{GroupBy, LockReport, Query, SortKey, share};
 use crate::analysis::add;
 use crate::analysis::filter::Filter;
+use crate::model::lock_class::starred;
 use crate::model::{Kind, LockId, NameSource, ProcessId, Session};
 
 /// A lock with its place in the canonical order.
@@ -240,36 +241,6 @@ fn class_name(session: &Session, row: &Row, other: &str, class: &str) -> String 
     }
 }
 
-/// Two names as one, if they differ in numbers in brackets only; one of them may have stars already.
-fn starred(one: &str, other: &str) -> Option<String> {
-    let (mut out, mut in_brackets) = (String::new(), false);
-    let (mut one, mut other) = (one.chars().peekable(), other.chars().peekable());
-    let is_number = |c: &char| c.is_ascii_digit() || *c == '*';
-    loop {
-        let (a, b) = (one.peek().copied(), other.peek().copied());
-        if in_brackets && a.is_some_and(|c| is_number(&c)) && b.is_some_and(|c| is_number(&c)) {
-            let take = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
-                let mut number = String::new();
-                while let Some(c) = chars.next_if(is_number) {
-                    number.push(c);
-                }
-                number
-            };
-            let (a, b) = (take(&mut one), take(&mut other));
-            out.push_str(if a == b { &a } else { "*" });
-            continue;
-        }
-        if a != b {
-            return None;
-        }
-        let Some(c) = a else { return Some(out) };
-        in_brackets = c == '[' || in_brackets && c != ']';
-        out.push(c);
-        one.next();
-        other.next();
-    }
-}
-
 /// Puts rows in the asked order; lock kinds come before the others.
 pub(super) fn sort(rows: &mut [LockReport], by: SortKey) {
     // The rows come in canonical order, and the sort is stable: ties keep it.
@@ -291,7 +262,7 @@ fn value(row: &LockReport, by: SortKey) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::starred;
+    use crate::model::lock_class::starred;
 
     #[test]
     fn names_that_differ_in_numbers_are_one() {

@@ -5,6 +5,7 @@ use super::State;
 const TEXT: &[&str] = &[
     " ↑ ↓ j k PgUp PgDn g G   move              Enter  open a lock, a cycle …",
     " Tab ← → h l  1 – 6      other screens     Esc    back, or clear the filter",
+    " Enter on several locks (×N): each of them     x   a row for every lock",
     " /   filter by name      s S   what comes first; the other way round",
     " w   the last 10 s, or the total           r      count from now on",
     " space  pause: the program goes on, the view stands still",
@@ -16,6 +17,7 @@ const TEXT: &[&str] = &[
     " wait share  of all the time that threads waited for locks; \"idle\": waiting for",
     "             work (conditions, joins …), never added to lock contention",
     " p50 p99 max of the waits; hold p99 of the time held; now: who waits this moment",
+    " held        share of the time that it was held; above 100%: by several at once",
     " blocked     share of its time that a thread waited for locks, waits that go on",
     "             included",
     " aggregated  counted exactly, but without an event of their own (overload)",

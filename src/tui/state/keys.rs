@@ -57,6 +57,7 @@ impl State {
             Key::Char('s') => self.sort = self.sort.next(),
             Key::Char('S') => self.is_reversed = !self.is_reversed,
             Key::Char(' ') => self.is_paused = !self.is_paused && self.over.is_none(),
+            Key::Char('x') => self.every_lock = !self.every_lock,
             Key::Char('w') => self.is_window = !self.is_window,
             Key::Char('r') => {
                 (self.base, self.is_window) = (Some(Rc::clone(&self.now)), false);
@@ -110,7 +111,7 @@ impl State {
             && self.tab == Tab::Locks
             && let Some(lock) = rows::locks(self).get(self.cursor().row)
         {
-            let id = lock.id;
+            let id = lock.lock;
             if self.lock != Some(id) {
                 self.lock = Some(id);
                 self.cursors[Tab::Lock.index()] = Cursor::default();
@@ -140,9 +141,15 @@ impl State {
         let row = self.cursor().row;
         match self.tab {
             Tab::Locks => {
-                if let Some(id) = rows::locks(self).get(row).map(|lock| lock.id) {
-                    (self.lock, self.tab) = (Some(id), Tab::Lock);
+                let Some((id, lock, locks)) = rows::locks(self).get(row).map(|line| (line.id, line.lock, line.locks))
+                else {
+                    return;
+                };
+                if locks == 1 {
+                    (self.lock, self.tab) = (Some(lock), Tab::Lock);
                     self.cursors[Tab::Lock.index()] = Cursor::default();
+                } else if !self.open.remove(&id) {
+                    self.open.insert(id);
                 }
             }
             Tab::Threads => {

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use rustc_hash::FxHashMap;
+
 use super::State;
 use crate::live::snapshot::{EdgeRow, JudgedEntry, LockRow, ThreadRow};
 
@@ -42,21 +44,83 @@ impl Sort {
     }
 }
 
-/// Locks, with what is counted of them. Kinds that only hand over or wait idly come last.
-pub fn locks(state: &State) -> Vec<&LockRow> {
-    let keeps = |row: &&LockRow| matches(state, &[&row.name, &row.class, row.kind().name()]);
-    let mut rows: Vec<(u64, &LockRow)> =
-        state.part.locks.iter().filter(keeps).map(|row| (key(row, state.sort), row)).collect();
-    rows.sort_by(|(key_a, a), (key_b, b)| {
+/// A line of the list of locks: a class, or a lock.
+#[derive(Clone, Copy, Debug)]
+pub struct LockLine<'a> {
+    /// The same at each snapshot.
+    pub id: u64,
+    /// What is counted of it.
+    pub row: &'a LockRow,
+    /// The lock that stands for it on its own screen: the first of the class in the order of the list.
+    pub lock: u32,
+    /// How many locks it stands for.
+    pub locks: usize,
+    /// The class's locks follow.
+    pub is_open: bool,
+    /// A lock of the class above it.
+    pub is_member: bool,
+}
+
+/// Classes of locks, those that are opened with their locks; or all locks. Kinds that only hand over or wait idly come last.
+pub fn locks(state: &State) -> Vec<LockLine<'_>> {
+    let keeps = |row: &LockRow| matches(state, &[&row.name, &row.class, row.kind().name()]);
+    let all = &state.part.locks;
+    if state.every_lock {
+        return sorted(state, all.iter().filter(|row| keeps(row)).map(lock_line));
+    }
+    let mut kept = FxHashMap::default();
+    let lines = state.classes.iter().filter_map(|class| {
+        if let [one] = class.members[..] {
+            return keeps(&all[one]).then(|| lock_line(&all[one]));
+        }
+        let members = || class.members.iter().map(|at| &all[*at]);
+        // A name that is typed may be the class's or that of some of its locks.
+        let shown: Vec<&LockRow> =
+            if keeps(&class.row) { members().collect() } else { members().filter(|row| keeps(row)).collect() };
+        let first = shown.iter().max_by_key(|row| (key(row, state.sort), std::cmp::Reverse(row.id)))?;
+        let is_open = state.open.contains(&class.id);
+        let line = LockLine {
+            id: class.id,
+            row: &class.row,
+            lock: first.id,
+            locks: class.members.len(),
+            is_open,
+            is_member: false,
+        };
+        if is_open {
+            kept.insert(class.id, shown);
+        }
+        Some(line)
+    });
+    let mut out = Vec::new();
+    for line in sorted(state, lines) {
+        out.push(line);
+        let members = kept.remove(&line.id).unwrap_or_default();
+        out.extend(
+            sorted(state, members.into_iter().map(lock_line))
+                .into_iter()
+                .map(|line| LockLine { is_member: true, ..line }),
+        );
+    }
+    out
+}
+
+fn lock_line(row: &LockRow) -> LockLine<'_> {
+    LockLine { id: u64::from(row.id), row, lock: row.id, locks: 1, is_open: false, is_member: false }
+}
+
+fn sorted<'a>(state: &State, lines: impl Iterator<Item = LockLine<'a>>) -> Vec<LockLine<'a>> {
+    let mut rows: Vec<(u64, LockLine<'a>)> = lines.map(|line| (key(line.row, state.sort), line)).collect();
+    rows.sort_by(|(key_a, LockLine { row: a, .. }), (key_b, LockLine { row: b, .. })| {
         let by_key = if state.sort == Sort::Name { a.name.cmp(&b.name) } else { key_b.cmp(key_a) };
         let by_key =
             by_key.then_with(|| (b.wait.sum, b.waiters, b.acquisitions).cmp(&(a.wait.sum, a.waiters, a.acquisitions)));
-        // Rows without a difference come as in the report.
+        // Without a difference locks of a class come as they lie in memory: the tenth of an array behind the ninth.
         let tie = |row: &LockRow| (row.pid, row.address, row.id);
-        let by_place = (&a.class, &a.name).cmp(&(&b.class, &b.name)).then_with(|| tie(a).cmp(&tie(b)));
+        let by_place = a.class.cmp(&b.class).then_with(|| tie(a).cmp(&tie(b)));
         (!a.kind().is_lock()).cmp(&!b.kind().is_lock()).then(turned(by_key, state)).then(by_place)
     });
-    rows.into_iter().map(|(_, row)| row).collect()
+    rows.into_iter().map(|(_, line)| line).collect()
 }
 
 fn key(row: &LockRow, sort: Sort) -> u64 {

@@ -6,7 +6,7 @@ use crate::tui::state::rows::{self, Sort};
 #[test]
 fn rows_are_sorted_and_filtered() {
     let mut state = state();
-    let names = |state: &State| rows::locks(state).iter().map(|row| row.name.clone()).collect::<Vec<_>>();
+    let names = |state: &State| rows::locks(state).iter().map(|line| line.row.name.clone()).collect::<Vec<_>>();
     let by_wait = ["journal.mu", "cache.shards[3].lock", "stats::Registry::counters_", "queue.nonempty"];
     assert_eq!(names(&state), by_wait);
     keys(&mut state, "S");

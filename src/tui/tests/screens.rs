@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::render::golden;
+use crate::tui::state::rows;
 
 fn check(name: &str, state: &mut State) {
     for (columns, rows) in [(80, 24), (160, 50)] {
@@ -24,6 +25,44 @@ fn golden_screens() {
         state.apply(Input::Snapshot(Box::new(Snapshot { judged: Some(judged()), ..server(20) })));
         keys(&mut state, key);
         check(name, &mut state);
+    }
+}
+
+#[test]
+fn golden_classes() {
+    let with_shards = |seconds| {
+        let mut server = server(seconds);
+        server.locks.extend((4..20).map(|id| LockRow {
+            class: "init:cache.cc:12".into(),
+            ..lock(id, &format!("cache.shards_of_the_session_table[{}].lock", id - 4), Kind::Mutex, seconds, 1_000_000)
+        }));
+        Input::Snapshot(Box::new(server))
+    };
+    let mut state = state();
+    [with_shards(24), with_shards(28)].into_iter().for_each(|input| drop(state.apply(input)));
+    check("classes", &mut state);
+    assert_eq!(rows::locks(&state).len(), 5);
+    keys(&mut state, "j\n");
+    check("class-open", &mut state);
+    assert_eq!((state.tab, rows::locks(&state).len()), (Tab::Locks, 5 + 16));
+    keys(&mut state, "j\n");
+    assert_eq!((state.tab, state.lock), (Tab::Lock, Some(4)), "a lock of the class");
+    keys(&mut state, "\x1bk\n");
+    assert_eq!(rows::locks(&state).len(), 5, "closed again");
+    keys(&mut state, "x");
+    assert_eq!(rows::locks(&state).len(), 4 + 16);
+    keys(&mut state, "x/[7]\n");
+    assert_eq!(
+        rows::locks(&state).iter().map(|line| line.locks).collect::<Vec<_>>(),
+        [16],
+        "the class of a lock's name"
+    );
+    // Whatever comes first, its column is shown, marked.
+    keys(&mut state, "\x1b");
+    for _ in 0..7 {
+        let heading = drawn(&mut state, 80, 24).lines().nth(3).unwrap().to_owned();
+        assert!(heading.contains('↓'), "{:?}: {heading}", state.sort);
+        keys(&mut state, "s");
     }
 }
 

@@ -185,7 +185,7 @@ fn footer(state: &State, width: usize) -> Line<'static> {
     }
     let keys = match (&state.page, state.tab) {
         (Some(_), _) => "↑↓ scroll · Esc back · q quit",
-        (None, Tab::Locks) => "↑↓ Enter open · / filter · s sort · w window · space pause · e write · ? · q",
+        (None, Tab::Locks) => "↑↓ Enter open · x each lock · / filter · s sort · w window · space pause · ? · q",
         (None, Tab::Threads) => "↑↓ · Enter the lock it waits for · / filter · s sort · space pause · ? · q",
         (None, Tab::Order | Tab::Findings) => "↑↓ · Enter why · / filter · space pause · ? · q",
         (None, Tab::Lock | Tab::Help) => "↑↓ scroll · Esc back · space pause · ? · q",
