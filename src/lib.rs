@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod live;
 pub mod look;
 pub mod model;
+pub mod otlp;
 pub mod pprof;
 pub mod record;
 pub mod render;

@@ -12,6 +12,8 @@ use super::FilterArgs;
                         lockprof export --to pprof -o lock.pb.gz && go tool pprof -http : lock.pb.gz\n  \
                         lockprof export --to speedscope -o lock.speedscope.json   open it at speedscope.app\n  \
                         lockprof export --to chrome -o lock.trace.json            open it at ui.perfetto.dev\n  \
+                        lockprof export --to firefox -o lock.profile.json         open it at profiler.firefox.com\n  \
+                        lockprof export --to otlp -o lock.otlp.pb\n  \
                         lockprof export --to folded --by holder > holders.folded\n  \
                         lockprof export --to csv --table sites > sites.csv\n  \
                         lockprof export --to prometheus -o /var/lib/node_exporter/lockprof.prom\n  \
@@ -27,7 +29,7 @@ pub struct ExportArgs {
     /// Write to FILE (parquet: the folder for its files) [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// pprof, speedscope, folded: the stacks of those who waited, or of those who held the lock meanwhile
+    /// pprof, otlp, speedscope, folded: the stacks of those who waited, or of those who held the lock meanwhile
     #[arg(long, value_enum, value_name = "SIDE", default_value_t = Whose::Waiter)]
     pub by: Whose,
     /// csv: which table
@@ -53,6 +55,10 @@ pub enum ExportFormat {
     Speedscope,
     /// For Perfetto and chrome://tracing: single waits and holds over time.
     Chrome,
+    /// For profiler.firefox.com: time waited by stack, waits and holds over time.
+    Firefox,
+    /// OpenTelemetry's profiles, as protobuf.
+    Otlp,
     /// Lines of stacks for any flame graph tool.
     Folded,
     /// A table for spreadsheets.

@@ -17,7 +17,7 @@ use crate::exit_code::ExitCode;
 use crate::model::Session;
 use crate::render::explain;
 use crate::render::export::tables::{self, Labels, TableInput};
-use crate::render::export::{chrome, pprof, prometheus, speedscope};
+use crate::render::export::{chrome, firefox, otlp, pprof, prometheus, speedscope};
 use crate::render::flamegraph;
 
 pub(super) fn export(console: &Console, args: &ExportArgs) -> anyhow::Result<ExitCode> {
@@ -28,8 +28,16 @@ pub(super) fn export(console: &Console, args: &ExportArgs) -> anyhow::Result<Exi
     if args.to == ExportFormat::Parquet && target == Target::Stdout {
         bail!("parquet is several files: name a folder for them with -o FOLDER");
     }
-    if args.to == ExportFormat::Pprof && target == Target::Stdout && std::io::stdout().is_terminal() {
-        bail!("pprof is a binary format that would garble the terminal: name a file with -o FILE");
+    let binary = match args.to {
+        ExportFormat::Pprof => Some("pprof"),
+        ExportFormat::Otlp => Some("otlp"),
+        _ => None,
+    };
+    if let Some(format) = binary
+        && target == Target::Stdout
+        && std::io::stdout().is_terminal()
+    {
+        bail!("{format} is a binary format that would garble the terminal: name a file with -o FILE");
     }
     let session = trace::load(console, args.trace.as_deref())?.session;
     let query = Query { filter: Filter::from(&args.filter), ..Query::default() };
@@ -42,6 +50,8 @@ pub(super) fn export(console: &Console, args: &ExportArgs) -> anyhow::Result<Exi
         ExportFormat::Pprof => pprof::pprof(&session, &contention, whose),
         ExportFormat::Speedscope => speedscope::speedscope(&session, &contention, whose).into_bytes(),
         ExportFormat::Chrome => chrome::chrome(&session, &contention).into_bytes(),
+        ExportFormat::Firefox => firefox::firefox(&session, &contention).into_bytes(),
+        ExportFormat::Otlp => otlp::otlp(&session, &contention, whose),
         ExportFormat::Folded => folded(&session, &contention, whose).into_bytes(),
         ExportFormat::Prometheus => prometheus::prometheus(&session, &contention).into_bytes(),
         ExportFormat::Csv => {
@@ -80,6 +90,7 @@ fn hint(format: ExportFormat) -> &'static str {
         ExportFormat::Pprof => ": `go tool pprof -http : FILE` shows it",
         ExportFormat::Speedscope => ": open it at https://www.speedscope.app",
         ExportFormat::Chrome => ": open it at https://ui.perfetto.dev",
+        ExportFormat::Firefox => ": open it at https://profiler.firefox.com",
         _ => "",
     }
 }

@@ -64,6 +64,20 @@ fn totals_in(format: &str, file: &Path) -> (u64, u64) {
             let profile = lockprof::pprof::decode(&fs::read(file).expect("a profile")).expect("a profile");
             pairs(profile.sample.iter().map(|sample| (sample.value[0] as u64, sample.value[1] as u64)).collect())
         }
+        "otlp" => {
+            let data = lockprof::otlp::decode(&fs::read(file).expect("profiles")).expect("profiles");
+            let profiles = &data.resource_profiles[0].scope_profiles[0].profiles;
+            let sum = |at: usize| profiles[at].samples.iter().map(|sample| sample.values[0] as u64).sum();
+            (sum(1), sum(0))
+        }
+        // It has times only.
+        "firefox" => {
+            let profile = json(file);
+            let threads = profile["threads"].as_array().expect("threads").iter();
+            let weights = threads.flat_map(|thread| thread["samples"]["weight"].as_array().expect("weights"));
+            let wait_ns = weights.map(|weight| (weight.as_f64().unwrap() * 1e6).round() as u64).sum();
+            (totals(trace()).0, wait_ns)
+        }
         "speedscope" => {
             let profiles = &json(file)["profiles"];
             let sum = |at: usize| {
@@ -113,11 +127,11 @@ fn sums_agree_in_every_format() {
     let folder = folder();
     let want = totals(trace());
     assert!(want.0 > 100 && want.1 > 1_000_000, "the demo is contended: {want:?}");
-    for format in ["pprof", "speedscope", "chrome", "folded", "prometheus", "csv"] {
+    for format in ["pprof", "otlp", "speedscope", "firefox", "chrome", "folded", "prometheus", "csv"] {
         let file = export(folder.path(), format, trace(), &[]);
         assert_eq!(totals_in(format, &file), want, "{format}");
     }
-    for format in ["pprof", "speedscope", "folded"] {
+    for format in ["pprof", "otlp", "speedscope", "folded"] {
         let file = export(folder.path(), format, trace(), &["--by=holder"]);
         assert_eq!(totals_in(format, &file), want, "{format} by holder");
     }
@@ -128,7 +142,7 @@ fn sums_agree_in_every_format() {
 #[test]
 fn the_same_recording_gives_the_same_bytes() {
     let folder = folder();
-    for format in ["pprof", "speedscope", "chrome", "folded", "prometheus", "csv"] {
+    for format in ["pprof", "otlp", "speedscope", "firefox", "chrome", "folded", "prometheus", "csv"] {
         let bytes = || fs::read(export(folder.path(), format, trace(), &[])).expect("an export");
         assert!(bytes() == bytes(), "{format}");
     }
@@ -143,7 +157,7 @@ fn refused(args: &[&str]) -> Outcome {
 #[test]
 fn what_cannot_be_done_is_refused_with_the_way_out() {
     let unknown = refused(&["--to", "dtrace"]);
-    for format in ["pprof", "speedscope", "chrome", "folded", "csv", "prometheus", "parquet"] {
+    for format in ["pprof", "otlp", "speedscope", "firefox", "chrome", "folded", "csv", "prometheus", "parquet"] {
         assert!(unknown.stderr.contains(format), "{}", unknown.stderr);
     }
     assert!(refused(&["--to", "parquet"]).stderr.contains("-o FOLDER"));
@@ -157,11 +171,13 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
 #[test]
 fn binary_formats_spare_the_terminal() {
     let script = crate::need!("script");
-    let words = format!("{} export --to pprof {}", env!("CARGO_BIN_EXE_lockprof"), trace().display());
-    let folder = folder();
-    let mut command = std::process::Command::new(script);
-    command.args(["-q", "-e", "-c", &words, "/dev/null"]).current_dir(folder.path());
-    let outcome = finish(&mut command, LIMIT);
-    assert_eq!(outcome.code(), 2, "{outcome:?}");
-    assert!(outcome.stdout.contains("-o FILE"), "{outcome:?}");
+    for format in ["pprof", "otlp"] {
+        let words = format!("{} export --to {format} {}", env!("CARGO_BIN_EXE_lockprof"), trace().display());
+        let folder = folder();
+        let mut command = std::process::Command::new(&script);
+        command.args(["-q", "-e", "-c", &words, "/dev/null"]).current_dir(folder.path());
+        let outcome = finish(&mut command, LIMIT);
+        assert_eq!(outcome.code(), 2, "{outcome:?}");
+        assert!(outcome.stdout.contains("-o FILE"), "{outcome:?}");
+    }
 }

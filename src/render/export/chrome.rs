@@ -33,17 +33,17 @@ const SAME_MOMENT_NS: u64 = 2_000;
 const FRAMES: usize = 12;
 
 /// A time in which a thread waited for a lock, or had it.
-struct Slice {
-    start: u64,
-    end: u64,
-    lock: LockId,
-    mode: Mode,
-    stack: StackId,
-    what: What,
+pub(super) struct Slice {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) lock: LockId,
+    pub(super) mode: Mode,
+    pub(super) stack: StackId,
+    pub(super) what: What,
     lane: usize,
 }
 
-enum What {
+pub(super) enum What {
     Waited {
         holder: StackId,
         holder_thread: Option<ThreadId>,
@@ -113,8 +113,8 @@ fn micros(ns: u64) -> f64 {
 }
 
 #[derive(Default)]
-struct Tracks {
-    by_thread: BTreeMap<ThreadId, Vec<Slice>>,
+pub(super) struct Tracks {
+    pub(super) by_thread: BTreeMap<ThreadId, Vec<Slice>>,
     /// Sum of the waits, ns.
     wait_ns: u64,
 }
@@ -124,7 +124,7 @@ impl Tracks {
         self.by_thread.values().map(|slices| slices.len() as u64).sum()
     }
 
-    fn waits(&mut self, session: &Session, contention: &Contention) {
+    pub(super) fn waits(&mut self, session: &Session, contention: &Contention) {
         let cut = Cut::new(session, contention.query.filter.thread.as_ref());
         for event in &session.profile.wait_events {
             let (key, start) = (event.key, event.start_ns);
@@ -140,7 +140,7 @@ impl Tracks {
     }
 
     /// The holds that the log still has, and those that followed the waits that were kept.
-    fn holds(&mut self, session: &Session, contention: &Contention) {
+    pub(super) fn holds(&mut self, session: &Session, contention: &Contention) {
         let cut = Cut::new(session, contention.query.filter.thread.as_ref());
         let mut found = logged_holds(session);
         found.retain(|(thread, hold)| {

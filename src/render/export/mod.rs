@@ -1,10 +1,12 @@
-//! What other tools read: pprof, speedscope, traces for Perfetto, tables, Prometheus.
+//! What other tools read: pprof, OTLP, speedscope, profiles for Firefox Profiler, traces for Perfetto, tables, Prometheus.
 //!
 //! One renderer for each format. Sums of waits are those of the report, to the nanosecond, whatever the format.
 //! Folded stacks are those of the flame graph ([`flamegraph::folded`](super::flamegraph::folded)).
 
 pub mod chrome;
+pub mod firefox;
 mod lanes;
+pub mod otlp;
 pub mod pprof;
 pub mod prometheus;
 pub mod speedscope;

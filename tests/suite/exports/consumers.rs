@@ -173,3 +173,50 @@ print('fine')"#;
     assert_eq!(python::run(&python, script, std::slice::from_ref(&file)), "fine\n");
     assert!(fs::read_to_string(file).unwrap().contains("class=\""));
 }
+
+/// The messages of OpenTelemetry's own package: every field is known, every position is there.
+const OTLP: &str = r#"
+import sys
+from google.protobuf import json_format, unknown_fields
+from opentelemetry.proto.profiles.v1development import profiles_pb2
+data = profiles_pb2.ProfilesData()
+data.ParseFromString(open(sys.argv[1], "rb").read())
+def known(message):
+    assert len(unknown_fields.UnknownFieldSet(message)) == 0, type(message)
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for one in (value if hasattr(value, "append") or hasattr(value, "add") else [value]):
+                known(one)
+known(data)
+tables = data.dictionary
+for name in ("mapping", "location", "function", "link", "attribute", "stack"):
+    table = getattr(tables, name + "_table")
+    assert table[0] == type(table[0])(), name
+text = tables.string_table
+names, threads = set(), set()
+for profile in data.resource_profiles[0].scope_profiles[0].profiles:
+    kind = profile.sample_type
+    for sample in profile.samples:
+        assert len(sample.values) == 1
+        about = {text[one.key_strindex]: one.value for one in (tables.attribute_table[at] for at in sample.attribute_indices)}
+        assert {"lockprof.lock.name", "process.pid"} <= about.keys(), about
+        threads.update(value.string_value for key, value in about.items() if key == "thread.name")
+        for at in tables.stack_table[sample.stack_index].location_indices:
+            names.update(text[tables.function_table[line.function_index].name_strindex] for line in tables.location_table[at].lines)
+    print(text[kind.type_strindex], text[kind.unit_strindex], sum(sample.values[0] for sample in profile.samples))
+assert any(name.startswith("lockprof::record::demo::") for name in names), names
+assert threads
+json_format.MessageToJson(data)
+"#;
+
+#[test]
+fn opentelemetry_s_messages_decode_profiles() {
+    let Some(python) = python::with(&["opentelemetry.proto.profiles.v1development.profiles_pb2"]) else { return };
+    let folder = folder();
+    let (contended, wait_ns) = totals(trace());
+    for side in ["--by=waiter", "--by=holder"] {
+        let file = export(folder.path(), "otlp", trace(), &[side]);
+        let told = python::run(&python, OTLP, &[file]);
+        assert_eq!(told, format!("delay nanoseconds {wait_ns}\ncontentions count {contended}\n"), "{side}");
+    }
+}
