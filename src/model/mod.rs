@@ -38,7 +38,7 @@ pub use look::{Activity, Holder, LockWait, Look, SeenThread, Standstill};
 pub use now::{FoldsNow, Now, ThreadNow, WaitNow};
 pub use order::Order;
 pub use profile::{
-    CallId, CallKey, CallStats, Mode, Profile, Site, SiteKey, ThreadShare, WaitEvent, WaitKey, WaitStats,
+    CallId, CallKey, CallStats, Mode, PARK, Profile, Site, SiteKey, ThreadShare, WaitEvent, WaitKey, WaitStats,
 };
 pub use session::{Counters, Coverage, Exit, Meta, Overhead, Process, Session, Thread};
 pub use stacks::{CodeAddress, Module, Stacks};

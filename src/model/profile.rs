@@ -138,6 +138,9 @@ pub struct WaitEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct CallId(pub u32);
 
+/// What a call is known by in which a goroutine is off the processor, until the functions that led there have names.
+pub const PARK: &str = "park";
+
 /// A call that may block, while a lock was held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallKey {

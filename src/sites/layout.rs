@@ -9,6 +9,10 @@ pub mod info {
     pub const FAILED: u32 = 1 << 30;
     /// Leave the stack out.
     pub const NO_STACK: u32 = 1 << 31;
+    /// To the recorder alone, in records it is 0: who runs holds a lock more.
+    pub const TAKES: u32 = 1 << 28;
+    /// The same: a lock less. With [`TAKES`]: none any more.
+    pub const GIVES: u32 = 1 << 29;
 }
 
 /// What all rings have in common, before the first of them.

@@ -10,6 +10,7 @@
 //! note for the person, and its addresses stay module and offset.
 
 mod again;
+mod calls;
 mod debug_files;
 mod demangle;
 mod dwarf;
@@ -42,10 +43,11 @@ use rustc_hash::FxHashMap;
 
 use crate::model::{CodeAddress, LockId, Session};
 
-/// Names everything in a session that has no name yet: stacks, then locks. `data_addresses`: where locks lie in their
+/// Names everything in a session that has no name yet: stacks, then locks, then calls. `data_addresses`: where locks lie in their
 /// module's data. Returns notes for the person.
 pub fn name(session: &mut Session, data_addresses: &FxHashMap<LockId, CodeAddress>, kept: &Kept) -> Vec<String> {
     let mut notes = symbolize(session, kept);
     notes.extend(name_locks(session, &|lock| data_addresses.get(&lock).copied(), kept));
+    calls::name(session);
     notes
 }

@@ -78,5 +78,5 @@ pub fn waits_for_work(name: &str) -> bool {
             | "sigtimedwait"
             | "sigsuspend"
             | "pause"
-    )
+    ) || name.starts_with("net.(*") && name.ends_with("Listener).Accept")
 }

@@ -9,6 +9,7 @@ mod hangs;
 mod heap;
 mod meaning;
 mod rings;
+mod system_calls;
 
 use std::fs::File;
 use std::ops::Range;
@@ -56,7 +57,7 @@ impl Language {
     /// What a call that may block is known by: by the number of the function in libc, or of the system call.
     fn call_name(self, number: u64) -> Option<&'static str> {
         match self {
-            Self::Go => None,
+            Self::Go => system_calls::name(number),
             Self::Rust => blocking::name(u32::try_from(number).ok()?),
         }
     }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::{Assembled, Block, GRAIN, InlineError, Placement, Room, Target, Tracee, code_bytes, rings, round_up};
 use crate::ingest::go::{self, HeapAccess, Language, Meaning, Patched, Rings, Shape};
 use crate::model::Module;
-use crate::sites::go::layout::{Place, Shared, SocketAddress};
+use crate::sites::go::layout::{HOLDS, Place, Shared, SocketAddress};
 use crate::sites::go::plan::Operation;
 use crate::sites::go::recipe::{Recipe, Step};
 use crate::sites::go::recorder;
-use crate::sites::go::trampoline::{self, Context};
+use crate::sites::go::trampoline::{self, Calls, Context};
 use crate::sites::layout::SHARED_BYTES;
 use crate::sites::plan::Patch;
 
@@ -30,6 +30,11 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, follow: Option<&Path>
     let room = room(recipe);
     let near = target.map_near(base, room.all())?;
     target.protect(near, room)?;
+    if holds(recipe) != 0 {
+        // A child that is forked writes into the same rings: nothing that it does before it is another program is recorded.
+        let counts = near + room.all() - holds(recipe);
+        tracee.call(libc::SYS_madvise, [counts, HOLDS, libc::MADV_WIPEONFORK as u64, 0, 0, 0])?;
+    }
     let first = target.map_rings(near + room.code, &rings)?;
     let block = build(recipe, (base, near), (first, rings.shape()), follow)?;
     // What the path of the rings left is overwritten.
@@ -58,7 +63,12 @@ fn tables(recipe: &Recipe) -> [u64; 2] {
 /// Bytes that the recorder takes in the program: code, then the shared block, the index of the code, the places.
 pub fn room(recipe: &Recipe) -> Room {
     let [index, places] = tables(recipe);
-    Room { code: code_bytes(recipe.steps.len()), data: SHARED_BYTES as u64 + index + places }
+    Room { code: code_bytes(recipe.steps.len()), data: SHARED_BYTES as u64 + index + places + holds(recipe) }
+}
+
+/// Bytes of the counts of what goroutines hold. They are for calls of the kernel, whose place is that of the announcements.
+fn holds(recipe: &Recipe) -> u64 {
+    if recipe.records() && recipe.starts_programs() { HOLDS } else { 0 }
 }
 
 /// What is to be there. `base`: what is added to the file's addresses; `near`: where it will be; `first`: where its first ring
@@ -76,7 +86,11 @@ pub fn build(
     let room = room(recipe);
     let shared = near + room.code;
     let (code, entries) = recorder::code(near, shared);
-    let context = Context { base, entries, runtime: recipe.runtime };
+    let index = shared + SHARED_BYTES as u64;
+    let counts = index + tables(recipe).iter().sum::<u64>();
+    let numbers = [0, 1].map(|event| steps.len() as u32 + event);
+    let calls = (holds(recipe) != 0).then_some(Calls { holds: counts, numbers });
+    let context = Context { base, entries, runtime: recipe.runtime, calls };
     let mut assembled = Assembled { at: near, code: Vec::new() };
     assembled.add(&code);
     let trampolines = assembled.next();
@@ -93,7 +107,6 @@ pub fn build(
     }
     let code = assembled.within(room.code)?;
     let address = follow.and_then(socket_address);
-    let index = shared + SHARED_BYTES as u64;
     let block = Shared {
         rings: first,
         stride: shape.stride() as u64,
@@ -109,6 +122,7 @@ pub fn build(
         index,
         places: index + tables(recipe)[0],
         signals: 1,
+        holds: counts,
         follow_length: address.map_or(0, |(length, _)| length),
         follow: address.map(|(_, address)| address).unwrap_or_default(),
     };
@@ -137,7 +151,7 @@ pub fn described(
         data: recipe.data.clone(),
         heap: Some(HeapAccess { number: recipe.runtime.goroutine_number.into(), ours }),
         inner_calls: recipe.inner_calls.clone(),
-        meanings: recipe.steps.iter().map(|step| Meaning::of(&step.planned)).collect(),
+        meanings: (recipe.steps.iter().map(|step| Meaning::of(&step.planned))).chain(Meaning::CALLS).collect(),
         language: Language::Go,
         lacks_releases: false,
         counts_threads: true,
@@ -179,6 +193,7 @@ fn block_bytes(block: &Shared) -> Vec<u8> {
         block.index,
         block.places,
         block.signals,
+        block.holds,
         block.follow_length,
     ];
     words.iter().flat_map(|word| word.to_ne_bytes()).chain(block.follow.0).collect()

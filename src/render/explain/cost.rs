@@ -253,9 +253,33 @@ pub(super) fn advice(cost: &Cost) -> &'static str {
     }
 }
 
+/// The function of libc that a call of Go's library is like.
+fn like(call: &str) -> &str {
+    const PREFIXES: [(&str, &str); 17] = [
+        ("time.Sleep", "sleep"),
+        ("net.", "recv"),
+        ("net/", "recv"),
+        ("crypto/tls.", "recv"),
+        ("os/exec.", "wait"),
+        ("os.(*Process).", "wait"),
+        ("os.StartProcess", "fork"),
+        ("os.(*File).Read", "read"),
+        ("os.Read", "read"),
+        ("os.(*File).Sync", "fsync"),
+        ("os.(*File).Write", "write"),
+        ("os.Write", "write"),
+        ("io.Read", "read"),
+        ("io.Copy", "write"),
+        ("bufio.(*Writer).", "write"),
+        ("fmt.Fprint", "write"),
+        ("log.", "write"),
+    ];
+    PREFIXES.iter().find(|(prefix, _)| call.starts_with(prefix)).map_or(call, |(_, like)| like)
+}
+
 /// What to do about a call that blocks under a lock.
 fn advice_about(call: &str) -> &'static str {
-    match call {
+    match like(call) {
         "nanosleep" | "clock_nanosleep" | "usleep" | "sleep" | "pause" => {
             "Sleep before taking the lock or after giving it back; to wait for a change of what it protects, wait on a \
              condition variable, which gives the lock back meanwhile."

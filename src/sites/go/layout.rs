@@ -36,11 +36,22 @@ pub struct Shared {
     pub places: u64,
     /// 1 where trampolines are hidden from signals' handlers: no thread may be in the handler when that changes.
     pub signals: u64,
+    /// Address of the counts of the locks that goroutines hold: four bytes for each, by the address of its `g` ([`HOLDS_MASK`]).
+    pub holds: u64,
     /// Bytes of [`Self::follow`] that are used; 0 where programs that are started are not followed.
     pub follow_length: u64,
     /// Where it is announced that a program is about to be started: a `sockaddr_un`.
     pub follow: SocketAddress,
 }
+
+/// Bytes of the counts. A `g` has some 450 bytes, so those of 2 MiB of them have counts of their own, and few of them share a line of
+/// the processor's cache. Two that share a count may spoil it for each other: it says whether it is worth while to record a
+/// call, and the collector knows what is held.
+pub const HOLDS: u64 = 1 << 19;
+/// What is left of a `g`'s address, shifted by [`HOLDS_SHIFT`], is the distance of its count.
+pub const HOLDS_MASK: u32 = (HOLDS as u32 - 1) & !3;
+/// See [`HOLDS_MASK`]. A `g` begins at a multiple of 16.
+pub const HOLDS_SHIFT: u32 = 2;
 
 /// A `sockaddr_un`, with room to the next word.
 #[derive(Clone, Copy, Debug)]

@@ -13,10 +13,10 @@ use std::mem::offset_of;
 
 use super::super::layout::{
     COMMON_BYTES, Common, FOLD_TAKEN, FOLD_TRIES, FOLDS, FOLDS_AT, RING_HEADER, RingHead, SHARED_BYTES, WRITER_ENTRIES,
-    WRITER_TRIES, WRITERS,
+    WRITER_TRIES, WRITERS, info,
 };
 use super::super::recorder::{PLACEHOLDER, code_of, first_entry, folds, writers};
-use super::layout::Shared;
+use super::layout::{HOLDS_MASK, HOLDS_SHIFT, Shared};
 
 /// Offset of `g.m`: the same in all versions that are known.
 pub const MACHINE_OF: u32 = 48;
@@ -50,7 +50,9 @@ lockprof_go_now:
 
 # The ring of this M: rcx.
 10: movabs r8, {PLACEHOLDER}
-    cmp qword ptr [r8 + {RINGS}], 0
+    test esi, {TAKES} | {GIVES}
+    jne 70f
+12: cmp qword ptr [r8 + {RINGS}], 0
     je 29f
     mov rax, [r14 + {MACHINE_OF}]
     first_entry rax, rcx, ecx
@@ -118,6 +120,26 @@ lockprof_go_now:
     writers!(),
     folds!(),
     r#"
+# How many locks the goroutine holds, for calls that block. Never below 0: what was held before may be given back.
+70: mov r9, r14
+    shr r9, {HOLDS_SHIFT}
+    and r9d, {HOLDS_MASK}
+    add r9, [r8 + {HOLDS}]
+    test esi, {GIVES}
+    jne 71f
+    inc dword ptr [r9]
+    and esi, ~{TAKES}
+    jmp 12b
+71: test esi, {TAKES}
+    jne 72f
+    sub dword ptr [r9], 1
+    adc dword ptr [r9], 0
+    and esi, ~{GIVES}
+    jmp 12b
+72: mov dword ptr [r9], 0
+    and esi, ~({TAKES} | {GIVES})
+    jmp 12b
+
 # On the system stack: the goroutine is the one that the M runs.
 50: mov rdx, [r14 + {MACHINE_OF}]
     add rdx, [r8 + {CURRENT}]
@@ -353,6 +375,11 @@ lockprof_go_end:
     INDEX = const offset_of!(Shared, index),
     PLACES = const offset_of!(Shared, places),
     SIGNALS = const offset_of!(Shared, signals),
+    HOLDS = const offset_of!(Shared, holds),
+    HOLDS_MASK = const HOLDS_MASK,
+    HOLDS_SHIFT = const HOLDS_SHIFT,
+    TAKES = const info::TAKES,
+    GIVES = const info::GIVES,
     CLAIMED = const offset_of!(Common, claimed),
     LOST = const offset_of!(Common, lost),
     COMMON_BYTES = const COMMON_BYTES,

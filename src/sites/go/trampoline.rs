@@ -4,18 +4,22 @@
 //! lock's address is bad, the fault is the one that the program would have had.
 
 use iced_x86::code_asm::{
-    CodeAssembler, al, cl, eax, ecx, edi, edx, esi, qword_ptr, r8, r8d, r9, r9d, r10, r10d, rax, rbx, rcx, rdi, rdx,
-    rsi, rsp,
+    CodeAssembler, al, cl, dword_ptr, eax, ecx, edi, edx, esi, qword_ptr, r8, r8d, r9, r9d, r10, r10d, r11, r11d, r14,
+    rax, rbx, rcx, rdi, rdx, rsi, rsp,
 };
 use iced_x86::{BlockEncoderOptions, Code, IcedError, Instruction, Register};
 
 use super::super::layout::info;
 use super::super::moved::{moved, operand};
 use super::super::plan::{Form, Patch};
-use super::super::table::{Event, FunctionRow, Object, Success};
+use super::super::table::{AtomicRow, Event, FunctionRow, Object, Success};
+use super::layout::{HOLDS_MASK, HOLDS_SHIFT};
 use super::plan::Operation;
 use super::recorder::{EXIT_MARK, Entries};
 use super::runtime::Runtime;
+
+/// `clone`, `fork`, `vfork`, `clone3`.
+const COPIES: [i32; 4] = [56, 57, 58, 435];
 
 /// What all trampolines of a program share.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,31 @@ pub struct Context {
     pub entries: Entries,
     /// The runtime's offsets.
     pub runtime: Runtime,
+    /// Calls of the kernel, while locks are held.
+    pub calls: Option<Calls>,
+}
+
+/// What is needed to record calls of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Calls {
+    /// Where the counts of held locks are ([`HOLDS_MASK`]).
+    pub holds: u64,
+    /// What a record says that a call begins by, and one that it ends by.
+    pub numbers: [u32; 2],
+}
+
+impl Context {
+    /// The word that the recorder is given for this event of a patch with this number.
+    fn word(&self, number: u32, event: Option<Event>) -> u32 {
+        let counts = match event.filter(|_| self.calls.is_some()) {
+            // What was asked for is held when the goroutine goes on.
+            Some(Event::Requested(_) | Event::Acquired(_) | Event::TryAcquired(_)) => info::TAKES,
+            Some(Event::Released(_)) => info::GIVES,
+            Some(Event::Ended) => info::TAKES | info::GIVES,
+            _ => 0,
+        };
+        number | counts
+    }
 }
 
 /// The code of a patch's trampoline that is to be at `at`. `number` is what its records say.
@@ -39,17 +68,15 @@ pub fn assemble(
     let mut assembly = Assembly { asm: CodeAssembler::new(64)?, context, patch, number };
     match *operation {
         Operation::Atomic(row) => {
-            let success = row.success;
-            let offset = i64::from(row.offset);
             return match patch.form {
-                Form::Release => assembly.release(offset, at),
-                _ => assembly.acquire(offset, success, row.failure.is_some(), at),
+                Form::Release => assembly.release(row, at),
+                _ => assembly.acquire(row, at),
             };
         }
         Operation::Call(row) => {
             let offset = row.event.map_or(0, |(_, offset)| i32::from(offset));
             let target = patch.displaced[0].near_branch_target();
-            assembly.record_object(Object::First, -offset)?;
+            assembly.record_object(Object::First, -offset, row.event.map(|(event, _)| event))?;
             assembly.asm.jmp(target.wrapping_add(context.base))?;
         }
         Operation::Entry(row) => {
@@ -93,13 +120,14 @@ impl Assembly<'_> {
     }
 
     /// `atomic; if it succeeded, record; the rest`.
-    fn acquire(mut self, offset: i64, success: Success, records_failure: bool, at: u64) -> Result<Vec<u8>, IcedError> {
+    fn acquire(mut self, row: &AtomicRow, at: u64) -> Result<Vec<u8>, IcedError> {
+        let (offset, success) = (i64::from(row.offset), row.success);
         let atomic = moved(&self.patch.displaced[0], self.context.base);
         let (mut out, mut failed) = (self.asm.create_label(), self.asm.create_label());
         self.asm.add_instruction(atomic)?;
         let swaps = matches!(success, Success::Equal | Success::EqualAndClear(_));
         match success {
-            Success::Equal => self.asm.jne(if records_failure { failed } else { out })?,
+            Success::Equal => self.asm.jne(if row.failure.is_some() { failed } else { out })?,
             Success::EqualAndClear(bits) => {
                 let mut clear = self.asm.create_label();
                 self.asm.jne(out)?;
@@ -121,7 +149,7 @@ impl Assembly<'_> {
         self.asm.push(rdi)?;
         self.lock_address(&atomic, offset, 8)?;
         self.asm.push(rsi)?;
-        self.asm.mov(esi, self.number as i32)?;
+        self.asm.mov(esi, self.context.word(self.number, Some(row.event)) as i32)?;
         self.asm.call(self.context.entries.now)?;
         let tail = |this: &mut Self| {
             this.asm.pop(rsi)?;
@@ -134,12 +162,12 @@ impl Assembly<'_> {
         self.asm.zero_bytes()?;
         self.displaced(1)?;
         self.asm.jmp(self.behind())?;
-        if records_failure {
+        if row.failure.is_some() {
             self.asm.set_label(&mut failed)?;
             self.asm.push(rdi)?;
             self.lock_address(&atomic, offset, 8)?;
             self.asm.push(rsi)?;
-            self.asm.mov(esi, (self.number | info::FAILED) as i32)?;
+            self.asm.mov(esi, (self.context.word(self.number, row.failure) | info::FAILED) as i32)?;
             self.asm.call(self.context.entries.now)?;
             self.asm.pop(rsi)?;
             self.asm.pop(rdi)?;
@@ -151,7 +179,8 @@ impl Assembly<'_> {
     }
 
     /// `time; atomic; record; the rest`.
-    fn release(mut self, offset: i64, at: u64) -> Result<Vec<u8>, IcedError> {
+    fn release(mut self, row: &AtomicRow, at: u64) -> Result<Vec<u8>, IcedError> {
+        let offset = i64::from(row.offset);
         let atomic = moved(&self.patch.displaced[0], self.context.base);
         // A bad address faults here, with all registers as they were. The flags are free.
         let touch = Instruction::with2(Code::Test_rm8_r8, operand(&atomic, 0), Register::AL)?;
@@ -168,7 +197,7 @@ impl Assembly<'_> {
         self.asm.push(rdi)?;
         self.lock_address(&atomic, offset, 32)?;
         self.asm.push(rsi)?;
-        self.asm.mov(esi, (self.number | info::NO_STACK) as i32)?;
+        self.asm.mov(esi, (self.context.word(self.number, Some(row.event)) | info::NO_STACK) as i32)?;
         self.asm.call(self.context.entries.before)?;
         let tail = |this: &mut Self| {
             this.asm.pop(rsi)?;
@@ -226,10 +255,51 @@ impl Assembly<'_> {
         asm.set_label(&mut unheard)?;
         asm.jmp(behind)?;
         asm.set_label(&mut plain)?;
-        asm.syscall()?;
+        self.call()?;
+        let asm = &mut self.asm;
         asm.set_label(&mut behind)?;
         self.displaced(1)?;
         self.asm.jmp(self.behind())
+    }
+
+    /// A call of the kernel (`eax` is its number), recorded if the goroutine holds a lock. `rcx` and `r11` are free.
+    fn call(&mut self) -> Result<(), IcedError> {
+        let entry = self.context.entries.now;
+        let asm = &mut self.asm;
+        let Some(calls) = self.context.calls else { return asm.syscall() };
+        let (mut recorded, mut plain, mut behind) = (asm.create_label(), asm.create_label(), asm.create_label());
+        asm.mov(r11, r14)?;
+        asm.shr(r11, HOLDS_SHIFT as i32)?;
+        asm.and(r11d, HOLDS_MASK as i32)?;
+        asm.mov(rcx, calls.holds)?;
+        asm.cmp(dword_ptr(rcx + r11), 0)?;
+        asm.jne(recorded)?;
+        asm.set_label(&mut plain)?;
+        asm.syscall()?;
+        asm.jmp(behind)?;
+        asm.set_label(&mut recorded)?;
+        // A child would come back here, too.
+        for number in COPIES {
+            asm.cmp(eax, number)?;
+            asm.je(plain)?;
+        }
+        asm.push(rdi)?;
+        asm.push(rsi)?;
+        asm.mov(edi, eax)?;
+        asm.mov(esi, calls.numbers[0] as i32)?;
+        asm.call(entry)?;
+        asm.pop(rsi)?;
+        asm.pop(rdi)?;
+        asm.syscall()?;
+        asm.push(rdi)?;
+        asm.push(rsi)?;
+        asm.xor(edi, edi)?;
+        asm.mov(esi, (calls.numbers[1] | info::NO_STACK) as i32)?;
+        asm.call(entry)?;
+        asm.pop(rsi)?;
+        asm.pop(rdi)?;
+        asm.set_label(&mut behind)?;
+        asm.zero_bytes()
     }
 
     fn hook(&mut self, row: &FunctionRow, event: Option<Event>, object: Object) -> Result<(), IcedError> {
@@ -239,10 +309,10 @@ impl Assembly<'_> {
             return self.asm.call(if entry { entries.signal } else { entries.signal_end });
         }
         debug_assert!(row.entry == event || row.exit == event);
-        self.record_object(object, 0)
+        self.record_object(object, 0, event)
     }
 
-    fn record_object(&mut self, object: Object, offset: i32) -> Result<(), IcedError> {
+    fn record_object(&mut self, object: Object, offset: i32, event: Option<Event>) -> Result<(), IcedError> {
         let asm = &mut self.asm;
         asm.push(rdi)?;
         asm.push(rsi)?;
@@ -265,7 +335,16 @@ impl Assembly<'_> {
         }
         // A function that returns has its frame no longer, and its caller's stack was told at the beginning.
         let stack = if self.patch.form == Form::Return { info::NO_STACK } else { 0 };
-        asm.mov(esi, (self.number | stack) as i32)?;
+        let word = |event| (self.context.word(self.number, event) | stack) as i32;
+        asm.mov(esi, word(event))?;
+        if let (Some(Event::Tried(mode)), Some(_)) = (event, self.context.calls) {
+            // It has the lock if the result says so.
+            let mut missed = asm.create_label();
+            asm.test(edi, edi)?;
+            asm.je(missed)?;
+            asm.mov(esi, word(Some(Event::TryAcquired(mode))))?;
+            asm.set_label(&mut missed)?;
+        }
         asm.call(self.context.entries.now)?;
         asm.pop(rsi)?;
         asm.pop(rdi)

@@ -20,7 +20,7 @@ use crate::ingest::order::{Input, Source};
 use crate::ingest::site_cache::SiteCache;
 use crate::ingest::who::Who;
 use crate::model::order::{self, What};
-use crate::model::{Kind, LockId, Mode, ProcessId, Session, StackId, ThreadId, WaitKey};
+use crate::model::{Kind, LockId, Mode, PARK, ProcessId, Session, StackId, ThreadId, WaitKey};
 use lockprof_wire::Flags;
 
 /// Goroutines that were begun by one `go` statement and are counted in a row of their own; later ones share one. A server
@@ -278,8 +278,18 @@ impl Goroutines {
                 for asked in &mut state.asked {
                     (asked.has_waited, asked.has_parked) = (true, true);
                 }
+                // What it asked for is told as what it waits for; all else is a call, as a sleep.
+                if state.asked.is_empty() {
+                    self.calls(goroutine, PARK, stack, ticks);
+                }
             }
-            Event::Resumes => self.all.entry(goroutine).or_default().is_parked = false,
+            Event::Resumes => {
+                let state = self.all.entry(goroutine).or_default();
+                state.is_parked = false;
+                if state.asked.is_empty() {
+                    self.returns(goroutine, ticks, target);
+                }
+            }
             Event::Makes => self.all.entry(goroutine).or_default().makes = stack,
             Event::Made => self.made(goroutine, address, ticks, target),
             Event::Exits => self.exited(goroutine, ticks, target),

@@ -118,8 +118,8 @@ struct Calls {
 
 /// Functions that a thread which keeps others waiting on purpose calls meanwhile.
 fn lets_time_pass(call: &str) -> bool {
-    const FUNCTIONS: [&str; 8] =
-        ["nanosleep", "clock_nanosleep", "usleep", "sleep", "pause", "poll", "select", "epoll_wait"];
+    const FUNCTIONS: [&str; 9] =
+        ["nanosleep", "clock_nanosleep", "usleep", "sleep", "time.Sleep", "pause", "poll", "select", "epoll_wait"];
     FUNCTIONS.contains(&call)
 }
 
