@@ -92,10 +92,8 @@ fn queries() -> Vec<String> {
     blocks.map(str::to_owned).collect()
 }
 
-/// The page's queries run as they stand, on the recordings of two machines.
-#[test]
-fn the_queries_of_the_page_run() {
-    let Some(python) = python::with(&["duckdb"]) else { return };
+/// The recordings of two machines, as the page has them; the folder and the page's queries.
+fn fleet() -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = folder();
     for (at, trace) in traces().iter().enumerate() {
         let (host, release) = (format!("--host=web-{at}"), format!("--release=4.{at}"));
@@ -107,6 +105,56 @@ fn the_queries_of_the_page_run() {
     assert!(queries.len() >= 4, "queries in the page: {}", queries.len());
     let mut args = vec![folder.path().to_owned()];
     args.extend(queries.iter().map(PathBuf::from));
+    (folder, args)
+}
+
+/// Each number of an answer as a number, whatever its type is called; moments and names as they are.
+const ANSWERS: &str = "
+import datetime
+def plain(value):
+    if isinstance(value, datetime.datetime):
+        return str(value.astimezone(datetime.timezone.utc).replace(tzinfo=None))
+    return value if value is None or isinstance(value, str) else round(float(value), 6)
+def told(answers):
+    return json.dumps([sorted([[plain(value) for value in row] for row in rows], key=str) for rows in answers])
+";
+
+/// ClickHouse takes the page's queries with the two changes that it names, and answers as DuckDB does.
+#[test]
+fn clickhouse_answers_as_duckdb_does() {
+    let Some(python) = python::with(&["chdb", "duckdb", "pytz"]) else { return };
+    let (_folder, args) = fleet();
+    let script = format!(
+        "
+import os, re, sys, json, duckdb, chdb
+{ANSWERS}
+os.chdir(sys.argv[1])
+print(told([duckdb.sql(query).fetchall() for query in sys.argv[2:]]))
+def changed(query):
+    return re.sub(r\"'(fleet/[^']*)'\", r\"file('\\1', Parquet)\", query).replace('arg_min', 'argMin')
+def rows(query):
+    text = str(chdb.query(changed(query), 'JSONCompactEachRow'))
+    return [json.loads(line) for line in text.splitlines() if line]
+print(told([rows(query) for query in sys.argv[2:]]))"
+    );
+    let told = python::run(&python, &script, &args);
+    let (duckdb, clickhouse) = told.split_once('\n').expect("two lines");
+    let answers: Value = serde_json::from_str(duckdb).expect("answers");
+    assert!(answers.as_array().unwrap().iter().filter(|rows| !rows.as_array().unwrap().is_empty()).count() >= 4);
+    let clickhouse: Value = serde_json::from_str(clickhouse).expect("answers");
+    for ((query, duckdb), clickhouse) in
+        queries().iter().zip(answers.as_array().unwrap()).zip(clickhouse.as_array().unwrap())
+    {
+        assert_eq!(duckdb, clickhouse, "{query}");
+    }
+}
+
+/// The page's queries run as they stand, on the recordings of two machines.
+#[test]
+fn the_queries_of_the_page_run() {
+    let Some(python) = python::with(&["duckdb"]) else { return };
+    let (_folder, args) = fleet();
+    let queries = queries();
     let script = "
 import os, sys, json, duckdb
 os.chdir(sys.argv[1])
