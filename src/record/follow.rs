@@ -23,12 +23,13 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use lockprof_wire::own_locks::Joint;
-use lockprof_wire::{FOLLOW, LEFT_ALONE, SPAWNS, STARTED};
-use rustc_hash::FxHashSet;
+use lockprof_wire::{FOLLOW, LEFT_ALONE, SPAWNS, STARTED, WITHOUT};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cargo::{Role, Roles};
 use super::inline::{self, Recipe, Tracee};
-use super::{go, rust};
+use super::unseen::NOT_IN_ENVIRONMENT;
+use super::{go, preflight, rust};
 use crate::ingest::go::Patched;
 use crate::ingest::{procfs, tasks};
 use crate::safe_file;
@@ -69,9 +70,21 @@ struct Shared {
     roles: Mutex<Roles>,
     /// Processes that are being patched, or were, and are in the news that nobody has read yet.
     busy: Mutex<FxHashSet<u32>>,
+    /// What processes said that they become, the last of each.
+    announced: Mutex<FxHashMap<u32, Announced>>,
     socket: PathBuf,
     /// Only the command itself is recorded.
     no_follow: bool,
+}
+
+/// A program that a process said it becomes.
+struct Announced {
+    /// What the kernel calls it.
+    comm: Vec<u8>,
+    /// Why it is not recorded, if it is not, as far as that is known.
+    why: Option<String>,
+    /// Its file was found: otherwise the exec fails.
+    is_there: bool,
 }
 
 /// What a file is that a process is about to execute.
@@ -119,6 +132,32 @@ impl Follower {
     }
 }
 
+impl Follower {
+    /// Programs that processes said they become, of which it is known that they are not recorded: process and name (the
+    /// kernel's).
+    pub fn unrecorded(&self) -> Vec<(u32, String)> {
+        let announced = lock(&self.shared.announced);
+        let unrecorded = announced.iter().filter(|(_, program)| program.is_there && program.why.is_some());
+        unrecorded.map(|(pid, program)| (*pid, String::from_utf8_lossy(&program.comm).into_owned())).collect()
+    }
+
+    /// What is known of why the program of this name (the kernel's) is not recorded that a process became, if it is not. The
+    /// process had the recorder in it before, if `had_recorder`.
+    pub fn why_unseen(&self, pid: u32, comm: &str, had_recorder: bool) -> Option<String> {
+        if self.shared.no_follow {
+            return None;
+        }
+        match lock(&self.shared.announced).get(&pid) {
+            Some(announced) if announced.comm == comm.as_bytes() => announced.why.clone(),
+            _ => had_recorder.then(|| {
+                "it ended before it could be looked at, and was not announced: another user, another root folder or mount \
+                 namespace, or a sandbox seems to be between it and the recorder"
+                    .to_owned()
+            }),
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -133,16 +172,25 @@ fn attend(mut stream: UnixStream, shared: &Arc<Shared>, sender: &Sender<News>) {
     let mut path = vec![0; LONGEST];
     let Ok(length) = stream.read(&mut path) else { return };
     path.truncate(length);
-    let Some(pid) = peer(&stream) else { return };
+    let Some((pid, user)) = peer(&stream) else { return };
     if path.first() == Some(&STARTED) {
         started(stream, pid, Joint::of(&path), shared, sender);
         return;
+    }
+    let is_preloaded = path.first() != Some(&WITHOUT);
+    if !is_preloaded {
+        path.remove(0);
+        if path.is_empty() {
+            path.resize(LONGEST, 0);
+            let Ok(length) = stream.read(&mut path) else { return };
+            path.truncate(length);
+        }
     }
     if shared.no_follow {
         return;
     }
     if path.first() != Some(&SPAWNS) {
-        becomes(stream, pid, &path, shared, sender);
+        becomes(stream, (pid, user), (&path, is_preloaded), shared, sender);
     } else if let Some((thread, path)) = spawned::child_of(&mut stream, path) {
         spawned::follow(stream, (pid, thread), &path, shared, sender);
     }
@@ -196,9 +244,26 @@ fn patch_started(
     patched
 }
 
-/// A process is about to become another program.
-fn becomes(stream: UnixStream, pid: u32, path: &[u8], shared: &Arc<Shared>, sender: &Sender<News>) {
-    let Some(file) = find(pid, path) else { return };
+/// A process is about to become another program, with the recorder in its environment or without.
+fn becomes(
+    stream: UnixStream,
+    (pid, user): (u32, u32),
+    (path, is_preloaded): (&[u8], bool),
+    shared: &Arc<Shared>,
+    sender: &Sender<News>,
+) {
+    let file = find(pid, path);
+    let why = if !is_preloaded {
+        Some(NOT_IN_ENVIRONMENT.to_owned())
+    } else if let Some(why) = file.as_ref().and_then(|file| preflight::why_nothing_is_loaded(file)) {
+        Some(why)
+    } else {
+        // The rights that let it come here end at its exec.
+        let is_other = ![0, safe_file::user()].contains(&user);
+        is_other.then(|| format!("it is another user's ({user}), who has no right to the recorder's files"))
+    };
+    lock(&shared.announced).insert(pid, Announced { comm: comm(path), why, is_there: file.is_some() });
+    let Some(file) = file else { return };
     let kind = shared.kind(&file);
     if kind == Kind::Other || lock(&shared.roles).of_parent(pid) == Role::Builds {
         return;
@@ -303,12 +368,19 @@ impl Shared {
     }
 }
 
+/// What the kernel calls a program of this path (`TASK_COMM_LEN`, with a NUL).
+fn comm(path: &[u8]) -> Vec<u8> {
+    const MOST: usize = 15;
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    name[..name.len().min(MOST)].to_owned()
+}
+
 fn key(file: &Path) -> Option<String> {
     Some(safe_file::identity(&fs::metadata(file).ok()?))
 }
 
-/// The number of whoever is at the other end.
-fn peer(stream: &UnixStream) -> Option<u32> {
+/// The numbers of the process at the other end and of its user.
+fn peer(stream: &UnixStream) -> Option<(u32, u32)> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: `peer` has the length that is given.
@@ -321,7 +393,7 @@ fn peer(stream: &UnixStream) -> Option<u32> {
             &raw mut length,
         )
     };
-    (answer == 0 && peer.pid > 0).then_some(peer.pid as u32)
+    (answer == 0 && peer.pid > 0).then_some((peer.pid as u32, peer.uid))
 }
 
 /// The file that a process is about to execute, as this side sees it.

@@ -23,6 +23,10 @@ const AT_LEAST: Duration = Duration::from_secs(1);
 /// Loaders that have not loaded the recorder by then are no longer looked at as often as can be.
 const LOADING: Duration = Duration::from_secs(1);
 
+/// Why nothing is recorded of a program that has lost the variable.
+pub const NOT_IN_ENVIRONMENT: &str =
+    "it has no LD_PRELOAD that names the recorder: whoever started it changed the environment";
+
 /// See the module.
 pub struct Unseen<'a> {
     /// The session's folder.
@@ -268,11 +272,8 @@ impl<'a> Unseen<'a> {
             return Look::Unseen(why);
         }
         let environment = fs::read(tasks::memory_of(&process).join("environ")).unwrap_or_default();
-        let why = if has(&environment, &self.library) {
-            "its loader did not load the recorder"
-        } else {
-            "it has no LD_PRELOAD that names the recorder: whoever started it changed the environment"
-        };
+        let why =
+            if has(&environment, &self.library) { "its loader did not load the recorder" } else { NOT_IN_ENVIRONMENT };
         // The loader maps what is preloaded before everything else.
         if has(&maps, b"/libc.so.6") { Look::Unseen(why.to_owned()) } else { Look::NotYet(why.to_owned()) }
     }
@@ -286,8 +287,16 @@ impl<'a> Unseen<'a> {
     }
 
     /// Reports what was not recorded. `exit`: of the command, whose process is `pid`; `execs`: the kernel's list of programs;
-    /// `None`: what the command starts is not to be recorded.
-    pub fn report(&mut self, collected: &mut Collected, pid: u32, exit: Option<Exit>, execs: Option<&[(u32, String)]>) {
+    /// `None`: what the command starts is not to be recorded. `announced`: those that are known not to be recorded. `why`: what else is known of a program of this name that
+    /// a process became, and whether the recorder was in that process before.
+    pub fn report(
+        &mut self,
+        collected: &mut Collected,
+        (pid, exit): (u32, Option<Exit>),
+        execs: Option<&[(u32, String)]>,
+        announced: &[(u32, String)],
+        why: &dyn Fn(u32, &str, bool) -> Option<String>,
+    ) {
         let (follows, execs) = (execs.is_some(), execs.unwrap_or_default());
         let left =
             self.descendants.drain().filter_map(|(_, process)| process.undecided).map(|(_, undecided)| undecided);
@@ -300,10 +309,17 @@ impl<'a> Unseen<'a> {
                 self.found(program.pid, program.name, program.why);
             }
         }
-        for (pid, name) in missing(execs, collected) {
+        let announced = if execs.is_empty() { announced } else { &[] };
+        for (pid, name) in missing(execs, collected).into_iter().chain(missing(announced, collected)) {
             if !self.reported.contains(&pid) {
-                let why = "it ended before it could be looked at, and the recorder made no shared memory in it";
-                self.found(pid, name, why.to_owned());
+                let had_recorder = collected
+                    .images
+                    .iter()
+                    .any(|(id, image)| image.is_certain && collected.session.process(*id).pid == pid);
+                let why = why(pid, &name, had_recorder).unwrap_or_else(|| {
+                    "it ended before it could be looked at, and the recorder made no shared memory in it".to_owned()
+                });
+                self.found(pid, name, why);
             }
         }
         for ((name, why), (first, count)) in &self.found {

@@ -62,6 +62,30 @@ fn a_program_without_the_environment() {
     }
 }
 
+/// What is announced needs no look: the reason is known however short the program lives.
+#[test]
+fn programs_that_end_at_once() {
+    let still = Build::new("named_by_number.c", "static").flags(&["-static"]).build();
+    let still = still.display();
+    let mut lines = vec![
+        ("exec env -i /bin/true".to_owned(), "true", "LD_PRELOAD"),
+        ("env -u LD_PRELOAD /bin/true; true".to_owned(), "true", "LD_PRELOAD"),
+        (format!("'{still}' 10 0 0; true"), "static", "statically linked"),
+    ];
+    for (line, name, why) in &lines {
+        let recording = Target::new("/bin/sh").args(["-c", line]).unprivileged().record();
+        assert_told(&recording, &[&format!("{name} was not recorded"), why]);
+    }
+    if is_root() {
+        lines.push(("setpriv --reuid 65534 --clear-groups /bin/true; true".to_owned(), "true", "another user"));
+    } else {
+        unable("only root can change its user");
+    }
+    for (line, name, why) in &lines {
+        assert_told(&in_shell(line), &[&format!("{name} was not recorded"), why]);
+    }
+}
+
 /// Too short for a look at it, but it is the command's own process.
 #[test]
 fn a_command_that_became_another_program_for_a_moment() {

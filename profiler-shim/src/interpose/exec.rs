@@ -9,7 +9,7 @@ use super::outcome::{errno, set_errno};
 use super::stub;
 use crate::lifecycle::execs::{counted, followed, spawned};
 use crate::real;
-use crate::sys::Ptr;
+use crate::sys::{Ptr, environment};
 
 /// Exports a hook that needs no stack.
 macro_rules! starting_hook {
@@ -30,36 +30,41 @@ macro_rules! starting_hook {
     };
 }
 
-/// Exec of this file: who comes back has failed.
+/// Exec of this file with this environment: who comes back has failed.
 ///
 /// # Safety
-/// `file` is the program's own argument.
-unsafe fn becoming(file: Ptr, real: impl FnOnce() -> c_int) -> c_int {
+/// Both are the program's own arguments.
+unsafe fn becoming(file: Ptr, environment: Ptr, real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: as the caller says.
-    unsafe { followed(file.cast(), real) }
+    unsafe { followed(file.cast(), environment.cast(), real) }
+}
+
+/// The environment that libc hands on where the call has none.
+fn own_environment() -> Ptr {
+    environment::environment() as Ptr
 }
 
 starting_hook! {
     fn execve(path: Ptr, argv: Ptr, envp: Ptr) -> c_int {
-        becoming(path, || real::execve(path, argv, envp))
+        becoming(path, envp, || real::execve(path, argv, envp))
     }
 }
 
 starting_hook! {
     fn execv(path: Ptr, argv: Ptr) -> c_int {
-        becoming(path, || real::execv(path, argv))
+        becoming(path, own_environment(), || real::execv(path, argv))
     }
 }
 
 starting_hook! {
     fn execvp(file: Ptr, argv: Ptr) -> c_int {
-        becoming(file, || real::execvp(file, argv))
+        becoming(file, own_environment(), || real::execvp(file, argv))
     }
 }
 
 starting_hook! {
     fn execvpe(file: Ptr, argv: Ptr, envp: Ptr) -> c_int {
-        becoming(file, || real::execvpe(file, argv, envp))
+        becoming(file, envp, || real::execvpe(file, argv, envp))
     }
 }
 
@@ -121,13 +126,13 @@ macro_rules! listing_hook {
 
 listing_hook! {
     fn execl(path, argv) {
-        becoming(path, || real::execv(path, argv as Ptr))
+        becoming(path, own_environment(), || real::execv(path, argv as Ptr))
     }
 }
 
 listing_hook! {
     fn execlp(file, argv) {
-        becoming(file, || real::execvp(file, argv as Ptr))
+        becoming(file, own_environment(), || real::execvp(file, argv as Ptr))
     }
 }
 
@@ -137,7 +142,7 @@ listing_hook! {
         while !(*end).is_null() {
             end = end.add(1);
         }
-        becoming(path, || real::execve(path, argv as Ptr, *end.add(1)))
+        becoming(path, *end.add(1), || real::execve(path, argv as Ptr, *end.add(1)))
     }
 }
 

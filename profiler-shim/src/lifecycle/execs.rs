@@ -8,12 +8,12 @@ use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use lockprof_wire::layout::CLOSED;
-use lockprof_wire::{Header, SPAWNS};
+use lockprof_wire::{Header, SPAWNS, WITHOUT};
 
 use crate::state::attach;
 use crate::state::follower;
 use crate::sys;
-use crate::sys::{socket, this_thread};
+use crate::sys::{environment, socket, this_thread};
 
 /// Starts a program by the real call, or becomes it. `has_failed` says so of an answer.
 pub fn counted<T>(real: impl FnOnce() -> T, has_failed: impl FnOnce(&T) -> bool) -> T {
@@ -26,13 +26,19 @@ pub fn counted<T>(real: impl FnOnce() -> T, has_failed: impl FnOnce(&T) -> bool)
     answer
 }
 
-/// Becomes a program by the real call, which is announced: if it is a Go program, its locks are found at its start.
+/// Becomes a program with this environment by the real call, which is announced: if it is a Go program, its locks are found
+/// at its start.
 ///
 /// # Safety
-/// `file` ends with a NUL, or is null.
-pub unsafe fn followed(file: *const c_char, real: impl FnOnce() -> c_int) -> c_int {
+/// `file` ends with a NUL, and `environment` is a list of such texts that ends with a null pointer. Both may be null.
+pub unsafe fn followed(file: *const c_char, environment: *const *const c_char, real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: as the caller says.
-    let connection = unsafe { announce(file, socket::send_text) };
+    let connection = unsafe {
+        announce(file, |connection, file| {
+            (environment::names_own(environment) || socket::send(connection, &[WITHOUT]))
+                && socket::send_text(connection, file)
+        })
+    };
     let answer = counted(real, |_| true);
     if let Some(connection) = connection {
         // There was no exec.

@@ -58,6 +58,20 @@ pub unsafe fn variable(mut environment: *const *const c_char, name: &[u8]) -> Op
     None
 }
 
+/// Whether the loader of a program with this environment is told to load the shim.
+///
+/// # Safety
+/// As for [`variable`]; or null.
+pub unsafe fn names_own(environment: *const *const c_char) -> bool {
+    let Some(own) = objects::own() else { return true };
+    // SAFETY: the loader's names end with a NUL; the list is as the caller says.
+    unsafe {
+        let own = CStr::from_ptr(own.name).to_bytes();
+        let value = if environment.is_null() { None } else { variable(environment, b"LD_PRELOAD") };
+        value.is_some_and(|value| own.is_empty() || value.windows(own.len()).any(|part| part == own))
+    }
+}
+
 /// Takes the shim out of the environment, so that it is not loaded into programs which this one starts or becomes.
 ///
 /// # Safety

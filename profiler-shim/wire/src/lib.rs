@@ -63,6 +63,8 @@ pub const STARTED: u8 = 0;
 /// bytes), the program's path and a NUL. It waits for the answer; if the program was not started after that, it says so by a
 /// byte, and waits for the end of the connection.
 pub const SPAWNS: u8 = 1;
+/// What an announcement begins with where the recorder is not in the program's `LD_PRELOAD`.
+pub const WITHOUT: u8 = 2;
 /// The answer that it is not to be recorded, and any other one that it may go on.
 pub const LEFT_ALONE: u8 = b'l';
 /// Options for the shim: letters, see [`option`].
