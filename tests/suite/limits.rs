@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::util::build::Build;
+use crate::util::raw;
 use crate::util::report::number;
 use crate::util::run::{LIMIT, Outcome, finish, folder};
 use crate::util::skip::unable;
@@ -29,20 +30,18 @@ fn a_lock_takes_half_a_kilobyte_of_stack() {
         };
         outcome.stdout.lines().map(depth).collect::<Vec<_>>()
     };
-    let target = Target::new(program);
+    let target = Target::new(&program);
     let bare = depths(&target.bare());
-    // On a busy machine a call may come by a longer way, once: what it takes otherwise counts.
-    let mut recorded = depths(&target.record().outcome);
-    for _ in 0..2 {
-        let again = depths(&target.record().outcome);
-        recorded.iter_mut().zip(again).for_each(|((_, least), (_, depth))| *least = depth.min(*least));
-    }
     assert!(bare.len() >= 20, "{bare:?}");
-    for ((name, bare), (also, recorded)) in bare.iter().zip(&recorded) {
-        assert_eq!(name, also);
-        assert!(*recorded <= bare + MOST, "{name}: {bare} bytes bare, {recorded} recorded");
+    // Where nobody empties the ring, or not yet, it is full soon, and counting takes another way than writing.
+    for outcome in [target.record().outcome, target.record().outcome, raw::run(&program, [""; 0]).0] {
+        let recorded = depths(&outcome);
+        for ((name, bare), (also, recorded)) in bare.iter().zip(&recorded) {
+            assert_eq!(name, also);
+            assert!(*recorded <= bare + MOST, "{name}: {bare} bytes bare, {recorded} recorded");
+        }
+        assert_eq!(bare.len(), recorded.len());
     }
-    assert_eq!(bare.len(), recorded.len());
 }
 
 #[test]

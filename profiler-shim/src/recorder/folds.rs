@@ -49,29 +49,30 @@ fn key_of(op_and_flags: u16) -> u32 {
     u32::from(op_and_flags) & !(u32::from(Flags::CONTENDED.bits()) << 8)
 }
 
-/// The counter of a chain of held locks: each acquisition hangs on the one around it. `None` if there is no room.
+/// The counter of a chain of held locks that ends with this acquisition, which hangs on the one around it. `segment`: see
+/// [`segment_of_folds`]. `None` if there is no room.
+#[inline(always)]
 pub fn fold_early_acquire(
     local: &Local,
-    mut chain: impl Iterator<Item = &'static HeldEntry>,
+    segment: u32,
+    around: Option<&'static FoldEntry>,
+    entry: &HeldEntry,
 ) -> Option<&'static FoldEntry> {
-    let segment = segment_of_folds(local);
-    chain.try_fold(None, |around: Option<&'static FoldEntry>, entry| {
-        let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
-        let flags = entry.record_flags();
-        let key = Key {
-            op_and_flags: key_of(u16::from(flags.bits()) << 8 | Op::EarlyAcquire as u16),
-            lock: lock_and_stack as u32,
-            stack: (lock_and_stack >> 32) as u32,
-            holder: around.map_or(0, |around| around.place.load(Ordering::Relaxed)),
-            segment,
-        };
-        find_fold(local, &key).map(Some)
-    })?
+    let lock_and_stack = entry.lock_and_stack.load(Ordering::Relaxed);
+    let flags = entry.record_flags();
+    let key = Key {
+        op_and_flags: key_of(u16::from(flags.bits()) << 8 | Op::EarlyAcquire as u16),
+        lock: lock_and_stack as u32,
+        stack: (lock_and_stack >> 32) as u32,
+        holder: around.map_or(0, |around| around.place.load(Ordering::Relaxed)),
+        segment,
+    };
+    find_fold(local, &key)
 }
 
 /// How many order marks the thread has written, as far as folds tell them apart: each value is a tree of its own,
 /// and a thread that goes through barriers all day must not fill the memory with them.
-fn segment_of_folds(local: &Local) -> u32 {
+pub fn segment_of_folds(local: &Local) -> u32 {
     const MOST: u32 = 256;
     let now = local.order_marks.load(Ordering::Relaxed);
     if local.folded_mark.load(Ordering::Relaxed) != now {
@@ -151,6 +152,7 @@ struct Full {
 /// Searches the tables of a slot for a key, on its way from the first one. `Err(None)`: the way is as long as it may be.
 #[inline(never)]
 fn search_folds(tables: &Tables, first: &'static AtomicU64, key: &Key) -> Result<&'static FoldEntry, Option<Full>> {
+    let hash = key.hash();
     let mut full = Full { link: first, wanted: fold::FIRST_ENTRIES };
     for depth in 0..DEEPEST {
         let at = full.link.load(Ordering::Relaxed);
@@ -159,11 +161,11 @@ fn search_folds(tables: &Tables, first: &'static AtomicU64, key: &Key) -> Result
         }
         // SAFETY: tables were carved for their capacity.
         let table: &'static fold::FoldTable = unsafe { tables.segment.at(at) };
-        if let Some(entry) = search_table(table, at, key) {
+        if let Some(entry) = search_table(table, at, key, hash) {
             return Ok(entry);
         }
         let wanted = fold::entries_below(table.capacity.load(Ordering::Relaxed));
-        full = Full { link: &table.next[branch(key.hash(), depth)], wanted };
+        full = Full { link: &table.next[branch(hash, depth)], wanted };
     }
     Err(None)
 }
@@ -188,42 +190,63 @@ fn overflow_entry(tables: &Tables, first: &AtomicU64, key: &Key) -> Option<&'sta
         }
         let op_and_flags = key.op_and_flags & 0xff;
         let many = Key { op_and_flags, lock: 0, stack: 0, holder: 0, segment: 0 };
-        claim(tables.segment.at(first), first, u64::from(key.op_and_flags as u8) % fold::FIRST_ENTRIES, many)
+        claim(tables.segment.at(first), first, u64::from(key.op_and_flags as u8) % fold::FIRST_ENTRIES, &many)
     }
 }
 
-/// The entry of this key in the table at an offset, made if there is room.
-#[inline(never)]
-fn search_table(table: &'static fold::FoldTable, at: u64, key: &Key) -> Option<&'static FoldEntry> {
+/// The entry of this key in the table at an offset, made if there is room. A part of the search, and a plain loop: each
+/// call less is room on the program's stack.
+#[inline(always)]
+fn search_table(table: &'static fold::FoldTable, at: u64, key: &Key, hash: u64) -> Option<&'static FoldEntry> {
     const PROBES: u64 = 8;
     let capacity = table.capacity.load(Ordering::Relaxed);
-    // The first entries are kept for what finds no other place.
-    let number = |probe| 16 + (key.hash() + probe) % (capacity - 16);
-    (0..PROBES).find_map(|probe| claim(table, at, number(probe), *key))
+    let mut probe = 0;
+    while probe < PROBES {
+        // The first entries are kept for what finds no other place.
+        let found = claim(table, at, 16 + (hash + probe) % (capacity - 16), key);
+        if found.is_some() {
+            return found;
+        }
+        probe += 1;
+    }
+    None
 }
 
 /// Entry `number` of the table at an offset, if it has this key or none yet.
-fn claim(table: &'static fold::FoldTable, at: u64, number: u64, key: Key) -> Option<&'static FoldEntry> {
+#[inline(always)]
+fn claim(table: &'static fold::FoldTable, at: u64, number: u64, key: &Key) -> Option<&'static FoldEntry> {
     // SAFETY: the entries follow their table, and the caller's number is one of them.
     let entry = unsafe { &*core::ptr::from_ref(table).add(1).cast::<FoldEntry>().add(number as usize) };
-    let known = Key::of(entry);
-    if known == key {
+    if is_of(entry, key) {
         return Some(entry);
     }
-    if known.op_and_flags != 0
+    let place = at + size_of::<fold::FoldTable>() as u64 + number * size_of::<FoldEntry>() as u64;
+    take(entry, key, place as u32).then_some(entry)
+}
+
+/// Whether an entry has this key. A call of its own: otherwise the search keeps the whole key on the program's stack.
+#[inline(never)]
+fn is_of(entry: &FoldEntry, key: &Key) -> bool {
+    Key::of(entry) == *key
+}
+
+/// Gives an entry this key, if it has none yet. `place`: its offset in the segment.
+#[cold]
+#[inline(never)]
+fn take(entry: &FoldEntry, key: &Key, place: u32) -> bool {
+    if entry.op_and_flags.load(Ordering::Relaxed) != 0
         || entry.op_and_flags.compare_exchange(0, fold::CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_err()
     {
-        return None;
+        return false;
     }
     entry.lock.store(key.lock, Ordering::Relaxed);
     entry.stack.store(key.stack, Ordering::Relaxed);
     entry.holder.store(key.holder, Ordering::Relaxed);
     entry.segment.store(key.segment, Ordering::Relaxed);
-    let place = at + size_of::<fold::FoldTable>() as u64 + number * size_of::<FoldEntry>() as u64;
-    entry.place.store(place as u32, Ordering::Relaxed);
+    entry.place.store(place, Ordering::Relaxed);
     // Release: the collector that sees the operation sees the key.
     entry.op_and_flags.store(key.op_and_flags, Ordering::Release);
-    Some(entry)
+    true
 }
 
 /// Hangs a new table where one is wanted; false if there is no room.

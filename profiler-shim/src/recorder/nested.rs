@@ -20,7 +20,7 @@ use lockprof_wire::thread::PUBLISHED;
 use lockprof_wire::{Flags, HeldEntry, Op, Record};
 
 use super::cross_thread::drop_cross_thread_releases;
-use super::folds::fold_early_acquire;
+use super::folds::{fold_early_acquire, segment_of_folds};
 use super::held::{ENDED, entry_at, live, row_of};
 use super::order_cut;
 use super::release::begin_anew;
@@ -121,12 +121,22 @@ fn write_early_acquire(local: &Local, entry: &HeldEntry, position: u32) -> bool 
     true
 }
 
-/// Counts the chain of held locks up to this position.
+/// Counts the chain of held locks up to this position. A plain loop: closures that are called take room on the program's
+/// stack.
 #[cold]
+#[inline(never)]
 fn fold(tables: &Tables, local: &Local, at: u32) {
-    let chain = (0..=at).filter_map(|position| entry_at(local, position)).filter(|entry| counts(entry));
-    let marked = chain.inspect(|entry| mark_nested(tables, row_of(entry)));
-    match fold_early_acquire(local, marked) {
+    let segment = segment_of_folds(local);
+    let mut innermost = None;
+    for position in 0..=at {
+        let Some(entry) = entry_at(local, position).filter(|entry| counts(entry)) else { continue };
+        mark_nested(tables, row_of(entry));
+        innermost = fold_early_acquire(local, segment, innermost, entry);
+        if innermost.is_none() {
+            break;
+        }
+    }
+    match innermost {
         Some(innermost) => count_here(&innermost.count),
         None => order_cut(),
     }
