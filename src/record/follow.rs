@@ -8,6 +8,7 @@
 //! the child then: it has no number before, and runs no code that could announce it. Nobody is traced for longer than that
 //! takes.
 
+mod announced;
 mod spawned;
 
 use std::collections::HashMap;
@@ -26,10 +27,11 @@ use lockprof_wire::own_locks::Joint;
 use lockprof_wire::{FOLLOW, LEFT_ALONE, SPAWNS, STARTED, WITHOUT};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use announced::Announced;
+
 use super::cargo::{Role, Roles};
 use super::inline::{self, Recipe, Tracee};
-use super::unseen::NOT_IN_ENVIRONMENT;
-use super::{go, preflight, rust};
+use super::{go, rust};
 use crate::ingest::go::Patched;
 use crate::ingest::{procfs, tasks};
 use crate::safe_file;
@@ -77,16 +79,6 @@ struct Shared {
     no_follow: bool,
 }
 
-/// A program that a process said it becomes.
-struct Announced {
-    /// What the kernel calls it.
-    comm: Vec<u8>,
-    /// Why it is not recorded, if it is not, as far as that is known.
-    why: Option<String>,
-    /// Its file was found: otherwise the exec fails.
-    is_there: bool,
-}
-
 /// What a file is that a process is about to execute.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -129,32 +121,6 @@ impl Follower {
     /// recorded.
     pub fn sees_to(&self, pid: u32) -> bool {
         lock(&self.shared.busy).contains(&pid) || lock(&self.shared.roles).of_parent(pid) == Role::Builds
-    }
-}
-
-impl Follower {
-    /// Programs that processes said they become, of which it is known that they are not recorded: process and name (the
-    /// kernel's).
-    pub fn unrecorded(&self) -> Vec<(u32, String)> {
-        let announced = lock(&self.shared.announced);
-        let unrecorded = announced.iter().filter(|(_, program)| program.is_there && program.why.is_some());
-        unrecorded.map(|(pid, program)| (*pid, String::from_utf8_lossy(&program.comm).into_owned())).collect()
-    }
-
-    /// What is known of why the program of this name (the kernel's) is not recorded that a process became, if it is not. The
-    /// process had the recorder in it before, if `had_recorder`.
-    pub fn why_unseen(&self, pid: u32, comm: &str, had_recorder: bool) -> Option<String> {
-        if self.shared.no_follow {
-            return None;
-        }
-        match lock(&self.shared.announced).get(&pid) {
-            Some(announced) if announced.comm == comm.as_bytes() => announced.why.clone(),
-            _ => had_recorder.then(|| {
-                "it ended before it could be looked at, and was not announced: another user, another root folder or mount \
-                 namespace, or a sandbox seems to be between it and the recorder"
-                    .to_owned()
-            }),
-        }
     }
 }
 
@@ -253,16 +219,7 @@ fn becomes(
     sender: &Sender<News>,
 ) {
     let file = find(pid, path);
-    let why = if !is_preloaded {
-        Some(NOT_IN_ENVIRONMENT.to_owned())
-    } else if let Some(why) = file.as_ref().and_then(|file| preflight::why_nothing_is_loaded(file)) {
-        Some(why)
-    } else {
-        // The rights that let it come here end at its exec.
-        let is_other = ![0, safe_file::user()].contains(&user);
-        is_other.then(|| format!("it is another user's ({user}), who has no right to the recorder's files"))
-    };
-    lock(&shared.announced).insert(pid, Announced { comm: comm(path), why, is_there: file.is_some() });
+    lock(&shared.announced).insert(pid, Announced::new(path, file.as_deref(), user, is_preloaded));
     let Some(file) = file else { return };
     let kind = shared.kind(&file);
     if kind == Kind::Other || lock(&shared.roles).of_parent(pid) == Role::Builds {
@@ -366,13 +323,6 @@ impl Shared {
         lock(&self.recipes).insert(key, Arc::clone(&known));
         known
     }
-}
-
-/// What the kernel calls a program of this path (`TASK_COMM_LEN`, with a NUL).
-fn comm(path: &[u8]) -> Vec<u8> {
-    const MOST: usize = 15;
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    name[..name.len().min(MOST)].to_owned()
 }
 
 fn key(file: &Path) -> Option<String> {
