@@ -12,7 +12,10 @@ pub struct Report(pub Value);
 
 impl Report {
     pub fn load(trace: &Path) -> Self {
-        let outcome = finish(lockprof().args(["report", "--format", "json", "--every-lock"]).arg(trace), LIMIT);
+        let outcome = finish(
+            lockprof().args(["report", "--format", "json", "--every-lock", "--stacks", "inline"]).arg(trace),
+            LIMIT,
+        );
         assert_eq!(outcome.code(), 0, "report fails: {}", outcome.stderr);
         Self::parse(&outcome.stdout)
     }
