@@ -41,7 +41,7 @@ pub fn patch(tracee: &Tracee, recipe: &Recipe, path: &str, joint: Option<Joint>)
     block.write(|at, bytes| tracee.write(at, bytes))?;
     target.apply(base, &block.jumps)?;
     if let Some(joint) = joint {
-        let calls = CALLS.map(|call| recipe.steps.len() as u32 + call | info::NO_STACK);
+        let calls = CALLS.map(|call| (recipe.steps.len() as u32 + call) | info::NO_STACK);
         let entry = recorder::code(near, block.shared).1.to_le_bytes();
         let bytes: Vec<u8> = entry.into_iter().chain(calls.into_iter().flat_map(u32::to_le_bytes)).collect();
         debug_assert_eq!(bytes.len(), own_locks::BYTES);

@@ -274,8 +274,9 @@ mod tests {
             assert_eq!(unique.len(), keys.len(), "no key twice");
         };
         for function in &tables.function_table {
-            [function.name_strindex, function.system_name_strindex, function.filename_strindex]
-                .map(|at| within(at, texts));
+            for at in [function.name_strindex, function.system_name_strindex, function.filename_strindex] {
+                within(at, texts);
+            }
         }
         for location in &tables.location_table {
             within(location.mapping_index, tables.mapping_table.len());

@@ -80,7 +80,7 @@ impl<'a> Shape<'a> {
             // Whole names before figures that few look at.
             let rest = if cols[worst].rank >= FOR_NAMES { longest.clamp(LEAST_REST, MOST_REST) } else { LEAST_REST };
             let least = |at: usize| if cols[at].width == 0 { rest } else { cols[at].width };
-            if 1 + shown.iter().map(|at| least(*at) + 1).sum::<usize>() <= width {
+            if shown.iter().map(|at| least(*at) + 1).sum::<usize>() < width {
                 break;
             }
             shown.retain(|at| *at != worst);
