@@ -38,8 +38,14 @@ pub fn culprit(session: &Session, contention: &Contention, width: usize) -> Opti
     let weighed = rows.iter().take_while(|row| row.wait.total >= LEAST_NS);
     let worst = weighed.filter_map(|row| Some((*row, scale.weigh_row(row)?))).next();
     let Some((row, weight)) = worst else {
-        let text =
-            format!("No lock matters here: the waiting ({} in all threads) is little, or idle.", duration(all_ns));
+        let of_locks = || session.profile.sites.iter().filter(|site| session.lock(site.key.lock).kind.is_lock());
+        let (waits, measured) =
+            (sum_of(of_locks().map(|site| site.contended)), sum_of(of_locks().map(|site| site.wait.count)));
+        let text = if measured < waits / 2 {
+            format!("Which lock matters is not known: of {} waits, {} were measured.", count(waits), count(measured))
+        } else {
+            format!("No lock matters here: the waiting ({} in all threads) is little, or idle.", duration(all_ns))
+        };
         return Some(Culprit { matters: false, lines: vec![fit_end(&text, width)] });
     };
     let facts = format!(
