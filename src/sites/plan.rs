@@ -154,6 +154,22 @@ pub fn atomic(code: &Code, address: u64, atomic: Atomic, success: Success) -> Re
     Patch::new(form, window).ok_or(Refusal::Missing)
 }
 
+/// The patch of an atomic that takes 1 from a word, of whose result only is asked whether it is 0.
+pub fn taking_one(code: &Code, address: u64) -> Result<Patch, Refusal> {
+    let at = code.position(address).ok_or(Refusal::Missing)?;
+    let instruction = &code.instructions()[at];
+    if instruction.mnemonic() == Mnemonic::Xadd {
+        return atomic(code, address, Atomic::ExchangeAdd, Success::Equal);
+    }
+    if flags_used_behind(code, at) & !RflagsBits::ZF != 0 {
+        return Err(Refusal::Flags);
+    }
+    if instruction.segment_prefix() != Register::None {
+        return Err(Refusal::AddressLost);
+    }
+    Patch::new(Form::Acquire, window(code, at)?).ok_or(Refusal::Missing)
+}
+
 /// The patch of an inlined operation that gives something back, if it is recorded right before the atomic.
 pub fn before(code: &Code, address: u64) -> Result<Patch, Refusal> {
     /// More instructions before it do not go with it.

@@ -34,6 +34,8 @@ pub enum Event {
     Counted,
     /// A wait for something that is no lock begins, or is over.
     Wait,
+    /// A wait for something that is no lock is over, where that is a place of its own.
+    Waited,
     /// Somebody who waits is woken.
     Wake,
     /// A message is sent or received, or one of several is.

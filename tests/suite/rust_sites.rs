@@ -24,7 +24,11 @@ fn find<T>(program: &Path, look: impl FnOnce(&Functions<'_>, &Sites) -> T) -> T 
         let bytes = image.code(patch.address, patch.address + patch.length as u64).expect("code");
         assert!(patch.length >= 5 && patch.length == bytes.len(), "{}: {planned:?}", program.display());
     }
-    let refused = plan.refusals().values().sum::<usize>();
+    // Where it is inlined, the end of such a wait may have no room: nothing else is lost by it.
+    let of_locks = |((operation, _), count): ((&'static str, _), usize)| {
+        (operation != "std::thread::park_timeout").then_some(count)
+    };
+    let refused = plan.refusals().into_iter().filter_map(of_locks).sum::<usize>();
     assert!(100 * refused <= plan.operations.len(), "{}: {:?}", program.display(), plan.refusals());
     look(&functions, &sites)
 }

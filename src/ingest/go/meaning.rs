@@ -33,8 +33,8 @@ pub enum Event {
     Begins { kind: Kind, sends: bool },
     /// It is over. `receives`: others made it possible.
     Ends { kind: Kind, receives: bool },
-    /// Wakes those who wait for this condition.
-    Signals,
+    /// Wakes those who wait for this.
+    Signals { kind: Kind },
     /// Wakes a goroutine.
     Wakes,
     /// Closes a channel.
@@ -120,8 +120,9 @@ impl Meaning {
         let name = planned.operation.name();
         let kind = match name {
             _ if name.contains("RwLock") => Kind::Rwlock,
-            _ if name.contains("Condvar") => Kind::Cond,
+            _ if name.contains("Condvar") || name.starts_with("std::thread::") => Kind::Cond,
             _ if name.contains("Once") => Kind::Once,
+            _ if name.contains("Barrier") => Kind::Barrier,
             _ => Kind::Mutex,
         };
         let mut failed = Event::Other;
@@ -178,12 +179,17 @@ fn event(row: Row, (name, kind): (&str, Kind), begins: bool) -> Event {
         Row::Released(mode) => Event::Released { kind, mode: mode_of(mode) },
         Row::Downgraded => Event::Downgraded { kind },
         Row::Counted => Event::Counted,
-        Row::Wait | Row::Message if begins => Event::Begins { kind, sends: name == "runtime.chansend" },
+        Row::Wait | Row::Message if begins => {
+            Event::Begins { kind, sends: name == "runtime.chansend" || kind == Kind::Barrier }
+        }
         Row::Wait | Row::Message => {
-            let receives = matches!(kind, Kind::Waitgroup | Kind::Cond) || name == "runtime.chanrecv";
+            let receives = matches!(kind, Kind::Waitgroup | Kind::Cond | Kind::Barrier)
+                || kind == Kind::Once && !name.starts_with("sync.")
+                || name == "runtime.chanrecv";
             Event::Ends { kind, receives }
         }
-        Row::Wake if kind == Kind::Cond => Event::Signals,
+        Row::Waited => Event::Ends { kind, receives: true },
+        Row::Wake if matches!(kind, Kind::Cond | Kind::Once) => Event::Signals { kind },
         Row::Wake => Event::Wakes,
         Row::Closed => Event::Closes,
         Row::Created if begins => Event::Makes,

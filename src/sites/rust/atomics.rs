@@ -80,6 +80,44 @@ pub fn asks_for_waiters(code: &Code, at: usize) -> bool {
     is_zero && behind.any(asks)
 }
 
+/// Whether the atomic at a position takes 1 from a word of 32 bits.
+pub fn takes_one(code: &Code, at: usize) -> bool {
+    let atomic = &code.instructions()[at];
+    if !atomic.has_lock_prefix() || atomic.op0_kind() != OpKind::Memory || atomic.memory_size().size() != 4 {
+        return false;
+    }
+    let added = |by: i32| immediate(atomic).is_some_and(|value| value as u32 == by as u32);
+    match atomic.mnemonic() {
+        Mnemonic::Dec => true,
+        Mnemonic::Sub => added(1),
+        Mnemonic::Add => added(-1),
+        Mnemonic::Xadd => changes(code, at, Change::By(-1), 4),
+        _ => false,
+    }
+}
+
+/// Whether the exchange at a position tells a parked thread to go on: 1 is put there, and it is asked whether -1 was there.
+pub fn unparks(code: &Code, at: usize) -> bool {
+    let exchange = &code.instructions()[at];
+    let Some(register) = exchanged(exchange).filter(|_| kind_of(exchange) == Some((Atomic::Exchange, 4))) else {
+        return false;
+    };
+    constant(code, at, register) == Some(1) && asks_for_parked(code, at, register)
+}
+
+/// Whether it is asked behind a position whether a register is -1.
+pub fn asks_for_parked(code: &Code, at: usize, register: Register) -> bool {
+    let mut behind = code.instructions().iter().skip(at + 1).take(REACH_OF_QUESTION);
+    behind.any(|question| {
+        question.op_count() > 0
+            && question.op0_kind() == OpKind::Register
+            && question.op0_register().full_register() == register
+            && (question.mnemonic() == Mnemonic::Inc
+                || question.mnemonic() == Mnemonic::Cmp
+                    && immediate(question).is_some_and(|value| value as u32 == u32::MAX))
+    })
+}
+
 /// The register whose value an atomic puts into memory.
 pub fn exchanged(instruction: &Instruction) -> Option<Register> {
     let other = if instruction.op0_kind() == OpKind::Memory { 1 } else { 0 };

@@ -23,7 +23,7 @@ use super::shapes;
 use super::sites::{ColdCall, Proof, Site, Sites, SlowPath};
 
 /// The number of `futex` among the system calls.
-const FUTEX: u64 = 202;
+pub(super) const FUTEX: u64 = 202;
 /// Its operation that wakes threads of this process.
 const WAKE_PRIVATE: u64 = 0x81;
 /// The bytes of a lock prefix and of `xchg`.
@@ -62,10 +62,10 @@ struct Finder<'data, 'index> {
 }
 
 /// One function while it is looked into.
-struct Body<'a> {
-    code: &'a Code,
+pub(super) struct Body<'a> {
+    pub(super) code: &'a Code,
     /// What is called at a position, if it means something.
-    calls: HashMap<usize, Known>,
+    pub(super) calls: HashMap<usize, Known>,
 }
 
 impl<'data, 'index> Finder<'data, 'index> {
@@ -96,7 +96,9 @@ impl<'data, 'index> Finder<'data, 'index> {
         if self.has_slow_paths() {
             let may_hold = |function: &&Function| {
                 let code = self.image.code(function.start, function.end);
-                code.is_some_and(|code| self.may_hold_operations(code, function.start))
+                // Whoever waits there is woken by an exchange in it.
+                let is_known = matches!(self.known.get(&function.start), Some(Known::Blocks(_)));
+                is_known && code.is_some() || code.is_some_and(|code| self.may_hold_operations(code, function.start))
             };
             let look = |functions: &[Function]| {
                 let mut found = Sites::default();
@@ -108,6 +110,7 @@ impl<'data, 'index> Finder<'data, 'index> {
                 found.tries.extend(part.tries);
                 found.cold_calls.extend(part.cold_calls);
                 found.doubts.extend(part.doubts);
+                found.other_waits.extend(part.other_waits);
             }
         }
         found.cold_calls.sort_by_key(|call| call.address);
@@ -160,8 +163,10 @@ impl<'data, 'index> Finder<'data, 'index> {
             [LOCK, 0x0f, 0xb0 | 0xb1 | 0xc0 | 0xc1, ..] | [LOCK, 0x40..=0x4f, 0x0f, 0xb0 | 0xb1 | 0xc0 | 0xc1, ..] => {
                 true
             }
-            // `cmp r, 2`, behind an exchange.
-            [0x83, 0xf8..=0xff, 2, ..] => code[at.saturating_sub(REACH_OF_EXCHANGE)..at].contains(&EXCHANGE),
+            // The same with `dec`, and with `add` and `sub` of a number.
+            [LOCK, 0xff | 0x83, ..] | [LOCK, 0x40..=0x4f, 0xff | 0x83, ..] => true,
+            // `cmp r, 2` or `cmp r, -1`, behind an exchange.
+            [0x83, 0xf8..=0xff, 2 | 0xff, ..] => code[at.saturating_sub(REACH_OF_EXCHANGE)..at].contains(&EXCHANGE),
             // A call or a jump; one through a word; the address of a function or the word taken.
             [0xe8 | 0xe9, ..] => self.is_of_interest(refers(at + 5, &bytes[1..5])),
             [0xff, 0x15 | 0x25, ..] => self.is_of_interest(refers(at + 6, &bytes[2..6])),
@@ -196,6 +201,16 @@ impl<'data, 'index> Finder<'data, 'index> {
         // libc's own locks may look the same.
         let mut names = self.functions.names_at(function.start).peekable();
         let may_try = names.peek().is_none() || names.any(|name| path(name).is_some());
+        let parks = body.parks();
+        let initialises = match self.known.get(&function.start) {
+            Some(Known::Blocks(cold)) if cold.function.starts_with("Once::") => Some(*cold),
+            _ => None,
+        };
+        if parks.is_empty() && !matches!(self.known.get(&function.start), Some(Known::Blocks(_))) {
+            found.other_waits.extend(
+                (0..code.instructions().len()).any(|at| body.waits_for(at).is_some()).then_some(function.start),
+            );
+        }
         for (at, instruction) in code.instructions().iter().enumerate() {
             let site = |(row, proof, calls): (&'static Row, Proof, Vec<usize>)| Site {
                 address: instruction.ip(),
@@ -204,7 +219,10 @@ impl<'data, 'index> Finder<'data, 'index> {
                 proof,
                 cold_calls: calls.iter().map(|call| code.instructions()[*call].ip()).collect(),
             };
-            if is_atomic(instruction) {
+            if let Some(row) = body.parking(at, &parks, initialises.is_some()) {
+                let proof = if is_atomic(instruction) { Proof::Change } else { Proof::CalledChange };
+                found.sites.push(site((row, proof, Vec::new())));
+            } else if is_atomic(instruction) {
                 match body.operation(at) {
                     Some(operation) => found.sites.push(site(operation)),
                     None if body.downgrades(at) => found.sites.push(site((&DOWNGRADE, Proof::Change, Vec::new()))),

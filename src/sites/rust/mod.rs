@@ -6,6 +6,7 @@ mod finder;
 pub mod layout;
 pub mod names;
 pub mod operations;
+mod parking;
 pub mod plan;
 pub mod recipe;
 pub mod recorder;

@@ -23,9 +23,10 @@ pub enum Known {
 }
 
 /// Parts of mangled names without which a name means nothing: most need no demangling then.
-const MARKS: [&str; 13] = [
+const MARKS: [&str; 14] = [
     "Condvar",
     "4Once",
+    "7Barrier",
     "_contended",
     "wake",
     "_slow",
@@ -65,7 +66,7 @@ pub fn known(symbol: &str) -> Option<Known> {
     let is_it =
         |cold: &&ColdPath| cold.function.split_once("::") == Some((owner, function)) && crate_name == cold.crate_name;
     // What is woken by has no other function below it where that was inlined.
-    if is_public && !(owner == "Condvar" && function.starts_with("notify")) {
+    if is_public && !(owner == "Condvar" && function.starts_with("notify")) && owner != "Barrier" {
         return None;
     }
     let blocking = || BLOCKING.iter().find(is_it).map(Known::Blocks);

@@ -97,11 +97,15 @@ pub static BLOCKING: &[ColdPath] = &[
     wait(STD, "Condvar::notify_all", Event::Wake),
     wait(STD, "Once::call", Event::Wait),
     wait(STD, "Once::wait", Event::Wait),
+    wait(STD, "Barrier::wait", Event::Wait),
     wait(PARKING_LOT, "Condvar::wait_until_internal", Event::Wait),
     wait(PARKING_LOT, "Condvar::notify_one_slow", Event::Wake),
     wait(PARKING_LOT, "Condvar::notify_all_slow", Event::Wake),
     wait(PARKING_LOT, "Once::call_once_slow", Event::Wait),
 ];
+
+/// A small function in which a thread parks itself for a time: its end, where that is all that can be patched.
+pub static PARK_TIMEOUT: ColdPath = wait(STD, "std::thread::park_timeout", Event::Wait);
 
 impl ColdPath {
     /// Whether it is one of [`BLOCKING`].
@@ -218,6 +222,28 @@ pub const UPDATE_TO_WRITER: Event = TryAcquired(Exclusive);
 /// The downgrade of `std`'s lock: what wakes the readers is inlined, but no other word is changed by such a number.
 pub static DOWNGRADE: Row =
     row(("std::sync::RwLock::downgrade", ""), (ExchangeAdd, 4, By(1 - WRITE_LOCKED)), Event::Downgraded);
+
+const fn parking(operation: &'static str, (atomic, width, change): (Atomic, usize, Change), event: Event) -> Row {
+    let success = if matches!(change, From(..)) { Success::Equal } else { Success::Always };
+    let atomic = AtomicRow { operation, atomic, offset: 0, success, event, failure: None, has_cold_call: false };
+    Row { atomic, width, change, shape: Any, cold: "" }
+}
+
+/// A thread parks itself: its word goes from "empty" to "parked", or from "told to go on" to "empty" without a wait.
+pub static PARK: Row = parking("std::thread::park", (ExchangeAdd, 4, By(-1)), Event::Wait);
+/// It goes on, as it was told to.
+pub static PARKED: Row = parking("std::thread::park", (CompareExchange, 4, From(1, 0)), Event::Waited);
+/// It goes on, as it was told to or as time is up.
+pub static PARKED_FOR: Row = parking("std::thread::park_timeout", (Exchange, 4, Any), Event::Waited);
+/// A thread is told to go on.
+pub static UNPARK: Row = parking("std::thread::Thread::unpark", (Exchange, 4, Any), Event::Wake);
+/// An initialisation is over: those who wait for it go on.
+pub static INITIALISED: Row = parking("std::sync::Once::call", (Exchange, 4, Any), Event::Wake);
+/// The same of `parking_lot`.
+pub static INITIALISED_BYTE: Row = parking("parking_lot::Once::call_once", (Exchange, 1, Any), Event::Wake);
+
+/// What is about threads that wait for something that is no lock, and is an atomic.
+pub static PARKING: [&Row; 6] = [&PARK, &PARKED, &PARKED_FOR, &UNPARK, &INITIALISED, &INITIALISED_BYTE];
 
 /// The operations that only try: nothing proves them but what becomes of the word.
 pub static TRIES: &[Row] = &[

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use iced_x86::{InstructionInfoFactory, Mnemonic, OpAccess, Register};
+use iced_x86::{InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use super::super::code::Code;
+use super::super::code::{Code, first_register};
 use super::super::functions::Functions;
 use super::super::image::Image;
 use super::super::plan::{self, Refusal};
 use super::super::table::{Event, Success};
-use super::operations::{ColdPath, Row};
+use super::operations::{ColdPath, PARK_TIMEOUT, PARKED_FOR, Row};
 use super::sites::{Proof, Site, Sites, SlowPath};
 
 /// What a patch is for.
@@ -53,7 +53,9 @@ impl Plan {
         let decode = |address: u64| functions.decode(image, functions.at(address)?);
         for (function, found) in by_function {
             let Some(code) = decode(function) else { continue };
-            operations.extend(found.into_iter().map(|site| planned(&code, site)));
+            let mut of_function: Vec<Planned> = found.into_iter().map(|site| planned(&code, site)).collect();
+            end_of_parking(&code, &mut of_function);
+            operations.extend(of_function);
         }
         let waits = |slow: &&SlowPath| slow.cold.waits.is_some() && !slow.cold.is_blocking();
         for slow in sites.slow_paths.iter().filter(waits) {
@@ -99,10 +101,33 @@ fn blocking(code: &Code, slow: SlowPath, sites: &Sites, taken: &[(u64, u64)]) ->
     if patches.iter().any(is_in_the_way) || !takes_lock(code) { Vec::new() } else { patches }
 }
 
+/// Where the end of a wait with a time limit has no room for a patch, the returns of the function do, if there is nothing else
+/// in it.
+fn end_of_parking(code: &Code, of_function: &mut Vec<Planned>) {
+    /// Instructions of a function in which there is nothing else.
+    const MOST: usize = 100;
+    let is_end = |planned: &Planned| match planned.operation {
+        Operation::Inlined(row) => std::ptr::eq(row, &raw const PARKED_FOR) && planned.patch.is_err(),
+        _ => false,
+    };
+    if !of_function.iter().any(is_end) || code.instructions().len() > MOST || leaves(code) {
+        return;
+    }
+    let Ok(returns) = plan::returns(code).into_iter().collect::<Result<Vec<_>, _>>() else { return };
+    of_function.retain(|planned| !is_end(planned));
+    let operation = Operation::Granted(&PARK_TIMEOUT, false);
+    of_function.extend(returns.into_iter().map(|patch| Planned {
+        address: patch.address,
+        operation,
+        patch: Ok(patch),
+    }));
+}
+
 fn planned(code: &Code, site: &Site) -> Planned {
     let row = &site.row.atomic;
     let (operation, patch) = match (site.proof, row.success) {
         (Proof::Called | Proof::CalledChange, _) => (Operation::Called(site.row), plan::call(code, site.address)),
+        _ if row.event == Event::Wait => (Operation::Inlined(site.row), plan::taking_one(code, site.address)),
         (Proof::Update, _) => (Operation::Update(site.row), plan::call(code, site.address)),
         (_, Success::Always) => (Operation::Inlined(site.row), plan::before(code, site.address)),
         (_, success) => (Operation::Inlined(site.row), plan::atomic(code, site.address, row.atomic, success)),
@@ -121,16 +146,35 @@ fn slow_path(code: &Code, slow: SlowPath, is_limited: bool) -> Vec<Planned> {
         };
         patches.push((address, Operation::Granted(slow.cold, is_limited), patch));
     }
-    let leaves = |instruction: &iced_x86::Instruction| {
-        instruction.mnemonic() == Mnemonic::Jmp
-            && (!instruction.is_jmp_short_or_near() || code.position(instruction.near_branch_target()).is_none())
-    };
     let refusal = (patches.iter().find_map(|(_, _, patch)| patch.as_ref().err().copied()))
-        .or_else(|| (patches.len() == 1 || code.instructions().iter().any(leaves)).then_some(Refusal::NoReturn));
+        .or_else(|| (patches.len() == 1 || leaves(code)).then_some(Refusal::NoReturn));
     let patches = patches.into_iter();
     patches
         .map(|(address, operation, patch)| Planned { address, operation, patch: refusal.map_or(patch, Err) })
         .collect()
+}
+
+/// Whether a function goes on in another one, or may do so.
+fn leaves(code: &Code) -> bool {
+    code.instructions().iter().enumerate().any(|(at, instruction)| {
+        instruction.mnemonic() == Mnemonic::Jmp
+            && !is_of_table(code, at)
+            && (!instruction.is_jmp_short_or_near() || code.position(instruction.near_branch_target()).is_none())
+    })
+}
+
+/// Whether the jump at a position goes where a table of distances in this function says: its register was added to right before.
+fn is_of_table(code: &Code, at: usize) -> bool {
+    /// The compiler puts other instructions between.
+    const BETWEEN: usize = 4;
+    let jump = &code.instructions()[at];
+    let before = &code.instructions()[at.saturating_sub(BETWEEN)..at];
+    jump.op0_kind() == OpKind::Register
+        && before
+            .iter()
+            .rev()
+            .find(|made| first_register(made) == Some(jump.op0_register()))
+            .is_some_and(|made| made.mnemonic() == Mnemonic::Add && made.op1_kind() == OpKind::Register)
 }
 
 /// Whether a function still takes its first argument: the optimiser may have put a constant in its place.

@@ -75,6 +75,8 @@ pub struct Sites {
     pub by_shape: bool,
     /// What looks like an unlock of `std`'s mutex whose wake was inlined, without a call of the kernel that was recognised.
     pub doubts: Vec<u64>,
+    /// The functions in which threads wait for the kernel, and that are none of those that are known.
+    pub other_waits: Vec<u64>,
     /// The slow paths.
     pub slow_paths: Vec<SlowPath>,
 }

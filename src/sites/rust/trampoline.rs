@@ -6,14 +6,14 @@
 use std::slice::SliceIndex;
 
 use iced_x86::code_asm::{CodeAssembler, al, dword_ptr, eax, ecx, edi, esi, ptr, rcx, rdi, rdx, rsi, rsp};
-use iced_x86::{Code, IcedError, Instruction, Register};
+use iced_x86::{Code, IcedError, Instruction, Mnemonic, Register};
 
 use super::super::code::is_atomic;
 use super::super::layout::info;
 use super::super::moved::{moved, operand};
 use super::super::plan::{Form, Patch};
 use super::super::table::{Event, Success};
-use super::operations::WRITE_LOCKED;
+use super::operations::{Row, WRITE_LOCKED};
 use super::plan::Operation;
 
 /// Bytes below the stack pointer that a function may use.
@@ -56,6 +56,26 @@ pub fn assemble(
     let with_stack = number;
     let without = number | info::NO_STACK;
     match *operation {
+        Operation::Inlined(row) if row.atomic.event == Event::Wait => {
+            let atomic = moved(&patch.displaced[0], base);
+            let mut out = assembly.asm.create_label();
+            assembly.asm.add_instruction(atomic)?;
+            let has_flags = atomic.mnemonic() != Mnemonic::Xadd;
+            if !has_flags {
+                let value_before = Code::Cmp_rm32_imm8;
+                assembly.asm.add_instruction(Instruction::with2(value_before, atomic.op1_register(), 1)?)?;
+            }
+            // It was told to go on before: it does not wait.
+            assembly.asm.je(out)?;
+            assembly.record(Object::Word(&atomic), with_stack)?;
+            if has_flags {
+                // Not zero, as the atomic left it.
+                assembly.asm.test(rsp, rsp)?;
+            }
+            assembly.asm.set_label(&mut out)?;
+            assembly.asm.zero_bytes()?;
+            assembly.displaced(1..)?;
+        }
         Operation::Inlined(row) if patch.form == Form::Acquire => {
             debug_assert!(row.atomic.success == Success::Equal);
             let atomic = moved(&patch.displaced[0], base);
@@ -71,7 +91,7 @@ pub fn assemble(
             assembly.displaced(1..)?;
         }
         Operation::Inlined(row) => {
-            let info = if row.atomic.event == Event::Downgraded { with_stack } else { without };
+            let info = if has_stack(row) { with_stack } else { without };
             let at = patch.displaced.iter().position(is_atomic).unwrap_or(0);
             let atomic = moved(&patch.displaced[at], base);
             assembly.displaced(0..at)?;
@@ -81,7 +101,7 @@ pub fn assemble(
         }
         Operation::Called(row) => {
             if row.atomic.success == Success::Always {
-                let info = if row.atomic.event == Event::Downgraded { with_stack } else { without };
+                let info = if has_stack(row) { with_stack } else { without };
                 assembly.counts_one(row.atomic.event)?;
                 assembly.record(Object::First, info)?;
                 assembly.asm.push(rdi)?;
@@ -151,6 +171,11 @@ pub fn assemble(
     }
     assembly.asm.jmp(patch.behind().wrapping_add(base))?;
     assembly.asm.assemble(at)
+}
+
+/// Whether the place counts of what is no acquisition.
+fn has_stack(row: &Row) -> bool {
+    matches!(row.atomic.event, Event::Downgraded | Event::Wake)
 }
 
 struct Assembly<'a> {

@@ -258,19 +258,31 @@ impl Goroutines {
                 }
             }
             Event::Begins { kind, sends } => {
-                let address = if kind == Kind::Select { 0 } else { address };
+                let address = match kind {
+                    Kind::Select => 0,
+                    // Rust's begins with its mutex, which is a lock of its own.
+                    Kind::Barrier => address.wrapping_add(1),
+                    _ => address,
+                };
                 self.catch_up(goroutine, ticks, target);
                 if sends {
                     self.posted(goroutine, kind, address, stack, ticks, target);
                 }
-                self.ask(goroutine, (kind, Mode::Exclusive, address, stack), ticks, false, false, target);
+                // Whether a goroutine waits, its being parked tells.
+                let waits = self.language == Language::Rust;
+                if waits && kind == Kind::Cond {
+                    // A thread waits for one thing at a time: the end of an earlier one had no place for a patch.
+                    let goroutine = self.all.entry(goroutine).or_default();
+                    goroutine.asked.retain(|asked| asked.kind != Kind::Cond);
+                }
+                self.ask(goroutine, (kind, Mode::Exclusive, address, stack), ticks, waits, false, target);
             }
             Event::Ends { kind, receives } => {
                 if let Some(asked) = self.answer(goroutine, kind, Mode::Exclusive, false) {
                     self.done(goroutine, asked, ticks, receives, target);
                 }
             }
-            Event::Signals => self.posted(goroutine, Kind::Cond, address, stack, ticks, target),
+            Event::Signals { kind } => self.posted(goroutine, kind, address, stack, ticks, target),
             Event::Closes => self.posted(goroutine, Kind::Channel, address, stack, ticks, target),
             Event::Parks => {
                 let state = self.all.entry(goroutine).or_default();

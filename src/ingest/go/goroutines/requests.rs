@@ -136,7 +136,9 @@ impl Goroutines {
     pub(super) fn done(&mut self, number: u64, asked: Asked, ticks: u64, receives: bool, target: &mut Target) {
         let thread = self.row(number, asked.since, target);
         let site = self.site(asked.lock, asked.stack, asked.mode, thread, target);
-        let flags = if asked.has_waited { Flags::CONTENDED } else { Flags::NONE };
+        let is_long = target.ticks.duration_ns(ticks.saturating_sub(asked.since)) >= LEAST_WAIT_NS;
+        let has_waited = asked.has_waited && (asked.has_parked || is_long);
+        let flags = if has_waited { Flags::CONTENDED } else { Flags::NONE };
         let access = Access { lock: asked.lock.0, stack: asked.stack.0, flags };
         let done = Done { ticks: asked.since, access, wait: ticks.saturating_sub(asked.since), parties: 0 };
         target.accumulator.done(done, site, target.ticks, target.session);

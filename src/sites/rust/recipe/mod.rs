@@ -12,6 +12,8 @@ use super::super::plan::{Form, JUMP, Patch};
 use super::super::table::Success;
 use super::super::unwind::{Rule, Rules};
 use super::layout::{Return, returns};
+use super::names;
+use super::operations::PARK;
 use super::plan::{Operation, Plan, Planned};
 use super::sites::{ColdCall, Sites};
 
@@ -91,9 +93,9 @@ impl Recipe {
         let rules_of_returns = rules_of_returns.iter().map(|rule| rule.0);
         let segments = image.segments().iter();
         Ok(Some(Self {
-            found: found(&functions, &sites, &steps),
+            found: found(&sites, &steps),
             lacks_releases: lacks_releases(&plan, &sites),
-            left_out: left_out(&plan, &sites),
+            left_out: left_out(&plan, &sites).into_iter().chain(not_recorded(&functions, &sites, &steps)).collect(),
             steps,
             returns: Return::bytes(&returns(addresses.iter().copied().zip(rules_of_returns))),
             entry: image.entry(),
@@ -171,39 +173,70 @@ fn step(image: &Image<'_>, rules: &Rules, planned: &Planned, patch: &Patch) -> O
     Some(Step { planned: planned.clone(), patch: patch.clone(), bytes, rule })
 }
 
-fn found(functions: &Functions<'_>, sites: &Sites, steps: &[Step]) -> String {
+fn found(sites: &Sites, steps: &[Step]) -> String {
     let (reached, of) = sites.reached().iter().fold((0, 0), |(some, all), row| (some + row.reached, all + row.of));
-    let mut text = format!("locks of Rust: {reached} of {of} slow calls reached, {} places patched", steps.len());
-    let missing = not_recorded(functions, steps);
-    if !missing.is_empty() {
-        text.push_str(&format!(" ({} are not recorded)", missing.join(", ")));
-    }
-    text
+    format!("locks of Rust: {reached} of {of} slow calls reached, {} places patched", steps.len())
 }
 
-/// Ways to wait that are in a program and are not recorded, for people.
-fn not_recorded(functions: &Functions<'_>, steps: &[Step]) -> Vec<&'static str> {
-    const CONDITIONS: &str = "waits for conditions";
-    const ONCE: &str = "initialisations by Once";
-    const PARKS: &str = "parked threads, and channels, which park them";
-    const SPIN: &str = "spin locks";
-    if functions.names().is_empty() {
-        return vec![CONDITIONS, ONCE, PARKS];
-    }
-    // Without such a function in the program, it may have been inlined, or be used by nobody: that cannot be told.
-    let lacks = |function: &str| {
-        !steps.iter().any(
-            |step| matches!(step.planned.operation, Operation::Granted(cold, _) if cold.function.starts_with(function)),
-        )
+/// Ways to wait that are in a program and are not recorded, as sentences without their subject.
+fn not_recorded(functions: &Functions<'_>, sites: &Sites, steps: &[Step]) -> Vec<String> {
+    let is_recorded = |function: &str| {
+        steps.iter().any(|step| match step.planned.operation {
+            Operation::Asked(cold) | Operation::Granted(cold, _) => cold.function == function,
+            _ => false,
+        })
     };
-    let has = |marks: &[&str]| functions.names().iter().any(|(_, name)| marks.iter().all(|mark| name.contains(mark)));
-    let found = [
-        (lacks("Condvar::"), CONDITIONS),
-        (lacks("Once::"), ONCE),
-        (has(&["6Parker", "4park"]) || has(&["6thread", "4park"]), PARKS),
-        (has(&["N4spin"]) || has(&["_4spin"]), SPIN),
-    ];
-    found.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect()
+    if functions.names().is_empty() {
+        let parks = steps
+            .iter()
+            .any(|step| matches!(step.planned.operation, Operation::Inlined(row) if std::ptr::eq(row, &PARK)));
+        let missing =
+            ["waits for conditions, and initialisations by Once", "parked threads, and channels, which park them"];
+        return missing.iter().take(2 - usize::from(parks)).map(|what| format!("{what} are not recorded")).collect();
+    }
+    let mut found = Vec::new();
+    // Those that are not patched, though they are there.
+    let mut lacking: Vec<&str> =
+        sites.slow_paths.iter().filter(|slow| slow.cold.is_blocking()).map(|slow| slow.cold.function).collect();
+    lacking.sort_unstable();
+    lacking.dedup();
+    lacking.retain(|function| !is_recorded(function) && !goes_on(function, &is_recorded));
+    found.extend(lacking.iter().map(|function| format!("{function} is not recorded")));
+    // What waits for the kernel and is none of them: others were inlined there, or locks of the program's own are.
+    let mut waits: Vec<String> =
+        sites.other_waits.iter().filter_map(|function| others_name(functions, *function)).collect();
+    waits.sort_unstable();
+    waits.dedup();
+    if !waits.is_empty() {
+        /// More are counted.
+        const NAMED: usize = 3;
+        let others = waits.len().saturating_sub(NAMED);
+        let others = if others == 0 { String::new() } else { format!(" and {others} more functions") };
+        waits.truncate(NAMED);
+        found.push(format!("what {}{others} wait for by futex is not recorded", waits.join(", ")));
+    }
+    if functions.names().iter().any(|(_, name)| name.contains("N4spin") || name.contains("_4spin")) {
+        found.push("spin locks (the crate spin) are not recorded".to_owned());
+    }
+    found
+}
+
+/// Whether a function does nothing but call one that is recorded.
+fn goes_on(function: &str, is_recorded: &dyn Fn(&str) -> bool) -> bool {
+    function.starts_with("Condvar::wait")
+        && ["Condvar::wait_optional_timeout", "Condvar::wait_timeout"]
+            .iter()
+            .any(|other| *other != function && is_recorded(other))
+}
+
+/// What a function that waits by futex is called; `None` for what is part of operations that are recorded where they begin.
+fn others_name(functions: &Functions<'_>, function: u64) -> Option<String> {
+    let names: Vec<&str> = functions.names_at(function).collect();
+    let path = names.iter().find_map(|name| names::path(name)).map(std::borrow::Cow::into_owned);
+    let name = path.or_else(|| names.first().map(|name| (*name).to_owned()))?;
+    let is_part =
+        name.starts_with("parking_lot_core::") || name.ends_with("::futex_wait") || name.starts_with("parking_lot::");
+    (!is_part).then_some(name)
 }
 
 /// Whether some place where a lock is given back was not found, or cannot be patched.

@@ -2,16 +2,18 @@
 
 use super::super::super::stored::{Reader, Writer};
 use super::super::super::unwind::Rule;
-use super::super::operations::{BLOCKING, COLD_PATHS, ColdPath, DOWNGRADE, OPERATIONS, Row, TRIES, UPDATE};
+use super::super::operations::{
+    BLOCKING, COLD_PATHS, ColdPath, DOWNGRADE, OPERATIONS, PARK_TIMEOUT, PARKING, Row, TRIES, UPDATE,
+};
 use super::super::plan::{Operation, Planned};
 use super::{Recipe, Step};
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    OPERATIONS.iter().chain(TRIES).chain([&UPDATE, &DOWNGRADE])
+    OPERATIONS.iter().chain(TRIES).chain([&UPDATE, &DOWNGRADE]).chain(PARKING)
 }
 
 fn colds() -> impl Iterator<Item = &'static ColdPath> {
-    COLD_PATHS.iter().chain(BLOCKING)
+    COLD_PATHS.iter().chain(BLOCKING).chain([&PARK_TIMEOUT])
 }
 
 /// An operation as a number: what it is, and its row.
