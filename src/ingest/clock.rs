@@ -117,6 +117,11 @@ impl Ticks {
         this
     }
 
+    /// Whether ticks are the time stamp counter.
+    pub fn are_tsc(&self) -> bool {
+        self.are_tsc
+    }
+
     /// Now, ticks of the process.
     pub fn now(&self) -> u64 {
         if self.are_tsc { tsc() } else { monotonic_ns().wrapping_add_signed(self.forward_ns) }

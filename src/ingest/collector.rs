@@ -254,7 +254,11 @@ impl Collector {
                 programs.iter().find(is_it).map(|program| program.process)
             };
             match Image::open(&path, &mut self.session, (&self.rate, self.origin_ns), &known) {
-                Ok(Some(image)) => {
+                Ok(Some(mut image)) => {
+                    let program = self.programs.iter().find(|program| program.process == image.process);
+                    if let Some(program) = program.filter(|_| image.is_patched && image.ticks.are_tsc()) {
+                        image.ticks = program.ticks();
+                    }
                     self.refused.remove(&path);
                     let notes = ImageNotes {
                         is_certain: image.owner.is_certain,

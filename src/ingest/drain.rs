@@ -142,6 +142,9 @@ impl Drain {
             }
             let key = reducer.session.profile.sites[site.site as usize].key;
             order::hold_ended(hold, key, self.thread, reducer);
+        } else if reducer.image.is_patched && site.in_order && !self.over {
+            let key = reducer.session.profile.sites[site.site as usize].key;
+            order::held_alone(hold, key, self.thread, reducer);
         }
     }
 

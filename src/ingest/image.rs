@@ -50,6 +50,8 @@ pub struct Image {
     pub truncated: FxHashSet<StackId>,
     /// What was read last.
     pub recent: RecentRecords,
+    /// Holds with no other beside them that the order of locks got, in a patched program.
+    pub held_alone: u32,
 }
 
 impl Image {
@@ -108,6 +110,7 @@ impl Image {
             data_addresses: FxHashMap::default(),
             truncated: FxHashSet::default(),
             recent: RecentRecords::default(),
+            held_alone: 0,
         }))
     }
 

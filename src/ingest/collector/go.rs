@@ -18,12 +18,14 @@ impl Collector {
         let is_it = |process: ProcessId| self.session.process(process).exe == patched.module.path;
         let mut images = self.sources.values_mut().map(|source| &mut source.image);
         let image = images.find(|image| image.owner.pid == patched.pid && is_it(image.process));
-        let process = image.map(|image| {
+        let ours = image.map(|image| {
             image.is_patched = true;
-            image.process
+            (image.process, image.ticks)
         });
+        let (process, ticks) = ours.unzip();
         let process = process.or_else(|| self.row_of_closed(&patched));
-        let program = Program::new(patched, process, &mut self.session, &self.rate, self.origin_ns);
+        let mut program = Program::new(patched, process, &mut self.session, &self.rate, self.origin_ns);
+        ticks.into_iter().for_each(|ticks| program.share_ticks(ticks));
         let notes = ImageNotes { is_certain: true, born: program.born, ..ImageNotes::default() };
         self.images.entry(program.process).or_insert(notes);
         self.programs.push(program);

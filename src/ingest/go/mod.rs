@@ -205,6 +205,19 @@ impl Program {
         }
     }
 
+    /// Gives it the clock of its segment, before anything is read: two may be some microseconds apart, and which of two locks was
+    /// taken under the other one would not be known.
+    pub fn share_ticks(&mut self, ticks: Ticks) {
+        if ticks.are_tsc() {
+            self.ticks = ticks;
+        }
+    }
+
+    /// Its clock, for a segment that is found later.
+    pub fn ticks(&self) -> Ticks {
+        self.ticks
+    }
+
     /// Takes in what was written since the last time, and before the collector began to look (`began`, ticks; `None` when
     /// nothing more comes). `image`: of the shim in it, which knows stacks of calls. How many events, and how full the fullest
     /// ring was.

@@ -32,7 +32,7 @@ fn hand_on(input: Input, thread: ThreadId, reducer: &mut Reducer) {
     let order = &mut reducer.session.order;
     match input {
         _ if reducer.image.is_patched => reducer.accumulator.merging.add(thread, Source::Segment, input),
-        Input::Event(event) => reducer.accumulator.order.apply(order, thread, event),
+        Input::Event(event) | Input::Alone(event, _) => reducer.accumulator.order.apply(order, thread, event),
         Input::Spanned(guard, at_ns, until_ns) => {
             reducer.accumulator.order.spanned(order, thread, guard, at_ns, until_ns);
         }
@@ -68,6 +68,24 @@ pub fn hold_ended(hold: Hold, key: SiteKey, thread: ThreadId, reducer: &mut Redu
         (end_ns, What::Released { position, lock })
     };
     apply(at_ns, stack, what, thread, reducer);
+}
+
+/// The end of a hold with no other of libc's locks beside it, in a program whose own locks are recorded, too: there may have been
+/// one of those.
+#[inline(never)]
+pub fn held_alone(hold: Hold, key: SiteKey, thread: ThreadId, reducer: &mut Reducer) {
+    /// Of later ones only the order of those that are held with others is known.
+    const MOST: u32 = 1 << 18;
+    let SiteKey { lock, mode, stack } = key;
+    let at_ns = reducer.image.ticks.moment_ns(hold.ticks);
+    let until_ns = at_ns + reducer.image.ticks.duration_ns(hold.held);
+    if reducer.image.held_alone >= MOST {
+        reducer.session.order.log.missing_until(until_ns);
+        return;
+    }
+    reducer.image.held_alone += 1;
+    let event = Event { at_ns, stack, what: What::Section { lock, mode, until_ns } };
+    hand_on(Input::Alone(event, hold.access.how()), thread, reducer);
 }
 
 fn held_at_thread_exit(hold: Hold, key: SiteKey, thread: ThreadId, reducer: &mut Reducer) {

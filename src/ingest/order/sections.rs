@@ -12,7 +12,8 @@ use crate::model::{SiteKey, ThreadId};
 /// Writes the single sections down that were read last, and whether the order of locks was seen whole.
 pub fn finish(reducer: &mut Reducer) {
     let recent = std::mem::take(&mut reducer.image.recent);
-    if let Some(missing_until) = recent.missing_until() {
+    // Those of patched programs were handed on at once.
+    if let Some(missing_until) = recent.missing_until().filter(|_| !reducer.image.is_patched) {
         reducer.session.order.log.missing_until(reducer.image.ticks.moment_ns(missing_until));
         for (thread, record) in recent.into_records() {
             // Decoded a second time, since 32 bytes of a record are kept for little and its event is larger.

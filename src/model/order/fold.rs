@@ -188,6 +188,11 @@ impl Fold {
         }
     }
 
+    /// Whether the thread holds a lock that is known of.
+    pub fn holds(&self, thread: ThreadId) -> bool {
+        self.states.get(thread.index()).is_some_and(|state| !state.open.is_empty())
+    }
+
     /// The list of locks that the thread holds; `None` where there is no room for it.
     pub fn held(&mut self, order: &mut Order, thread: ThreadId) -> Option<ChainId> {
         let Some(state) = self.states.get_mut(thread.index()) else { return Some(ChainId::EMPTY) };

@@ -1,6 +1,6 @@
 //! What goroutines hold: from an acquisition to its release, by whomever.
 
-use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Rows, Supposed, Target, to_order};
+use super::{Asked, Goroutine, Goroutines, Held, MOST_SECTIONS, Rows, Supposed, Target, hand_on, to_order};
 use crate::ingest::decode::{Access, Hold};
 use crate::ingest::site_cache::CachedSite;
 use crate::model::order::{How, What};
@@ -251,7 +251,7 @@ impl Goroutines {
             self.sections += 1;
             let until_ns = target.ticks.moment_ns(ticks);
             let what = What::Section { lock: held.lock, mode: held.mode, until_ns };
-            to_order(thread, held.since, held.stack, what, target);
+            hand_on(thread, held.since, held.stack, (what, Some(access.how())), target);
         }
         if let Some(lock) = held.ordered {
             let (position, mode) = (held.position, held.mode);

@@ -19,7 +19,7 @@ use crate::ingest::clock::Ticks;
 use crate::ingest::order::{Input, Source};
 use crate::ingest::site_cache::SiteCache;
 use crate::ingest::who::Who;
-use crate::model::order::{self, What};
+use crate::model::order::{self, How, What};
 use crate::model::{Kind, LockId, Mode, PARK, ProcessId, Session, StackId, ThreadId, WaitKey};
 use lockprof_wire::Flags;
 
@@ -345,10 +345,16 @@ impl Goroutines {
 
 /// Hands an event of a goroutine to the order of locks.
 fn to_order(thread: ThreadId, ticks: u64, stack: StackId, what: What, target: &mut Target) {
+    hand_on(thread, ticks, stack, (what, None), target);
+}
+
+/// The same; of a hold with none beside it (`alone`) how it was asked for.
+fn hand_on(thread: ThreadId, ticks: u64, stack: StackId, (what, alone): (What, Option<How>), target: &mut Target) {
     let event = order::Event { at_ns: target.ticks.moment_ns(ticks), stack, what };
     if target.is_merged {
         let event = order::Event { what: event.what.in_second_list(), ..event };
-        target.accumulator.merging.add(thread, Source::Rings, Input::Event(event));
+        let input = alone.map_or(Input::Event(event), |how| Input::Alone(event, how));
+        target.accumulator.merging.add(thread, Source::Rings, input);
     } else {
         target.accumulator.order.apply(&mut target.session.order, thread, event);
     }
