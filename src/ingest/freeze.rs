@@ -11,9 +11,16 @@ use crate::ingest::tasks;
 /// A thread that does not stop within this time is in the kernel: then the process is let go.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// On a busy machine a thread needs its turn to stop: whoever cannot do without waits longer each time, up to this.
+const LONGEST: Duration = Duration::from_millis(400);
+
 /// Threads that were asked to stop and did not in time. They have to be let go when they do.
 #[derive(Default)]
-pub struct Late(Vec<libc::pid_t>);
+pub struct Late {
+    threads: Vec<libc::pid_t>,
+    /// How long [`Late::freeze_patiently`] waited last, if that was too short.
+    waited: Option<Duration>,
+}
 
 /// A stopped process. Goes on when dropped.
 pub struct Frozen<'a> {
@@ -25,10 +32,35 @@ impl Late {
     /// Stops a process; `None` where that is not allowed or takes too long. To be called by one and the same thread always.
     pub fn freeze(&mut self, pid: u32) -> Option<Frozen<'_>> {
         self.let_go();
-        if !self.0.is_empty() {
+        if !self.threads.is_empty() {
             return None;
         }
-        let deadline = Instant::now() + PATIENCE;
+        self.freeze_within(pid, PATIENCE)
+    }
+
+    /// The same for what is tried again until it works: those that are late are waited for, and each time that it takes too
+    /// long it may take longer.
+    pub fn freeze_patiently(&mut self, pid: u32) -> Option<Frozen<'_>> {
+        let patience = self.waited.map_or(PATIENCE, |waited| (2 * waited).min(LONGEST));
+        let deadline = Instant::now() + patience;
+        loop {
+            self.let_go();
+            if self.threads.is_empty() {
+                break;
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.waited = Some(patience);
+        let frozen = self.freeze_within(pid, patience)?;
+        frozen.late.waited = None;
+        Some(frozen)
+    }
+
+    fn freeze_within(&mut self, pid: u32, patience: Duration) -> Option<Frozen<'_>> {
+        let deadline = Instant::now() + patience;
         let mut frozen = Frozen { stopped: Vec::new(), late: self };
         // A thread that runs may make others meanwhile: until there is no new one.
         loop {
@@ -45,9 +77,9 @@ impl Late {
                     }
                     continue;
                 }
-                frozen.late.0.push(tid);
+                frozen.late.threads.push(tid);
             }
-            while let Some(tid) = frozen.late.0.last().copied() {
+            while let Some(tid) = frozen.late.threads.last().copied() {
                 match stop_of(tid) {
                     Some(Stop::Stopped(signal)) => frozen.stopped.push((tid, signal)),
                     Some(Stop::Over) => {}
@@ -57,14 +89,14 @@ impl Late {
                     }
                     None => return None,
                 }
-                frozen.late.0.pop();
+                frozen.late.threads.pop();
             }
         }
     }
 
     /// Lets threads go that have stopped meanwhile.
     pub fn let_go(&mut self) {
-        self.0.retain(|tid| match stop_of(*tid) {
+        self.threads.retain(|tid| match stop_of(*tid) {
             Some(Stop::Stopped(signal)) => {
                 detach(*tid, signal);
                 false

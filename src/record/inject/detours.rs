@@ -140,7 +140,7 @@ impl Detours {
         let mut is_there = false;
         for _ in 0..TRIES {
             let hurry = Hurry::begin();
-            let frozen = self.late.freeze(self.target.pid);
+            let frozen = self.late.freeze_patiently(self.target.pid);
             is_there |= frozen.is_some();
             let changed = match &frozen {
                 Some(frozen) => change(&self.target, &self.rows, frozen, put)?,

@@ -115,7 +115,7 @@ impl Patches {
         let mappings = target.mappings().unwrap_or_default();
         let hurry = Hurry::begin();
         let began = Instant::now();
-        let frozen = late.freeze(target.pid);
+        let frozen = late.freeze_patiently(target.pid);
         let done = match &frozen {
             None => Ok(Err(None)),
             Some(frozen) => match is_free(target, (frozen, &mappings), go.as_ref(), (inner, &note.code)) {
@@ -162,7 +162,7 @@ impl Patches {
             let mappings = self.target.mappings().unwrap_or_default();
             let hurry = Hurry::begin();
             let began = Instant::now();
-            let frozen = self.late.freeze(self.target.pid);
+            let frozen = self.late.freeze_patiently(self.target.pid);
             if let Some(frozen) = &frozen {
                 let is_other = |row: &&Row| !row.is_of_signals;
                 // In the reverse order, so that what is left is right at any moment.
