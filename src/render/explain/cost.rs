@@ -7,19 +7,24 @@ use crate::analysis::findings::{Finding, Subject};
 use crate::model::{StackId, Stacks};
 use crate::render::units::{count, duration, percent, plural};
 
-/// One line.
-pub(super) fn title(cost: &Cost, finding: &Finding, names: &Names<'_>) -> String {
+/// One line. `phrases`: for the place, which tells findings about one lock apart.
+pub(super) fn title(cost: &Cost, finding: &Finding, names: &Names<'_>, phrases: &Phrases<'_>) -> String {
+    let here = || match finding.subject.at.first() {
+        Some(stack) => format!(" in {}", phrases.blamed(*stack)),
+        None => String::new(),
+    };
     let lock = finding.subject.locks.first().map_or_else(|| "a lock".to_owned(), |lock| names.lock(*lock));
     let lost = duration(cost.lost_ns);
     match &cost.what {
         What::LongHold(LongHold { few: Some((few, least_ns)), holds, .. }) => format!(
-            "{lock} is held for {} and longer, {} of {} times: others waited {lost} for that",
+            "{lock} is held for {} and longer{}, {} of {} times: others waited {lost} for that",
             duration(*least_ns),
+            here(),
             count(*few),
             count(*holds)
         ),
         What::LongHold(LongHold { mean_ns, .. }) => {
-            format!("{lock} is held for {} at a time: others waited {lost} for that", duration(*mean_ns))
+            format!("{lock} is held for {} at a time{}: others waited {lost} for that", duration(*mean_ns), here())
         }
         What::HotLock { held_share, threads, .. } => {
             format!("{lock} is held {} of the time: {threads} threads waited {lost} for it", percent(*held_share))
@@ -66,7 +71,8 @@ pub(super) fn title(cost: &Cost, finding: &Finding, names: &Names<'_>) -> String
             format!("{lock} is held {} of the time, and is waited for more and more", percent(*held_share))
         }
         What::HeldAcross(HeldAcross { call, calls, took_ns, .. }) => format!(
-            "{lock} is held across {call}, {}, {}: others waited {lost} for that",
+            "{lock} is held across {call}{}, {}, {}: others waited {lost} for that",
+            here(),
             plural(*calls, "time", "times"),
             duration(*took_ns)
         ),

@@ -34,7 +34,7 @@ pub fn title(session: &Session, finding: &Finding) -> String {
     match &finding.evidence {
         Evidence::Cycle(cycle) => cycle::title(cycle, &names),
         Evidence::Budget(breach) => budget::title(breach, &names),
-        Evidence::Cost(cost) => cost::title(cost, finding, &names),
+        Evidence::Cost(cost) => cost::title(cost, finding, &names, &Phrases::new(session)),
         Evidence::Misuse(_) | Evidence::Places => {
             let line = finding.rule.wording.as_ref().map_or(finding.rule.title, |wording| wording.line);
             with_lock(line, finding, &names)

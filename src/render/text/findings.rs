@@ -26,7 +26,8 @@ pub(super) fn costs(
     let all: Vec<&Finding> =
         findings.list.iter().filter(|finding| finding.rule.area == Area::Contention && keeps(finding)).collect();
     let mut out = String::new();
-    for finding in all.iter().take(most) {
+    let shown = &all[..all.len().min(most)];
+    for (at, finding) in shown.iter().enumerate() {
         let word = format!("{}: ", finding.rule.id);
         let text = wrap(&explain::title(session, finding), layout.width, &word, "  ");
         out.push_str(&layout.paint(Style::Warn, &word));
@@ -36,7 +37,10 @@ pub(super) fn costs(
                 &layout.paint(Style::Dim, &wrap(&explain::reason(session, finding), layout.width, "  ", "  ")),
             );
         }
-        if let Some(advice) = explain::advice(session, finding) {
+        // What holds for several that follow one another is said behind the last of them.
+        let advice = explain::advice(session, finding);
+        let of_next = shown.get(at + 1).and_then(|next| explain::advice(session, next));
+        if let Some(advice) = advice.filter(|advice| of_next.as_ref() != Some(advice)) {
             out.push_str(&wrap(&advice, layout.width, &layout.paint(Style::Good, "  → "), "    "));
         }
     }
