@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ingest::stop::{Stop, detach, registers, seize, stop_of};
-use crate::ingest::tasks;
+use crate::ingest::{procfs, tasks};
 
 /// A thread that does not stop within this time is in the kernel: then the process is let go.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -20,6 +20,8 @@ pub struct Late {
     threads: Vec<libc::pid_t>,
     /// How long [`Late::freeze_patiently`] waited last, if that was too short.
     waited: Option<Duration>,
+    /// The thread that could not be stopped last, and the error, or 0 where that took too long.
+    refused: Option<(libc::pid_t, i32)>,
 }
 
 /// A stopped process. Goes on when dropped.
@@ -71,8 +73,10 @@ impl Late {
             }
             for tid in new {
                 if !seize(tid) {
+                    let error = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
                     // It has ended, or may not be traced: the list tells which.
                     if tasks::living(pid).any(|living| living as libc::pid_t == tid) {
+                        frozen.late.refused = Some((tid, error));
                         return None;
                     }
                     continue;
@@ -87,10 +91,25 @@ impl Late {
                         std::thread::sleep(Duration::from_micros(50));
                         continue;
                     }
-                    None => return None,
+                    None => {
+                        frozen.late.refused = Some((tid, 0));
+                        return None;
+                    }
                 }
                 frozen.late.threads.pop();
             }
+        }
+    }
+
+    /// Why the process could not be stopped, for the end of a sentence.
+    pub fn why_not(&self, pid: u32) -> String {
+        let Some((tid, error)) = self.refused else { return "one of its threads is in the kernel".to_owned() };
+        let status = procfs::folder(pid).join("task").join(tid.to_string()).join("status");
+        let status = procfs::text(status).unwrap_or_default();
+        match procfs::field(&status, "TracerPid:").map(str::trim) {
+            _ if error == 0 => format!("its thread {tid} is in the kernel, or has no turn on this busy machine"),
+            Some(tracer) if tracer != "0" => format!("its thread {tid} is traced by process {tracer}"),
+            _ => format!("its thread {tid} may not be traced ({})", std::io::Error::from_raw_os_error(error)),
         }
     }
 

@@ -156,7 +156,8 @@ impl Detours {
         if is_there {
             bail!("process {}: its threads are in code that has to be changed, again and again", self.target.pid);
         }
-        bail!("process {} cannot be stopped: one of its threads is in the kernel, or it is traced", self.target.pid);
+        let pid = self.target.pid;
+        bail!("process {pid} cannot be stopped: {}", self.late.why_not(pid));
     }
 }
 

@@ -134,7 +134,7 @@ impl Patches {
     fn in_the_way(&self, why: Option<InTheWay>) -> anyhow::Error {
         let pid = self.target.pid;
         match why {
-            None => anyhow!("process {pid} cannot be stopped: one of its threads is in the kernel, or it is traced"),
+            None => anyhow!("process {pid} cannot be stopped: {}", self.late.why_not(pid)),
             Some(InTheWay::Between) => {
                 anyhow!("process {pid}: its threads are in code that has to be changed, again and again: try again")
             }

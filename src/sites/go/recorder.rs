@@ -1,7 +1,7 @@
 //! The code that runs inside a Go program: position-independent, general registers only, about a hundred bytes of stack.
 //!
 //! It is assembled into this program and copied out of it as bytes; nobody calls it here. Trampolines call it with `rdi` the
-//! address that the event is about and `esi` the [`info`](super::super::layout::info) word; `r14` is the running goroutine. It keeps every register but
+//! address that the event is about and `esi` the `info` word; `r14` is the running goroutine. It keeps every register but
 //! these two and the flags, waits for nothing, and allocates nothing.
 //!
 //! What it reads and writes is a [`Shared`] block near it, whose address is put in place of `PLACEHOLDER`.
