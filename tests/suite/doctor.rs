@@ -228,7 +228,7 @@ fn locks_past_libc_are_told() {
 fn programs_of_rust() {
     for compiler in rust::compilers() {
         let said = Subject::new(compiler.build("truth", &["-Copt-level=3"]), &["100"]).verify();
-        said.assert("rust", "note", "slow calls reached");
+        said.assert("rust", "ok", "slow calls reached");
         assert_eq!(said.verdict(), "whole", "{}", said.value);
         let stripped = compiler.build("truth", &["-Copt-level=3", "-Cstrip=symbols"]);
         Subject::new(stripped, &["100"]).verify().assert("rust", "in-part", "no symbols");

@@ -191,7 +191,7 @@ fn not_recorded(functions: &Functions<'_>, sites: &Sites, steps: &[Step]) -> Vec
             .iter()
             .any(|step| matches!(step.planned.operation, Operation::Inlined(row) if std::ptr::eq(row, &PARK)));
         let missing =
-            ["waits for conditions, and initialisations by Once", "parked threads, and channels, which park them"];
+            ["waits for conditions, and initialisations by Once", "parked threads and channels"];
         return missing.iter().take(2 - usize::from(parks)).map(|what| format!("{what} are not recorded")).collect();
     }
     let mut found = Vec::new();
