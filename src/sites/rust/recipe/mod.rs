@@ -190,8 +190,7 @@ fn not_recorded(functions: &Functions<'_>, sites: &Sites, steps: &[Step]) -> Vec
         let parks = steps
             .iter()
             .any(|step| matches!(step.planned.operation, Operation::Inlined(row) if std::ptr::eq(row, &PARK)));
-        let missing =
-            ["waits for conditions, and initialisations by Once", "parked threads and channels"];
+        let missing = ["waits for conditions, and initialisations by Once", "parked threads and channels"];
         return missing.iter().take(2 - usize::from(parks)).map(|what| format!("{what} are not recorded")).collect();
     }
     let mut found = Vec::new();
