@@ -31,7 +31,7 @@ use announced::Announced;
 
 use super::cargo::{Role, Roles};
 use super::inline::{self, Recipe, Tracee};
-use super::{go, rust};
+use super::{go, preflight, rust};
 use crate::ingest::go::Patched;
 use crate::ingest::{procfs, tasks};
 use crate::safe_file;
@@ -66,8 +66,8 @@ pub struct Follower {
 struct Shared {
     /// The recipes of files, by their identities.
     recipes: Mutex<HashMap<String, Arc<Known>>>,
-    /// What files are.
-    kinds: Mutex<HashMap<String, Kind>>,
+    /// What is known of files, by their identities.
+    files: Mutex<HashMap<String, Facts>>,
     /// What processes are in a command of cargo's.
     roles: Mutex<Roles>,
     /// Processes that are being patched, or were, and are in the news that nobody has read yet.
@@ -88,6 +88,14 @@ enum Kind {
     StaticRust,
     /// It announces itself, or has nothing that is to be patched.
     Other,
+}
+
+/// What is known of a file that a process is about to execute.
+#[derive(Clone)]
+struct Facts {
+    kind: Kind,
+    /// Why the loader puts nothing into it, for the end of a sentence.
+    why_not_loaded: Option<String>,
 }
 
 /// A recipe, that there is none, or why it cannot be patched.
@@ -171,7 +179,7 @@ fn started(mut stream: UnixStream, pid: u32, joint: Option<Joint>, shared: &Arc<
     }
     let file = procfs::folder(pid).join("exe");
     // Those were patched at their exec.
-    if shared.kind(&file) == Kind::Go {
+    if shared.facts(&file).kind == Kind::Go {
         return;
     }
     lock(&shared.busy).insert(pid);
@@ -218,10 +226,10 @@ fn becomes(
     shared: &Arc<Shared>,
     sender: &Sender<News>,
 ) {
-    let file = find(pid, path);
-    lock(&shared.announced).insert(pid, Announced::new(path, file.as_deref(), user, is_preloaded));
-    let Some(file) = file else { return };
-    let kind = shared.kind(&file);
+    let found = find(pid, path).map(|file| (shared.facts(&file), file));
+    let facts = found.as_ref().map(|(facts, _)| facts);
+    lock(&shared.announced).insert(pid, Announced::new(path, facts, user, is_preloaded));
+    let Some((Facts { kind, .. }, file)) = found else { return };
     if kind == Kind::Other || lock(&shared.roles).of_parent(pid) == Role::Builds {
         return;
     }
@@ -291,10 +299,10 @@ fn patch(tracee: Tracee, known: &Known, socket: &Path, sender: &Sender<News>) ->
 }
 
 impl Shared {
-    fn kind(&self, file: &Path) -> Kind {
-        let Some(key) = key(file) else { return Kind::Other };
-        if let Some(known) = lock(&self.kinds).get(&key) {
-            return *known;
+    fn facts(&self, file: &Path) -> Facts {
+        let Some(key) = key(file) else { return Facts { kind: Kind::Other, why_not_loaded: None } };
+        if let Some(known) = lock(&self.files).get(&key) {
+            return known.clone();
         }
         let kind = if go::is_program(file) {
             Kind::Go
@@ -303,8 +311,9 @@ impl Shared {
         } else {
             Kind::Other
         };
-        lock(&self.kinds).insert(key, kind);
-        kind
+        let facts = Facts { kind, why_not_loaded: preflight::why_nothing_is_loaded(file) };
+        lock(&self.files).insert(key, facts.clone());
+        facts
     }
 
     fn recipe_of(&self, kind: Kind, file: &Path) -> Arc<Known> {

@@ -280,7 +280,7 @@ pub fn record(
     let pid = child.pid();
     child.execs.read();
     let why = |pid, comm: &str, had| follower.as_ref().and_then(|follower| follower.why_unseen(pid, comm, had));
-    let announced = follower.as_ref().filter(|_| !options.no_follow).map(Follower::unrecorded).unwrap_or_default();
+    let announced = follower.as_ref().map(Follower::unrecorded).unwrap_or_default();
     unseen.report(&mut collected, (pid, exit), (!options.no_follow).then(|| child.execs.seen()), &announced, &why);
     let session = &mut collected.session;
     session.meta.exit = exit;

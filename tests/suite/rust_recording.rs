@@ -50,21 +50,23 @@ fn every_acquisition_of_a_stripped_rust_program_is_recorded() {
     }
 }
 
+/// What the gate says of a run.
+fn check(program: &Path, args: &[&str]) -> Value {
+    let mut command = lockprof();
+    command.args(["check", "--format", "json", "--"]).arg(program).args(args);
+    let outcome = finish(&mut command, LIMIT);
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.stderr))
+}
+
 #[test]
 fn a_deadlock_of_a_rust_program_is_told_and_its_fixed_twin_is_not() {
     for rust in compilers() {
         for flags in [&["-Copt-level=0"][..], &["-Copt-level=3"], &["-Copt-level=3", "-Ctarget-feature=+crt-static"]] {
             let program = rust.build("deadlock", flags);
-            let check = |fixed: &[&str]| {
-                let mut command = lockprof();
-                command.args(["check", "--format", "json", "--"]).arg(&program).args(fixed);
-                let outcome = finish(&mut command, LIMIT);
-                serde_json::from_str::<Value>(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.stderr))
-            };
-            let found = check(&[]);
+            let found = check(&program, &[]);
             assert_eq!(found["verdict"], "fail", "{} {flags:?}: {found}", rust.version);
             assert_eq!(found["cycles"][0]["class"], "hung", "{} {flags:?}: {found}", rust.version);
-            let found = check(&["fixed"]);
+            let found = check(&program, &["fixed"]);
             assert_eq!(found["verdict"], "pass", "{} {flags:?}: {found}", rust.version);
         }
     }
@@ -76,18 +78,12 @@ fn a_lock_of_libc_and_one_of_rust_have_an_order() {
     for rust in compilers() {
         for flags in [&["-Copt-level=0"][..], &["-Copt-level=3"]] {
             let program = rust.build("two_kinds", flags);
-            let check = |fixed: &[&str]| {
-                let mut command = lockprof();
-                command.args(["check", "--format", "json", "--"]).arg(&program).args(fixed);
-                let outcome = finish(&mut command, LIMIT);
-                serde_json::from_str::<Value>(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.stderr))
-            };
-            let found = check(&[]);
+            let found = check(&program, &[]);
             assert_eq!(found["cycles"].as_array().map(Vec::len), Some(1), "{} {flags:?}: {found}", rust.version);
             let held: Vec<&str> =
                 list(&found["cycles"][0]["edges"]).iter().filter_map(|edge| edge["held"].as_str()).collect();
             assert!(held.contains(&"two_kinds::OF_LIBC") && held.contains(&"two_kinds::OF_RUST"), "{held:?}");
-            let found = check(&["fixed"]);
+            let found = check(&program, &["fixed"]);
             assert_eq!(found["cycles"].as_array().map(Vec::len), Some(0), "{} {flags:?}: {found}", rust.version);
         }
     }

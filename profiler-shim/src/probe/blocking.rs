@@ -15,7 +15,7 @@ pub struct Call {
     pub since: u64,
     /// Its stack.
     pub stack: u32,
-    /// The recorder of the program's own locks was told of it.
+    /// The recorder of the program's own locks has its beginning.
     pub own: u32,
 }
 

@@ -200,14 +200,12 @@ fn overflow_entry(tables: &Tables, first: &AtomicU64, key: &Key) -> Option<&'sta
 fn search_table(table: &'static fold::FoldTable, at: u64, key: &Key, hash: u64) -> Option<&'static FoldEntry> {
     const PROBES: u64 = 8;
     let capacity = table.capacity.load(Ordering::Relaxed);
-    let mut probe = 0;
-    while probe < PROBES {
+    for probe in 0..PROBES {
         // The first entries are kept for what finds no other place.
         let found = claim(table, at, 16 + (hash + probe) % (capacity - 16), key);
         if found.is_some() {
             return found;
         }
-        probe += 1;
     }
     None
 }

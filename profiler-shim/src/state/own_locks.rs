@@ -1,5 +1,5 @@
 //! Locks that the program brings itself, as Rust's are: a recorder of their own is put into the program, and counts for each
-//! thread what it holds. Calls that block are seen here, and told to that recorder.
+//! thread what it holds. Calls that block are seen here, and handed on to that recorder.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -58,7 +58,7 @@ pub unsafe fn variable(mut environment: *const *const c_char, name: &[u8]) -> Op
     None
 }
 
-/// Whether the loader of a program with this environment is told to load the shim.
+/// Whether this environment has the shim in `LD_PRELOAD`.
 ///
 /// # Safety
 /// As for [`variable`]; or null.

@@ -1,9 +1,6 @@
 //! What processes say that they become: of one that ends before it could be looked at, it tells why it was not recorded.
 
-use std::path::Path;
-
-use super::{Follower, lock};
-use crate::record::preflight;
+use super::{Facts, Follower, lock};
 use crate::record::unseen::NOT_IN_ENVIRONMENT;
 use crate::safe_file;
 
@@ -18,19 +15,19 @@ pub struct Announced {
 }
 
 impl Announced {
-    /// `path`: as it was announced; `file`: what was found there; `user`: the process's, which has the recorder in its
-    /// environment or has not.
-    pub fn new(path: &[u8], file: Option<&Path>, user: u32, is_preloaded: bool) -> Self {
+    /// `path`: as it was announced; `facts`: of the file that was found there; `user`: the process's, which has the recorder
+    /// in its environment or has not.
+    pub fn new(path: &[u8], facts: Option<&Facts>, user: u32, is_preloaded: bool) -> Self {
+        // The rights that let another user come here end at its exec.
+        let is_other = ![0, safe_file::user()].contains(&user);
         let why = if !is_preloaded {
             Some(NOT_IN_ENVIRONMENT.to_owned())
-        } else if let Some(why) = file.and_then(preflight::why_nothing_is_loaded) {
+        } else if let Some(why) = facts.and_then(|facts| facts.why_not_loaded.clone()) {
             Some(why)
         } else {
-            // The rights that let it come here end at its exec.
-            let is_other = ![0, safe_file::user()].contains(&user);
             is_other.then(|| format!("it is another user's ({user}), who has no right to the recorder's files"))
         };
-        Self { comm: comm(path), why, is_there: file.is_some() }
+        Self { comm: comm(path), why, is_there: facts.is_some() }
     }
 }
 
@@ -46,9 +43,6 @@ impl Follower {
     /// What is known of why the program of this name (the kernel's) is not recorded that a process became, if it is not. The
     /// process had the recorder in it before, if `had_recorder`.
     pub fn why_unseen(&self, pid: u32, comm: &str, had_recorder: bool) -> Option<String> {
-        if self.shared.no_follow {
-            return None;
-        }
         match lock(&self.shared.announced).get(&pid) {
             Some(announced) if announced.comm == comm.as_bytes() => announced.why.clone(),
             _ => had_recorder.then(|| {

@@ -38,7 +38,7 @@ pub fn follow(
     sender: &Sender<News>,
 ) {
     let Some(file) = find(pid, path) else { return };
-    let kind = shared.kind(&file);
+    let kind = shared.facts(&file).kind;
     // In another PID namespace its number is another one.
     if kind == Kind::Other || !is_thread(pid, thread) {
         return;

@@ -33,6 +33,17 @@ fn function_name(session: &Session, node: &Node, function: Option<&str>) -> Stri
     function.filter(|name| !name.is_empty()).map_or_else(|| code_label(session, node), printable)
 }
 
+/// What a call instruction stands for, innermost first: name, file and line of each function that was inlined there, and of
+/// the one that has the code.
+fn lines_of(session: &Session, node: &Node) -> impl Iterator<Item = (String, String, u32)> {
+    let bare = node.frames.is_empty().then(|| (function_name(session, node, None), String::new(), 0));
+    let named = node.frames.iter().map(|frame| {
+        let name = function_name(session, node, frame.function.as_deref());
+        (name, printable(frame.file.as_deref().unwrap_or_default()), frame.line)
+    });
+    bare.into_iter().chain(named)
+}
+
 /// A thread's name; its number where it has none.
 fn thread_name(session: &Session, id: ThreadId) -> String {
     let thread = session.thread(id);

@@ -9,11 +9,11 @@ use std::hash::Hash;
 use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
-use super::{function_name, notes, thread_name, unseen};
+use super::{lines_of, notes, thread_name, unseen};
 use crate::analysis::Contention;
 use crate::analysis::blame::{Part, Whose, parts};
 use crate::model::stacks::Node;
-use crate::model::{CodeAddress, Frame, Frames, ModuleId, Session, Stacks};
+use crate::model::{CodeAddress, Frames, ModuleId, Session, Stacks};
 use crate::otlp::{
     Function, InstrumentationScope, KeyValue, KeyValueAndUnit, Line, Link, Location, Mapping, Profile, ProfilesData,
     ProfilesDictionary, Resource, ResourceProfiles, Sample, ScopeProfiles, Stack, Value, ValueType, encode,
@@ -154,14 +154,9 @@ impl<'a> Maker<'a> {
             return *known;
         }
         let mapping_index = node.address.module.map_or(0, |module| self.mapping(module));
-        let bare = [Frame::default()];
-        let frames = if node.frames.is_empty() { &bare[..] } else { &node.frames };
-        let mut lines = Vec::new();
-        for frame in frames {
-            let name = function_name(self.session, node, frame.function.as_deref());
-            let function_index = self.function(name, printable(frame.file.as_deref().unwrap_or_default()));
-            lines.push(Line { function_index, line: i64::from(frame.line) });
-        }
+        let lines = lines_of(self.session, node)
+            .map(|(name, file, line)| Line { function_index: self.function(name, file), line: line.into() })
+            .collect();
         // Inside the call instruction, as everywhere.
         let address = node.address.address.saturating_sub(1);
         let row = Location {

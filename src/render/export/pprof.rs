@@ -8,11 +8,11 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
-use super::{function_name, notes, thread_name, unseen};
+use super::{lines_of, notes, thread_name, unseen};
 use crate::analysis::Contention;
 use crate::analysis::blame::{Part, Whose, parts};
 use crate::model::stacks::Node;
-use crate::model::{CodeAddress, Frame, Frames, ModuleId, Session, Stacks};
+use crate::model::{CodeAddress, Frames, ModuleId, Session, Stacks};
 use crate::pprof::{Function, Label, Line, Location, Mapping, Profile, SIDE_COMMENT, Sample, ValueType, encode};
 use crate::render::style::printable;
 
@@ -163,14 +163,9 @@ impl<'a> Maker<'a> {
         let mapping_id = node.address.module.map_or(0, |module| self.mapping(module));
         // Inside the call instruction, as everywhere.
         let address = node.address.address.saturating_sub(1).wrapping_add(mapping_id.wrapping_mul(MODULE_RANGE));
-        let bare = [Frame::default()];
-        let frames = if node.frames.is_empty() { &bare[..] } else { &node.frames };
-        let mut line = Vec::new();
-        for frame in frames {
-            let name = function_name(self.session, node, frame.function.as_deref());
-            let function_id = self.function(name, printable(frame.file.as_deref().unwrap_or_default()));
-            line.push(Line { function_id, line: i64::from(frame.line) });
-        }
+        let line = lines_of(self.session, node)
+            .map(|(name, file, line)| Line { function_id: self.function(name, file), line: line.into() })
+            .collect();
         let id = self.add_location(mapping_id, address, line);
         self.locations.insert(key, id);
         id
@@ -226,6 +221,7 @@ mod tests {
     use super::*;
     use crate::analysis::contention::Query;
     use crate::analysis::testing::{busy, server};
+    use crate::model::Frame;
     use crate::model::arbitrary::arbitrary_session;
     use crate::pprof::decode;
 

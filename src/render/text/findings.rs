@@ -26,8 +26,8 @@ pub(super) fn costs(
     let all: Vec<&Finding> =
         findings.list.iter().filter(|finding| finding.rule.area == Area::Contention && keeps(finding)).collect();
     let mut out = String::new();
-    let shown = &all[..all.len().min(most)];
-    for (at, finding) in shown.iter().enumerate() {
+    let mut shown = all.iter().take(most).map(|finding| (finding, explain::advice(session, finding))).peekable();
+    while let Some((finding, advice)) = shown.next() {
         let word = format!("{}: ", finding.rule.id);
         let text = wrap(&explain::title(session, finding), layout.width, &word, "  ");
         out.push_str(&layout.paint(Style::Warn, &word));
@@ -38,9 +38,8 @@ pub(super) fn costs(
             );
         }
         // What holds for several that follow one another is said behind the last of them.
-        let advice = explain::advice(session, finding);
-        let of_next = shown.get(at + 1).and_then(|next| explain::advice(session, next));
-        if let Some(advice) = advice.filter(|advice| of_next.as_ref() != Some(advice)) {
+        let is_last = shown.peek().is_none_or(|(_, of_next)| *of_next != advice);
+        if let Some(advice) = advice.filter(|_| is_last) {
             out.push_str(&wrap(&advice, layout.width, &layout.paint(Style::Good, "  → "), "    "));
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::CODE;
 use crate::model::{ModuleId, Session, StackId};
-use crate::render::export::{function_name, outermost_first};
+use crate::render::export::{lines_of, outermost_first};
 use crate::render::style::printable;
 
 /// `resourceTable.type` of a library.
@@ -158,15 +158,14 @@ impl Tables {
         let mut at = prefix;
         for node in outermost_first(session, stack) {
             let resource = node.address.module.map(|module| self.resource(session, libs, module));
-            let bare = [crate::model::Frame::default()];
-            let frames = if node.frames.is_empty() { &bare[..] } else { &node.frames };
-            for (depth, frame) in frames.iter().rev().enumerate() {
-                let name = self.text(&function_name(session, node, frame.function.as_deref()));
-                let file = frame.file.as_deref().map(|file| self.text(&printable(file)));
+            let lines: Vec<_> = lines_of(session, node).collect();
+            for (depth, (name, file, line)) in lines.into_iter().rev().enumerate() {
+                let name = self.text(&name);
+                let file = (!file.is_empty()).then(|| self.text(&file));
                 let func = self.func(Func { name, file, resource });
                 let place = Place {
                     func,
-                    line: (frame.line > 0).then_some(frame.line),
+                    line: (line > 0).then_some(line),
                     // Inside the call instruction, as everywhere.
                     address: resource.map_or(NONE, |_| node.address.address.saturating_sub(1) as i64),
                     depth: depth as u32,
